@@ -1,0 +1,65 @@
+"""Everything `make test` checks, with the time of each stage. Exits with 0 only if every stage passed.
+
+1. ruff
+2. the unit tests
+3. every notebook, run once in a copy of the book (.executed), so that the sources stay without outputs
+4. the book, built from that copy without running anything again
+"""
+
+import shutil
+import subprocess
+import sys
+import time
+
+import yaml
+from build_book import ROOT, build
+
+EXECUTED = ROOT / ".executed"  # not below _build: nbmake skips folders of that name
+PYTEST = [sys.executable, "-m", "pytest"]
+
+
+def copy_book() -> None:
+    """A copy of what jupyter-book reads, with execution switched off."""
+    shutil.rmtree(EXECUTED, ignore_errors=True)
+    shutil.copytree(ROOT / "book", EXECUTED / "book", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    shutil.copy(ROOT / "_toc.yml", EXECUTED)
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    config["execute"]["execute_notebooks"] = "off"
+    (EXECUTED / "_config.yml").write_text(yaml.safe_dump(config))
+
+
+def run(*command: str) -> int:
+    return subprocess.run(command, cwd=ROOT).returncode
+
+
+def notebooks() -> int:
+    copy_book()
+    options = ("--nbmake", "--nbmake-timeout=600", "--overwrite", "--durations=0")
+    return run(*PYTEST, *options, str(EXECUTED / "book"))
+
+
+def main() -> int:
+    results: dict[str, tuple[int, float]] = {}
+
+    def stage(name: str, check) -> bool:
+        print(f"\n=== {name}", flush=True)
+        start = time.perf_counter()
+        status = check()
+        results[name] = (status, time.perf_counter() - start)
+        return status == 0
+
+    stage("lint", lambda: run(sys.executable, "-m", "ruff", "check", "."))
+    stage("unit tests", lambda: run(*PYTEST))
+    if stage("notebooks", notebooks):
+        stage("book", lambda: build(EXECUTED))
+    else:
+        results["book"] = (1, 0.0)
+
+    print("\n=== summary")
+    for name, (status, seconds) in results.items():
+        print(f"{name:12} {'passed' if status == 0 else 'FAILED'} {seconds:8.1f} s")
+    return int(any(status for status, _ in results.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
