@@ -22,7 +22,7 @@ def build(source: Path = ROOT) -> int:
         shutil.rmtree(BUILD / leftover, ignore_errors=True)
     jupyter_book = str(Path(sys.executable).with_name("jupyter-book"))
     command = [jupyter_book, "build", str(source), "--path-output", str(ROOT)]
-    status = subprocess.run([*command, "--all", "-W", "-n", "--keep-going"]).returncode
+    status = subprocess.run([*command, "--all", "-W", "-n", "--keep-going"], cwd=ROOT).returncode
     if status:
         for report in sorted((BUILD / "html" / "reports").rglob("*.err.log")):
             print(f"\n--- {report.relative_to(ROOT)}\n{report.read_text()}", file=sys.stderr)

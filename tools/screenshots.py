@@ -3,7 +3,7 @@
     python tools/screenshots.py OUTPUT_FOLDER [page ...]      e.g. book/index book/gallery; default: all pages
 
 Each page is taken whole, 1280 and 390 pixels wide, light and dark. Printed besides: pages that scroll
-sideways, images without alt text, and errors in the browser's console. Needs a Chromium (apt install chromium).
+sideways, images without alt text, and errors in the console. Needs a Chromium (apt install chromium).
 """
 
 import argparse
@@ -95,8 +95,9 @@ class Browser:
             self.receive()
         time.sleep(settle)  # mathematics and widgets draw after the load event
         report = json.loads(self.call("Runtime.evaluate", expression=CHECKS)["result"]["value"])
-        clip = {"x": 0, "y": 0, "width": width, "height": report["height"], "scale": 1}
-        picture = self.call("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)["data"]
+        self.call("Emulation.setDeviceMetricsOverride", **size | {"height": report["height"]})
+        time.sleep(0.5)  # the side bar slides into place
+        picture = self.call("Page.captureScreenshot")["data"]
         return base64.b64decode(picture), report | {"errors": sorted(set(self.errors))}
 
     def close(self) -> None:

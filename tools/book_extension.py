@@ -1,0 +1,62 @@
+"""A small Sphinx extension: mathematics as MathML, written while the book is built.
+
+Browsers draw MathML by themselves, so the pages need no script from elsewhere and can be read offline.
+A formula that docutils cannot translate is a warning, hence an error of the build.
+"""
+
+import html
+import re
+
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.locale import _
+from sphinx.util import logging
+from sphinx.util.math import get_node_equation_number
+
+logger = logging.getLogger(__name__)
+
+ACCENT = r"\\(?:hat|tilde|bar|vec|dot|check|widehat|widetilde)"
+ACCENTED = re.compile("(" + ACCENT + r"\s*(?:\{[^{}]*\}|\\[A-Za-z]+|\w))\s*_")
+
+
+def prepared(tex: str) -> str:
+    """LaTeX that docutils reads as its author meant it."""
+    tex = ACCENTED.sub(r"\1{}_", tex.strip())  # or an index of an accented letter lands below the letter
+    return re.sub(r"\\(begin|end)\{align\*?\}", r"\\\1{aligned}", tex)
+
+
+def mathml(node: nodes.Node, block: bool) -> str:
+    try:
+        return tex2mathml(prepared(node.astext()), as_block=block)
+    except Exception as error:  # MathError where docutils foresaw it, else IndexError and others
+        logger.warning("formula not understood: %s (%s)", node.astext(), error, location=node)
+        return f"<code>{html.escape(node.astext())}</code>"
+
+
+def visit_inline(writer, node: nodes.math) -> None:
+    writer.body.append(f'<span class="math">{mathml(node, block=False)}</span>')
+    raise nodes.SkipNode
+
+
+def visit_block(writer, node: nodes.math_block) -> None:
+    writer.body.append(writer.starttag(node, "div", CLASS="math"))
+    if node["number"]:
+        writer.body.append(f'<span class="eqno">({get_node_equation_number(writer, node)})')
+        writer.add_permalink_ref(node, _("Link to this equation"))
+        writer.body.append("</span>")
+    writer.body.append(f"{mathml(node, block=True)}</div>\n")
+    raise nodes.SkipNode
+
+
+def drop_repeated_scripts(app, pagename, templatename, context, doctree) -> None:
+    """sphinx-thebe adds its inline settings twice, which browsers report as an error on every page."""
+    kept = {}
+    for position, script in enumerate(context.get("script_files", [])):
+        kept.setdefault(getattr(script, "attributes", {}).get("body") or position, script)
+    context["script_files"] = list(kept.values())
+
+
+def setup(app) -> dict:
+    app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
+    app.connect("html-page-context", drop_repeated_scripts, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
