@@ -1,0 +1,100 @@
+"""From stored uint8 images to what a network sees: subtract the mean image, crop, flip (section 3.1)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CROPS = ("ten", "random", "resized")
+
+
+def stored_size(image_size: int) -> int:
+    """Side in pixels of the stored image for a network of `image_size` px: 256 for 224, in proportion otherwise."""
+    return round(image_size * 256 / 224)
+
+
+def mean_image(images: Tensor, chunk: int = 512) -> Tensor:
+    """Per-pixel mean. images: uint8 (N, 3, R, R) -> float (3, R, R), 0 to 255."""
+    total = torch.zeros(images.shape[1:], dtype=torch.float64)
+    for part in images.split(chunk):
+        total += part.float().sum(0)
+    return (total / len(images)).float()
+
+
+def normalise(images: Tensor, mean: Tensor, scale: float) -> Tensor:
+    """(image - mean image) / scale. images: uint8 (B, 3, R, R), mean: (3, R, R) -> float (B, 3, R, R), channels-last."""
+    return images.float().sub_(mean).div_(scale).contiguous(memory_format=torch.channels_last)
+
+
+def crop(images: Tensor, tops: Tensor | int, lefts: Tensor | int, size: int) -> Tensor:
+    """A size x size window of each image; `tops` and `lefts` are one number or (B,) integers. -> (B, 3, size, size)."""
+    if isinstance(tops, int) and isinstance(lefts, int):
+        return images[:, :, tops : tops + size, lefts : lefts + size]
+    rows = tops.tolist() if isinstance(tops, Tensor) else [tops] * len(images)
+    columns = lefts.tolist() if isinstance(lefts, Tensor) else [lefts] * len(images)
+    out = images.new_empty((len(images), images.shape[1], size, size)).contiguous(memory_format=torch.channels_last)
+    for i, (top, left) in enumerate(zip(rows, columns, strict=True)):
+        out[i] = images[i, :, top : top + size, left : left + size]
+    return out
+
+
+def centre_crop(images: Tensor, size: int) -> Tensor:
+    """(B, 3, R, R) -> (B, 3, size, size)."""
+    offset = (images.shape[-1] - size) // 2
+    return crop(images, offset, offset, size)
+
+
+def _five_offsets(stored: int, size: int) -> list[tuple[int, int]]:
+    far, middle = stored - size, (stored - size) // 2
+    return [(0, 0), (0, far), (far, 0), (far, far), (middle, middle)]
+
+
+def ten_crops(images: Tensor, size: int) -> Tensor:
+    """Four corners and the centre, each also flipped. (B, 3, R, R) -> (10, B, 3, size, size)."""
+    five = [crop(images, top, left, size) for top, left in _five_offsets(images.shape[-1], size)]
+    return torch.stack(five + [view.flip(-1) for view in five])
+
+
+def _flip_some(images: Tensor, generator: torch.Generator) -> Tensor:
+    flip = torch.rand(len(images), generator=generator).lt(0.5).to(images.device)
+    return torch.where(flip[:, None, None, None], images.flip(-1), images)
+
+
+def _resized_crops(images: Tensor, size: int, generator: torch.Generator, area: tuple[float, float]) -> Tensor:
+    """Windows of random area (share of the image) and aspect (3/4 to 4/3), resampled bilinearly to size x size."""
+    n = len(images)
+    shares = torch.empty(n).uniform_(*area, generator=generator)
+    ratio = torch.empty(n).uniform_(-0.2877, 0.2877, generator=generator).exp().sqrt()  # log(4/3)
+    wide, high = (shares.sqrt() * ratio).clamp_max(1), (shares.sqrt() / ratio).clamp_max(1)
+    x = (2 * torch.rand(n, generator=generator) - 1) * (1 - wide)
+    y = (2 * torch.rand(n, generator=generator) - 1) * (1 - high)
+    zero = torch.zeros(n)
+    theta = torch.stack([torch.stack([wide, zero, x], 1), torch.stack([zero, high, y], 1)], 1).to(images)
+    grid = F.affine_grid(theta, [n, 3, size, size], align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
+def augment(
+    images: Tensor, size: int, crops: str, generator: torch.Generator, area: tuple[float, float] = (0.35, 1.0)
+) -> Tensor:
+    """One random training view of each image.
+
+    Args:
+        images: normalised, (B, 3, R, R).
+        crops: `ten`, one of the paper's ten fixed views; `random`, a random window and flip (Krizhevsky's reading);
+            `resized`, windows of random size and aspect (the modern habit).
+        generator: a CPU generator, so that a run repeats on any device.
+    Returns:
+        (B, 3, size, size).
+    """
+    n, stored = len(images), images.shape[-1]
+    if crops == "ten":
+        offsets = torch.tensor(_five_offsets(stored, size))[torch.randint(5, (n,), generator=generator)]
+        views = crop(images, offsets[:, 0], offsets[:, 1], size)
+    elif crops == "random":
+        offsets = torch.randint(stored - size + 1, (2, n), generator=generator)
+        views = crop(images, offsets[0], offsets[1], size)
+    elif crops == "resized":
+        views = _resized_crops(images, size, generator, area)
+    else:
+        raise ValueError(f"crops {crops!r}: choose among {', '.join(CROPS)}")
+    return _flip_some(views, generator).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,154 @@
+"""The deconvnet (section 2.1, Fig. 1), layer by layer, for this package's networks.
+
+A unit's activation is carried back to the pixels: unpool by the switches, rectify, filter with the transposed
+weights, layer after layer. No biases, contrast norm skipped, nothing rectified after the last filtering.
+`zfrepro.backward_rules` does the same for any torch model; `zfrepro.crops` does it on receptive-field crops, faster.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zfrepro.layers import CeilConv2d, contrast_norm
+from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Network
+
+
+@dataclass(frozen=True)
+class Units:
+    """One unit for each image of a batch: a map (or FC unit) and, in a conv layer, its row and column. All (B,) int64."""
+
+    maps: Tensor
+    rows: Tensor | None = None
+    columns: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.maps)
+
+    def __getitem__(self, chosen) -> "Units":
+        pick = (lambda t: None if t is None else t[chosen])  # fmt: skip
+        return Units(self.maps[chosen], pick(self.rows), pick(self.columns))
+
+
+@dataclass(frozen=True)
+class Forward:
+    """What the way down needs from the way up."""
+
+    activations: Tensor  # of the probed layer, after the ReLU: (B, C, H, W) or (B, units)
+    switches: dict[str, tuple[Tensor, torch.Size]]  # conv name -> argmax indices and shape before the pool
+    input_sizes: dict[str, tuple[int, int]]  # conv name -> height and width of what it filters
+    pooled_shape: torch.Size | None  # what layer 6 flattens
+
+
+def pool(x: Tensor) -> tuple[Tensor, Tensor]:
+    """3x3/2 max-pool with ceil borders. x: (B, C, H, W) -> values and switches (flat positions in H x W)."""
+    return F.max_pool2d(x, POOL_KERNEL, POOL_STRIDE, ceil_mode=True, return_indices=True)
+
+
+def unpool(x: Tensor, switches: Tensor, shape: torch.Size) -> Tensor:
+    """Put each value where its maximum came from. Windows overlap, so values that meet in one place are summed.
+
+    `torch.nn.functional.max_unpool2d` keeps one of them, which one is not defined.
+
+    Args:
+        x, switches: (B, C, h, w).
+        shape: (B, C, H, W) before the pool.
+    Returns:
+        (B, C, H, W).
+    """
+    flat = x.new_zeros(shape[0], shape[1], shape[2] * shape[3])
+    return flat.scatter_add_(2, switches.flatten(2), x.flatten(2)).view(shape)
+
+
+def transposed(conv: CeilConv2d, x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Filter with the transposed weights, without bias. x: (B, Cout, h, w) -> (B, Cin, *size)."""
+    full = F.conv_transpose2d(x, conv.weight, stride=conv.stride)
+    padding = conv.padding[0]
+    missing = [max(0, size[i] + padding - full.shape[2 + i]) for i in range(2)]  # pixels no window reached
+    full = F.pad(full, (0, missing[1], 0, missing[0]))
+    return full[:, :, padding : padding + size[0], padding : padding + size[1]]
+
+
+def forward(network: Network, images: Tensor, layer: str) -> Forward:
+    """Run up to `layer`, keeping the switches.
+
+    Args:
+        images: (B, 3, S, S), mean subtracted.
+        layer: `conv1` to `conv5`, `fc6`, `fc7`, or `fc8` (class scores, not rectified).
+    """
+    if layer not in network.layers:
+        raise ValueError(f"no layer {layer!r} in {network.architecture.name}; it has {', '.join(network.layers)}")
+    x = images
+    switches: dict[str, tuple[Tensor, torch.Size]] = {}
+    input_sizes: dict[str, tuple[int, int]] = {}
+    for c in network.architecture.convs:
+        input_sizes[c.name] = (x.shape[-2], x.shape[-1])
+        x = F.relu(network.convs[c.name](x))
+        if c.name == layer:
+            return Forward(x, switches, input_sizes, None)
+        if c.norm and network.architecture.norm_before_pool:
+            x = contrast_norm(x)
+        if c.pool:
+            before = x.shape
+            x, indices = pool(x)
+            switches[c.name] = (indices, before)
+        if c.norm and not network.architecture.norm_before_pool:
+            x = contrast_norm(x)
+    pooled_shape = x.shape
+    x = x.flatten(1)
+    for name, full in network.fulls.items():
+        x = full(x) if name == "fc8" else F.relu(full(x))
+        if name == layer:
+            break
+    return Forward(x, switches, input_sizes, pooled_shape)
+
+
+def seed(activations: Tensor, units: Units) -> Tensor:
+    """All zero but the chosen unit of each image, which keeps its activation. Same shape as `activations`."""
+    only = torch.zeros_like(activations)
+    batch = torch.arange(len(units), device=activations.device)
+    where = (batch, units.maps) if units.rows is None else (batch, units.maps, units.rows, units.columns)
+    only[where] = activations[where]
+    return only
+
+
+def backward(network: Network, up: Forward, layer: str, x: Tensor) -> Tensor:
+    """Carry `x`, shaped as the activations of `layer`, back to pixels: (B, 3, S, S)."""
+    convs = network.architecture.convs
+    if layer in network.fulls:
+        names = list(network.fulls)
+        for name in reversed(names[: names.index(layer) + 1]):
+            x = (x if name == "fc8" else F.relu(x)) @ network.fulls[name].weight
+        x = x.view(up.pooled_shape)
+    else:
+        convs = convs[: [c.name for c in convs].index(layer) + 1]
+    for c in reversed(convs):
+        if c.name in up.switches:
+            x = unpool(x, *up.switches[c.name])
+        x = transposed(network.convs[c.name], F.relu(x), up.input_sizes[c.name])
+    return x
+
+
+def project(network: Network, images: Tensor, layer: str, units: Units) -> Tensor:
+    """Project one unit of each image down to pixels, seeded with its activation.
+
+    Args:
+        images: (B, 3, S, S), mean subtracted.
+        layer: the probed layer; layers above it are not run.
+        units: one a image.
+    Returns:
+        (B, 3, S, S); zero outside each unit's receptive field.
+    Raises:
+        ValueError: unknown layer, or not one unit for each image.
+    """
+    if len(units) != len(images) or (units.rows is None) != (layer in network.fulls):
+        raise ValueError(f"{layer}: needs a map{'' if layer in network.fulls else ', row and column'} for each of the {len(images)} images")
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.inference_mode():
+            up = forward(network, images, layer)
+            return backward(network, up, layer, seed(up.activations, units))
+    finally:
+        network.train(was_training)

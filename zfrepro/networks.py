@@ -1,0 +1,243 @@
+"""ZFNet, Krizhevsky's network and every row of the ablation table, each as one value."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zfrepro.layers import CeilConv2d, ceil_size, contrast_norm
+
+POOL_KERNEL, POOL_STRIDE = 3, 2
+
+
+@dataclass(frozen=True)
+class Conv:
+    """One convolutional layer: conv, ReLU and, where set, 3x3/2 max-pool and contrast norm."""
+
+    layer: int  # the paper's number, kept when other layers are removed
+    maps: int
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    pool: bool = False
+    norm: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"conv{self.layer}"
+
+
+@dataclass(frozen=True)
+class Full:
+    """One fully connected layer with ReLU and dropout."""
+
+    layer: int
+    units: int
+
+    @property
+    def name(self) -> str:
+        return f"fc{self.layer}"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network up to its number of classes and its image size."""
+
+    name: str
+    convs: tuple[Conv, ...]
+    fulls: tuple[Full, ...]
+    norm_before_pool: bool = False  # Krizhevsky's order; ZFNet's norm comes after the pool
+
+    def with_maps(self, *maps: int) -> "Architecture":
+        """The same layers with other numbers of maps, in the order of `convs`."""
+        convs = tuple(replace(c, maps=m) for c, m in zip(self.convs, maps, strict=True))
+        return replace(self, convs=convs)
+
+    def with_width(self, factor: float) -> "Architecture":
+        """Every convolution `factor` times as wide, in multiples of 8 maps."""
+        return self.with_maps(*(max(8, round(c.maps * factor / 8) * 8) for c in self.convs))
+
+    def with_units(self, units: int) -> "Architecture":
+        """Every fully connected layer with `units` units."""
+        return replace(self, fulls=tuple(replace(f, units=units) for f in self.fulls))
+
+    def without(self, *layers: int) -> "Architecture":
+        """The network with some of layers 3, 4, 6 and 7 taken out, as in Table 2."""
+        if not set(layers) <= {3, 4, 6, 7}:
+            raise ValueError(f"layers {layers}: only 3, 4, 6 and 7 can be taken out without changing the geometry")
+        return replace(
+            self,
+            convs=tuple(c for c in self.convs if c.layer not in layers),
+            fulls=tuple(f for f in self.fulls if f.layer not in layers),
+        )
+
+    def named(self, name: str) -> "Architecture":
+        return replace(self, name=name)
+
+
+_UPPER = (
+    Conv(3, 384, kernel=3, padding=1),
+    Conv(4, 384, kernel=3, padding=1),
+    Conv(5, 256, kernel=3, padding=1, pool=True),
+)
+_FULLS = (Full(6, 4096), Full(7, 4096))
+
+
+def zfnet() -> Architecture:
+    """Fig. 3: 7x7/2 and 5x5/2 filters, contrast norm after the pool."""
+    lower = (
+        Conv(1, 96, kernel=7, stride=2, pool=True, norm=True),
+        Conv(2, 256, kernel=5, stride=2, pool=True, norm=True),
+    )
+    return Architecture("zfnet", lower + _UPPER, _FULLS)
+
+
+def krizhevsky() -> Architecture:
+    """Krizhevsky et al. (2012) as Zeiler & Fergus replicate it: dense, 11x11/4 and 5x5/1, norm before the pool."""
+    lower = (
+        Conv(1, 96, kernel=11, stride=4, pool=True, norm=True),
+        Conv(2, 256, kernel=5, stride=1, padding=2, pool=True, norm=True),
+    )
+    return Architecture("krizhevsky", lower + _UPPER, _FULLS, norm_before_pool=True)
+
+
+def zfnet_wide() -> Architecture:
+    """Fig. 3 with 512, 1024 and 512 maps in layers 3 to 5."""
+    return zfnet().with_maps(96, 256, 512, 1024, 512).named("zfnet-wide")
+
+
+def _table2() -> dict[str, Architecture]:
+    old, ours = krizhevsky(), zfnet()
+    rows = {
+        "krizhevsky": old,
+        "krizhevsky-without-3-4": old.without(3, 4),
+        "krizhevsky-without-7": old.without(7),
+        "krizhevsky-without-6-7": old.without(6, 7),
+        "krizhevsky-without-3-4-6-7": old.without(3, 4, 6, 7),
+        "krizhevsky-fc2048": old.with_units(2048),
+        "krizhevsky-fc8192": old.with_units(8192),
+        "zfnet": ours,
+        "zfnet-fc2048": ours.with_units(2048),
+        "zfnet-fc8192": ours.with_units(8192),
+        "zfnet-wide": zfnet_wide(),
+        "zfnet-wide-fc8192": zfnet_wide().with_units(8192),
+    }
+    return {name: architecture.named(name) for name, architecture in rows.items()}
+
+
+ARCHITECTURES: dict[str, Architecture] = _table2()
+"""All twelve rows of Table 2 by name, in the paper's order."""
+
+
+def architecture(name: str, *, width: float = 1.0, units: int | None = None) -> Architecture:
+    """A row of `ARCHITECTURES`, optionally with narrower convolutions and smaller fully connected layers."""
+    if name not in ARCHITECTURES:
+        raise ValueError(f"unknown architecture {name!r}; there are: {', '.join(ARCHITECTURES)}")
+    found = ARCHITECTURES[name]
+    if width != 1.0:
+        found = found.with_width(width)
+    return found if units is None else found.with_units(units)
+
+
+class Network(nn.Module):
+    """The module of an `Architecture`. Its feature maps are taken after the ReLU and before the pool."""
+
+    def __init__(self, architecture: Architecture, image_size: int, classes: int, dropout: float = 0.5):
+        super().__init__()
+        self.architecture, self.image_size, self.classes, self.dropout = architecture, image_size, classes, dropout
+        self.convs, self.fulls = nn.ModuleDict(), nn.ModuleDict()
+        maps, size = 3, image_size
+        for c in architecture.convs:
+            if size + 2 * c.padding < c.kernel:
+                raise ValueError(f"{architecture.name}: an image of {image_size} px is too small, {c.name} sees {size} px")
+            self.convs[c.name] = CeilConv2d(maps, c.maps, c.kernel, c.stride, c.padding)
+            maps, size = c.maps, ceil_size(size, c.kernel, c.stride, c.padding)
+            if c.pool:
+                if size < POOL_KERNEL:
+                    raise ValueError(f"{architecture.name}: an image of {image_size} px is too small to pool {c.name}")
+                size = ceil_size(size, POOL_KERNEL, POOL_STRIDE)
+        units = maps * size * size
+        for f in architecture.fulls:
+            self.fulls[f.name] = nn.Linear(units, f.units)
+            units = f.units
+        self.fulls["fc8"] = nn.Linear(units, classes)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of all layers with weights, from pixels to classes."""
+        return (*self.convs, *self.fulls)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images: (B, 3, S, S), mean subtracted -> class scores (B, classes)."""
+        return self.features(images, ["fc8"])["fc8"]
+
+    def features(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+        """The named layers' outputs in one pass that stops at the highest of them.
+
+        Returns:
+            For a conv layer its feature maps after ReLU and before the pool, (B, C, H, W); for `fc6` and `fc7` the
+            activations after ReLU, (B, units); for `fc8` the class scores.
+        """
+        wanted = set(layers)
+        if not wanted or not wanted <= set(self.layers):
+            raise ValueError(f"layers {sorted(wanted)}: choose among {', '.join(self.layers)}")
+        found: dict[str, Tensor] = {}
+        x = images
+        for c in self.architecture.convs:
+            x = F.relu(self.convs[c.name](x), inplace=True)
+            if c.name in wanted:
+                found[c.name] = x
+                if len(found) == len(wanted):
+                    return found
+            x = self.shrink(c, x)
+        x = x.flatten(1)
+        for f in self.architecture.fulls:
+            x = F.relu(self.fulls[f.name](x), inplace=True)
+            if f.name in wanted:
+                found[f.name] = x
+                if len(found) == len(wanted):
+                    return found
+            x = F.dropout(x, self.dropout, self.training)
+        found["fc8"] = self.fulls["fc8"](x)
+        return found
+
+    def shrink(self, conv: Conv, x: Tensor) -> Tensor:
+        """Pool and contrast norm of one layer, in the architecture's order. x: (B, C, H, W), after the ReLU."""
+        if conv.norm and self.architecture.norm_before_pool:
+            x = contrast_norm(x)
+        if conv.pool:
+            x = F.max_pool2d(x, POOL_KERNEL, POOL_STRIDE, ceil_mode=True)
+        if conv.norm and not self.architecture.norm_before_pool:
+            x = contrast_norm(x)
+        return x
+
+
+def build(architecture: Architecture, image_size: int = 224, classes: int = 1000, dropout: float = 0.5) -> Network:
+    """The network of an architecture, with torch's default initial weights (see `initialise_`).
+
+    Raises:
+        ValueError: if the image is too small for the layers.
+    """
+    return Network(architecture, image_size, classes, dropout)
+
+
+@torch.no_grad()
+def initialise_(network: Network, rule: str = "paper", generator: torch.Generator | None = None) -> Network:
+    """Initial weights, in place; biases are zero.
+
+    Args:
+        rule: `paper`, Gaussian of standard deviation 0.01 everywhere (section 3.1); `modern`, the same in the first
+            layer and He's rule above it, which learns within an epoch on small data sets and, unlike He's rule
+            everywhere, leaves no noise in the first-layer filters.
+    """
+    if rule not in ("paper", "modern"):
+        raise ValueError(f"initial weights {rule!r}: choose paper or modern")
+    for name, layer in (*network.convs.items(), *network.fulls.items()):
+        if rule == "paper" or name in ("conv1", "fc8"):
+            nn.init.normal_(layer.weight, std=0.01, generator=generator)
+        else:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
+        nn.init.zeros_(layer.bias)
+    return network

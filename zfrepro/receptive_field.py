@@ -1,0 +1,101 @@
+"""Sizes, receptive fields and parameter counts of a network, computed from its architecture (Fig. 3)."""
+
+from dataclasses import dataclass
+
+from zfrepro.layers import ceil_size
+from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Architecture
+
+
+@dataclass(frozen=True)
+class Field:
+    """What one unit of a layer sees: unit i covers pixels `start + i * jump` to `start + i * jump + size - 1`."""
+
+    size: int  # pixels
+    jump: int  # pixels between neighbouring units
+    start: int  # first pixel of unit 0; negative where padding is in the field
+
+    def window(self, unit: int) -> tuple[int, int]:
+        """First pixel and the one after the last of a unit, on one axis, not cut at the image's border."""
+        first = self.start + unit * self.jump
+        return first, first + self.size
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One convolution or pool on one axis of the image."""
+
+    name: str  # conv1, pool1, conv2, ...
+    kernel: int
+    stride: int
+    padding: int
+    maps: int
+    size: int  # output size, units
+    field: Field
+    parameters: int
+    multiply_adds: int  # for one image
+
+
+def stages(architecture: Architecture, image_size: int) -> list[Stage]:
+    """All convolutions and pools in order, with their geometry for a square image of `image_size` px."""
+    found: list[Stage] = []
+    maps, size, field = 3, image_size, Field(1, 1, 0)
+
+    def add(name: str, kernel: int, stride: int, padding: int, out_maps: int, weights_per_output: int) -> None:
+        nonlocal maps, size, field
+        size = ceil_size(size, kernel, stride, padding)
+        field = Field(field.size + (kernel - 1) * field.jump, field.jump * stride, field.start - padding * field.jump)
+        parameters = out_maps * (weights_per_output + 1) if weights_per_output else 0
+        cost = out_maps * weights_per_output * size * size
+        found.append(Stage(name, kernel, stride, padding, out_maps, size, field, parameters, cost))
+        maps = out_maps
+
+    for c in architecture.convs:
+        add(c.name, c.kernel, c.stride, c.padding, c.maps, maps * c.kernel**2)
+        if c.pool:
+            add(f"pool{c.layer}", POOL_KERNEL, POOL_STRIDE, 0, maps, 0)
+    return found
+
+
+def stage(architecture: Architecture, image_size: int, name: str) -> Stage:
+    """The stage of a given name, such as `conv2` or `pool1`."""
+    for found in stages(architecture, image_size):
+        if found.name == name:
+            return found
+    raise ValueError(f"{architecture.name} has no stage {name!r}; it has {', '.join(s.name for s in stages(architecture, image_size))}")
+
+
+def table(architecture: Architecture, image_size: int = 224, classes: int = 1000) -> list[dict[str, int | str]]:
+    """One row a layer: name, kernel, stride, maps, output size, parameters, multiply-adds, receptive field, jump, start."""
+    rows: list[dict[str, int | str]] = []
+    for s in stages(architecture, image_size):
+        rows.append(
+            {
+                "layer": s.name, "kernel": s.kernel, "stride": s.stride, "maps": s.maps, "size": s.size,
+                "parameters": s.parameters, "multiply-adds": s.multiply_adds,
+                "field": s.field.size, "jump": s.field.jump, "start": s.field.start,
+            }  # fmt: skip
+        )
+    units = rows[-1]["maps"] * rows[-1]["size"] ** 2
+    for name, out in [*((f.name, f.units) for f in architecture.fulls), ("fc8", classes)]:
+        rows.append(
+            {
+                "layer": name, "kernel": "", "stride": "", "maps": out, "size": 1, "parameters": (units + 1) * out,
+                "multiply-adds": units * out, "field": image_size, "jump": "", "start": "",
+            }  # fmt: skip
+        )
+        units = out
+    return rows
+
+
+def format_table(architecture: Architecture, image_size: int = 224, classes: int = 1000) -> str:
+    """`table` as aligned text with a last row of totals."""
+    rows = table(architecture, image_size, classes)
+    total = {key: "" for key in rows[0]} | {
+        "layer": "total",
+        "parameters": sum(r["parameters"] for r in rows),
+        "multiply-adds": sum(r["multiply-adds"] for r in rows),
+    }
+    cells = [list(rows[0])]
+    cells += [[f"{v:,}" if k in ("parameters", "multiply-adds") else str(v) for k, v in r.items()] for r in [*rows, total]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in cells)

@@ -1,0 +1,78 @@
+"""Recorded results: one JSON a run, written atomically, with everything needed to repeat it."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def results_root() -> Path:
+    """The folder of the records: `$ZFREPRO_RESULTS` or `results/` of the checkout."""
+    return Path(os.environ.get("ZFREPRO_RESULTS") or ROOT / "results")
+
+
+def git_commit() -> str:
+    """Short hash of the checkout, marked when it has uncommitted changes; `unknown` outside a checkout."""
+    try:
+        run = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        return run.stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def sha256(file: Path) -> str:
+    """Hex digest of a file."""
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_atomically(file: Path, data: bytes) -> None:
+    """Write under another name in the same folder, then rename, so that no reader sees half a file."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        with open(partial, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(file: Path, content: Any) -> None:
+    """`write_atomically` for JSON, indented and with a newline at the end."""
+    write_atomically(file, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def provenance(command: str | None = None) -> dict[str, Any]:
+    """Who made a number: command, commit, versions and date."""
+    return {
+        "command": command or " ".join(["python -m zfrepro", *sys.argv[1:]]),
+        "commit": git_commit(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+    }
+
+
+def read(name: str) -> dict[str, Any]:
+    """The record `results/NAME.json`.
+
+    Raises:
+        FileNotFoundError: naming the command that makes records, if it is missing.
+    """
+    file = results_root() / f"{name}.json"
+    if not file.exists():
+        raise FileNotFoundError(f"{file}: no such record; `python -m zfrepro train --help` says how records are made")
+    return json.loads(file.read_text(encoding="utf-8"))

@@ -1,0 +1,307 @@
+"""Train a network with the paper's recipe (section 3.1) or a modern schedule; a killed run resumes bit for bit."""
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from zfrepro import device as devices
+from zfrepro.data import Dataset, Split
+from zfrepro.data.transforms import CROPS, augment, centre_crop, mean_image, normalise, ten_crops
+from zfrepro.layers import clip_filters_
+from zfrepro.networks import Network, architecture, build, initialise_
+from zfrepro.records import write_atomically
+
+SCHEDULES = ("plateau", "cosine")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the outcome of a run. The defaults are the paper's."""
+
+    arch: str = "zfnet"
+    dataset: str = "diorama"
+    image_size: int = 224
+    width: float = 1.0  # convolutions this many times as wide as the paper's
+    units: int = 4096  # of layers 6 and 7
+    epochs: int = 70
+    batch: int = 128
+    lr: float = 1e-2
+    momentum: float = 0.9
+    weight_decay: float = 0.0  # the paper mentions none
+    dropout: float = 0.5
+    clip: float = 0.1  # filter RMS; 0 leaves the filters alone
+    crops: str = "ten"
+    area: float = 0.35  # smallest share of the image that a `resized` crop covers
+    init: str = "paper"
+    input_scale: float = 1.0  # inputs are divided by it; 1 keeps the paper's [-128, 128]
+    schedule: str = "plateau"
+    patience: int = 3  # epochs without a better validation error before the rate falls tenfold
+    warmup: float = 1.0  # epochs, cosine schedule only
+    label_smoothing: float = 0.0
+    ema: float = 0.0  # decay a step of the averaged weights that are evaluated; 0 for none
+    precision: str = "bf16"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, choices in (
+            ("crops", self.crops, CROPS),
+            ("schedule", self.schedule, SCHEDULES),
+            ("precision", self.precision, devices.PRECISIONS),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name} {value!r}: choose among {', '.join(choices)}")
+        for name in ("image_size", "epochs", "batch", "lr", "width", "units", "input_scale"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} {getattr(self, name)}: must be above 0")
+
+    def network(self, classes: int) -> Network:
+        """The network this recipe trains, freshly initialised from the seed."""
+        spelled = architecture(self.arch, width=self.width, units=None if self.units == 4096 else self.units)
+        network = build(spelled, self.image_size, classes, self.dropout)
+        return initialise_(network, self.init, torch.Generator().manual_seed(self.seed))
+
+
+MODERN: dict[str, Any] = {
+    "lr": 0.04,
+    "weight_decay": 5e-4,
+    "crops": "resized",
+    "init": "modern",
+    "input_scale": 64.0,
+    "schedule": "cosine",
+    "label_smoothing": 0.1,
+    "ema": 0.998,
+    "epochs": 30,
+}
+"""What `--recipe modern` changes: small data sets give too few steps for the paper's recipe to leave chance."""
+
+
+@dataclass
+class State:
+    """What a run carries from epoch to epoch."""
+
+    network: Network
+    optimiser: torch.optim.Optimizer
+    average: dict[str, Tensor]  # exponential moving average of the weights; empty when the recipe has none
+    history: list[dict[str, float]]
+    rate: float  # learning rate of the plateau schedule
+    waited: int = 0  # epochs since the best validation error
+
+
+def start(recipe: Recipe, classes: int, device: torch.device) -> State:
+    """The state before the first epoch."""
+    network = recipe.network(classes).to(device, memory_format=torch.channels_last)
+    optimiser = torch.optim.SGD(network.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
+    average = {k: v.detach().clone() for k, v in network.state_dict().items()} if recipe.ema else {}
+    return State(network, optimiser, average, [], recipe.lr)
+
+
+def learning_rate(recipe: Recipe, state: State, epoch: float) -> float:
+    """Rate at a (fractional) epoch: held by the plateau rule, or warm-up and cosine to zero."""
+    if recipe.schedule == "plateau":
+        return state.rate
+    if epoch < recipe.warmup:
+        return recipe.lr * (epoch + 1e-3) / recipe.warmup
+    progress = (epoch - recipe.warmup) / max(recipe.epochs - recipe.warmup, 1e-9)
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+def _epoch_seed(recipe: Recipe, epoch: int) -> int:
+    return recipe.seed * 1_000_003 + epoch
+
+
+def train_epoch(recipe: Recipe, state: State, split: Split, mean: Tensor, epoch: int, progress: bool = True) -> dict[str, float]:
+    """One pass over the training split, in an order and with views that depend on (seed, epoch) alone.
+
+    Raises:
+        FloatingPointError: the loss is no longer finite.
+    """
+    network, device = state.network, mean.device
+    generator = torch.Generator().manual_seed(_epoch_seed(recipe, epoch))
+    torch.manual_seed(_epoch_seed(recipe, epoch))  # dropout
+    order = torch.randperm(len(split), generator=generator)
+    steps = max(1, len(split) // recipe.batch)
+    network.train()
+    loss_sum = torch.zeros((), device=device)
+    wrong = torch.zeros((), device=device)
+    seen = 0
+    bar = tqdm(range(steps), desc=f"epoch {epoch + 1}/{recipe.epochs}", unit="step", disable=not progress, mininterval=1)
+    for step in bar:
+        chosen = order[step * recipe.batch : (step + 1) * recipe.batch]
+        labels = split.labels[chosen].to(device)
+        images = normalise(split.images[chosen].to(device), mean, recipe.input_scale)
+        images = augment(images, recipe.image_size, recipe.crops, generator, (recipe.area, 1.0))
+        for group in state.optimiser.param_groups:
+            group["lr"] = learning_rate(recipe, state, epoch + step / steps)
+        with devices.autocast(device, recipe.precision):
+            scores = network(images)
+            loss = F.cross_entropy(scores.float(), labels, label_smoothing=recipe.label_smoothing)
+        state.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        state.optimiser.step()
+        if recipe.clip:
+            for conv in network.convs.values():
+                clip_filters_(conv.weight, recipe.clip)
+        _update_average(recipe, state, epoch * steps + step)
+        loss_sum += loss.detach()
+        wrong += scores.detach().argmax(1).ne(labels).sum()
+        seen += len(chosen)
+        if step % 10 == 9 or step == steps - 1:
+            if not math.isfinite(loss_sum.item()):
+                raise FloatingPointError(
+                    f"epoch {epoch + 1}, step {step + 1}: the loss is not finite; lower --lr (now {recipe.lr}). "
+                    "The last checkpoint is untouched."
+                )
+            rate = bar.format_dict["rate"] or 0
+            bar.set_postfix_str(f"{rate * recipe.batch:.0f} images/s, loss {loss_sum.item() / (step + 1):.3f}")
+    return {"loss": loss_sum.item() / steps, "train_error": 100 * wrong.item() / seen}
+
+
+@torch.no_grad()
+def _update_average(recipe: Recipe, state: State, step: int) -> None:
+    if recipe.ema:
+        decay = min(recipe.ema, (1 + step) / (10 + step))  # a young average forgets its start
+        weights = state.network.state_dict()
+        names = list(state.average)
+        torch._foreach_lerp_([state.average[n] for n in names], [weights[n] for n in names], 1 - decay)
+
+
+@torch.inference_mode()
+def scores(
+    network: nn.Module, images: Tensor, mean: Tensor, *, scale: float, image_size: int, ten: bool = False,
+    precision: str = "fp32", batch: int = 64, progress: bool = False,
+) -> Tensor:  # fmt: skip
+    """Class probabilities of stored images, at the centre crop or averaged over the ten crops.
+
+    Args:
+        images: uint8 (N, 3, R, R).
+        mean: the training set's mean image, (3, R, R).
+    Returns:
+        (N, classes), on the CPU, rows sum to 1.
+    """
+    network.eval()
+    found = []
+    for part in tqdm(images.split(batch), disable=not progress, unit="batch", desc="evaluating"):
+        x = normalise(part.to(mean.device), mean, scale)
+        views = ten_crops(x, image_size) if ten else centre_crop(x, image_size)[None]
+        with devices.autocast(mean.device, precision):
+            found.append(torch.stack([network(v).float().softmax(1) for v in views]).mean(0).cpu())
+    return torch.cat(found)
+
+
+def errors(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
+    """Top-1 and top-5 error in per cent. probabilities: (N, C), labels: (N,)."""
+    from torchmetrics.functional.classification import multiclass_accuracy
+
+    classes = probabilities.shape[1]
+    return {
+        f"top{k}_error": 100 * (1 - multiclass_accuracy(probabilities, labels, classes, average="micro", top_k=min(k, classes)).item())
+        for k in (1, 5)
+    }
+
+
+def evaluate(recipe: Recipe, state: State, split: Split, mean: Tensor, ten: bool = False) -> dict[str, float]:
+    """Errors of the evaluated weights (the average where the recipe keeps one) on a split."""
+    live = state.network
+    if state.average:
+        live = recipe.network(live.classes).to(mean.device, memory_format=torch.channels_last)
+        live.load_state_dict(state.average)
+    found = scores(
+        live, split.images, mean, scale=recipe.input_scale, image_size=recipe.image_size, ten=ten, precision=recipe.precision
+    )
+    return errors(found, split.labels)
+
+
+# --- checkpoints -----------------------------------------------------------------------------------------------------
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be used, with its name and the remedy in one line."""
+
+
+def save_checkpoint(file: Path, recipe: Recipe, state: State, mean: Tensor) -> None:
+    """Everything a run needs to continue, in one safetensors file, written atomically. Nothing in it is code."""
+    tensors = {f"network.{k}": v for k, v in state.network.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in state.average.items()}
+    for name, parameter in state.network.named_parameters():
+        momentum = state.optimiser.state.get(parameter, {}).get("momentum_buffer")
+        if momentum is not None:
+            tensors[f"momentum.{name}"] = momentum
+    tensors["mean"] = mean
+    info = {"recipe": asdict(recipe), "history": state.history, "rate": state.rate, "waited": state.waited}
+    info["classes"] = state.network.classes
+    write_atomically(file, save({k: v.contiguous().cpu() for k, v in tensors.items()}, {"zfrepro": json.dumps(info)}))
+
+
+def load_checkpoint(file: Path, recipe: Recipe, device: torch.device) -> tuple[State, Tensor]:
+    """State and mean image of a checkpoint.
+
+    Raises:
+        CheckpointError: the file is damaged, foreign, or of another recipe.
+    """
+    try:
+        with safe_open(file, "pt") as opened:
+            info = json.loads((opened.metadata() or {})["zfrepro"])
+            tensors = {k: opened.get_tensor(k) for k in opened.keys()}  # noqa: SIM118
+    except Exception as error:  # safetensors raises its own kinds for damage
+        raise CheckpointError(f"{file}: not a whole zfrepro checkpoint ({error}); remove it to start anew") from error
+    differing = [f.name for f in fields(Recipe) if info["recipe"].get(f.name) != getattr(recipe, f.name)]
+    if differing:
+        raise CheckpointError(f"{file}: made with another {', '.join(differing)}; use the same options or another --out")
+    state = start(recipe, info["classes"], device)
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {k.removeprefix(prefix): v.to(device) for k, v in tensors.items() if k.startswith(prefix)}
+
+    state.network.load_state_dict(part("network."))
+    state.average = part("average.")
+    momenta = part("momentum.")
+    for name, parameter in state.network.named_parameters():
+        if name in momenta:
+            state.optimiser.state[parameter]["momentum_buffer"] = momenta[name].to(memory_format=torch.preserve_format)
+    state.history, state.rate, state.waited = info["history"], info["rate"], info["waited"]
+    return state, tensors["mean"].to(device)
+
+
+def train(
+    recipe: Recipe, dataset: Dataset, out: Path, *, device: torch.device, progress: bool = True, say=print
+) -> tuple[State, Tensor]:
+    """Train from the start or from `out/checkpoint.safetensors`, checkpointing after every epoch.
+
+    Returns:
+        The final state and the training set's mean image (3, R, R).
+    """
+    checkpoint = out / "checkpoint.safetensors"
+    if checkpoint.exists():
+        state, mean = load_checkpoint(checkpoint, recipe, device)
+        say(f"continuing {checkpoint} after epoch {len(state.history)}")
+    else:
+        state, mean = start(recipe, len(dataset.classes), device), mean_image(dataset.train.images).to(device)
+    for epoch in range(len(state.history), recipe.epochs):
+        began = time.perf_counter()
+        row = train_epoch(recipe, state, dataset.train, mean, epoch, progress)
+        row |= {f"val_{k}": v for k, v in evaluate(recipe, state, dataset.val, mean).items()}
+        row["seconds"] = time.perf_counter() - began
+        best = min((r["val_top1_error"] for r in state.history), default=math.inf)
+        state.history.append(row)
+        state.waited = 0 if row["val_top1_error"] < best else state.waited + 1
+        if recipe.schedule == "plateau" and state.waited > recipe.patience:
+            state.rate, state.waited = state.rate / 10, 0
+        save_checkpoint(checkpoint, recipe, state, mean)
+        left = (recipe.epochs - epoch - 1) * row["seconds"] / 60
+        say(
+            f"epoch {epoch + 1}/{recipe.epochs}: loss {row['loss']:.3f}, train error {row['train_error']:.1f} %, "
+            f"val top-1 {row['val_top1_error']:.1f} %, top-5 {row['val_top5_error']:.1f} %, "
+            f"{len(dataset.train) / row['seconds']:.0f} images/s, {left:.0f} min left",
+            flush=True,
+        )
+    return state, mean
