@@ -6,6 +6,7 @@
 4. the book, built from that copy without running anything again
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -25,11 +26,18 @@ def copy_book() -> None:
     shutil.copy(ROOT / "_toc.yml", EXECUTED)
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     config["execute"]["execute_notebooks"] = "off"
+    extensions = config["sphinx"]["local_extensions"]  # looked up beside the config, which has moved
+    config["sphinx"]["local_extensions"] = {name: str(ROOT / path) for name, path in extensions.items()}
     (EXECUTED / "_config.yml").write_text(yaml.safe_dump(config))
 
 
-def run(*command: str) -> int:
-    return subprocess.run(command, cwd=ROOT).returncode
+def run(*command: str, **environ: str) -> int:
+    return subprocess.run(command, cwd=ROOT, env=os.environ | environ).returncode
+
+
+def unit_tests() -> int:
+    # Two workers that share the cores: with torch's default, each would start a thread for every core.
+    return run(*PYTEST, "-n", "2", OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 2) // 2)))
 
 
 def notebooks() -> int:
@@ -49,7 +57,7 @@ def main() -> int:
         return status == 0
 
     stage("lint", lambda: run(sys.executable, "-m", "ruff", "check", "."))
-    stage("unit tests", lambda: run(*PYTEST))
+    stage("unit tests", unit_tests)
     if stage("notebooks", notebooks):
         stage("book", lambda: build(EXECUTED))
     else:
