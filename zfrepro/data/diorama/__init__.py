@@ -14,7 +14,7 @@ differ in one thing alone, everything else being drawn from the same distributio
 """
 
 from .kinds import CLASSES, NOVEL_CLASSES
-from .render import render
+from .rendering import render
 from .sampling import sample
 from .scene import (
     PART_NAMES,
@@ -52,6 +52,20 @@ def draw(indices, *, seed: int = 0, size: int = 128, novel: bool = False, device
 
 
 __all__ = [
-    "CLASSES", "NOVEL_CLASSES", "PART_NAMES", "VERSION", "Drawing", "Scene", "draw", "moved", "render", "rotated",
-    "sample", "scaled", "shifted", "split", "without_part", "zoomed",
-]  # fmt: skip
+    "CLASSES",
+    "NOVEL_CLASSES",
+    "PART_NAMES",
+    "VERSION",
+    "Drawing",
+    "Scene",
+    "draw",
+    "moved",
+    "render",
+    "rotated",
+    "sample",
+    "scaled",
+    "shifted",
+    "split",
+    "without_part",
+    "zoomed",
+]

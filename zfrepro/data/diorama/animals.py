@@ -41,33 +41,142 @@ class Species:
     extra: str = ""  # "trunk" or "snout"
 
 
-DOG = Species((0.38, 0.52), (0.35, 0.8), (0.11, 0.16), (0.3, 0.5), (40, 70), (0.4, 0.52), (0.95, 1.15), (0.75, 1.15),
-              (0.42, 0.55), ("hanging",), (0.8, 1.15), (0.28, 0.4), (0.5, 0.9), (0.06, 0.12), sits=0.45)  # fmt: skip
-CAT = Species((0.33, 0.46), (0.35, 0.6), (0.09, 0.13), (0.2, 0.35), (40, 75), (0.4, 0.5), (0.85, 1.0), (0.15, 0.32),
-              (0.3, 0.42), ("pointed",), (0.55, 0.85), (0.34, 0.46), (1.1, 1.7), (0.05, 0.09), eye=(0.23, 0.3),
-              sits=0.5)  # fmt: skip
-BEAR = Species((0.55, 0.7), (0.25, 0.45), (0.2, 0.27), (0.2, 0.35), (15, 50), (0.42, 0.52), (0.95, 1.1), (0.45, 0.7),
-               (0.42, 0.52), ("round",), (0.3, 0.42), (0.28, 0.38), (0.1, 0.18), (0.1, 0.13), eye=(0.14, 0.19),
-               sits=0.45)  # fmt: skip
-RABBIT = Species((0.5, 0.64), (0.12, 0.25), (0.12, 0.16), (0.2, 0.32), (40, 70), (0.4, 0.5), (0.95, 1.1), (0.2, 0.36),
-                 (0.36, 0.5), ("long",), (1.5, 2.3), (0.22, 0.32), (0.15, 0.2), (0.16, 0.22), eye=(0.2, 0.27),
-                 sits=0.6)  # fmt: skip
-HORSE = Species((0.36, 0.46), (0.85, 1.2), (0.09, 0.13), (0.75, 1.05), (40, 65), (0.25, 0.31), (1.3, 1.55), (1.4, 1.8),
-                (0.6, 0.74), ("pointed",), (0.6, 0.9), (0.22, 0.3), (0.7, 1.1), (0.1, 0.16), eye=(0.26, 0.33),
-                hooves=True, mane=True)  # fmt: skip
-PIG = Species((0.55, 0.68), (0.22, 0.4), (0.12, 0.16), (0.15, 0.25), (10, 35), (0.42, 0.5), (0.95, 1.1), (0.5, 0.75),
-              (0.45, 0.55), ("hanging",), (0.5, 0.7), (0.3, 0.4), (0.25, 0.4), (0.05, 0.07), eye=(0.15, 0.2),
-              hooves=True, extra="snout")  # fmt: skip
-ELEPHANT = Species((0.6, 0.72), (0.5, 0.75), (0.19, 0.25), (0.2, 0.3), (20, 45), (0.46, 0.54), (0.9, 1.0), (0.2, 0.3),
-                   (0.4, 0.5), ("fan",), (0.9, 1.25), (0.8, 1.05), (0.4, 0.7), (0.05, 0.07), eye=(0.13, 0.17),
-                   extra="trunk")  # fmt: skip
+DOG = Species(
+    (0.38, 0.52),
+    (0.35, 0.8),
+    (0.11, 0.16),
+    (0.3, 0.5),
+    (40, 70),
+    (0.4, 0.52),
+    (0.95, 1.15),
+    (0.75, 1.15),
+    (0.42, 0.55),
+    ("hanging",),
+    (0.8, 1.15),
+    (0.28, 0.4),
+    (0.5, 0.9),
+    (0.06, 0.12),
+    sits=0.45,
+)
+CAT = Species(
+    (0.33, 0.46),
+    (0.35, 0.6),
+    (0.09, 0.13),
+    (0.2, 0.35),
+    (40, 75),
+    (0.4, 0.5),
+    (0.85, 1.0),
+    (0.15, 0.32),
+    (0.3, 0.42),
+    ("pointed",),
+    (0.55, 0.85),
+    (0.34, 0.46),
+    (1.1, 1.7),
+    (0.05, 0.09),
+    eye=(0.23, 0.3),
+    sits=0.5,
+)
+BEAR = Species(
+    (0.55, 0.7),
+    (0.25, 0.45),
+    (0.2, 0.27),
+    (0.2, 0.35),
+    (15, 50),
+    (0.42, 0.52),
+    (0.95, 1.1),
+    (0.45, 0.7),
+    (0.42, 0.52),
+    ("round",),
+    (0.3, 0.42),
+    (0.28, 0.38),
+    (0.1, 0.18),
+    (0.1, 0.13),
+    eye=(0.14, 0.19),
+    sits=0.45,
+)
+RABBIT = Species(
+    (0.5, 0.64),
+    (0.12, 0.25),
+    (0.12, 0.16),
+    (0.2, 0.32),
+    (40, 70),
+    (0.4, 0.5),
+    (0.95, 1.1),
+    (0.2, 0.36),
+    (0.36, 0.5),
+    ("long",),
+    (1.5, 2.3),
+    (0.22, 0.32),
+    (0.15, 0.2),
+    (0.16, 0.22),
+    eye=(0.2, 0.27),
+    sits=0.6,
+)
+HORSE = Species(
+    (0.36, 0.46),
+    (0.85, 1.2),
+    (0.09, 0.13),
+    (0.75, 1.05),
+    (40, 65),
+    (0.25, 0.31),
+    (1.3, 1.55),
+    (1.4, 1.8),
+    (0.6, 0.74),
+    ("pointed",),
+    (0.6, 0.9),
+    (0.22, 0.3),
+    (0.7, 1.1),
+    (0.1, 0.16),
+    eye=(0.26, 0.33),
+    hooves=True,
+    mane=True,
+)
+PIG = Species(
+    (0.55, 0.68),
+    (0.22, 0.4),
+    (0.12, 0.16),
+    (0.15, 0.25),
+    (10, 35),
+    (0.42, 0.5),
+    (0.95, 1.1),
+    (0.5, 0.75),
+    (0.45, 0.55),
+    ("hanging",),
+    (0.5, 0.7),
+    (0.3, 0.4),
+    (0.25, 0.4),
+    (0.05, 0.07),
+    eye=(0.15, 0.2),
+    hooves=True,
+    extra="snout",
+)
+ELEPHANT = Species(
+    (0.6, 0.72),
+    (0.5, 0.75),
+    (0.19, 0.25),
+    (0.2, 0.3),
+    (20, 45),
+    (0.46, 0.54),
+    (0.9, 1.0),
+    (0.2, 0.3),
+    (0.4, 0.5),
+    ("fan",),
+    (0.9, 1.25),
+    (0.8, 1.05),
+    (0.4, 0.7),
+    (0.05, 0.07),
+    eye=(0.13, 0.17),
+    extra="trunk",
+)
 
 
 def _pair(model: Model, number: Range) -> Tensor:
     return model.d.between(*number)
 
 
-def head(model: Model, s: Species, centre: Point, radius: Tensor, turn: Tensor, scale_eye: float = 1.0) -> None:
+def head(
+    model: Model, s: Species, centre: Point, radius: Tensor, turn: Tensor, scale_eye: float = 1.0
+) -> None:
     """Head, muzzle, nose, eyes and ears in a frame of their own at `centre`, facing +z of `turn` (n, 3, 3)."""
     d = model.d
     model.frame = model.at(centre, turn)
@@ -80,23 +189,46 @@ def head(model: Model, s: Species, centre: Point, radius: Tensor, turn: Tensor, 
     tip = rz * 0.7 + reach
     pale = d.chance(0.5)  # a muzzle of the second colour, on half of them
     for paint, present in ((COAT, ~pale), (SECOND, pale)):
-        model.ball("muzzle", (0.0, drop, (rz * 0.5 + tip) / 2), (thick, thick * 0.82, (tip - rz * 0.5) / 2 + thick * 0.15),
-                   paint=paint, present=present)  # fmt: skip
+        model.ball(
+            "muzzle",
+            (0.0, drop, (rz * 0.5 + tip) / 2),
+            (thick, thick * 0.82, (tip - rz * 0.5) / 2 + thick * 0.15),
+            paint=paint,
+            present=present,
+        )
     nose = thick * d.between(0.4, 0.55) + radius * 0.04
     if s.extra == "snout":
         nose = thick * 0.75
-        slot = model.limb("nose", (0.0, drop, tip - 0.1 * radius), (0.0, drop, tip + 0.25 * radius), nose, nose, paint=SECOND)
+        slot = model.limb(
+            "nose",
+            (0.0, drop, tip - 0.1 * radius),
+            (0.0, drop, tip + 0.25 * radius),
+            nose,
+            nose,
+            paint=SECOND,
+        )
         model.landmark(2, (0.0, drop, tip + 0.2 * radius), (slot, slot))
     elif s.extra == "trunk":
         bend = d.between(0.1, 0.5)
         middle = (0.0, drop - radius * 0.9, tip + radius * (0.35 + bend))
         model.limb("trunk", (0.0, drop, rz * 0.5), middle, thick * 0.72, thick * 0.55)
-        slot = model.limb("trunk", middle, (0.0, drop - radius * 1.75, tip + radius * (0.3 + 2 * bend)), thick * 0.55,
-                          thick * 0.36)  # fmt: skip
+        slot = model.limb(
+            "trunk",
+            middle,
+            (0.0, drop - radius * 1.75, tip + radius * (0.3 + 2 * bend)),
+            thick * 0.55,
+            thick * 0.36,
+        )
         model.landmark(2, (0.0, drop - radius * 1.7, tip + radius * (0.28 + 1.95 * bend)), (slot, slot))
         for side in (1, -1):
-            model.limb("tusk", (side * thick * 0.8, drop, rz * 0.6), (side * thick * 1.2, drop - radius * 0.5, tip + radius * 0.7),
-                       radius * 0.13, radius * 0.03, paint=PALE)  # fmt: skip
+            model.limb(
+                "tusk",
+                (side * thick * 0.8, drop, rz * 0.6),
+                (side * thick * 1.2, drop - radius * 0.5, tip + radius * 0.7),
+                radius * 0.13,
+                radius * 0.03,
+                paint=PALE,
+            )
     else:
         point = (0.0, drop + thick * 0.4, tip + thick * 0.05)
         slot = model.ball("nose", point, (nose * 1.15, nose * 0.85, nose * 0.8), paint=DARK)
@@ -137,7 +269,9 @@ def _ears(model: Model, s: Species, radius: Tensor, half: Point) -> None:
         for color, present in ((COAT, ~second), (paint if paint != COAT else ACCENT, second)):
             options = {"paint": color, "present": present}
             if kind == "round":
-                model.ball("ear", (side * rx * 0.72, ry * 0.8, -rz * 0.1), (wide, long, wide * 0.5), **options)
+                model.ball(
+                    "ear", (side * rx * 0.72, ry * 0.8, -rz * 0.1), (wide, long, wide * 0.5), **options
+                )
             elif kind == "pointed":
                 turn = model.turn(z=-side * spread, x=-0.1)
                 centre = (side * (rx * 0.58 + long * 0.3 * spread.sin()), ry * 0.68 + long * 0.45, -rz * 0.05)
@@ -152,7 +286,11 @@ def _ears(model: Model, s: Species, radius: Tensor, half: Point) -> None:
                 model.ball("ear", centre, (wide, long, radius * 0.1), turn=turn, **options)
             else:  # long, upright
                 turn = model.turn(z=-side * spread * 0.8, x=-0.15)
-                centre = (side * (rx * 0.42 + long * 0.45 * (spread * 0.8).sin()), ry * 0.75 + long * 0.48, -rz * 0.15)
+                centre = (
+                    side * (rx * 0.42 + long * 0.45 * (spread * 0.8).sin()),
+                    ry * 0.75 + long * 0.48,
+                    -rz * 0.15,
+                )
                 model.ball("ear", centre, (wide, long * 0.55, wide * 0.4), turn=turn, **options)
 
 
@@ -168,8 +306,12 @@ def animal(model: Model, s: Species) -> None:
     shoulder_z = torch.where(sits, 0.28, 0.62)
     pitch = torch.atan2(shoulder_y - hip_y, shoulder_z - hip_z)
     half = ((shoulder_y - hip_y) ** 2 + (shoulder_z - hip_z) ** 2).sqrt() / 2
-    model.ball("body", (0.0, (hip_y + shoulder_y) / 2, (hip_z + shoulder_z) / 2), (girth * 0.94, girth, half + girth * 0.6),
-               turn=model.turn(x=-pitch))  # fmt: skip
+    model.ball(
+        "body",
+        (0.0, (hip_y + shoulder_y) / 2, (hip_z + shoulder_z) / 2),
+        (girth * 0.94, girth, half + girth * 0.6),
+        turn=model.turn(x=-pitch),
+    )
     model.ball("body", (0.0, hip_y, hip_z), (girth, girth * 0.97, girth * 0.95))
     model.ball("body", (0.0, shoulder_y, shoulder_z - 0.05), (girth * 0.86, girth * 0.95, girth * 0.85))
     _legs(model, s, girth, thick, hip_y, hip_z, shoulder_y, shoulder_z, sits)
@@ -179,20 +321,31 @@ def animal(model: Model, s: Species) -> None:
     head_y, head_z = shoulder_y + reach * rise.sin(), shoulder_z + reach * rise.cos()
     head_z = torch.where(sits, shoulder_z + 0.6 * reach * rise.cos(), head_z)
     thin = radius * d.between(0.68, 0.85)
-    model.limb("neck", (0.0, shoulder_y, shoulder_z), (0.0, head_y, head_z), torch.maximum(thin, girth * 0.72), thin)
+    model.limb(
+        "neck", (0.0, shoulder_y, shoulder_z), (0.0, head_y, head_z), torch.maximum(thin, girth * 0.72), thin
+    )
     if s.mane:
         for along in (0.3, 0.6, 0.9, 1.15):
             y, z = shoulder_y + along * (head_y - shoulder_y), shoulder_z + along * (head_z - shoulder_z)
-            model.ball("mane", (0.0, y + 0.24 * rise.cos(), z - 0.24 * rise.sin()), (0.09, 0.22, 0.18), paint=ACCENT)
+            model.ball(
+                "mane", (0.0, y + 0.24 * rise.cos(), z - 0.24 * rise.sin()), (0.09, 0.22, 0.18), paint=ACCENT
+            )
     look, nod = d.bell(-0.9, 0.9), d.between(-0.12, 0.3)
     head(model, s, (0.0, head_y, head_z), radius, model.turn(x=nod + (0.45 if s.mane else 0.0), y=look))
     _tail(model, s, girth, hip_y, hip_z, sits)
 
 
 def _legs(
-    model: Model, s: Species, girth: Tensor, thick: Tensor, hip_y: Tensor, hip_z: Tensor, shoulder_y: Tensor,
-    shoulder_z: Tensor, sits: Tensor,
-) -> None:  # fmt: skip
+    model: Model,
+    s: Species,
+    girth: Tensor,
+    thick: Tensor,
+    hip_y: Tensor,
+    hip_z: Tensor,
+    shoulder_y: Tensor,
+    shoulder_z: Tensor,
+    sits: Tensor,
+) -> None:
     d = model.d
     foot = thick * 1.25
     wide = girth * 0.62
@@ -201,14 +354,29 @@ def _legs(
         x = side * wide
         # In front: a straight leg, whatever the pose.
         end_z = torch.where(sits, shoulder_z + 0.12, shoulder_z + step)
-        model.limb("leg", (x, shoulder_y - girth * 0.2, shoulder_z), (x, 0.0, end_z), thick * 1.25, thick * 0.9)
+        model.limb(
+            "leg", (x, shoulder_y - girth * 0.2, shoulder_z), (x, 0.0, end_z), thick * 1.25, thick * 0.9
+        )
         _foot(model, s, x, end_z, foot)
         # Behind: a straight leg, or a thigh and a foot put forward.
         model.limb("leg", (x, hip_y, hip_z), (x, 0.0, hip_z - step), thick * 1.45, thick * 0.9, present=~sits)
         thigh = torch.where(sits, girth * 0.6, thick * 1.7)
-        model.ball("leg", (side * (wide + 0.3 * thick), torch.where(sits, thigh, hip_y - girth * 0.25), torch.where(sits, hip_z + 0.15, hip_z)),
-                   (thick * 1.5, thigh, torch.where(sits, girth * 0.75, thick * 1.9)))  # fmt: skip
-        _foot(model, s, torch.where(sits, x + side * 0.25 * thick, x), torch.where(sits, hip_z + girth * 0.9, hip_z - step), foot)
+        model.ball(
+            "leg",
+            (
+                side * (wide + 0.3 * thick),
+                torch.where(sits, thigh, hip_y - girth * 0.25),
+                torch.where(sits, hip_z + 0.15, hip_z),
+            ),
+            (thick * 1.5, thigh, torch.where(sits, girth * 0.75, thick * 1.9)),
+        )
+        _foot(
+            model,
+            s,
+            torch.where(sits, x + side * 0.25 * thick, x),
+            torch.where(sits, hip_z + girth * 0.9, hip_z - step),
+            foot,
+        )
 
 
 def _foot(model: Model, s: Species, x: Number, z: Number, size: Tensor) -> None:
@@ -228,11 +396,17 @@ def _tail(model: Model, s: Species, girth: Tensor, hip_y: Tensor, hip_z: Tensor,
         model.limb("tail", end, root, thick, thick * 0.5, paint=ACCENT)
         return
     if s.tail[1] <= 0.25:  # a scut
-        model.ball("tail", (0.0, hip_y + girth * 0.1, hip_z - girth * 0.95), (thick, thick, thick), paint=SECOND)
+        model.ball(
+            "tail", (0.0, hip_y + girth * 0.1, hip_z - girth * 0.95), (thick, thick, thick), paint=SECOND
+        )
         return
     rise = d.between(-0.3, 1.2)
     reach = long * 0.5
-    middle = (swing * reach, root[1] + torch.where(sits, 0.02, rise.sin() * reach), root[2] - reach * rise.cos() * 0.8)
+    middle = (
+        swing * reach,
+        root[1] + torch.where(sits, 0.02, rise.sin() * reach),
+        root[2] - reach * rise.cos() * 0.8,
+    )
     end = (swing * 2.2 * reach, middle[1] + torch.where(sits, 0.02, reach * 0.85), middle[2] - reach * 0.25)
     model.limb("tail", root, middle, thick * 1.1, thick)
     model.limb("tail", middle, end, thick, thick * 0.6)
@@ -245,22 +419,31 @@ def duck(model: Model) -> None:
     leg = d.between(0.12, 0.3)
     body_y = leg + girth * 0.95
     model.ball("body", (0.0, body_y, 0.0), (girth * 0.9, girth, 1.0))
-    model.limb("tail", (0.0, body_y + 0.1, -0.6), (0.0, body_y + d.between(0.3, 0.6), -1.25), girth * 0.5, 0.05)
+    model.limb(
+        "tail", (0.0, body_y + 0.1, -0.6), (0.0, body_y + d.between(0.3, 0.6), -1.25), girth * 0.5, 0.05
+    )
     head_y, head_z = body_y + girth * 0.6 + d.between(0.35, 0.8), d.between(0.62, 0.85)
     model.limb("neck", (0.0, body_y + 0.1, 0.5), (0.0, head_y, head_z), radius * 1.1, radius * 0.7)
     look = d.bell(-1.0, 1.0)
     model.frame = model.at((0.0, head_y, head_z), model.turn(y=look, x=d.between(-0.1, 0.2)))
     model.ball("head", (0.0, 0.0, 0.0), (radius, radius, radius * 1.08), paint=SECOND)
     long = radius * d.between(0.7, 1.1)
-    slot = model.ball("bill", (0.0, -0.25 * radius, radius * 0.8 + long * 0.5), (radius * 0.5, radius * 0.16, long), paint=ACCENT)
+    slot = model.ball(
+        "bill",
+        (0.0, -0.25 * radius, radius * 0.8 + long * 0.5),
+        (radius * 0.5, radius * 0.16, long),
+        paint=ACCENT,
+    )
     model.landmark(2, (0.0, -0.25 * radius, radius * 0.8 + long * 1.35), (slot, slot))
     _eyes(model, radius, (radius, radius, radius), d.between(0.2, 0.28))
     model.frame = None
     for side in (1.0, -1.0):
-        model.ball("wing", (side * girth * 0.82, body_y + 0.08, -0.12), (0.16, girth * 0.6, 0.7), paint=SECOND,
-                   turn=model.turn(x=0.2, y=-side * 0.12))  # fmt: skip
+        model.ball(
+            "wing",
+            (side * girth * 0.82, body_y + 0.08, -0.12),
+            (0.16, girth * 0.6, 0.7),
+            paint=SECOND,
+            turn=model.turn(x=0.2, y=-side * 0.12),
+        )
         model.limb("leg", (side * 0.22, body_y, 0.0), (side * 0.22, 0.0, 0.05), 0.08, 0.07, paint=ACCENT)
         model.ball("foot", (side * 0.22, 0.06, 0.2), (0.18, 0.06, 0.26), paint=ACCENT)
-
-
-__all__ = ["BEAR", "CAT", "DOG", "ELEPHANT", "HORSE", "PIG", "RABBIT", "Species", "animal", "duck"]

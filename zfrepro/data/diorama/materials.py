@@ -16,21 +16,35 @@ from .random import Draws
 PLAIN, STRIPES, SPOTS, CHECKS, BLOTCHES, WOOD = range(6)
 PATTERN_NAMES = ("plain", "stripes", "spots", "checks", "blotches", "wood")
 NAMES = (
-    "red", "green", "blue",  # first colour, display values in [0, 1]
-    "red2", "green2", "blue2",  # second colour
-    "pattern", "sharpness", "threshold", "warp",  # how the pattern mixes the two
-    "grain", "fur",  # fine and hair-like variation of brightness
-    "shine", "gloss",  # strength and log2 exponent of the highlight
-)  # fmt: skip
+    "red",
+    "green",
+    "blue",  # first colour, display values in [0, 1]
+    "red2",
+    "green2",
+    "blue2",  # second colour
+    "pattern",
+    "sharpness",
+    "threshold",
+    "warp",  # how the pattern mixes the two
+    "grain",
+    "fur",  # fine and hair-like variation of brightness
+    "shine",
+    "gloss",  # strength and log2 exponent of the highlight
+)
 COLUMN = {name: number for number, name in enumerate(NAMES)}
 M = len(NAMES)
 
 
-def color(d: Draws, dullness: float = 1.0) -> Tensor:
-    """(n, 3) display colours in [0, 1]: every hue alike, mostly dull, dark to light. One law for every class."""
-    hue = d.between(0, 1)
-    saturation = d.unit(2).amin(1) * (0.95 / dullness) + 0.03
-    value = d.between(0.2, 0.97)
+def color(d: Draws) -> Tensor:
+    """(n, 3) display colours in [0, 1]: mostly dull, dark to light, often earthen, sometimes leaf green or blue, now and
+    then any hue. One law for every class, table and backdrop."""
+    u = d.unit(3)
+    which, along = u[:, 0], u[:, 1]
+    hue = along  # of any colour
+    for limit, low, high in ((0.8, 0.53, 0.67), (0.64, 0.2, 0.4), (0.46, 0.02, 0.14)):
+        hue = torch.where(which < limit, low + (high - low) * along, hue)
+    saturation = d.unit(2).amin(1) * 0.85 + 0.02
+    value = 0.16 + 0.82 * u[:, 2]
     wheel = (hue[:, None] + hue.new_tensor([0.0, 2 / 3, 1 / 3])) * 6
     pure = ((wheel % 6 - 3).abs() - 1).clamp(0, 1)
     return value[:, None] * (1 - saturation[:, None] * (1 - pure))
@@ -49,13 +63,21 @@ def contrasting(d: Draws, first: Tensor) -> Tensor:
 def material(d: Draws, first: Tensor, second: Tensor, pattern: Tensor) -> Tensor:
     """(n, M) rows with the given colours (n, 3) and patterns int64 (n,), the rest drawn."""
     soft = d.log_between(1.2, 9)
+    warp = d.between(0.0, 0.4) * torch.where(pattern == STRIPES, 0.55, 1.0)
     balance = d.between(-0.35, 0.35)
     threshold = torch.where(pattern == SPOTS, balance * 0.5 + 0.55, balance)
     columns = [
-        *first.unbind(1), *second.unbind(1), pattern.float(), soft, threshold, d.between(0.0, 0.45),
-        d.between(0.0, 0.16), d.between(0.0, 1.0) ** 2 * 0.45,
-        d.between(0.0, 1.0) ** 2 * 0.8, d.between(2.5, 7),
-    ]  # fmt: skip
+        *first.unbind(1),
+        *second.unbind(1),
+        pattern.float(),
+        soft,
+        threshold,
+        warp,
+        d.between(0.0, 0.16),
+        d.between(0.0, 1.0) ** 2 * 0.45,
+        d.between(0.0, 1.0) ** 2 * 0.8,
+        d.between(2.5, 7),
+    ]
     return torch.stack(columns, 1)
 
 
@@ -84,7 +106,9 @@ def orientation(d: Draws, spread: float = 0.5) -> Tensor:
     return rx @ ry @ rz
 
 
-def paint(row: tuple[Tensor, ...], x: Tensor, y: Tensor, z: Tensor, coarse: Tensor, fine: Tensor, hair: Tensor):
+def paint(
+    row: tuple[Tensor, ...], x: Tensor, y: Tensor, z: Tensor, coarse: Tensor, fine: Tensor, hair: Tensor
+):
     """Colour of surface points.
 
     Args:
@@ -108,6 +132,4 @@ def paint(row: tuple[Tensor, ...], x: Tensor, y: Tensor, z: Tensor, coarse: Tens
     amount = (0.5 + sharpness * (field - threshold)).clamp(0, 1)
     amount = torch.where(pattern == PLAIN, 0.0, amount)
     bright = (1 + row[10] * fine + row[11] * hair).clamp(0.25, 1.8)
-    return tuple(
-        (((row[k] + (row[k + 3] - row[k]) * amount) * bright).clamp(0, 1)) ** 2 for k in range(3)
-    )
+    return tuple((((row[k] + (row[k + 3] - row[k]) * amount) * bright).clamp(0, 1)) ** 2 for k in range(3))

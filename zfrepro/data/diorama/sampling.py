@@ -7,20 +7,27 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from . import bank, materials
 from .kinds import CLASSES, KINDS, NOVEL_CLASSES, NOVEL_KINDS
-from .materials import BLOTCHES, CHECKS, COLUMN, PLAIN, SPOTS, STRIPES, WOOD
+from .materials import BLOTCHES, CHECKS, PLAIN, SPOTS, STRIPES, WOOD
 from .model import ACCENT, COAT, DARK, GLASS, PAINTS, PALE, SECOND, SLOTS, TYRE, Model
-from .primitives import BOX, CONE, CYLINDER, ELLIPSOID
+from .primitives import CONE, ELLIPSOID
 from .random import Draws, hashed, uniform
 from .scene import Background, Camera, Lens, Light, Primitives, Scene, about_vertical, compose, inverse
+from .threads import one_thread_a_tensor
 
 CLUTTER = 10  # things around the object, each of up to two primitives
-FRONT, BESIDE = 1, 3  # of these: the first may stand before the object, the next few beside it, the rest behind
+FRONT, BESIDE = (
+    1,
+    3,
+)  # of these: the first may stand before the object, the next few beside it, the rest behind
 CHANNELS = 768  # random numbers an image may use
-WORLD, SHAPE, THINGS = 0, 1 << 12, 1 << 13  # where the channels of camera and light, object, and clutter start
+WORLD, SHAPE, THINGS = (
+    0,
+    1 << 12,
+    1 << 13,
+)  # where the channels of camera and light, object, and clutter start
 
 
 def as_indices(indices: Sequence[int] | Tensor) -> Tensor:
@@ -36,7 +43,9 @@ def as_indices(indices: Sequence[int] | Tensor) -> Tensor:
     if indices.numel() == 0:
         indices = indices.long()
     if indices.ndim != 1 or indices.is_floating_point() or indices.dtype == torch.bool:
-        raise ValueError(f"indices must be a flat sequence of integers, got {indices.dtype} {tuple(indices.shape)}")
+        raise ValueError(
+            f"indices must be a flat sequence of integers, got {indices.dtype} {tuple(indices.shape)}"
+        )
     if indices.numel() and int(indices.min()) < 0:
         raise ValueError("indices must be at least 0")
     return indices.long()
@@ -49,6 +58,7 @@ def labels(seed: int, indices: Tensor, classes: int) -> Tensor:
     return order.argsort(stable=True, dim=1).gather(1, place[:, None])[:, 0]
 
 
+@one_thread_a_tensor()
 def sample(indices: Sequence[int] | Tensor, seed: int = 0, novel: bool = False) -> Scene:
     """The scenes of some indices, on the indices' device (the CPU for a list).
 
@@ -73,7 +83,8 @@ def sample(indices: Sequence[int] | Tensor, seed: int = 0, novel: bool = False) 
     camera, distance = _camera(d, objects, yaw)
     paint, texture_scale = _paints(d, coat)
     primitives, base, size, landmarks = _placed(objects, yaw, paint, texture_scale, d)
-    clutter = _clutter(Draws(uniform(world, indices, CHANNELS, THINGS)), objects, camera)
+    background = _background(d)
+    clutter = _clutter(Draws(uniform(world, indices, CHANNELS, THINGS)), objects, camera, background.edge)
     primitives = Primitives(
         **{
             name: torch.cat([getattr(primitives, name), getattr(clutter, name)], 1)
@@ -81,13 +92,24 @@ def sample(indices: Sequence[int] | Tensor, seed: int = 0, novel: bool = False) 
         }
     )
     return Scene(
-        labels=label, novel=novel, primitives=primitives, camera=camera, light=_light(d), background=_background(d),
-        lens=_lens(d), base=base, size=size, yaw=yaw * (180 / math.pi), landmarks=landmarks,
+        labels=label,
+        novel=novel,
+        primitives=primitives,
+        camera=camera,
+        light=_light(d),
+        background=background,
+        lens=_lens(d),
+        base=base,
+        size=size,
+        yaw=yaw * (180 / math.pi),
+        landmarks=landmarks,
         landmark_slots=objects["landmark_slots"],
-    )  # fmt: skip
+    )
 
 
-def _objects(label: Tensor, shapes: Tensor, kinds: list, d: Draws) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+def _objects(
+    label: Tensor, shapes: Tensor, kinds: list, d: Draws
+) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """Every image's object in its own frame with extent 1, its yaw in radians, and its coat's pattern."""
     device = label.device
     objects: dict[str, Tensor] = {}
@@ -132,15 +154,15 @@ def _normalised(objects: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _camera(d: Draws, objects: dict[str, Tensor], yaw: Tensor) -> tuple[Camera, Tensor]:
-    """A camera in front, looking down by 6 to 38 degrees, so that the object spans 50 to 85 % of the picture."""
+    """A camera in front, looking down by 6 to 38 degrees, so that the object spans 60 to 92 % of the picture."""
     half = objects["half"]
     tilt = d.between(6, 38) * (math.pi / 180)
     focal = 1 / torch.tan(d.between(22, 46) * (math.pi / 360))
     wide = half[:, 0] * yaw.cos().abs() + half[:, 2] * yaw.sin().abs()
     deep = half[:, 0] * yaw.sin().abs() + half[:, 2] * yaw.cos().abs()
     tall = half[:, 1] * tilt.cos() + deep * tilt.sin()
-    span = d.between(0.5, 0.85)
-    distance = focal * torch.maximum(wide, tall) / span + deep * 0.7
+    span = d.between(0.6, 0.92)
+    distance = focal * torch.maximum(wide, tall) / span + deep * 0.5
     # The object is off the centre by up to what keeps it in the picture.
     room = (distance / focal)[:, None] - torch.stack([wide, tall], 1)
     offset = room.clamp(min=0) * (d.unit(2) * 2 - 1) * 0.85
@@ -152,7 +174,7 @@ def _camera(d: Draws, objects: dict[str, Tensor], yaw: Tensor) -> tuple[Camera, 
     right = torch.stack([torch.ones_like(zero), zero, zero], 1)
     up = torch.cross(back, right, -1)
     eye = eye - offset[:, :1] * right - offset[:, 1:] * up
-    eye = torch.stack([eye[:, 0], eye[:, 1].clamp(min=0.1), eye[:, 2]], 1)  # never under the table
+    eye = torch.stack([eye[:, 0], eye[:, 1].clamp(min=0.3), eye[:, 2]], 1)  # never under the table
     c, s = roll.cos()[:, None], roll.sin()[:, None]
     axes = torch.stack([c * right + s * up, c * up - s * right, -back], 1)
     return Camera(eye=eye, axes=axes, focal=focal, shift=torch.zeros_like(offset)), distance
@@ -183,7 +205,7 @@ def _paints(d: Draws, coat: Tensor) -> tuple[Tensor, Tensor]:
 def _texture_scale(d: Draws, pattern: Tensor) -> Tensor:
     """Cycles a unit length: coarse for blotches, finer for the rest. Free of the class but for its pattern."""
     scale = d.log_between(3.5, 8.0)
-    return torch.where(pattern == BLOTCHES, scale * 0.45, scale)
+    return scale * torch.where(pattern == BLOTCHES, 0.45, torch.where(pattern == STRIPES, 1.25, 1.0))
 
 
 def _placed(objects: dict[str, Tensor], yaw: Tensor, paint: Tensor, scale: Tensor, d: Draws):
@@ -191,33 +213,47 @@ def _placed(objects: dict[str, Tensor], yaw: Tensor, paint: Tensor, scale: Tenso
     n = len(yaw)
     size = torch.ones_like(yaw)
     turn = torch.cat([about_vertical(yaw), torch.zeros(n, 3, 1, device=yaw.device)], -1)
-    texture = torch.cat([materials.orientation(d, 0.35) * scale[:, None, None], (d.unit(3) * 8)[..., None]], -1)
+    texture = torch.cat(
+        [materials.orientation(d, 0.35) * scale[:, None, None], (d.unit(3) * 8)[..., None]], -1
+    )
     texture = compose(texture, inverse(turn))
     material = paint.gather(1, objects["paint"][..., None].expand(-1, -1, materials.M))
     primitives = Primitives(
-        kind=objects["kind"], taper=objects["taper"], alive=objects["alive"], part=objects["part"],
-        to_world=compose(turn[:, None], objects["affine"]), to_texture=texture[:, None].expand(n, SLOTS, 3, 4),
+        kind=objects["kind"],
+        taper=objects["taper"],
+        alive=objects["alive"],
+        part=objects["part"],
+        to_world=compose(turn[:, None], objects["affine"]),
+        to_texture=texture[:, None].expand(n, SLOTS, 3, 4),
         material=material,
-    )  # fmt: skip
+    )
     landmarks = (turn[:, None, :, :3] @ objects["landmarks"][..., None])[..., 0]
     return primitives, torch.zeros(n, 3, device=yaw.device), size, landmarks
 
 
-def _clutter(d: Draws, objects: dict[str, Tensor], camera: Camera) -> Primitives:
+def _clutter(d: Draws, objects: dict[str, Tensor], camera: Camera, edge: Tensor) -> Primitives:
     """Things around the object. None is as round as the ball or as even as the block, so none is an example of them."""
     n, device = len(d), d.table.device
     half = objects["half"]
     reach = half[:, ::2].square().sum(1).sqrt()  # of the object's footprint
-    parts: dict[str, list[Tensor]] = {name: [] for name in ("kind", "taper", "alive", "to_world", "to_texture", "material")}
+    parts: dict[str, list[Tensor]] = {
+        name: [] for name in ("kind", "taper", "alive", "to_world", "to_texture", "material")
+    }
     for number in range(CLUTTER):
         kind = d.integer(4)
         size = d.log_between(0.09, 0.26) if number < FRONT + BESIDE else d.log_between(0.14, 0.6)
         slim = d.between(1.5, 3.2)  # how far from round or even
-        tall = d.chance(0.6)
-        flat = (size / slim.sqrt())
+        tall = d.chance(0.6) & (kind != ELLIPSOID)  # nothing balances on its tip
+        flat = size / slim.sqrt()
         long = flat * slim
-        radii = torch.stack([torch.where(tall, flat, long), torch.where(tall, long, flat * d.between(0.5, 1.0)),
-                             torch.where(tall, flat, long) * d.between(0.6, 1.0)], 1)  # fmt: skip
+        radii = torch.stack(
+            [
+                torch.where(tall, flat, long),
+                torch.where(tall, long, flat * d.between(0.5, 1.0)),
+                torch.where(tall, flat, long) * d.between(0.6, 1.0),
+            ],
+            1,
+        )
         turn = about_vertical(d.between(0, 2 * math.pi))
         own = radii[:, ::2].amax(1) * 1.2
         side = d.sign()
@@ -234,7 +270,7 @@ def _clutter(d: Draws, objects: dict[str, Tensor], camera: Camera) -> Primitives
         else:
             z = -(reach + own + d.between(0.1, 1.0) ** 2 * 4.5)
             x = d.between(-1.0, 1.0) * (0.8 - 0.55 * z)
-            alive = d.chance(0.75)
+            alive = d.chance(0.75) & (z - own > -edge)
         centre = torch.stack([x, radii[:, 1], z], 1)
         affine = torch.cat([turn * radii[:, None, :], centre[..., None]], -1)
         # On top of half of them: a second piece, which makes bottles, tins with lids, trees, huts.
@@ -251,11 +287,17 @@ def _clutter(d: Draws, objects: dict[str, Tensor], camera: Camera) -> Primitives
         other = materials.color(d)
         top_look = materials.material(d, other, first, torch.full_like(pattern, PLAIN))
         scale = _texture_scale(d, pattern)
-        texture = torch.cat([materials.orientation(d, 0.35) @ turn.mT * scale[:, None, None], (d.unit(3) * 8)[..., None]], -1)
+        texture = torch.cat(
+            [materials.orientation(d, 0.35) @ turn.mT * scale[:, None, None], (d.unit(3) * 8)[..., None]], -1
+        )
         for name, pair in {
-            "kind": (kind, top_kind), "taper": (taper, top_taper), "alive": (alive, top_alive),
-            "to_world": (affine, top), "to_texture": (texture, texture), "material": (look, top_look),
-        }.items():  # fmt: skip
+            "kind": (kind, top_kind),
+            "taper": (taper, top_taper),
+            "alive": (alive, top_alive),
+            "to_world": (affine, top),
+            "to_texture": (texture, texture),
+            "material": (look, top_look),
+        }.items():
             parts[name].extend(pair)
     stacked = {name: torch.stack(values, 1) for name, values in parts.items()}
     # A thing that reaches behind or too near to the lens is left out.
@@ -275,7 +317,9 @@ def _light(d: Draws) -> Light:
     share = d.between(0.3, 0.78)[:, None]  # of the lamp in all light
     sky = torch.cat([1 - 0.16 * warmth, torch.ones_like(warmth), 1 + 0.2 * warmth], 1) * (1 - share)
     bounce = sky * d.between(0.35, 0.75)[:, None] * (0.85 + 0.3 * d.unit(3))
-    return Light(direction=direction, color=hue * share * 1.5, sky=sky * 1.1, bounce=bounce, softness=d.unit(1)[:, 0])
+    return Light(
+        direction=direction, color=hue * share * 1.5, sky=sky * 1.1, bounce=bounce, softness=d.unit(1)[:, 0]
+    )
 
 
 def _background(d: Draws) -> Background:
@@ -291,25 +335,28 @@ def _background(d: Draws) -> Background:
         offset = d.unit(2)
         places.append(torch.stack([c, s, offset[:, 0], -s, c, offset[:, 1]], 1).unflatten(1, (2, 3)))
         mean = materials.color(d)
+        grey = mean.mean(1, keepdim=True)
+        mean = torch.lerp(grey, mean, 0.75)  # large surfaces are duller than things
         means.append(mean)
-        contrast = d.log_between(0.07, 0.24)[:, None]
+        contrast = d.log_between(0.06, 0.22)[:, None] * (0.45 + 0.9 * grey)
         main = contrast * (0.75 + 0.5 * d.unit(3))
-        tints = torch.stack([0.14 * (d.unit(3) - 0.5), 0.14 * (d.unit(3) - 0.5)], 2)
+        tints = torch.stack([0.09 * (d.unit(3) - 0.5), 0.09 * (d.unit(3) - 0.5)], 2)
         mixings.append(torch.cat([main[..., None], tints], 2))
     return Background(
-        texture=torch.stack([table, backdrop], 1), place=torch.stack(places, 1), mean=torch.stack(means, 1),
-        mixing=torch.stack(mixings, 1), blur=d.between(0.0, 3.2), edge=d.log_between(0.9, 9.0),
-    )  # fmt: skip
+        texture=torch.stack([table, backdrop], 1),
+        place=torch.stack(places, 1),
+        mean=torch.stack(means, 1),
+        mixing=torch.stack(mixings, 1),
+        blur=d.between(0.0, 3.2),
+        edge=d.log_between(0.9, 9.0),
+    )
 
 
 def _lens(d: Draws) -> Lens:
     return Lens(
         exposure=d.log_between(0.72, 1.35),
-        blur=d.between(0.35, 0.85),
-        noise=d.between(0.004, 0.03),
+        blur=d.between(0.35, 0.75),
+        noise=d.between(0.003, 0.016),
         grain=d.integer(1 << 18),
         vignette=d.between(0.0, 0.35),
     )
-
-
-__all__ = ["BOX", "COLUMN", "CYLINDER", "as_indices", "labels", "normalize", "sample"]

@@ -14,11 +14,56 @@ import torch
 from torch import Tensor
 
 PART_NAMES: tuple[str, ...] = (
-    "none", "body", "head", "muzzle", "nose", "eye", "ear", "neck", "leg", "tail", "mane", "wheel", "window", "light",
-    "cab", "cargo", "wall", "roof", "door", "chimney", "cross", "grip", "hammer head", "cup", "inside", "handle",
-    "stem", "cap", "pot", "arm", "sphere", "cube", "trunk", "wing", "bill", "tower", "battlement", "fin", "shade",
-    "seat", "backrest", "bottle", "label", "fruit", "leaf", "hat", "button", "foot", "tusk",
-)  # fmt: skip
+    "none",
+    "body",
+    "head",
+    "muzzle",
+    "nose",
+    "eye",
+    "ear",
+    "neck",
+    "leg",
+    "tail",
+    "mane",
+    "wheel",
+    "window",
+    "light",
+    "cab",
+    "cargo",
+    "wall",
+    "roof",
+    "door",
+    "chimney",
+    "cross",
+    "grip",
+    "hammer head",
+    "cup",
+    "inside",
+    "handle",
+    "stem",
+    "cap",
+    "pot",
+    "arm",
+    "sphere",
+    "cube",
+    "trunk",
+    "wing",
+    "bill",
+    "tower",
+    "battlement",
+    "fin",
+    "shade",
+    "seat",
+    "backrest",
+    "bottle",
+    "label",
+    "fruit",
+    "leaf",
+    "hat",
+    "button",
+    "foot",
+    "tusk",
+)
 PART_NUMBER: dict[str, int] = {name: number for number, name in enumerate(PART_NAMES)}
 
 
@@ -237,7 +282,9 @@ def _per_image(scene: Scene, value: float | Tensor, name: str) -> Tensor:
     """A number, or one number an image, as (B,)."""
     value = torch.as_tensor(value, dtype=torch.float32, device=scene.base.device)
     if value.ndim > 1 or (value.ndim == 1 and len(value) != len(scene)):
-        raise ValueError(f"{name} must be one number or one an image ({len(scene)}), got shape {tuple(value.shape)}")
+        raise ValueError(
+            f"{name} must be one number or one an image ({len(scene)}), got shape {tuple(value.shape)}"
+        )
     if not bool(value.isfinite().all()):
         raise ValueError(f"{name} must be finite")
     return value.expand(len(scene))

@@ -13,17 +13,31 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .render import render
+from .rendering import render
 from .sampling import sample
 
 BLOCK = 256  # pictures between two steps of the progress bar
 FIELDS = {
-    "images": np.uint8, "labels": np.int64, "mask": np.bool_, "parts": np.uint8, "keypoints": np.float32,
+    "images": np.uint8,
+    "labels": np.int64,
+    "mask": np.bool_,
+    "parts": np.uint8,
+    "keypoints": np.float32,
     "visible": np.bool_,
-}  # fmt: skip
+}
 SOURCES = (
-    "animals", "bank", "kinds", "materials", "model", "primitives", "random", "render", "sampling", "scene", "things",
-)  # fmt: skip
+    "animals",
+    "bank",
+    "kinds",
+    "materials",
+    "model",
+    "primitives",
+    "random",
+    "rendering",
+    "sampling",
+    "scene",
+    "things",
+)
 
 
 @lru_cache(maxsize=1)
@@ -42,9 +56,15 @@ def cache_path(cache: Path, count: int, seed: int, size: int, novel: bool) -> Pa
 
 
 def split(
-    count: int = 8000, *, seed: int = 0, size: int = 128, novel: bool = False, cache: Path | None = None,
-    progress: bool = True, device: str = "cpu",
-) -> dict[str, Tensor]:  # fmt: skip
+    count: int = 8000,
+    *,
+    seed: int = 0,
+    size: int = 128,
+    novel: bool = False,
+    cache: Path | None = None,
+    progress: bool = True,
+    device: str = "cpu",
+) -> dict[str, Tensor]:
     """The drawings of indices 0 to count - 1, from the cache if they are there.
 
     Args:
@@ -100,9 +120,13 @@ def _kept(path: Path, whole: dict[str, Tensor]) -> None:
 def _loaded(path: Path, count: int, size: int) -> dict[str, Tensor] | None:
     """What a cache file holds, or None if it is missing, damaged or of another shape."""
     shapes = {
-        "images": (count, 3, size, size), "labels": (count,), "mask": (count, size, size), "parts": (count, size, size),
-        "keypoints": (count, 3, 2), "visible": (count, 3),
-    }  # fmt: skip
+        "images": (count, 3, size, size),
+        "labels": (count,),
+        "mask": (count, size, size),
+        "parts": (count, size, size),
+        "keypoints": (count, 3, 2),
+        "visible": (count, 3),
+    }
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in FIELDS}

@@ -1,5 +1,5 @@
-"""One thread a tensor: the drawing's tensors are small on purpose (they stay in a core's cache), and splitting each
-among threads costs more than it gains. Pictures are shared out among threads instead."""
+"""One thread a tensor: the drawing's tensors are small on purpose, to stay in a core's cache, and splitting
+each among threads costs more than it gains. Pictures are shared out among threads instead."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, normalize, pad
+from torch.nn.functional import pad
 
 from . import bank
 from .materials import M, paint
@@ -24,10 +24,11 @@ from .threads import one_thread_a_tensor
 
 TILE = 8
 LANES = TILE * TILE
-CHUNK = 16  # pictures at a time on a CPU: few enough for the caches, enough to hide the cost of a call
+CHUNK = 8  # pictures at a time on a CPU: few enough for the caches, enough to hide the cost of a call
 WORKERS = 2
 CASTERS = 5  # of the object's primitives, the largest throw shadows on the object itself
 NEAR = 0.05
+TANGENT = 4.0  # backdrop coordinates a unit of tangent: a picture shows about two of them
 FAR = (0x7F800000 << 8) | 0xFF  # the key of a ray that met nothing (infinity's bits)
 
 
@@ -60,11 +61,18 @@ def _view(scene: Scene, size: int) -> _View:
         return (linear @ vector[:, None, :, None])[..., 0]
 
     return _View(
-        scene=scene, size=size, grid=grid, to_local=to_local,
-        origin=local(camera.eye) + to_local[..., 3], ahead=local(camera.axes[:, 2]),
-        across=local(camera.axes[:, 0]), upward=local(camera.axes[:, 1]), towards_light=local(scene.light.direction),
-        u=(pixel - camera.shift[:, :1]) * tangent, v=(-pixel - camera.shift[:, 1:]) * tangent,
-    )  # fmt: skip
+        scene=scene,
+        size=size,
+        grid=grid,
+        to_local=to_local,
+        origin=local(camera.eye) + to_local[..., 3],
+        ahead=local(camera.axes[:, 2]),
+        across=local(camera.axes[:, 0]),
+        upward=local(camera.axes[:, 1]),
+        towards_light=local(scene.light.direction),
+        u=(pixel - camera.shift[:, :1]) * tangent,
+        v=(-pixel - camera.shift[:, 1:]) * tangent,
+    )
 
 
 _SIGNS = [(float(x), float(y), float(z)) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]
@@ -119,8 +127,11 @@ def _ellipsoid_bounds(scene: Scene, size: int, loose: Tensor) -> Tensor:
         root = (b * b - a * c).clamp(min=0).sqrt()
         shift, focal = scene.camera.shift[:, number, None], scene.camera.focal[:, None]
         low, high = ((b + sign * root) / a.clamp(min=1e-6) * focal + shift for sign in (-1, 1))
-        bounds += [(low + 1) * (size / 2), (high + 1) * (size / 2)] if number == 0 else [
-            (1 - high) * (size / 2), (1 - low) * (size / 2)]  # fmt: skip
+        bounds += (
+            [(low + 1) * (size / 2), (high + 1) * (size / 2)]
+            if number == 0
+            else [(1 - high) * (size / 2), (1 - low) * (size / 2)]
+        )
     near = (a < 1e-3) | (z < NEAR)
     return torch.where(near[..., None], loose, torch.stack(bounds, -1))
 
@@ -198,12 +209,9 @@ def _shadow(view: _View, wanted: Tensor, depth: Tensor) -> Tensor:
     return shadow.clamp_(max=1)
 
 
-def _spread(values: Tensor, grid: int, passes: Tensor) -> Tensor:
-    """Soften a map in tile order (B, N) by a 3 x 3 mean once, and by a 5 x 5 one as far as `passes` (B,) says."""
-    flat = _untiled(values, grid)[:, None]
-    once = avg_pool2d(flat, 3, 1, 1, count_include_pad=False)
-    twice = avg_pool2d(once, 5, 1, 2, count_include_pad=False)
-    return _tiled(torch.lerp(once, twice, passes[:, None, None, None])[:, 0], grid)
+def _spread(values: Tensor, grid: int, sigma: Tensor) -> Tensor:
+    """Soften a map in tile order (B, N) by `sigma` (B,) pixels."""
+    return _tiled(_blurred(_untiled(values, grid)[:, None], sigma)[:, 0], grid)
 
 
 def _untiled(values: Tensor, grid: int) -> Tensor:
@@ -257,10 +265,12 @@ def _picture(scene: Scene, size: int) -> dict[str, Tensor]:
     u = view.u.view(batch, 1, grid, 1, TILE).expand(batch, grid, grid, TILE, TILE).reshape(batch, -1)
     v = view.v.view(batch, grid, 1, TILE, 1).expand(batch, grid, grid, TILE, TILE).reshape(batch, -1)
     axes, eye = scene.camera.axes, scene.camera.eye
-    ray = [torch.addcmul(torch.addcmul(axes[:, 2, k, None], u, axes[:, 0, k, None]), v, axes[:, 1, k, None]) for k in range(3)]
+    ray = [
+        torch.addcmul(torch.addcmul(axes[:, 2, k, None], u, axes[:, 0, k, None]), v, axes[:, 1, k, None])
+        for k in range(3)
+    ]
     fall = eye[:, 1, None] / (-ray[1]).clamp(min=1e-4)
-    ground_x, ground_z = eye[:, :1] + fall * ray[0], eye[:, 2:] + fall * ray[2]
-    ground = (ray[1] < -1e-4) & (ground_z > -scene.background.edge[:, None])
+    ground = (ray[1] < -1e-4) & (eye[:, 2:] + fall * ray[2] > -scene.background.edge[:, None])
     depth = torch.where(hit, depth, torch.where(ground, fall, 1e4))
 
     bare = (ground & ~hit).view(batch, tiles, LANES).any(-1).view(batch, grid, grid)
@@ -268,10 +278,12 @@ def _picture(scene: Scene, size: int) -> dict[str, Tensor]:
     owned[:, :-1] = p.part
     parts = owned.gather(1, slot)
     solid = (parts > 0).view(batch, tiles, LANES).any(-1).view(batch, grid, grid)
-    dark = _shadow(view, _shadow_tiles(view, corners, outline, bare, solid), depth.view(-1, LANES)).view(batch, -1)
-    lit = 1 - _spread(dark, grid, scene.light.softness)
+    dark = _shadow(view, _shadow_tiles(view, corners, outline, bare, solid), depth.view(-1, LANES)).view(
+        batch, -1
+    )
+    lit = 1 - _spread(dark, grid, (0.5 + 1.6 * scene.light.softness) * (size / 128))
 
-    color = _behind(view, ground, ground_x, ground_z, fall, ray, lit)
+    color = _behind(view, ground, hit, fall, ray, lit)
     _shade(view, color, slot, depth, ray, lit, hit)
     images = _photographed(view, [_untiled(channel, grid)[:, :size, :size] for channel in color])
     seen = _untiled(slot, grid)[:, :size, :size]
@@ -281,55 +293,96 @@ def _picture(scene: Scene, size: int) -> dict[str, Tensor]:
 
 
 def _behind(
-    view: _View, ground: Tensor, x: Tensor, z: Tensor, fall: Tensor, ray: list[Tensor], lit: Tensor
+    view: _View, ground: Tensor, hit: Tensor, fall: Tensor, ray: list[Tensor], lit: Tensor
 ) -> list[Tensor]:
-    """Linear light of table and backdrop, three tensors (B, N)."""
-    scene = view.scene
-    b, light = scene.background, scene.light
+    """Linear light of table and backdrop, three tensors (B, N); left at 0 where primitives cover a whole tile.
 
-    def pick(table: Tensor, backdrop: Tensor) -> Tensor:
-        return torch.where(ground, table[:, None], backdrop[:, None])
+    Each is drawn in the tiles that show some of it, so that what is the same for a picture stays one number a tile.
+    """
+    color = [torch.zeros(fall.numel() // LANES, LANES, device=fall.device) for _ in range(3)]
+    for layer, shown in ((0, ground), (1, ~ground)):
+        shown = shown.view(-1, LANES)
+        tile = (shown & ~hit.view(-1, LANES)).any(1).nonzero()[:, 0]
+        drawn = _table(view, tile, fall, ray, lit) if layer == 0 else _backdrop(view, tile)
+        shown = shown.index_select(0, tile)
+        for k in range(3):
+            # A tile can show both: the backdrop comes last and keeps the table where it is.
+            value = drawn[k] if layer == 0 else torch.where(shown, drawn[k], color[k].index_select(0, tile))
+            color[k].index_copy_(0, tile, value)
+    return [channel.view(fall.shape) for channel in color]
 
-    # The backdrop is placed by the ray's direction, so a shifted or zoomed camera sees the same one.
-    focal = scene.camera.focal[:, None]
-    u = view.u.view(-1, 1, view.grid, 1, TILE).expand(-1, view.grid, -1, TILE, -1).reshape(x.shape)
-    v = view.v.view(-1, view.grid, 1, TILE, 1).expand(-1, -1, view.grid, -1, TILE).reshape(x.shape)
-    reach = 1.0 / (0.5 * 0.55)  # a typical half width of view, as a tangent
-    first, second = torch.where(ground, x, u * reach), torch.where(ground, z, v * reach)
-    place = b.place
-    a = torch.addcmul(pick(place[:, 0, 0, 2], place[:, 1, 0, 2]), first, pick(place[:, 0, 0, 0], place[:, 1, 0, 0]))
-    a = torch.addcmul(a, second, pick(place[:, 0, 0, 1], place[:, 1, 0, 1]))
-    c = torch.addcmul(pick(place[:, 0, 1, 2], place[:, 1, 1, 2]), first, pick(place[:, 0, 1, 0], place[:, 1, 1, 0]))
-    c = torch.addcmul(c, second, pick(place[:, 0, 1, 1], place[:, 1, 1, 1]))
-    # Pyramid levels: a table pixel covers more the farther and the flatter it is seen.
-    scale = place[:, :, 0, :2].square().sum(-1).sqrt() * bank.SIDE
-    step = 2 / (view.size * scene.camera.focal)
-    far = torch.log2((step * scale[:, 0])[:, None] * fall.clamp(1e-3, 1e3)) - 0.5 * torch.log2((-ray[1]).clamp(min=0.02))
-    flat = torch.log2(scale[:, 1] * step * reach)
-    soft = torch.maximum(flat, b.blur + torch.log2(scale[:, 1] * reach * 2 / (128 * focal[:, 0])))
-    number = torch.arange(x.shape[1], device=x.device)
-    dither = bank.grain(str(x.device)).index_select(0, ((scene.lens.grain[:, None] * 3 + number) & 0xFFFFF).flatten())
-    level = torch.where(ground, far, soft[:, None]) + 0.3 * dither.view(x.shape)
-    texture = torch.where(ground, b.texture[:, :1].int(), b.texture[:, 1:].int())
-    values = bank.look_up(texture, a, c, level)
 
-    height = light.direction[:, 1]
-    base = scene.base
-    distance = ((x - base[:, :1]) ** 2 + (z - base[:, 2:]) ** 2) / (0.3 * scene.size[:, None] ** 2)
-    open_ = 1 - 0.6 * torch.exp(-distance)  # of the sky, near the object's foot
-    color = []
+def _recolored(view: _View, layer: int, image: Tensor, a: Tensor, b: Tensor, level: Tensor) -> list[Tensor]:
+    """Albedo (T, 64) of a layer at its own plane coordinates a and b, for tiles of the given images (T,)."""
+    background = view.scene.background
+    place = (
+        background.place[:, layer].flatten(1).t().contiguous().index_select(1, image)[..., None]
+    )  # (6, T, 1)
+    x = torch.addcmul(torch.addcmul(place[2], a, place[0]), b, place[1])
+    y = torch.addcmul(torch.addcmul(place[5], a, place[3]), b, place[4])
+    number = torch.arange(LANES, device=a.device) + 977 * torch.arange(len(image), device=a.device)[:, None]
+    number = (number + view.scene.lens.grain.index_select(0, image)[:, None]) & 0xFFFF
+    # Between two levels of the pyramid lies a dither, not a line.
+    level = level + 0.3 * bank.grain(str(a.device)).index_select(0, number.flatten()).view(number.shape)
+    values = bank.look_up(background.texture[:, layer].index_select(0, image)[:, None], x, y, level)
+    mean = background.mean[:, layer].t().contiguous().index_select(1, image)[..., None]
+    mixing = background.mixing[:, layer].flatten(1).t().contiguous().index_select(1, image)[..., None]
+    albedo = []
     for k in range(3):
-        mixed = pick(b.mean[:, 0, k], b.mean[:, 1, k])
-        for channel in range(3):
-            mixed = torch.addcmul(mixed, values[channel], pick(b.mixing[:, 0, k, channel], b.mixing[:, 1, k, channel]))
-        mixed = mixed.clamp(0.02, 1)
-        direct, ambient = light.color[:, k, None], light.sky[:, k, None]
-        onto = torch.where(ground, direct * height[:, None] * lit + ambient * open_, 0.55 * direct + ambient)
-        color.append(mixed * mixed * onto)
-    return color
+        mixed = torch.addcmul(mean[k], values[0], mixing[3 * k])
+        for channel in (1, 2):
+            mixed = torch.addcmul(mixed, values[channel], mixing[3 * k + channel])
+        mixed = mixed.clamp_(0.02, 1)
+        albedo.append(mixed * mixed)
+    return albedo
 
 
-def _shade(view: _View, color: list[Tensor], slot: Tensor, depth: Tensor, ray: list[Tensor], lit: Tensor, hit: Tensor):
+def _table(view: _View, tile: Tensor, fall: Tensor, ray: list[Tensor], lit: Tensor) -> list[Tensor]:
+    """Linear light of the table in some tiles (T,), three tensors (T, 64)."""
+    scene = view.scene
+    light, focal = scene.light, scene.camera.focal
+    image = tile // (view.grid * view.grid)
+
+    def tiles(values: Tensor) -> Tensor:
+        return values.view(-1, LANES).index_select(0, tile)
+
+    def each(values: Tensor) -> Tensor:
+        return values.index_select(0, image)[:, None]
+
+    far, down = tiles(fall), tiles(ray[1])
+    x = torch.addcmul(each(scene.camera.eye[:, 0]), far, tiles(ray[0]))
+    z = torch.addcmul(each(scene.camera.eye[:, 2]), far, tiles(ray[2]))
+    # A pixel covers more of the table the farther and the flatter it is seen.
+    scale = scene.background.place[:, 0, 0, :2].square().sum(-1).sqrt() * bank.SIDE
+    cover = far.clamp(1e-3, 1e3).square() / (-down).clamp(min=0.02)
+    level = each(torch.log2(2 * scale / (view.size * focal))) + 0.5 * torch.log2(cover)
+    albedo = _recolored(view, 0, image, x, z, level)
+    aside, along = x - each(scene.base[:, 0]), z - each(scene.base[:, 2])
+    near = torch.exp((aside * aside + along * along) * each(-1 / (0.3 * scene.size**2)))
+    open_ = 1 - 0.6 * near  # of the sky, near the object's foot
+    lit = tiles(lit) * each(light.direction[:, 1])
+    return [albedo[k] * (each(light.color[:, k]) * lit + each(light.sky[:, k]) * open_) for k in range(3)]
+
+
+def _backdrop(view: _View, tile: Tensor) -> list[Tensor]:
+    """Linear light of the backdrop in some tiles (T,), three tensors (T, 64); placed by the ray's direction."""
+    scene, grid = view.scene, view.grid
+    light, focal = scene.light, scene.camera.focal
+    image, within = tile // (grid * grid), tile % (grid * grid)
+    u = view.u.view(-1, TILE).index_select(0, image * grid + within % grid)[:, None, :].expand(-1, TILE, -1)
+    v = view.v.view(-1, TILE).index_select(0, image * grid + within // grid)[:, :, None].expand(-1, -1, TILE)
+    scale = scene.background.place[:, 1, 0, :2].square().sum(-1).sqrt() * (bank.SIDE * TANGENT)
+    sharp = torch.log2(2 * scale / (view.size * focal))
+    level = torch.maximum(sharp, scene.background.blur + torch.log2(2 * scale / (128 * focal)))
+    u, v = u.reshape(-1, LANES) * TANGENT, v.reshape(-1, LANES) * TANGENT
+    albedo = _recolored(view, 1, image, u, v, level.index_select(0, image)[:, None])
+    onto = 0.55 * light.color + light.sky
+    return [albedo[k] * onto[:, k].index_select(0, image)[:, None] for k in range(3)]
+
+
+def _shade(
+    view: _View, color: list[Tensor], slot: Tensor, depth: Tensor, ray: list[Tensor], lit: Tensor, hit: Tensor
+):
     """Overwrite `color` where a primitive is seen."""
     scene = view.scene
     p, light = scene.primitives, scene.light
@@ -338,8 +391,16 @@ def _shade(view: _View, color: list[Tensor], slot: Tensor, depth: Tensor, ray: l
     image = where // hit.shape[1]
     row = image * slots + slot.flatten().index_select(0, where)
     # One table of all that is known about each primitive, columns contiguous, gathered once.
-    table = torch.cat([view.to_local.flatten(2), p.to_texture.flatten(2), p.material, p.taper[..., None],
-                       p.kind[..., None].float()], 2)  # fmt: skip
+    table = torch.cat(
+        [
+            view.to_local.flatten(2),
+            p.to_texture.flatten(2),
+            p.material,
+            p.taper[..., None],
+            p.kind[..., None].float(),
+        ],
+        2,
+    )
     table = table.flatten(0, 1).t().contiguous().index_select(1, row)
     local, texture, material = table[:12], table[12:24], table[24 : 24 + M]
     taper, kind = table[24 + M], table[25 + M]
@@ -349,7 +410,12 @@ def _shade(view: _View, color: list[Tensor], slot: Tensor, depth: Tensor, ray: l
     point = [eye[k] + t * rays[k] for k in range(3)]
 
     def mapped(affine: Tensor, k: int) -> Tensor:
-        return affine[4 * k] * point[0] + affine[4 * k + 1] * point[1] + affine[4 * k + 2] * point[2] + affine[4 * k + 3]
+        return (
+            affine[4 * k] * point[0]
+            + affine[4 * k + 1] * point[1]
+            + affine[4 * k + 2] * point[2]
+            + affine[4 * k + 3]
+        )
 
     nx, ny, nz = normal(kind, taper, *(mapped(local, k) for k in range(3)))
     world = [local[k] * nx + local[4 + k] * ny + local[8 + k] * nz for k in range(3)]
@@ -362,7 +428,12 @@ def _shade(view: _View, color: list[Tensor], slot: Tensor, depth: Tensor, ray: l
     hair = bank.solid_noise(x * 4.0 + 0.3 * coarse, y * 0.7, z * 4.0)
     albedo = paint(tuple(material), x, y, z, coarse, fine, hair)
 
-    lamp = torch.cat([light.direction, light.color, light.sky, light.bounce], 1).t().contiguous().index_select(1, image)
+    lamp = (
+        torch.cat([light.direction, light.color, light.sky, light.bounce], 1)
+        .t()
+        .contiguous()
+        .index_select(1, image)
+    )
     facing = (world[0] * lamp[0] + world[1] * lamp[1] + world[2] * lamp[2]).clamp(min=0)
     facing = facing * lit.flatten().index_select(0, where)
     above = 0.5 + 0.5 * world[1]
@@ -388,7 +459,9 @@ def _photographed(view: _View, color: list[Tensor]) -> Tensor:
     picture = torch.stack(color, 1) * gain[:, None]
     picture = _blurred(picture, lens.blur * (size / 128))
     number = torch.arange(3 * size * size, device=picture.device)
-    grain = bank.grain(str(picture.device)).index_select(0, ((lens.grain[:, None] + number) & 0xFFFFF).flatten())
+    grain = bank.grain(str(picture.device)).index_select(
+        0, ((lens.grain[:, None] + number) & 0xFFFFF).flatten()
+    )
     picture = picture.sqrt_().add_(grain.view(picture.shape) * lens.noise[:, None, None, None])
     picture = picture.mul_(255).add_(0.5).clamp_(0, 255).to(torch.uint8)
     return picture.contiguous(memory_format=torch.channels_last)
@@ -404,7 +477,9 @@ def _blurred(picture: Tensor, sigma: Tensor) -> Tensor:
         side = picture.shape[-1]
         padded = pad(picture, (taps, taps, 0, 0) if horizontal else (0, 0, taps, taps), mode="replicate")
 
-        def part(offset: int, padded: Tensor = padded, horizontal: bool = horizontal, side: int = side) -> Tensor:
+        def part(
+            offset: int, padded: Tensor = padded, horizontal: bool = horizontal, side: int = side
+        ) -> Tensor:
             return padded.narrow(3 if horizontal else 2, taps + offset, side)
 
         total = picture * weights[:, 0].view(-1, 1, 1, 1)
@@ -425,14 +500,16 @@ def _keypoints(scene: Scene, seen: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return torch.stack([px, py], -1), visible
 
 
-def render(scene: Scene, size: int = 128, device: str | torch.device | None = None, chunk: int | None = None) -> Drawing:
+def render(
+    scene: Scene, size: int = 128, device: str | torch.device | None = None, chunk: int | None = None
+) -> Drawing:
     """Draw scenes.
 
     Args:
         scene: B scenes.
         size: side of the pictures in pixels, 16 to 512.
         device: where to draw; default where the scene is.
-        chunk: pictures drawn at a time; default 16 on a CPU, 256 elsewhere.
+        chunk: pictures drawn at a time; default 8 at 128 px on a CPU, 256 elsewhere.
 
     Returns:
         A `Drawing` on the device.
