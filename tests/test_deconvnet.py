@@ -87,7 +87,16 @@ def test_hand_worked_projection():
 
 def test_transposed_is_the_adjoint_of_the_ceil_convolution():
     torch.manual_seed(0)
-    for size, kernel, stride, padding in [(12, 7, 2, 0), (13, 7, 2, 0), (11, 11, 4, 0), (16, 11, 4, 0), (9, 5, 1, 2), (8, 3, 1, 1), (14, 5, 3, 0), (9, 2, 3, 0)]:
+    for size, kernel, stride, padding in [
+        (12, 7, 2, 0),
+        (13, 7, 2, 0),
+        (11, 11, 4, 0),
+        (16, 11, 4, 0),
+        (9, 5, 1, 2),
+        (8, 3, 1, 1),
+        (14, 5, 3, 0),
+        (9, 2, 3, 0),
+    ]:
         conv = CeilConv2d(3, 4, kernel, stride, padding, bias=False).double()
         x = torch.randn(2, 3, size, size, dtype=torch.double)
         y = conv(x)
@@ -201,7 +210,9 @@ def test_every_spelling_of_relu(style, rule):
         pre.append(conv(xs[-1]))
         xs.append(pre[-1].clamp(min=0))
     signal = torch.zeros_like(xs[-1])
-    signal[0, units.maps[0], units.rows[0], units.columns[0]] = xs[-1][0, units.maps[0], units.rows[0], units.columns[0]]
+    signal[0, units.maps[0], units.rows[0], units.columns[0]] = xs[-1][
+        0, units.maps[0], units.rows[0], units.columns[0]
+    ]
     for conv, before in zip((model.c, model.b, model.a), reversed(pre), strict=True):
         if rule != "gradient":
             signal = signal.clamp(min=0)

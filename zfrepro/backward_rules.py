@@ -136,7 +136,9 @@ def activations_of(model: Callable[[Tensor], Tensor], images: Tensor, layer: str
         return model(images)
     modules = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
     if layer not in modules:
-        raise ValueError(f"no submodule {layer!r} in {type(model).__name__}; there are: {', '.join(n for n in modules if n)}")
+        raise ValueError(
+            f"no submodule {layer!r} in {type(model).__name__}; there are: {', '.join(n for n in modules if n)}"
+        )
 
     def stop(module, inputs, output):
         raise _Reached(output)
@@ -191,7 +193,9 @@ def project(
         if rule != "gradient":
             _require_relu(model, images, layer, mode.relus)
         if found.ndim != (2 if units.rows is None else 4):
-            raise ValueError(f"layer {layer!r} gives {tuple(found.shape)}: units there need {'a row and a column' if found.ndim == 4 else 'a map only'}")
+            raise ValueError(
+                f"layer {layer!r} gives {tuple(found.shape)}: units there need {'a row and a column' if found.ndim == 4 else 'a map only'}"
+            )
         batch = torch.arange(len(units), device=found.device)
         where = (batch, units.maps) if units.rows is None else (batch, units.maps, units.rows, units.columns)
         value = found[where]

@@ -143,7 +143,9 @@ def project(network: Network, images: Tensor, layer: str, units: Units) -> Tenso
         ValueError: unknown layer, or not one unit for each image.
     """
     if len(units) != len(images) or (units.rows is None) != (layer in network.fulls):
-        raise ValueError(f"{layer}: needs a map{'' if layer in network.fulls else ', row and column'} for each of the {len(images)} images")
+        raise ValueError(
+            f"{layer}: needs a map{'' if layer in network.fulls else ', row and column'} for each of the {len(images)} images"
+        )
     was_training = network.training
     network.eval()
     try:

@@ -151,7 +151,9 @@ class Network(nn.Module):
         maps, size = 3, image_size
         for c in architecture.convs:
             if size + 2 * c.padding < c.kernel:
-                raise ValueError(f"{architecture.name}: an image of {image_size} px is too small, {c.name} sees {size} px")
+                raise ValueError(
+                    f"{architecture.name}: an image of {image_size} px is too small, {c.name} sees {size} px"
+                )
             self.convs[c.name] = CeilConv2d(maps, c.maps, c.kernel, c.stride, c.padding)
             maps, size = c.maps, ceil_size(size, c.kernel, c.stride, c.padding)
             if c.pool:

@@ -61,7 +61,9 @@ def stage(architecture: Architecture, image_size: int, name: str) -> Stage:
     for found in stages(architecture, image_size):
         if found.name == name:
             return found
-    raise ValueError(f"{architecture.name} has no stage {name!r}; it has {', '.join(s.name for s in stages(architecture, image_size))}")
+    raise ValueError(
+        f"{architecture.name} has no stage {name!r}; it has {', '.join(s.name for s in stages(architecture, image_size))}"
+    )
 
 
 def table(architecture: Architecture, image_size: int = 224, classes: int = 1000) -> list[dict[str, int | str]]:
@@ -70,17 +72,32 @@ def table(architecture: Architecture, image_size: int = 224, classes: int = 1000
     for s in stages(architecture, image_size):
         rows.append(
             {
-                "layer": s.name, "kernel": s.kernel, "stride": s.stride, "maps": s.maps, "size": s.size,
-                "parameters": s.parameters, "multiply-adds": s.multiply_adds,
-                "field": s.field.size, "jump": s.field.jump, "start": s.field.start,
+                "layer": s.name,
+                "kernel": s.kernel,
+                "stride": s.stride,
+                "maps": s.maps,
+                "size": s.size,
+                "parameters": s.parameters,
+                "multiply-adds": s.multiply_adds,
+                "field": s.field.size,
+                "jump": s.field.jump,
+                "start": s.field.start,
             }  # fmt: skip
         )
     units = rows[-1]["maps"] * rows[-1]["size"] ** 2
     for name, out in [*((f.name, f.units) for f in architecture.fulls), ("fc8", classes)]:
         rows.append(
             {
-                "layer": name, "kernel": "", "stride": "", "maps": out, "size": 1, "parameters": (units + 1) * out,
-                "multiply-adds": units * out, "field": image_size, "jump": "", "start": "",
+                "layer": name,
+                "kernel": "",
+                "stride": "",
+                "maps": out,
+                "size": 1,
+                "parameters": (units + 1) * out,
+                "multiply-adds": units * out,
+                "field": image_size,
+                "jump": "",
+                "start": "",
             }  # fmt: skip
         )
         units = out
@@ -96,6 +113,8 @@ def format_table(architecture: Architecture, image_size: int = 224, classes: int
         "multiply-adds": sum(r["multiply-adds"] for r in rows),
     }
     cells = [list(rows[0])]
-    cells += [[f"{v:,}" if k in ("parameters", "multiply-adds") else str(v) for k, v in r.items()] for r in [*rows, total]]
+    cells += [
+        [f"{v:,}" if k in ("parameters", "multiply-adds") else str(v) for k, v in r.items()] for r in [*rows, total]
+    ]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in cells)

@@ -24,7 +24,11 @@ def git_commit() -> str:
     """Short hash of the checkout, marked when it has uncommitted changes; `unknown` outside a checkout."""
     try:
         run = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=ROOT, capture_output=True, text=True, check=True
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         return run.stdout.strip()
     except (OSError, subprocess.CalledProcessError):

@@ -119,7 +119,9 @@ def _epoch_seed(recipe: Recipe, epoch: int) -> int:
     return recipe.seed * 1_000_003 + epoch
 
 
-def train_epoch(recipe: Recipe, state: State, split: Split, mean: Tensor, epoch: int, progress: bool = True) -> dict[str, float]:
+def train_epoch(
+    recipe: Recipe, state: State, split: Split, mean: Tensor, epoch: int, progress: bool = True
+) -> dict[str, float]:
     """One pass over the training split, in an order and with views that depend on (seed, epoch) alone.
 
     Raises:
@@ -134,7 +136,9 @@ def train_epoch(recipe: Recipe, state: State, split: Split, mean: Tensor, epoch:
     loss_sum = torch.zeros((), device=device)
     wrong = torch.zeros((), device=device)
     seen = 0
-    bar = tqdm(range(steps), desc=f"epoch {epoch + 1}/{recipe.epochs}", unit="step", disable=not progress, mininterval=1)
+    bar = tqdm(
+        range(steps), desc=f"epoch {epoch + 1}/{recipe.epochs}", unit="step", disable=not progress, mininterval=1
+    )
     for step in bar:
         chosen = order[step * recipe.batch : (step + 1) * recipe.batch]
         labels = split.labels[chosen].to(device)
@@ -204,20 +208,27 @@ def errors(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
 
     classes = probabilities.shape[1]
     return {
-        f"top{k}_error": 100 * (1 - multiclass_accuracy(probabilities, labels, classes, average="micro", top_k=min(k, classes)).item())
+        f"top{k}_error": 100
+        * (1 - multiclass_accuracy(probabilities, labels, classes, average="micro", top_k=min(k, classes)).item())
         for k in (1, 5)
     }
 
 
-def evaluate(recipe: Recipe, state: State, split: Split, mean: Tensor, ten: bool = False) -> dict[str, float]:
-    """Errors of the evaluated weights (the average where the recipe keeps one) on a split."""
-    live = state.network
-    if state.average:
-        live = recipe.network(live.classes).to(mean.device, memory_format=torch.channels_last)
-        live.load_state_dict(state.average)
+def evaluated(recipe: Recipe, state: State, device: torch.device) -> Network:
+    """The network that counts: the averaged weights where the recipe keeps an average, else the live ones."""
+    if not state.average:
+        return state.network
+    network = recipe.network(state.network.classes).to(device, memory_format=torch.channels_last)
+    network.load_state_dict(state.average)
+    return network
+
+
+def evaluate(recipe: Recipe, state: State, split: Split, mean: Tensor) -> dict[str, float]:
+    """Errors on a split at the centre crop."""
     found = scores(
-        live, split.images, mean, scale=recipe.input_scale, image_size=recipe.image_size, ten=ten, precision=recipe.precision
-    )
+        evaluated(recipe, state, mean.device), split.images, mean, scale=recipe.input_scale,
+        image_size=recipe.image_size, precision=recipe.precision,
+    )  # fmt: skip
     return errors(found, split.labels)
 
 
@@ -256,7 +267,9 @@ def load_checkpoint(file: Path, recipe: Recipe, device: torch.device) -> tuple[S
         raise CheckpointError(f"{file}: not a whole zfrepro checkpoint ({error}); remove it to start anew") from error
     differing = [f.name for f in fields(Recipe) if info["recipe"].get(f.name) != getattr(recipe, f.name)]
     if differing:
-        raise CheckpointError(f"{file}: made with another {', '.join(differing)}; use the same options or another --out")
+        raise CheckpointError(
+            f"{file}: made with another {', '.join(differing)}; use the same options or another --out"
+        )
     state = start(recipe, info["classes"], device)
 
     def part(prefix: str) -> dict[str, Tensor]:

@@ -10,10 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from zfrepro.data import photos
+from zfrepro.data.photos import DataError
 from zfrepro.data.transforms import stored_size
 
-PHOTOGRAPHS = ("imagenette", "imagewoof", "imagenet20", "imagenet", "caltech101")
+PHOTOGRAPHS = ("imagenette", "imagewoof", "imagenet20", "imagenet")
 DATASETS = ("diorama", *PHOTOGRAPHS)
+PARTS = ("train", "val")
+DIORAMA_SPLITS = {"train": (8000, 0), "val": (1000, 1)}  # pictures and seed
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,12 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A train and a validation split and the names of the classes."""
+    """A train and a validation split and the names of the classes. A split that was not asked for is None."""
 
     name: str
     classes: tuple[str, ...]
-    train: Split
-    val: Split
+    train: Split | None
+    val: Split | None
     image_size: int  # S, what the network sees
     fingerprint: str  # changes when the images do
 
@@ -55,27 +59,66 @@ def cache_root() -> Path:
     return Path(os.environ.get("ZFREPRO_CACHE") or Path(base) / "zfrepro")
 
 
-def load(name: str | None = None, image_size: int = 128, *, root: str | Path | None = None, progress: bool = True) -> Dataset:
-    """A data set at the resolution a network of `image_size` px needs, decoded once and cached.
+def default_name() -> str:
+    """The data set that pages and commands use when none is named: `$ZFREPRO_DATASET`, else `diorama`."""
+    return os.environ.get("ZFREPRO_DATASET") or "diorama"
+
+
+def load(
+    name: str | None = None, image_size: int = 128, *, root: str | Path | None = None,
+    parts: tuple[str, ...] = PARTS, progress: bool = True,
+) -> Dataset:  # fmt: skip
+    """A data set at the resolution a network of `image_size` px needs, drawn or decoded once and cached.
 
     Args:
         name: one of `DATASETS`; default `$ZFREPRO_DATASET`, else `diorama`.
         image_size: side S of the network's input in pixels; images are stored at 256/224 of it.
         root: folder of the photographs; default `$ZFREPRO_DATA`.
+        parts: which splits to load.
     Raises:
         ValueError: unknown name.
-        FileNotFoundError: photographs that are not where they should be, with the remedy.
+        DataError: photographs that are not there or cannot be read, with the file and the remedy.
     """
-    name = name or os.environ.get("ZFREPRO_DATASET") or "diorama"
+    name = name or default_name()
     if name not in DATASETS:
         raise ValueError(f"unknown data set {name!r}; there are: {', '.join(DATASETS)}")
     if name == "diorama":
-        from zfrepro.data.world import load_diorama
-
-        return load_diorama(image_size, progress=progress)
-    from zfrepro.data.photos import load_photographs
-
-    return load_photographs(name, image_size, root=root, progress=progress)
+        return load_diorama(image_size, parts=parts, progress=progress)
+    return load_photographs(name, image_size, root=root, parts=parts, progress=progress)
 
 
-__all__ = ["DATASETS", "PHOTOGRAPHS", "Dataset", "Split", "cache_root", "load", "stored_size"]
+def load_diorama(image_size: int, *, parts: tuple[str, ...] = PARTS, progress: bool = True) -> Dataset:
+    """8,000 training and 1,000 validation pictures of the embedded world, with their truth."""
+    from zfrepro.data import diorama
+
+    def split(part: str) -> Split | None:
+        if part not in parts:
+            return None
+        count, seed = DIORAMA_SPLITS[part]
+        size = stored_size(image_size)
+        found = diorama.split(count, seed=seed, size=size, cache=cache_root() / "diorama", progress=progress)
+        return Split(found.pop("images"), found.pop("labels"), found)
+
+    return Dataset("diorama", diorama.CLASSES, split("train"), split("val"), image_size, str(diorama.VERSION))
+
+
+def load_photographs(
+    name: str, image_size: int, *, root: str | Path | None = None, parts: tuple[str, ...] = PARTS, progress: bool = True
+) -> Dataset:
+    """Photographs of `ROOT/NAME/{train,val}/CLASS/*`."""
+    folder = photos.find_folder(name, root)
+    labels = photos.class_folders(name, folder)
+    size = stored_size(image_size)
+
+    def split(part: str) -> Split | None:
+        if part not in parts:
+            return None
+        files, numbers = photos.list_images(folder / part, list(labels))
+        images = photos.decoded(files, folder / part, size, cache_root() / name, progress=progress)
+        return Split(images, torch.tensor(numbers))
+
+    train, val = split("train"), split("val")
+    return Dataset(name, tuple(labels.values()), train, val, image_size, photos.fingerprint(folder, list(labels)))
+
+
+__all__ = ["DATASETS", "PARTS", "PHOTOGRAPHS", "DataError", "Dataset", "Split", "cache_root", "default_name", "load"]

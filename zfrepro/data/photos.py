@@ -38,7 +38,9 @@ def list_images(folder: Path, classes: list[str]) -> tuple[list[Path], list[int]
     for label, name in enumerate(classes):
         own = sorted(f for f in (folder / name).rglob("*") if f.suffix.lower() in SUFFIXES)
         if not own:
-            raise DataError(f"{folder / name}: no images ({', '.join(sorted(SUFFIXES))}); each class needs at least one")
+            raise DataError(
+                f"{folder / name}: no images ({', '.join(sorted(SUFFIXES))}); each class needs at least one"
+            )
         files += own
         labels += [label] * len(own)
     return files, labels
@@ -52,32 +54,42 @@ def decode(file: Path, size: int) -> np.ndarray:
             image = image.convert("RGB")
             side = min(image.size)
             left, top = (image.width - side) / 2, (image.height - side) / 2
-            square = image.resize((size, size), Image.Resampling.BILINEAR, (left, top, left + side, top + side), reducing_gap=3)
+            square = image.resize(
+                (size, size), Image.Resampling.BILINEAR, (left, top, left + side, top + side), reducing_gap=3
+            )
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise DataError(f"{file}: cannot be decoded ({error}); replace or remove it") from error
     return np.asarray(square)
 
 
-def fingerprint(files: list[Path], root: Path, size: int) -> str:
-    """Hash over names and file sizes, which changes when a photograph is added, removed or replaced."""
-    digest = hashlib.sha256(str(size).encode())
-    for f in files:
-        digest.update(f"{f.relative_to(root)} {f.stat().st_size}\n".encode())
-    return digest.hexdigest()
+def _digest(lines: list[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def fingerprint(folder: Path, classes: list[str]) -> str:
+    """Hash over the names and sizes of all files of a set, independent of the resolution they are decoded at."""
+    lines = []
+    for part in ("train", "val"):
+        for f in list_images(folder / part, classes)[0]:
+            lines.append(f"{f.relative_to(folder)} {f.stat().st_size}")
+    return _digest(lines)
 
 
 def decoded(files: list[Path], root: Path, size: int, cache: Path, *, progress: bool = True) -> torch.Tensor:
     """All files as one uint8 tensor (N, 3, size, size), from the cache or decoded into it.
 
-    The cache is one `.npy` a split, mapped and not read, written under another name and renamed when whole.
+    The cache is one `.npy` a split, mapped and not read, written under another name and renamed when whole. Its key
+    covers names, sizes and times of the files.
     """
-    key = fingerprint(files, root, size)[:16]
-    target = cache / f"{root.name}-{size}-{key}.npy"
+    stats = [f.stat() for f in files]
+    lines = [f"{f.relative_to(root)} {s.st_size} {s.st_mtime_ns}" for f, s in zip(files, stats, strict=True)]
+    target = cache / f"{root.name}-{size}-{_digest(lines)}.npy"
     if not target.exists():
         cache.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f"{target.name}.{os.getpid()}.part")
         try:
-            store = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(len(files), size, size, 3))
+            shape = (len(files), size, size, 3)
+            store = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
             with ThreadPoolExecutor() as pool:
                 images = pool.map(lambda f: decode(f, size), files)
                 bar = tqdm(images, total=len(files), desc=f"decoding {root.name}", unit="image", disable=not progress)
@@ -91,21 +103,7 @@ def decoded(files: list[Path], root: Path, size: int, cache: Path, *, progress: 
     return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
-def find_folder(name: str, root: str | Path | None) -> Path:
-    """The folder that holds `train` and `val` of a set, among the names it is usually unpacked under."""
-    root = root or os.environ.get("ZFREPRO_DATA")
-    if not root:
-        raise FileNotFoundError(f"{name}: set ZFREPRO_DATA (or --data) to the folder that holds {name}/train and {name}/val")
-    root = Path(root).expanduser()
-    choices = [name, *ALIASES.get(name, ())]
-    for choice in choices:
-        if (root / choice / "train").is_dir() and (root / choice / "val").is_dir():
-            return root / choice
-    if (root / "train").is_dir() and (root / "val").is_dir():
-        return root
-    raise FileNotFoundError(f"{root}: no folder {' or '.join(choices)} with train and val inside; see the README on data")
-
-
+# Names under which the sets are usually unpacked. ImageNet-20 holds the classes of the two smaller sets.
 ALIASES = {
     "imagenette": ("imagenette2-320", "imagenette2", "imagenet20"),
     "imagewoof": ("imagewoof2-320", "imagewoof2", "imagenet20"),
@@ -113,21 +111,53 @@ ALIASES = {
 }
 
 
-def load_photographs(name: str, image_size: int, *, root: str | Path | None = None, progress: bool = True):
-    """A `Dataset` of photographs; see `zfrepro.data.load`."""
-    from zfrepro.data import Dataset, Split, cache_root
+def find_folder(name: str, root: str | Path | None) -> Path:
+    """The folder that holds `train` and `val` of a set."""
+    root = root or os.environ.get("ZFREPRO_DATA")
+    layout = f"{name}/train/CLASS/ and {name}/val/CLASS/"
+    if not root:
+        raise DataError(f"{name}: set ZFREPRO_DATA (or --data) to the folder that holds {layout}")
+    root = Path(root).expanduser()
+    choices = [name, *ALIASES.get(name, ())]
+    for folder in [*(root / choice for choice in choices), root]:
+        if (folder / "train").is_dir() and (folder / "val").is_dir():
+            return folder
+    raise DataError(f"{root}: no {layout} inside; `python -m zfrepro data {name} --data {root}` says how to get them")
 
-    folder = find_folder(name, root)
-    wnids = WNIDS.get(name)
-    folders = sorted(wnids) if wnids else sorted(f.name for f in (folder / "train").iterdir() if f.is_dir())
-    if not folders:
-        raise DataError(f"{folder / 'train'}: no class folders inside")
-    size = stored_size(image_size)
-    splits, keys = {}, []
-    for part in ("train", "val"):
-        files, labels = list_images(folder / part, folders)
-        images = decoded(files, folder / part, size, cache_root() / name, progress=progress)
-        keys.append(fingerprint(files, folder / part, size))
-        splits[part] = Split(images, torch.tensor(labels))
-    classes = tuple(wnids[f] for f in folders) if wnids else tuple(folders)
-    return Dataset(name, classes, splits["train"], splits["val"], image_size, hashlib.sha256("".join(keys).encode()).hexdigest()[:16])
+
+def class_folders(name: str, folder: Path) -> dict[str, str]:
+    """Class folder -> class name, in the order of the labels.
+
+    Raises:
+        DataError: no class folders, or the folders of train and val differ.
+    """
+    if name in WNIDS:
+        return dict(sorted(WNIDS[name].items()))
+    found = {part: sorted(f.name for f in (folder / part).iterdir() if f.is_dir()) for part in ("train", "val")}
+    if not found["train"]:
+        raise DataError(f"{folder / 'train'}: no class folders inside; images must lie in train/CLASS/")
+    if found["train"] != found["val"]:
+        odd = sorted(set(found["train"]) ^ set(found["val"]))[0]
+        raise DataError(f"{folder}: class folder {odd!r} is in only one of train and val; both need the same classes")
+    return {f: f for f in found["train"]}
+
+
+def download(name: str, root: Path) -> Path:
+    """Fetch a set that torchvision knows, with its hash check, and return its folder.
+
+    Raises:
+        DataError: a set that cannot be downloaded, with where to get it.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    if name == "imagenette":
+        from torchvision.datasets import Imagenette
+
+        if not (root / "imagenette2-320").is_dir():  # torchvision refuses to download over an existing folder
+            Imagenette(root, "train", "320px", download=True)
+        return root / "imagenette2-320"
+    where = {
+        "imagewoof": "get imagewoof2-320.tgz from github.com/fastai/imagenette and unpack it there",
+        "imagenet20": "put the class folders of Imagenette and Imagewoof together as imagenet20/train and imagenet20/val",
+        "imagenet": "ILSVRC-2012 needs an account at image-net.org; lay it out as imagenet/train/WNID and imagenet/val/WNID",
+    }
+    raise DataError(f"{name} cannot be downloaded from here: {where[name]} (folder {root})")

@@ -1,0 +1,292 @@
+"""The command line: `python -m zfrepro COMMAND --help`."""
+
+import argparse
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+from zfrepro.networks import ARCHITECTURES
+
+SCALES: dict[str, dict[str, Any]] = {
+    "paper": {"image_size": 224, "width": 1.0, "units": 4096},
+    "compact": {"image_size": 128, "width": 1.0, "units": 512},
+    "mini": {"image_size": 96, "width": 0.5, "units": 256},
+}
+"""Three sizes of everything: the paper's for a GPU, one for an hour or two on two cores, one for minutes."""
+
+HELP: dict[str, str] = {
+    "arch": "a row of Table 2: " + ", ".join(ARCHITECTURES),
+    "dataset": "diorama (drawn, needs nothing), imagenette, imagewoof, imagenet20, imagenet",
+    "image_size": "side of the network's input in pixels; images are stored at 256/224 of it",
+    "width": "convolutions this many times as wide as the paper's",
+    "units": "units in each of layers 6 and 7",
+    "epochs": "passes over the training images",
+    "batch": "images a step",
+    "lr": "learning rate at the start (plateau) or at its highest (cosine)",
+    "momentum": "of SGD",
+    "weight_decay": "the paper mentions none; Krizhevsky used 5e-4",
+    "dropout": "of layers 6 and 7",
+    "clip": "largest RMS of a conv filter, checked after every step; 0 clips none",
+    "crops": "ten (the paper's ten fixed views), random (Krizhevsky's) or resized (random size and aspect)",
+    "area": "smallest share of the image that a resized crop covers",
+    "init": "paper (Gaussian 0.01 everywhere) or modern (0.01 in the first layer, He's rule above)",
+    "input_scale": "inputs are divided by it; 1 keeps the paper's [-128, 128]",
+    "schedule": "plateau (rate falls tenfold when the validation error stalls) or cosine",
+    "patience": "epochs without a better validation error before the plateau schedule acts",
+    "warmup": "epochs of rising rate before the cosine",
+    "label_smoothing": "share of the target spread over all classes",
+    "ema": "decay a step of the averaged weights that are evaluated and shipped; 0 for none",
+    "precision": "fp32 or bf16",
+    "seed": "of the weights, the order of the images, the crops and dropout",
+}
+
+
+def recipe_of(options: argparse.Namespace):
+    """The `Recipe` of parsed options: the paper's, changed by --recipe, then by --scale, then by single options."""
+    from zfrepro.training import MODERN, Recipe
+
+    chosen = dict(MODERN) if options.recipe == "modern" else {}
+    chosen |= SCALES[options.scale] if options.scale else {}
+    chosen |= {f.name: getattr(options, f.name) for f in fields(Recipe) if getattr(options, f.name) is not None}
+    return Recipe(**chosen)
+
+
+def command_of(recipe) -> str:
+    """The shortest command that makes this recipe again."""
+    from zfrepro.training import MODERN, Recipe
+
+    def left(base: dict[str, Any]) -> list[str]:
+        merged = {f.name: f.default for f in fields(Recipe)} | base
+        return [f"--{n.replace('_', '-')} {getattr(recipe, n)}" for n, v in merged.items() if getattr(recipe, n) != v]
+
+    choices = []
+    for kind, modern in (("", {}), ("--recipe modern ", MODERN)):
+        for scale, sizes in (("", {}), *((f"--scale {name} ", sizes) for name, sizes in SCALES.items())):
+            choices.append(f"python -m zfrepro train {kind}{scale}" + " ".join(left(modern | sizes)))
+    return min(choices, key=lambda text: len(text.split())).strip()
+
+
+def scale_of(recipe) -> str:
+    """`paper`, `compact` or `mini`, or `own` for sizes that are none of these."""
+    for name, sizes in SCALES.items():
+        if all(getattr(recipe, k) == v for k, v in sizes.items()):
+            return name
+    return "own"
+
+
+@contextlib.contextmanager
+def sole_owner(folder: Path) -> Iterator[None]:
+    """Hold `folder` for one process; the lock goes when the process does, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RuntimeError(f"{folder}: another run is writing here; wait for it or choose another --out") from None
+        yield
+
+
+def cmd_table(options: argparse.Namespace) -> None:
+    from zfrepro.networks import architecture
+    from zfrepro.receptive_field import format_table
+
+    chosen = architecture(options.arch, width=options.width, units=options.units)
+    print(format_table(chosen, options.image_size, options.classes))
+
+
+def cmd_data(options: argparse.Namespace) -> None:
+    from zfrepro import data
+    from zfrepro.data import photos
+
+    if options.download:
+        print(f"{options.name} is in {photos.download(options.name, Path(options.data or os.environ['ZFREPRO_DATA']))}")
+    found = data.load(options.name, options.image_size, root=options.data)
+    for part in ("train", "val"):
+        split = getattr(found, part)
+        print(
+            f"{found.name} {part}: {len(split):,} images of {tuple(split.images.shape[1:])}, {len(found.classes)} classes"
+        )
+    print(f"fingerprint {found.fingerprint}; kept in {data.cache_root()}")
+
+
+def cmd_train(options: argparse.Namespace) -> None:
+    from zfrepro import data, device, records, training, weights
+
+    recipe = recipe_of(options)
+    where = device.pick(options.device)
+    out = Path(options.out or f"runs/{recipe.dataset}-{recipe.arch}-seed{recipe.seed}")
+    with sole_owner(out):
+        dataset = data.load(recipe.dataset, recipe.image_size, root=options.data, progress=not options.quiet)
+        state, mean = training.train(recipe, dataset, out, device=where, progress=not options.quiet)
+        network = training.evaluated(recipe, state, where)
+        sha = weights.save_weights(out / "weights.safetensors", network, recipe, dataset.classes, mean)
+        print("evaluating the weights as written")
+        record = {
+            "kind": "training",
+            "scale": scale_of(recipe),
+            **records.provenance(command_of(recipe)),
+            "device": device.describe(where),
+            "recipe": vars(recipe),
+            "dataset": {
+                "name": dataset.name,
+                "fingerprint": dataset.fingerprint,
+                "train": len(dataset.train),
+                "val": len(dataset.val),
+            },
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "weights_sha256": sha,
+            "seconds": sum(row["seconds"] for row in state.history),
+            "errors": evaluation(
+                weights.load_weights(out / "weights.safetensors", device=where), dataset, not options.quiet
+            ),
+            "history": state.history,
+        }
+        records.write_json(out / "record.json", record)
+    print_errors(record["errors"])
+    print(f"wrote {out}/weights.safetensors and record.json; `python -m zfrepro ship {out}` puts them into results/")
+
+
+def evaluation(trained, dataset, progress: bool) -> dict[str, dict[str, float]]:
+    """Top-1 and top-5 errors in per cent on the validation split, in fp32, at one crop and averaged over ten."""
+    from zfrepro import training
+
+    found = {}
+    for name, ten in (("one_crop", False), ("ten_crops", True)):
+        probabilities = training.scores(
+            trained.network, dataset.val.images, trained.mean, scale=trained.recipe.input_scale,
+            image_size=trained.recipe.image_size, ten=ten, progress=progress,
+        )  # fmt: skip
+        found[name] = training.errors(probabilities, dataset.val.labels)
+    return found
+
+
+def print_errors(errors: dict[str, dict[str, float]]) -> None:
+    for name, values in errors.items():
+        print(
+            f"{name.replace('_', ' '):9}  top-1 error {values['top1_error']:5.2f} %   top-5 error {values['top5_error']:5.2f} %"
+        )
+
+
+def cmd_eval(options: argparse.Namespace) -> None:
+    from zfrepro import data, device, weights
+
+    where = device.pick(options.device)
+    trained = weights.load_weights(options.weights, device=where)
+    dataset = data.load(options.dataset or trained.recipe.dataset, trained.recipe.image_size, root=options.data)
+    if dataset.classes != trained.classes:
+        raise ValueError(
+            f"{options.weights} knows other classes than {dataset.name}; name the data set it was trained on"
+        )
+    print(f"{dataset.name}, {len(dataset.val):,} validation images at {trained.recipe.image_size} px")
+    print_errors(evaluation(trained, dataset, True))
+
+
+def cmd_ship(options: argparse.Namespace) -> None:
+    import json
+
+    from zfrepro import records, weights
+
+    for run in map(Path, options.runs):
+        if not (run / "record.json").is_file():
+            raise FileNotFoundError(f"{run}: no record.json there; give the --out folder of a finished `train`")
+        record = json.loads((run / "record.json").read_text())
+        recipe = record["recipe"]
+        name = weights.record_name(recipe["arch"], recipe["dataset"])
+        if options.numbers_only:
+            name = f"runs/{recipe['dataset']}-{recipe['arch']}-{record['scale']}-seed{recipe['seed']}"
+        target = records.results_root() / f"{name}.json"
+        if not options.numbers_only:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(run / "weights.safetensors", target.with_suffix(".safetensors"))
+        records.write_json(target, record)
+        print(f"wrote {target}")
+
+
+def parser() -> argparse.ArgumentParser:
+    from zfrepro.training import Recipe
+
+    top = argparse.ArgumentParser(
+        prog="python -m zfrepro",
+        description="Train, evaluate and describe the networks of Zeiler & Fergus (2014).",
+        epilog="Start with: python -m zfrepro table; python -m zfrepro train --scale mini --recipe modern",
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, run, text: str, epilog: str = "") -> argparse.ArgumentParser:
+        found = commands.add_parser(name, help=text, description=text, epilog=epilog)
+        found.set_defaults(run=run)
+        return found
+
+    table = add("table", cmd_table, "Print layers, sizes, parameters and receptive fields of a network.")
+    table.add_argument("--arch", default="zfnet", help=HELP["arch"])
+    table.add_argument("--image-size", type=int, default=224, help=HELP["image_size"])
+    table.add_argument("--classes", type=int, default=1000, help="number of classes")
+    table.add_argument("--width", type=float, default=1.0, help=HELP["width"])
+    table.add_argument("--units", type=int, default=None, help=HELP["units"])
+
+    found = add("data", cmd_data, "Check that a data set is there, decode or draw it into the cache, and describe it.")
+    found.add_argument("name", help=HELP["dataset"])
+    found.add_argument("--data", help="folder of the photographs; default $ZFREPRO_DATA")
+    found.add_argument("--image-size", type=int, default=128, help=HELP["image_size"])
+    found.add_argument(
+        "--download", action="store_true", help="fetch it first, where torchvision knows how (imagenette)"
+    )
+
+    train = add(
+        "train", cmd_train, "Train a network; the defaults are the paper's recipe at the paper's size.",
+        "A killed run continues when the same command is given again. Example, an hour on two cores: "
+        "python -m zfrepro train --recipe modern --scale compact --dataset imagenet20 --data DIR",
+    )  # fmt: skip
+    train.add_argument("--recipe", choices=("paper", "modern"), default="paper", help="modern suits small data sets")
+    train.add_argument("--scale", choices=tuple(SCALES), help="image size, width and units at once")
+    train.add_argument("--data", help="folder of the photographs; default $ZFREPRO_DATA")
+    train.add_argument("--out", help="folder of checkpoint, weights and record; default runs/DATASET-ARCH-seedN")
+    train.add_argument("--device", help="cpu or cuda; default, a GPU if there is one")
+    train.add_argument("--quiet", action="store_true", help="a line an epoch and no progress bars")
+    for f in fields(Recipe):
+        assert f.default is not MISSING
+        train.add_argument(
+            f"--{f.name.replace('_', '-')}",
+            type=type(f.default),
+            default=None,
+            help=f"{HELP[f.name]} (paper: {f.default})",
+        )
+
+    ev = add("eval", cmd_eval, "Top-1 and top-5 error of trained weights at one crop and at ten.")
+    ev.add_argument("weights", help="a .safetensors file")
+    ev.add_argument("--dataset", help="default, the one the network was trained on")
+    ev.add_argument("--data", help="folder of the photographs; default $ZFREPRO_DATA")
+    ev.add_argument("--device", help="cpu or cuda; default, a GPU if there is one")
+
+    ship = add("ship", cmd_ship, "Copy weights and records of finished runs into results/, where the book reads them.")
+    ship.add_argument("runs", nargs="+", help="folders that `train` wrote")
+    ship.add_argument("--numbers-only", action="store_true", help="only the record, filed by seed, for spreads")
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; a foreseen failure is one line on standard error and exit code 1."""
+    from zfrepro.data import DataError
+    from zfrepro.training import CheckpointError
+    from zfrepro.weights import WeightsError
+
+    options = parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except KeyboardInterrupt:
+        print("stopped; give the same command again to continue", file=sys.stderr)
+        return 130
+    except (CheckpointError, DataError, WeightsError, FloatingPointError, OSError, RuntimeError, ValueError) as error:
+        print(f"zfrepro {options.command}: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,151 @@
+"""What excites each feature map most (Fig. 2): the top-9 units over a data set, their projections and patches."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from zfrepro import crops
+from zfrepro.deconvnet import Units
+from zfrepro.networks import Network
+
+
+@dataclass(frozen=True)
+class Top:
+    """The strongest activations of every map of a layer, strongest first. All (C, K).
+
+    At most one unit an image and map is kept, so that nine patches show nine images; the paper does not say.
+    Empty places, when there are fewer than K images, have value -inf and image -1. Ties go to the earlier image.
+    """
+
+    layer: str
+    values: Tensor  # float
+    images: Tensor  # int64, index in the data set
+    rows: Tensor  # int64, position in the feature map
+    columns: Tensor
+
+    def of(self, maps: Iterable[int]) -> tuple[Tensor, Units]:
+        """Image indices and units of the given maps, (len(maps) * K,), map after map; empty places left out."""
+        chosen = torch.as_tensor(list(maps))
+        images = self.images[chosen].flatten()
+        units = Units(
+            chosen.repeat_interleave(self.values.shape[1]),
+            self.rows[chosen].flatten(),
+            self.columns[chosen].flatten(),
+        )
+        there = images >= 0
+        return images[there], units[there]
+
+
+class TopTracker:
+    """Keeps the K strongest units of each map of a layer over a stream of feature maps, in memory of fixed size."""
+
+    def __init__(self, layer: str, maps: int, k: int = 9, device: torch.device | str = "cpu"):
+        self.layer, self.seen = layer, 0
+        self.values = torch.full((maps, k), -torch.inf, device=device)
+        self.where = torch.full((maps, k, 3), -1, dtype=torch.int64, device=device)  # image, row, column
+
+    def add(self, activations: Tensor) -> None:
+        """Take in the next images' feature maps, (B, C, H, W).
+
+        Raises:
+            ValueError: activations that are not finite.
+        """
+        best = activations.amax((2, 3)).float()  # (B, C)
+        if not torch.isfinite(best).all():
+            raise ValueError(f"{self.layer}: activations are not finite; the images or the weights hold NaN or inf")
+        values = torch.cat([self.values, best.T], 1)
+        # a stable sort, so that of equal activations the earlier image stays
+        k = self.values.shape[1]
+        ordered, order = torch.sort(values, dim=1, descending=True, stable=True)
+        self.values, kept = ordered[:, :k], order[:, :k]
+        entering = kept >= k
+        maps, places = entering.nonzero(as_tuple=True)
+        images = kept[maps, places] - k
+        # positions are looked up only for the few that enter: cheaper than a maximum with indices everywhere
+        flat = activations[images, maps].flatten(1).argmax(1)
+        width = activations.shape[3]
+        self.where = self.where.gather(1, kept.clamp_max(k - 1)[:, :, None].expand(-1, -1, 3))
+        self.where[maps, places] = torch.stack([images + self.seen, flat // width, flat % width], 1)
+        self.seen += len(activations)
+
+    def top(self) -> Top:
+        """The result so far, on the CPU."""
+        image, row, column = self.where.cpu().unbind(2)
+        return Top(self.layer, self.values.cpu(), image, row, column)
+
+
+@torch.inference_mode()
+def top_activations(
+    network: Network, batches: Iterable[Tensor], layers: Iterable[str] | None = None, *, k: int = 9,
+    total: int | None = None, progress: bool = True,
+) -> dict[str, Top]:  # fmt: skip
+    """One streaming pass that finds the strongest units of every map of the given conv layers.
+
+    Args:
+        batches: images as the network wants them, (B, 3, S, S) each, in data-set order.
+        layers: default, all conv layers.
+        total: number of batches, for the progress bar.
+    Returns:
+        layer name -> `Top`.
+    """
+    layers = list(network.convs) if layers is None else list(layers)
+    device = next(network.parameters()).device
+    trackers = {name: TopTracker(name, network.convs[name].out_channels, k, device) for name in layers}
+    network.eval()
+    for images in tqdm(batches, total=total, desc="searching", unit="batch", disable=not progress):
+        for name, found in network.features(images.to(device), layers).items():
+            trackers[name].add(found)
+    return {name: tracker.top() for name, tracker in trackers.items()}
+
+
+def projections(
+    network: Network,
+    fetch: Callable[[Tensor], Tensor],
+    top: Top,
+    maps: Iterable[int],
+    *,
+    batch: int = 16,
+    progress: bool = False,
+) -> Tensor:
+    """Projections of the top units of some maps, cut to the receptive field.
+
+    Args:
+        fetch: from image indices (B,) to images as the network wants them, (B, 3, S, S).
+        maps: which maps of the layer.
+    Returns:
+        (len(maps), K, 3, F, F); empty places are zero.
+    """
+    maps = list(maps)
+    images, units = top.of(maps)
+    chunks = range(0, len(images), batch)
+    found = []
+    for start in tqdm(chunks, desc=f"projecting {top.layer}", unit="batch", disable=not progress):
+        part = slice(start, start + batch)
+        found.append(crops.project(network, fetch(images[part]), top.layer, units[part]).pixels.cpu())
+    return _in_places(torch.cat(found), top, maps)
+
+
+def patches(images: Tensor, network: Network, top: Top, maps: Iterable[int], *, fill: int = 128) -> Tensor:
+    """The image patches that the top units of some maps see.
+
+    Args:
+        images: uint8 (N, 3, S, S), what the network saw before normalisation.
+        fill: grey level outside the image.
+    Returns:
+        uint8 (len(maps), K, 3, F, F).
+    """
+    maps = list(maps)
+    indices, units = top.of(maps)
+    tops, lefts, size = crops.window(network.architecture, top.layer, units)
+    return _in_places(crops.cut(images[indices], tops, lefts, size, fill), top, maps, fill)
+
+
+def _in_places(found: Tensor, top: Top, maps: list[int], empty: float = 0) -> Tensor:
+    """(number of filled places, ...) -> (len(maps), K, ...)."""
+    there = top.images[torch.as_tensor(maps)] >= 0
+    out = found.new_full((*there.shape, *found.shape[1:]), empty)
+    out[there] = found
+    return out

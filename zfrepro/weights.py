@@ -1,0 +1,112 @@
+"""Trained networks on disk: half-precision safetensors with their provenance in the header, and a record beside them."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from zfrepro import device as devices
+from zfrepro.data.transforms import centre_crop, normalise
+from zfrepro.networks import Network
+from zfrepro.records import results_root, sha256, write_atomically
+from zfrepro.training import Recipe
+
+
+class WeightsError(Exception):
+    """Weights that cannot be used, with the file and the remedy in one line."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with what it needs to see images as it did in training."""
+
+    network: Network  # in evaluation mode
+    recipe: Recipe
+    classes: tuple[str, ...]
+    mean: Tensor  # (3, R, R), of the training images
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Stored images, uint8 (B, 3, R, R) -> what the network sees, float (B, 3, S, S): mean subtracted, centre crop."""
+        if images.shape[1:] != self.mean.shape:
+            raise ValueError(
+                f"images are {tuple(images.shape[1:])}, this network's are stored as {tuple(self.mean.shape)}"
+            )
+        images = images.to(self.mean.device)
+        return centre_crop(normalise(images, self.mean, self.recipe.input_scale), self.recipe.image_size)
+
+    def seen(self, images: Tensor) -> Tensor:
+        """The part of stored images that the network sees, uint8 (B, 3, R, R) -> uint8 (B, 3, S, S)."""
+        return centre_crop(images, self.recipe.image_size)
+
+
+def save_weights(
+    file: Path, network: Network, recipe: Recipe, classes: tuple[str, ...], mean: Tensor, **more: Any
+) -> str:
+    """Write weights and mean image in fp16, atomically. Returns the SHA-256 of the file."""
+    tensors = {f"network.{k}": v for k, v in network.state_dict().items()} | {"mean": mean}
+    tensors = {k: v.detach().half().contiguous().cpu() for k, v in tensors.items()}
+    data = save(tensors, {"zfrepro": json.dumps({"recipe": asdict(recipe), "classes": classes, **more})})
+    write_atomically(file, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def load_weights(
+    file: str | Path, *, expected_sha256: str | None = None, device: torch.device | None = None
+) -> Trained:
+    """A network from its weights. Nothing in the file is executed.
+
+    Raises:
+        WeightsError: missing, damaged, foreign, of another hash, or of tensors that do not fit.
+    """
+    file = Path(file)
+    device = device or devices.pick()
+    if not file.is_file():
+        raise WeightsError(f"{file}: no such file; `python -m zfrepro train --help` says how networks are trained")
+    if expected_sha256 and (found := sha256(file)) != expected_sha256:
+        raise WeightsError(
+            f"{file}: SHA-256 is {found[:12]}..., the record says {expected_sha256[:12]}...; check it out again"
+        )
+    try:
+        with safe_open(file, "pt") as opened:
+            info = json.loads((opened.metadata() or {})["zfrepro"])
+            tensors = {k: opened.get_tensor(k).float() for k in opened.keys()}  # noqa: SIM118
+        known = {f.name for f in fields(Recipe)}
+        recipe = Recipe(**{k: v for k, v in info["recipe"].items() if k in known})
+        network = recipe.network(len(info["classes"]))
+        mean = tensors.pop("mean")
+        network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items()})
+    except Exception as error:  # safetensors, json and torch each raise their own kinds for damage
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(f"{file}: not whole weights of this package ({first}); make or fetch them again") from error
+    network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    return Trained(network, recipe, tuple(info["classes"]), mean.to(device))
+
+
+def record_name(arch: str, dataset: str) -> str:
+    """Name of the shipped network's record: the photographs of ImageNet-20 serve Imagenette and Imagewoof too."""
+    return f"networks/{'imagenet20' if dataset in ('imagenette', 'imagewoof') else dataset}-{arch}"
+
+
+def pretrained(arch: str = "zfnet", dataset: str | None = None, *, device: torch.device | None = None) -> Trained:
+    """The shipped network of an architecture for a data set (default: `$ZFREPRO_DATASET`, else the diorama).
+
+    Raises:
+        WeightsError: none is shipped, with the command that trains one, or its hash is not the recorded one.
+    """
+    from zfrepro.data import default_name
+
+    dataset = dataset or default_name()
+    name = record_name(arch, dataset)
+    record, file = results_root() / f"{name}.json", results_root() / f"{name}.safetensors"
+    if not record.is_file():
+        raise WeightsError(
+            f"no {arch} for {dataset} in {results_root()}; train one: python -m zfrepro train --arch {arch} "
+            f"--dataset {dataset} --recipe modern --scale compact --out runs/{dataset}-{arch}, then python -m zfrepro ship"
+        )
+    return load_weights(file, expected_sha256=json.loads(record.read_text())["weights_sha256"], device=device)
