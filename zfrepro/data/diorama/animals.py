@@ -174,9 +174,7 @@ def _pair(model: Model, number: Range) -> Tensor:
     return model.d.between(*number)
 
 
-def head(
-    model: Model, s: Species, centre: Point, radius: Tensor, turn: Tensor, scale_eye: float = 1.0
-) -> None:
+def head(model: Model, s: Species, centre: Point, radius: Tensor, turn: Tensor, scale_eye: float = 1.0) -> None:
     """Head, muzzle, nose, eyes and ears in a frame of their own at `centre`, facing +z of `turn` (n, 3, 3)."""
     d = model.d
     model.frame = model.at(centre, turn)
@@ -269,9 +267,7 @@ def _ears(model: Model, s: Species, radius: Tensor, half: Point) -> None:
         for color, present in ((COAT, ~second), (paint if paint != COAT else ACCENT, second)):
             options = {"paint": color, "present": present}
             if kind == "round":
-                model.ball(
-                    "ear", (side * rx * 0.72, ry * 0.8, -rz * 0.1), (wide, long, wide * 0.5), **options
-                )
+                model.ball("ear", (side * rx * 0.72, ry * 0.8, -rz * 0.1), (wide, long, wide * 0.5), **options)
             elif kind == "pointed":
                 turn = model.turn(z=-side * spread, x=-0.1)
                 centre = (side * (rx * 0.58 + long * 0.3 * spread.sin()), ry * 0.68 + long * 0.45, -rz * 0.05)
@@ -321,15 +317,11 @@ def animal(model: Model, s: Species) -> None:
     head_y, head_z = shoulder_y + reach * rise.sin(), shoulder_z + reach * rise.cos()
     head_z = torch.where(sits, shoulder_z + 0.6 * reach * rise.cos(), head_z)
     thin = radius * d.between(0.68, 0.85)
-    model.limb(
-        "neck", (0.0, shoulder_y, shoulder_z), (0.0, head_y, head_z), torch.maximum(thin, girth * 0.72), thin
-    )
+    model.limb("neck", (0.0, shoulder_y, shoulder_z), (0.0, head_y, head_z), torch.maximum(thin, girth * 0.72), thin)
     if s.mane:
         for along in (0.3, 0.6, 0.9, 1.15):
             y, z = shoulder_y + along * (head_y - shoulder_y), shoulder_z + along * (head_z - shoulder_z)
-            model.ball(
-                "mane", (0.0, y + 0.24 * rise.cos(), z - 0.24 * rise.sin()), (0.09, 0.22, 0.18), paint=ACCENT
-            )
+            model.ball("mane", (0.0, y + 0.24 * rise.cos(), z - 0.24 * rise.sin()), (0.09, 0.22, 0.18), paint=ACCENT)
     look, nod = d.bell(-0.9, 0.9), d.between(-0.12, 0.3)
     head(model, s, (0.0, head_y, head_z), radius, model.turn(x=nod + (0.45 if s.mane else 0.0), y=look))
     _tail(model, s, girth, hip_y, hip_z, sits)
@@ -354,9 +346,7 @@ def _legs(
         x = side * wide
         # In front: a straight leg, whatever the pose.
         end_z = torch.where(sits, shoulder_z + 0.12, shoulder_z + step)
-        model.limb(
-            "leg", (x, shoulder_y - girth * 0.2, shoulder_z), (x, 0.0, end_z), thick * 1.25, thick * 0.9
-        )
+        model.limb("leg", (x, shoulder_y - girth * 0.2, shoulder_z), (x, 0.0, end_z), thick * 1.25, thick * 0.9)
         _foot(model, s, x, end_z, foot)
         # Behind: a straight leg, or a thigh and a foot put forward.
         model.limb("leg", (x, hip_y, hip_z), (x, 0.0, hip_z - step), thick * 1.45, thick * 0.9, present=~sits)
@@ -396,9 +386,7 @@ def _tail(model: Model, s: Species, girth: Tensor, hip_y: Tensor, hip_z: Tensor,
         model.limb("tail", end, root, thick, thick * 0.5, paint=ACCENT)
         return
     if s.tail[1] <= 0.25:  # a scut
-        model.ball(
-            "tail", (0.0, hip_y + girth * 0.1, hip_z - girth * 0.95), (thick, thick, thick), paint=SECOND
-        )
+        model.ball("tail", (0.0, hip_y + girth * 0.1, hip_z - girth * 0.95), (thick, thick, thick), paint=SECOND)
         return
     rise = d.between(-0.3, 1.2)
     reach = long * 0.5
@@ -419,9 +407,7 @@ def duck(model: Model) -> None:
     leg = d.between(0.12, 0.3)
     body_y = leg + girth * 0.95
     model.ball("body", (0.0, body_y, 0.0), (girth * 0.9, girth, 1.0))
-    model.limb(
-        "tail", (0.0, body_y + 0.1, -0.6), (0.0, body_y + d.between(0.3, 0.6), -1.25), girth * 0.5, 0.05
-    )
+    model.limb("tail", (0.0, body_y + 0.1, -0.6), (0.0, body_y + d.between(0.3, 0.6), -1.25), girth * 0.5, 0.05)
     head_y, head_z = body_y + girth * 0.6 + d.between(0.35, 0.8), d.between(0.62, 0.85)
     model.limb("neck", (0.0, body_y + 0.1, 0.5), (0.0, head_y, head_z), radius * 1.1, radius * 0.7)
     look = d.bell(-1.0, 1.0)

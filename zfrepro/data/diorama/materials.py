@@ -106,9 +106,7 @@ def orientation(d: Draws, spread: float = 0.5) -> Tensor:
     return rx @ ry @ rz
 
 
-def paint(
-    row: tuple[Tensor, ...], x: Tensor, y: Tensor, z: Tensor, coarse: Tensor, fine: Tensor, hair: Tensor
-):
+def paint(row: tuple[Tensor, ...], x: Tensor, y: Tensor, z: Tensor, coarse: Tensor, fine: Tensor, hair: Tensor):
     """Colour of surface points.
 
     Args:

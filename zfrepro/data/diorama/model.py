@@ -32,9 +32,7 @@ class Model:
         self.d = d
         self.n = len(d)
         self.device = d.table.device
-        self.frame: Tensor | None = (
-            None  # (n, 3, 4): where later primitives go, None for the object's own frame
-        )
+        self.frame: Tensor | None = None  # (n, 3, 4): where later primitives go, None for the object's own frame
         self.affine: list[Tensor] = []
         self.kind: list[int] = []
         self.part: list[int] = []
@@ -126,9 +124,7 @@ class Model:
         axis = (b - a) / 2
         unit = torch.nn.functional.normalize(axis, dim=-1)
         # Any vector that is not along the bar gives the two others.
-        helper = torch.where(
-            unit[:, :1].abs() < 0.8, unit.new_tensor([1.0, 0, 0]), unit.new_tensor([0, 0, 1.0])
-        )
+        helper = torch.where(unit[:, :1].abs() < 0.8, unit.new_tensor([1.0, 0, 0]), unit.new_tensor([0, 0, 1.0]))
         across = torch.nn.functional.normalize(torch.cross(helper, unit, -1), dim=-1)
         radius = self.number(thick)[:, None]
         linear = torch.stack([across * radius, axis, torch.cross(across, unit, -1) * radius], -1)

@@ -63,9 +63,7 @@ class Draws:
     def unit(self, count: int) -> Tensor:
         """(n, count) uniform in [0, 1)."""
         if self.cursor + count > self.table.shape[1]:
-            raise RuntimeError(
-                "a recipe draws more random numbers than its table holds: make the table wider"
-            )
+            raise RuntimeError("a recipe draws more random numbers than its table holds: make the table wider")
         self.cursor += count
         return self.table[:, self.cursor - count : self.cursor]
 

@@ -209,9 +209,9 @@ def _shadow(view: _View, wanted: Tensor, depth: Tensor) -> Tensor:
     return shadow.clamp_(max=1)
 
 
-def _spread(values: Tensor, grid: int, sigma: Tensor) -> Tensor:
-    """Soften a map in tile order (B, N) by `sigma` (B,) pixels."""
-    return _tiled(_blurred(_untiled(values, grid)[:, None], sigma)[:, 0], grid)
+def _spread(values: Tensor, grid: int, sigma: Tensor, size: int) -> Tensor:
+    """Soften a map in tile order (B, N) by `sigma` (B,), up to 2, of 1/128 of the side."""
+    return _tiled(_blurred(_untiled(values, grid)[:, None], sigma, 2.0, size)[:, 0], grid)
 
 
 def _untiled(values: Tensor, grid: int) -> Tensor:
@@ -278,10 +278,8 @@ def _picture(scene: Scene, size: int) -> dict[str, Tensor]:
     owned[:, :-1] = p.part
     parts = owned.gather(1, slot)
     solid = (parts > 0).view(batch, tiles, LANES).any(-1).view(batch, grid, grid)
-    dark = _shadow(view, _shadow_tiles(view, corners, outline, bare, solid), depth.view(-1, LANES)).view(
-        batch, -1
-    )
-    lit = 1 - _spread(dark, grid, (0.5 + 1.6 * scene.light.softness) * (size / 128))
+    dark = _shadow(view, _shadow_tiles(view, corners, outline, bare, solid), depth.view(-1, LANES)).view(batch, -1)
+    lit = 1 - _spread(dark, grid, 0.5 + 1.5 * scene.light.softness, size)
 
     color = _behind(view, ground, hit, fall, ray, lit)
     _shade(view, color, slot, depth, ray, lit, hit)
@@ -292,9 +290,7 @@ def _picture(scene: Scene, size: int) -> dict[str, Tensor]:
     return {"images": images, "mask": parts > 0, "parts": parts, "keypoints": keypoints, "visible": visible}
 
 
-def _behind(
-    view: _View, ground: Tensor, hit: Tensor, fall: Tensor, ray: list[Tensor], lit: Tensor
-) -> list[Tensor]:
+def _behind(view: _View, ground: Tensor, hit: Tensor, fall: Tensor, ray: list[Tensor], lit: Tensor) -> list[Tensor]:
     """Linear light of table and backdrop, three tensors (B, N); left at 0 where primitives cover a whole tile.
 
     Each is drawn in the tiles that show some of it, so that what is the same for a picture stays one number a tile.
@@ -312,16 +308,15 @@ def _behind(
     return [channel.view(fall.shape) for channel in color]
 
 
-def _recolored(view: _View, layer: int, image: Tensor, a: Tensor, b: Tensor, level: Tensor) -> list[Tensor]:
-    """Albedo (T, 64) of a layer at its own plane coordinates a and b, for tiles of the given images (T,)."""
+def _recolored(view: _View, layer: int, tile: Tensor, a: Tensor, b: Tensor, level: Tensor) -> list[Tensor]:
+    """Albedo (T, 64) of a layer at its own plane coordinates a and b, in tiles (T,)."""
+    image, within = tile // (view.grid * view.grid), tile % (view.grid * view.grid)
     background = view.scene.background
-    place = (
-        background.place[:, layer].flatten(1).t().contiguous().index_select(1, image)[..., None]
-    )  # (6, T, 1)
+    place = background.place[:, layer].flatten(1).t().contiguous().index_select(1, image)[..., None]  # (6, T, 1)
     x = torch.addcmul(torch.addcmul(place[2], a, place[0]), b, place[1])
     y = torch.addcmul(torch.addcmul(place[5], a, place[3]), b, place[4])
-    number = torch.arange(LANES, device=a.device) + 977 * torch.arange(len(image), device=a.device)[:, None]
-    number = (number + view.scene.lens.grain.index_select(0, image)[:, None]) & 0xFFFF
+    number = torch.arange(LANES, device=a.device) + LANES * within[:, None]
+    number = (number + view.scene.lens.grain.index_select(0, image)[:, None]) & 0xFFFFF
     # Between two levels of the pyramid lies a dither, not a line.
     level = level + 0.3 * bank.grain(str(a.device)).index_select(0, number.flatten()).view(number.shape)
     values = bank.look_up(background.texture[:, layer].index_select(0, image)[:, None], x, y, level)
@@ -356,7 +351,7 @@ def _table(view: _View, tile: Tensor, fall: Tensor, ray: list[Tensor], lit: Tens
     scale = scene.background.place[:, 0, 0, :2].square().sum(-1).sqrt() * bank.SIDE
     cover = far.clamp(1e-3, 1e3).square() / (-down).clamp(min=0.02)
     level = each(torch.log2(2 * scale / (view.size * focal))) + 0.5 * torch.log2(cover)
-    albedo = _recolored(view, 0, image, x, z, level)
+    albedo = _recolored(view, 0, tile, x, z, level)
     aside, along = x - each(scene.base[:, 0]), z - each(scene.base[:, 2])
     near = torch.exp((aside * aside + along * along) * each(-1 / (0.3 * scene.size**2)))
     open_ = 1 - 0.6 * near  # of the sky, near the object's foot
@@ -375,14 +370,12 @@ def _backdrop(view: _View, tile: Tensor) -> list[Tensor]:
     sharp = torch.log2(2 * scale / (view.size * focal))
     level = torch.maximum(sharp, scene.background.blur + torch.log2(2 * scale / (128 * focal)))
     u, v = u.reshape(-1, LANES) * TANGENT, v.reshape(-1, LANES) * TANGENT
-    albedo = _recolored(view, 1, image, u, v, level.index_select(0, image)[:, None])
+    albedo = _recolored(view, 1, tile, u, v, level.index_select(0, image)[:, None])
     onto = 0.55 * light.color + light.sky
     return [albedo[k] * onto[:, k].index_select(0, image)[:, None] for k in range(3)]
 
 
-def _shade(
-    view: _View, color: list[Tensor], slot: Tensor, depth: Tensor, ray: list[Tensor], lit: Tensor, hit: Tensor
-):
+def _shade(view: _View, color: list[Tensor], slot: Tensor, depth: Tensor, ray: list[Tensor], lit: Tensor, hit: Tensor):
     """Overwrite `color` where a primitive is seen."""
     scene = view.scene
     p, light = scene.primitives, scene.light
@@ -411,10 +404,7 @@ def _shade(
 
     def mapped(affine: Tensor, k: int) -> Tensor:
         return (
-            affine[4 * k] * point[0]
-            + affine[4 * k + 1] * point[1]
-            + affine[4 * k + 2] * point[2]
-            + affine[4 * k + 3]
+            affine[4 * k] * point[0] + affine[4 * k + 1] * point[1] + affine[4 * k + 2] * point[2] + affine[4 * k + 3]
         )
 
     nx, ny, nz = normal(kind, taper, *(mapped(local, k) for k in range(3)))
@@ -428,12 +418,7 @@ def _shade(
     hair = bank.solid_noise(x * 4.0 + 0.3 * coarse, y * 0.7, z * 4.0)
     albedo = paint(tuple(material), x, y, z, coarse, fine, hair)
 
-    lamp = (
-        torch.cat([light.direction, light.color, light.sky, light.bounce], 1)
-        .t()
-        .contiguous()
-        .index_select(1, image)
-    )
+    lamp = torch.cat([light.direction, light.color, light.sky, light.bounce], 1).t().contiguous().index_select(1, image)
     facing = (world[0] * lamp[0] + world[1] * lamp[1] + world[2] * lamp[2]).clamp(min=0)
     facing = facing * lit.flatten().index_select(0, where)
     above = 0.5 + 0.5 * world[1]
@@ -457,19 +442,22 @@ def _photographed(view: _View, color: list[Tensor]) -> Tensor:
     corner = axis[:, None] ** 2 + axis[None, :] ** 2
     gain = lens.exposure[:, None, None] * (1 - 0.5 * lens.vignette[:, None, None] * corner)
     picture = torch.stack(color, 1) * gain[:, None]
-    picture = _blurred(picture, lens.blur * (size / 128))
+    picture = _blurred(picture, lens.blur, 0.8, size)
     number = torch.arange(3 * size * size, device=picture.device)
-    grain = bank.grain(str(picture.device)).index_select(
-        0, ((lens.grain[:, None] + number) & 0xFFFFF).flatten()
-    )
+    grain = bank.grain(str(picture.device)).index_select(0, ((lens.grain[:, None] + number) & 0xFFFFF).flatten())
     picture = picture.sqrt_().add_(grain.view(picture.shape) * lens.noise[:, None, None, None])
     picture = picture.mul_(255).add_(0.5).clamp_(0, 255).to(torch.uint8)
     return picture.contiguous(memory_format=torch.channels_last)
 
 
-def _blurred(picture: Tensor, sigma: Tensor) -> Tensor:
-    """Separable Gaussian blur with one standard deviation (B,) a picture, in pixels."""
-    taps = max(1, min(4, math.ceil(1.6 * float(sigma.max())))) if len(sigma) else 1
+def _blurred(picture: Tensor, sigma: Tensor, most: float, size: int) -> Tensor:
+    """Separable Gaussian blur by `sigma` (B,), in units of 1/128 of the side `size`.
+
+    The number of taps follows from the most that is foreseen, not from these pictures: what a picture looks like must
+    not depend on its neighbours.
+    """
+    taps = math.ceil(2 * most * size / 128)
+    sigma = sigma.clamp(min=0.01) * (size / 128)
     offsets = torch.arange(taps + 1, device=picture.device)
     weights = torch.exp(-(offsets**2) / (2 * sigma[:, None] ** 2))
     weights = weights / (weights[:, :1] + 2 * weights[:, 1:].sum(1, keepdim=True))
@@ -477,9 +465,7 @@ def _blurred(picture: Tensor, sigma: Tensor) -> Tensor:
         side = picture.shape[-1]
         padded = pad(picture, (taps, taps, 0, 0) if horizontal else (0, 0, taps, taps), mode="replicate")
 
-        def part(
-            offset: int, padded: Tensor = padded, horizontal: bool = horizontal, side: int = side
-        ) -> Tensor:
+        def part(offset: int, padded: Tensor = padded, horizontal: bool = horizontal, side: int = side) -> Tensor:
             return padded.narrow(3 if horizontal else 2, taps + offset, side)
 
         total = picture * weights[:, 0].view(-1, 1, 1, 1)
@@ -523,7 +509,7 @@ def render(
     scene = scene.to(device)
     on_cpu = device.type == "cpu"
     chunk = chunk or (max(1, round(CHUNK * (128 / size) ** 2)) if on_cpu else 256)
-    starts = range(0, max(1, len(scene)), chunk)
+    starts = range(0, len(scene), chunk)
     rows = [scene.rows(slice(start, start + chunk)) for start in starts]
     with torch.inference_mode():
         if on_cpu:

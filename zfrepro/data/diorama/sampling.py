@@ -41,12 +41,10 @@ def as_indices(indices: Sequence[int] | Tensor) -> Tensor:
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"indices must be a sequence of integers: {error}") from None
     if indices.numel() == 0:
-        indices = indices.long()
+        raise ValueError("indices must name at least one picture")
     if indices.ndim != 1 or indices.is_floating_point() or indices.dtype == torch.bool:
-        raise ValueError(
-            f"indices must be a flat sequence of integers, got {indices.dtype} {tuple(indices.shape)}"
-        )
-    if indices.numel() and int(indices.min()) < 0:
+        raise ValueError(f"indices must be a flat sequence of integers, got {indices.dtype} {tuple(indices.shape)}")
+    if int(indices.min()) < 0:
         raise ValueError("indices must be at least 0")
     return indices.long()
 
@@ -107,9 +105,7 @@ def sample(indices: Sequence[int] | Tensor, seed: int = 0, novel: bool = False) 
     )
 
 
-def _objects(
-    label: Tensor, shapes: Tensor, kinds: list, d: Draws
-) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+def _objects(label: Tensor, shapes: Tensor, kinds: list, d: Draws) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """Every image's object in its own frame with extent 1, its yaw in radians, and its coat's pattern."""
     device = label.device
     objects: dict[str, Tensor] = {}
@@ -129,10 +125,6 @@ def _objects(
             objects[name][rows] = value
         patterns = torch.tensor(kind.patterns, device=device)
         coat[rows] = patterns[(pick[rows] * len(patterns)).long()]
-    if not objects:  # no image at all: any recipe gives the shapes
-        model = Model(Draws(shapes))
-        kinds[0].build(model)
-        objects = model.finished()
     return _normalised(objects), yaw, coat
 
 
@@ -213,9 +205,7 @@ def _placed(objects: dict[str, Tensor], yaw: Tensor, paint: Tensor, scale: Tenso
     n = len(yaw)
     size = torch.ones_like(yaw)
     turn = torch.cat([about_vertical(yaw), torch.zeros(n, 3, 1, device=yaw.device)], -1)
-    texture = torch.cat(
-        [materials.orientation(d, 0.35) * scale[:, None, None], (d.unit(3) * 8)[..., None]], -1
-    )
+    texture = torch.cat([materials.orientation(d, 0.35) * scale[:, None, None], (d.unit(3) * 8)[..., None]], -1)
     texture = compose(texture, inverse(turn))
     material = paint.gather(1, objects["paint"][..., None].expand(-1, -1, materials.M))
     primitives = Primitives(
@@ -317,9 +307,7 @@ def _light(d: Draws) -> Light:
     share = d.between(0.3, 0.78)[:, None]  # of the lamp in all light
     sky = torch.cat([1 - 0.16 * warmth, torch.ones_like(warmth), 1 + 0.2 * warmth], 1) * (1 - share)
     bounce = sky * d.between(0.35, 0.75)[:, None] * (0.85 + 0.3 * d.unit(3))
-    return Light(
-        direction=direction, color=hue * share * 1.5, sky=sky * 1.1, bounce=bounce, softness=d.unit(1)[:, 0]
-    )
+    return Light(direction=direction, color=hue * share * 1.5, sky=sky * 1.1, bounce=bounce, softness=d.unit(1)[:, 0])
 
 
 def _background(d: Draws) -> Background:

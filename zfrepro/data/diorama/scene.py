@@ -282,9 +282,7 @@ def _per_image(scene: Scene, value: float | Tensor, name: str) -> Tensor:
     """A number, or one number an image, as (B,)."""
     value = torch.as_tensor(value, dtype=torch.float32, device=scene.base.device)
     if value.ndim > 1 or (value.ndim == 1 and len(value) != len(scene)):
-        raise ValueError(
-            f"{name} must be one number or one an image ({len(scene)}), got shape {tuple(value.shape)}"
-        )
+        raise ValueError(f"{name} must be one number or one an image ({len(scene)}), got shape {tuple(value.shape)}")
     if not bool(value.isfinite().all()):
         raise ValueError(f"{name} must be finite")
     return value.expand(len(scene))

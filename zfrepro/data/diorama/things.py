@@ -42,9 +42,7 @@ def car(model: Model) -> None:
     model.box("body", (0.0, middle, 0.0), (wide, high, long))
     # A rounded hood and tail in half of them.
     round_ = d.chance(0.6)
-    model.ball(
-        "body", (0.0, middle + high * 0.45, 0.0), (wide * 1.05, high * 1.15, long * 1.1), present=round_
-    )
+    model.ball("body", (0.0, middle + high * 0.45, 0.0), (wide * 1.05, high * 1.15, long * 1.1), present=round_)
     cabin, back = d.between(0.42, 0.6) * long, d.between(-0.35, 0.0) * long
     up = d.between(0.16, 0.26)
     top = middle + high + up * 0.8
@@ -58,9 +56,7 @@ def car(model: Model) -> None:
     )
     model.box("cab", (0.0, top, back), (wide * 0.88, up, cabin), paint=COAT, present=~round_)
     model.box("window", (0.0, top, back), (wide * 0.9, up * 0.62, cabin * 0.82), paint=GLASS, present=~round_)
-    model.box(
-        "window", (0.0, top, back), (wide * 0.76, up * 0.62, cabin * 1.02), paint=GLASS, present=~round_
-    )
+    model.box("window", (0.0, top, back), (wide * 0.76, up * 0.62, cabin * 1.02), paint=GLASS, present=~round_)
     model.ball("roof", (0.0, top + up * 0.95, back), (wide * 0.85, up * 0.25, cabin * 0.95), paint=COAT)
     _wheels(model, radius, radius * 0.35, wide * 0.95, (long * 0.62, -long * 0.62))
     _lights(model, wide * 0.68, middle + high * 0.1, long * 1.02, radius * 0.36)
@@ -79,9 +75,7 @@ def truck(model: Model) -> None:
     model.box("body", (0.0, floor, 0.0), (wide * 0.8, radius * 0.3, total), paint=DARK)
     cab_z = total - cab
     model.box("cab", (0.0, floor + cab_high, cab_z), (wide * 0.95, cab_high, cab))
-    model.box(
-        "window", (0.0, floor + cab_high * 1.4, cab_z), (wide * 0.8, cab_high * 0.36, cab * 1.03), paint=GLASS
-    )
+    model.box("window", (0.0, floor + cab_high * 1.4, cab_z), (wide * 0.8, cab_high * 0.36, cab * 1.03), paint=GLASS)
     model.box(
         "window",
         (0.0, floor + cab_high * 1.4, cab_z + cab * 0.1),
@@ -106,9 +100,7 @@ def truck(model: Model) -> None:
         present=tank,
         turn=model.turn(x=math.pi / 2),
     )
-    _wheels(
-        model, radius, radius * 0.4, wide * 0.9, (total * 0.72, -total * 0.35, -total * 0.35 - radius * 2.1)
-    )
+    _wheels(model, radius, radius * 0.4, wide * 0.9, (total * 0.72, -total * 0.35, -total * 0.35 - radius * 2.1))
     _lights(model, wide * 0.66, floor + cab_high * 0.35, total * 1.01, radius * 0.4)
     model.box("body", (0.0, floor * 0.75, total), (wide * 0.95, radius * 0.25, 0.05), paint=ACCENT)
 
@@ -123,9 +115,7 @@ def bus(model: Model) -> None:
     count = 5
     for k in range(count):
         z = long * (-0.78 + 1.56 * k / (count - 1))
-        model.box(
-            "window", (0.0, floor + high * 1.38, z), (wide * 1.02, high * 0.32, long * 0.14), paint=GLASS
-        )
+        model.box("window", (0.0, floor + high * 1.38, z), (wide * 1.02, high * 0.32, long * 0.14), paint=GLASS)
     model.box("window", (0.0, floor + high * 1.3, 0.0), (wide * 0.82, high * 0.42, long * 1.01), paint=GLASS)
     model.box("body", (0.0, floor + high * 0.7, 0.0), (wide * 1.01, high * 0.1, long * 1.005), paint=SECOND)
     model.ball("roof", (0.0, floor + 2 * high, 0.0), (wide * 0.95, high * 0.14, long * 0.97), paint=ACCENT)
@@ -143,9 +133,7 @@ def tractor(model: Model) -> None:
     cab = d.between(0.28, 0.38)
     model.box("cab", (0.0, big * 1.15 + cab, -0.3), (wide * 1.1, cab, 0.32), paint=GLASS)
     model.box("roof", (0.0, big * 1.15 + 2 * cab, -0.3), (wide * 1.3, 0.05, 0.4), paint=COAT)
-    model.drum(
-        "chimney", (wide * 0.5, big * 1.15 + 0.42, 0.6), (0.05, d.between(0.2, 0.32), 0.05), paint=DARK
-    )
+    model.drum("chimney", (wide * 0.5, big * 1.15 + 0.42, 0.6), (0.05, d.between(0.2, 0.32), 0.05), paint=DARK)
     _wheels(model, big, big * 0.22, wide * 1.35, (-0.35,))
     _wheels(model, small, small * 0.3, wide * 1.1, (0.75,))
     _lights(model, wide * 0.6, big * 1.2, 1.05, 0.07)
@@ -174,13 +162,9 @@ def house(model: Model, cross: bool = False) -> None:
     aside = d.between(-0.25, 0.25)
     model.box("door", (aside, high * 0.55, long), (door, high * 0.55, 0.03), paint=ACCENT)
     for side in (1.0, -1.0):
-        model.box(
-            "window", (side * wide * 0.66, high * 1.15, long), (wide * 0.16, high * 0.28, 0.025), paint=GLASS
-        )
+        model.box("window", (side * wide * 0.66, high * 1.15, long), (wide * 0.16, high * 0.28, 0.025), paint=GLASS)
         for z in (0.45, -0.45):
-            model.box(
-                "window", (side * wide, high * 1.15, z * long), (0.025, high * 0.28, long * 0.17), paint=GLASS
-            )
+            model.box("window", (side * wide, high * 1.15, z * long), (0.025, high * 0.28, long * 0.17), paint=GLASS)
     model.drum(
         "window",
         (0.0, 2 * high + rise * 0.35, long),
@@ -255,9 +239,7 @@ def hammer(model: Model) -> None:
     long, thick = d.between(0.8, 1.1), d.between(0.065, 0.1)
     head, size = d.between(0.26, 0.4), d.between(0.13, 0.19)
     lies = d.chance(0.45)
-    lean = torch.where(
-        lies, torch.asin((size * 1.0 - thick) / (2 * long)) + math.pi / 2, d.between(-0.15, 0.15)
-    )
+    lean = torch.where(lies, torch.asin((size * 1.0 - thick) / (2 * long)) + math.pi / 2, d.between(-0.15, 0.15))
     lean = lean * d.sign()
     # The handle turns about the head's own axis (z), so the head always rests on the ground.
     up = (lean.sin(), lean.cos())
@@ -329,9 +311,7 @@ def mushroom(model: Model) -> None:
     high, thick = d.between(0.35, 0.7), d.between(0.14, 0.26)
     wide, dome = d.between(0.5, 0.8), d.between(0.3, 0.6)
     bend = d.between(-0.12, 0.12)
-    model.limb(
-        "stem", (0.0, 0.0, 0.0), (bend, 2 * high, 0.0), thick, thick * d.between(0.6, 0.95), paint=SECOND
-    )
+    model.limb("stem", (0.0, 0.0, 0.0), (bend, 2 * high, 0.0), thick, thick * d.between(0.6, 0.95), paint=SECOND)
     model.ball("stem", (0.0, thick * 0.5, 0.0), (thick * 1.25, thick * 0.6, thick * 1.25), paint=SECOND)
     pointed = d.chance(0.35)
     model.ball("cap", (bend, 2 * high, 0.0), (wide, dome, wide), present=~pointed)
@@ -447,9 +427,7 @@ def lamp(model: Model) -> None:
     shade, tall = d.between(0.42, 0.6), d.between(0.24, 0.36)
     model.drum("foot", (0.0, 0.05, 0.0), (foot, 0.05, foot), paint=SECOND)
     bulge = d.between(0.1, 0.24)
-    model.ball(
-        "stem", (0.0, high * 0.7, 0.0), (bulge, high * 0.6, bulge), paint=SECOND, present=d.chance(0.5)
-    )
+    model.ball("stem", (0.0, high * 0.7, 0.0), (bulge, high * 0.6, bulge), paint=SECOND, present=d.chance(0.5))
     model.drum("stem", (0.0, high, 0.0), (0.06, high, 0.06), paint=ACCENT)
     model.drum("shade", (0.0, 2 * high + tall * 0.5, 0.0), (shade, tall, shade), taper=d.between(0.2, 0.65))
 
@@ -494,15 +472,11 @@ def pear(model: Model) -> None:
     d = model.d
     radius, high = d.between(0.55, 0.7), d.between(0.3, 0.6)
     model.ball("fruit", (0.0, radius * 0.95, 0.0), (radius, radius * 0.95, radius))
-    model.limb(
-        "fruit", (0.0, radius * 1.25, 0.0), (0.0, radius * 1.5 + high, 0.0), radius * 0.88, radius * 0.42
-    )
+    model.limb("fruit", (0.0, radius * 1.25, 0.0), (0.0, radius * 1.5 + high, 0.0), radius * 0.88, radius * 0.42)
     model.ball("fruit", (0.0, radius * 1.5 + high, 0.0), (radius * 0.44, radius * 0.42, radius * 0.44))
     top = radius * 1.8 + high
     lean = d.between(-0.2, 0.2)
-    model.limb(
-        "stem", (0.0, top - 0.1, 0.0), (lean, top + d.between(0.2, 0.35), 0.0), 0.06, 0.045, paint=DARK
-    )
+    model.limb("stem", (0.0, top - 0.1, 0.0), (lean, top + d.between(0.2, 0.35), 0.0), 0.06, 0.045, paint=DARK)
     model.ball("leaf", (0.24, top + 0.12, 0.0), (0.28, 0.04, 0.14), turn=model.turn(z=0.4), paint=ACCENT)
 
 
