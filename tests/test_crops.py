@@ -30,7 +30,7 @@ def test_crops_equal_whole_images_border_units_included(make, size, layer):
     found = crops.project(network, images, layer, units)
     whole = deconvnet.project(network, images, layer, units)
     side = found.pixels.shape[-1]
-    assert torch.equal(crops.window(network.architecture, layer, units)[0], found.tops)
+    assert torch.equal(crops.window(network, layer, units)[0], found.tops)
     assert relative(found.pixels, crops.cut(whole, found.tops, found.lefts, side)) < 1e-5
     pasted = torch.zeros_like(whole)  # nothing may lie outside the receptive field
     for i, (top, left) in enumerate(zip(found.tops.tolist(), found.lefts.tolist(), strict=True)):

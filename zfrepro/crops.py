@@ -14,7 +14,7 @@ from torch import Tensor
 from zfrepro import deconvnet
 from zfrepro.deconvnet import Units, unpool
 from zfrepro.layers import contrast_norm
-from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Architecture, Network
+from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Network
 from zfrepro.receptive_field import Stage, stage, stages
 
 
@@ -22,7 +22,7 @@ from zfrepro.receptive_field import Stage, stage, stages
 class Projections:
     """Projections of B units at receptive-field size F, and where each lies in its image."""
 
-    pixels: Tensor  # (B, 3, F, F), zero outside the image
+    pixels: Tensor  # (B, 3, F, F), zero outside the image; F is at most the image's side
     tops: Tensor  # (B,) row of the first pixel in the image, may be negative
     lefts: Tensor  # (B,)
     activations: Tensor  # (B,)
@@ -114,9 +114,15 @@ def _on_crops(network: Network, images: Tensor, layer: str, units: Units, below:
     return Projections(x, tops, lefts, activations)
 
 
-def window(architecture: Architecture, layer: str, units: Units) -> tuple[Tensor, Tensor, int]:
-    """First row and column (B,) of each unit's receptive field in the image, and its side in pixels."""
-    field = stage(architecture, 10_000, layer).field  # receptive fields do not depend on the image size
+def window(network: Network, layer: str, units: Units) -> tuple[Tensor, Tensor, int]:
+    """First row and column (B,) of each unit's receptive field in the image, and its side in pixels.
+
+    A field larger than the image is replaced by the whole image.
+    """
+    field = stage(network.architecture, network.image_size, layer).field
+    if field.size >= network.image_size:
+        zeros = torch.zeros_like(units.rows)
+        return zeros, zeros, network.image_size
     return units.rows * field.jump + field.start, units.columns * field.jump + field.start, field.size
 
 
@@ -124,7 +130,7 @@ def window(architecture: Architecture, layer: str, units: Units) -> tuple[Tensor
 def project(network: Network, images: Tensor, layer: str, units: Units) -> Projections:
     """Equal to `deconvnet.project`, cut to the receptive field, for conv layers.
 
-    Where a receptive field is larger than the image, the whole image is the cheaper crop and is used.
+    Where the receptive field is larger than the image, the whole image is returned.
 
     Args:
         images: (B, 3, S, S), mean subtracted.
@@ -133,17 +139,18 @@ def project(network: Network, images: Tensor, layer: str, units: Units) -> Proje
     Returns:
         `Projections`, pixels (B, 3, F, F).
     Raises:
-        ValueError: unknown layer.
+        ValueError: unknown layer, or images of another size than the network's.
     """
     if layer not in network.convs:
         raise ValueError(f"no conv layer {layer!r} in {network.architecture.name}; it has {', '.join(network.convs)}")
-    below = stages(network.architecture, images.shape[-1])
+    if images.shape[-1] != network.image_size:
+        raise ValueError(f"images are {images.shape[-1]} px, this network sees {network.image_size}")
+    below = stages(network.architecture, network.image_size)
     below = below[: [s.name for s in below].index(layer) + 1]
-    tops, lefts, size = window(network.architecture, layer, units)
-    if size < images.shape[-1]:
+    if below[-1].field.size < network.image_size:
         return _on_crops(network, images, layer, units, below)
     up = deconvnet.forward(network, images, layer)
-    seed = deconvnet.seed(up.activations, units)
-    pixels = cut(deconvnet.backward(network, up, layer, seed), tops, lefts, size)
+    pixels = deconvnet.backward(network, up, layer, deconvnet.seed(up.activations, units))
+    tops, lefts, _ = window(network, layer, units)
     batch = torch.arange(len(units), device=images.device)
     return Projections(pixels, tops, lefts, up.activations[batch, units.maps, units.rows, units.columns])

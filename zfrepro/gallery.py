@@ -139,7 +139,7 @@ def patches(images: Tensor, network: Network, top: Top, maps: Iterable[int], *, 
     """
     maps = list(maps)
     indices, units = top.of(maps)
-    tops, lefts, size = crops.window(network.architecture, top.layer, units)
+    tops, lefts, size = crops.window(network, top.layer, units)
     return _in_places(crops.cut(images[indices], tops, lefts, size, fill), top, maps, fill)
 
 

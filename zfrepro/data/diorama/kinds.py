@@ -14,6 +14,8 @@ COATS = (PLAIN, PLAIN, BLOTCHES, SPOTS)  # animals', stripes being the zebra's a
 BOLD = (STRIPES, SPOTS, CHECKS, BLOTCHES)
 BUILT = (PLAIN, PLAIN, BLOTCHES, WOOD, CHECKS, STRIPES)
 
+FURRY = 1.0
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -23,11 +25,13 @@ class Kind:
         build: puts the object into a `Model`.
         patterns: what its main surface may show, all equally likely.
         turn: the yaw is drawn from -turn to turn degrees (0: the front faces the camera).
+        fur: how much of the hair-like variation its surfaces keep.
     """
 
     build: Callable[[Model], None]
     patterns: tuple[int, ...]
     turn: float = 180.0
+    fur: float = 0.3
 
 
 def _animal(species: animals.Species) -> Callable[[Model], None]:
@@ -35,27 +39,27 @@ def _animal(species: animals.Species) -> Callable[[Model], None]:
 
 
 KINDS: dict[str, Kind] = {
-    "dog": Kind(_animal(animals.DOG), COATS, 80),
-    "cat": Kind(_animal(animals.CAT), COATS, 80),
-    "bear": Kind(_animal(animals.BEAR), COATS, 80),
-    "rabbit": Kind(_animal(animals.RABBIT), COATS, 80),
-    "horse": Kind(_animal(animals.HORSE), COATS, 85),
-    "zebra": Kind(_animal(animals.HORSE), (STRIPES,), 85),
+    "dog": Kind(_animal(animals.DOG), COATS, 80, FURRY),
+    "cat": Kind(_animal(animals.CAT), COATS, 80, FURRY),
+    "bear": Kind(_animal(animals.BEAR), COATS, 80, FURRY),
+    "rabbit": Kind(_animal(animals.RABBIT), COATS, 80, FURRY),
+    "horse": Kind(_animal(animals.HORSE), COATS, 85, FURRY),
+    "zebra": Kind(_animal(animals.HORSE), (STRIPES,), 85, FURRY),
     "car": Kind(things.car, BUILT, 140),
     "truck": Kind(things.truck, BUILT, 140),
     "house": Kind(things.house, BUILT, 65),
     "chapel": Kind(things.chapel, BUILT, 65),
     "hammer": Kind(things.hammer, ANY, 60),
-    "mug": Kind(things.mug, ANY, 70),
+    "mug": Kind(things.mug, ANY, 45),
     "mushroom": Kind(things.mushroom, ANY),
     "cactus": Kind(things.cactus, ANY, 50),
     "ball": Kind(things.ball, BOLD),
     "block": Kind(things.block, BOLD),
 }
 NOVEL_KINDS: dict[str, Kind] = {
-    "pig": Kind(_animal(animals.PIG), COATS, 80),
-    "elephant": Kind(_animal(animals.ELEPHANT), COATS, 80),
-    "duck": Kind(animals.duck, COATS, 80),
+    "pig": Kind(_animal(animals.PIG), COATS, 80, FURRY),
+    "elephant": Kind(_animal(animals.ELEPHANT), COATS, 80, FURRY),
+    "duck": Kind(animals.duck, COATS, 80, FURRY),
     "bus": Kind(things.bus, BUILT, 140),
     "tractor": Kind(things.tractor, BUILT, 140),
     "castle": Kind(things.castle, BUILT, 70),

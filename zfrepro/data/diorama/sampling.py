@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import bank, materials
 from .kinds import CLASSES, KINDS, NOVEL_CLASSES, NOVEL_KINDS
-from .materials import BLOTCHES, CHECKS, PLAIN, SPOTS, STRIPES, WOOD
+from .materials import BLOTCHES, CHECKS, COLUMN, PLAIN, SPOTS, STRIPES, WOOD
 from .model import ACCENT, COAT, DARK, GLASS, PAINTS, PALE, SECOND, SLOTS, TYRE, Model
 from .primitives import CONE, ELLIPSOID
 from .random import Draws, hashed, uniform
@@ -80,6 +80,8 @@ def sample(indices: Sequence[int] | Tensor, seed: int = 0, novel: bool = False) 
     objects, yaw, coat = _objects(label, shapes, list(kinds.values()), d)
     camera, distance = _camera(d, objects, yaw)
     paint, texture_scale = _paints(d, coat)
+    fur = torch.tensor([kind.fur for kind in kinds.values()], device=indices.device)[label]
+    paint[..., COLUMN["fur"]] *= fur[:, None]
     primitives, base, size, landmarks = _placed(objects, yaw, paint, texture_scale, d)
     background = _background(d)
     clutter = _clutter(Draws(uniform(world, indices, CHANNELS, THINGS)), objects, camera, background.edge)
@@ -342,7 +344,7 @@ def _background(d: Draws) -> Background:
 
 def _lens(d: Draws) -> Lens:
     return Lens(
-        exposure=d.log_between(0.72, 1.35),
+        exposure=d.log_between(0.8, 1.45),
         blur=d.between(0.35, 0.75),
         noise=d.between(0.003, 0.016),
         grain=d.integer(1 << 18),

@@ -1,0 +1,123 @@
+"""Pictures of filters, projections and patches. Every function takes tensors and returns a figure or an image array.
+
+Conventions, which the paper leaves open: zero is mid-grey, and each projection or filter is scaled by itself, by a
+high quantile of its absolute values, since projections of deep layers are faint.
+"""
+
+import math
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from zfrepro.networks import Architecture
+from zfrepro.receptive_field import stages
+
+GREY = 0.5
+
+
+def shown(signed: Tensor, quantile: float = 0.998) -> Tensor:
+    """Signed pictures as colours: zero is mid-grey, each scaled by itself. (..., 3, H, W) -> the same, 0 to 1."""
+    flat = signed.float().abs().flatten(-3)
+    scale = torch.quantile(flat, quantile, dim=-1)[..., None, None, None]
+    peak = flat.amax(-1)[..., None, None, None]
+    scale = torch.where(scale > 0, scale, peak).clamp_min(1e-12)
+    return (GREY + 0.5 * signed.float() / scale).clamp(0, 1)
+
+
+def as_colours(images: Tensor) -> Tensor:
+    """uint8 pictures or colours of 0 to 1 -> colours of 0 to 1."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images.float()
+
+
+def tiled(images: Tensor, columns: int, gap: int = 1, ground: float = 1.0) -> Tensor:
+    """Pictures in rows with gaps between. (N, 3, h, w) of 0 to 1 -> (3, H, W)."""
+    n, _, height, width = images.shape
+    rows = math.ceil(n / columns)
+    out = torch.full((3, rows * (height + gap) - gap, columns * (width + gap) - gap), ground)
+    for i, image in enumerate(images):
+        top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
+        out[:, top : top + height, left : left + width] = image
+    return out
+
+
+def enlarged(image: Tensor, times: int) -> Tensor:
+    """Every pixel as a square of `times` pixels. (..., H, W) -> (..., H * times, W * times)."""
+    return image.repeat_interleave(times, -2).repeat_interleave(times, -1)
+
+
+def array(image: Tensor) -> np.ndarray:
+    """(3, H, W) -> (H, W, 3), what matplotlib and PIL want."""
+    return image.permute(1, 2, 0).numpy()
+
+
+def blocks(images: Tensor, columns: int, *, gap: int = 6, ground: float = 1.0) -> Tensor:
+    """Each map's K pictures as a square of tiles, the squares in rows. (M, K, 3, h, w) -> (3, H, W)."""
+    side = math.ceil(math.sqrt(images.shape[1]))
+    squares = torch.stack([tiled(as_colours(own), side) for own in images])
+    return tiled(squares, columns, gap, ground)
+
+
+def _frame(image: Tensor, width: float, title: str | None = None) -> Figure:
+    height = width * image.shape[1] / image.shape[2]
+    figure = plt.figure(figsize=(width, height + (0.3 if title else 0)))
+    ax = figure.add_axes((0, 0, 1, height / (height + 0.3) if title else 1))
+    ax.imshow(array(image), interpolation="nearest")
+    ax.axis("off")
+    if title:
+        ax.set_title(title, fontsize=10)
+    return figure
+
+
+def filters(weight: Tensor, columns: int = 16, width: float = 8) -> Figure:
+    """First-layer filters, each scaled by itself. weight: (C, 3, k, k)."""
+    return _frame(enlarged(tiled(shown(weight, 1.0), columns), 6), width)
+
+
+def top9(projections: Tensor, patches: Tensor, columns: int = 4, width: float = 10) -> Figure:
+    """Fig. 2: projections on the left, the patches that caused them on the right, nine for each map.
+
+    Args:
+        projections: (M, 9, 3, F, F), signed.
+        patches: uint8 (M, 9, 3, F, F).
+        columns: maps in a row.
+    """
+    times = max(1, 48 // projections.shape[-1])
+    left, right = (enlarged(blocks(t, columns), times) for t in (shown(projections), as_colours(patches)))
+    between = torch.ones(3, left.shape[1], max(8, left.shape[2] // 24))
+    return _frame(torch.cat([left, between, right], 2), width)
+
+
+def receptive_fields(architecture: Architecture, image: Tensor, layers: Sequence[str], width: float = 5) -> Figure:
+    """Receptive fields of the middle unit of some layers, drawn on an image. image: (3, S, S)."""
+    figure, ax = plt.subplots(figsize=(width, width))
+    ax.imshow(array(as_colours(image)))
+    colours = plt.get_cmap("plasma")(np.linspace(0.95, 0.1, len(layers)))
+    by_name = {s.name: s for s in stages(architecture, image.shape[-1])}
+    for name, colour in zip(layers, colours, strict=True):
+        first, end = by_name[name].field.window(by_name[name].size // 2)
+        side = end - first
+        ax.add_patch(plt.Rectangle((first - 0.5, first - 0.5), side, side, fill=False, ec=colour, lw=2))
+        ax.text(end - 1, first - 0.5, f"{name} {side}", color=colour, fontsize=8, ha="right", va="bottom", weight="bold",
+                bbox={"fc": "black", "ec": "none", "alpha": 0.6, "pad": 1})  # fmt: skip
+    ax.set_xlim(-0.5, image.shape[-1] - 0.5)
+    ax.set_ylim(image.shape[-1] - 0.5, -0.5)
+    ax.axis("off")
+    return figure
+
+
+def side_by_side(pictures: Sequence[Tensor], titles: Sequence[str], width: float = 9, columns: int | None = None) -> Figure:
+    """Pictures with titles. pictures: (3, H, W) each, uint8 or 0 to 1."""
+    columns = columns or len(pictures)
+    rows = math.ceil(len(pictures) / columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(width, width / columns * rows * 1.12), squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, picture, title in zip(axes.flat, pictures, titles, strict=False):
+        ax.imshow(array(as_colours(picture)), interpolation="nearest")
+        ax.set_title(title, fontsize=9)
+    figure.tight_layout(pad=0.4)
+    return figure
