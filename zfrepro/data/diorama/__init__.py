@@ -15,7 +15,7 @@ differ in one thing alone, everything else being drawn from the same distributio
 
 from .kinds import CLASSES, NOVEL_CLASSES
 from .rendering import render
-from .sampling import sample
+from .sampling import as_indices, sample
 from .scene import (
     PART_NAMES,
     Drawing,
@@ -48,7 +48,7 @@ def draw(indices, *, seed: int = 0, size: int = 128, novel: bool = False, device
     Raises:
         ValueError: if an argument is out of range.
     """
-    return render(sample(indices, seed, novel).to(device), size)
+    return render(sample(as_indices(indices).to(device), seed, novel), size)
 
 
 __all__ = [

@@ -36,8 +36,9 @@ M = len(NAMES)
 
 
 def color(d: Draws) -> Tensor:
-    """(n, 3) display colours in [0, 1]: mostly dull, dark to light, often earthen, sometimes leaf green or blue, now and
-    then any hue. One law for every class, table and backdrop."""
+    """(n, 3) display colours in [0, 1]: mostly dull, dark to light, often earthen, sometimes green or blue, now and
+    then any hue. One law for every class, table and backdrop.
+    """
     u = d.unit(3)
     which, along = u[:, 0], u[:, 1]
     hue = along  # of any colour

@@ -1,15 +1,16 @@
 """From scenes to pictures: cast rays, find shadows, shade, and photograph.
 
-The picture is cut into tiles of 8 x 8 pixels. A primitive is intersected only with the tiles its outline can touch, and
-only tiles that a shadow can reach are asked for shadows; all (primitive, tile) pairs of a kind in a chunk of pictures go
-through one batch of small tensor operations. A ray's direction in a primitive's unit space is linear in the pixel's
-column and row, so a pair costs no matrix product per pixel.
+The picture is cut into tiles of 8 x 8 pixels. A primitive is intersected only with the tiles its outline can
+touch, and only tiles that a shadow can reach are asked for shadows; all (primitive, tile) pairs of a kind in a
+chunk of pictures go through one batch of small tensor operations. A ray's direction in a primitive's unit space is
+linear in the pixel's column and row, so a pair costs no matrix product per pixel.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -25,7 +26,7 @@ from .threads import one_thread_a_tensor
 TILE = 8
 LANES = TILE * TILE
 CHUNK = 8  # pictures at a time on a CPU: few enough for the caches, enough to hide the cost of a call
-WORKERS = 2
+WORKERS = max(2, min(4, os.cpu_count() or 2))  # more would wait for the interpreter's lock
 CASTERS = 5  # of the object's primitives, the largest throw shadows on the object itself
 NEAR = 0.05
 TANGENT = 4.0  # backdrop coordinates a unit of tangent: a picture shows about two of them
@@ -158,7 +159,7 @@ def _pairs(view: _View, wanted: Tensor):
     for group in ((ELLIPSOID,), (BOX,), (CYLINDER, CONE)):
         mine = kinds == group[0] if len(group) == 1 else (kinds == group[0]) | (kinds == group[1])
         image, slot, row, column = (wanted & mine[..., None, None]).nonzero(as_tuple=True)
-        if len(image) == 0 and not image.is_cuda:
+        if len(image) == 0:
             continue
         u = tangents_u.index_select(0, image * view.grid + column)[:, None, :]
         v = tangents_v.index_select(0, image * view.grid + row)[:, :, None]
@@ -495,7 +496,7 @@ def render(
         scene: B scenes.
         size: side of the pictures in pixels, 16 to 512.
         device: where to draw; default where the scene is.
-        chunk: pictures drawn at a time; default 8 at 128 px on a CPU, 256 elsewhere.
+        chunk: pictures drawn at a time; default 8 at 128 px on a CPU, 512 elsewhere.
 
     Returns:
         A `Drawing` on the device.
@@ -508,7 +509,7 @@ def render(
     device = scene.labels.device if device is None else torch.device(device)
     scene = scene.to(device)
     on_cpu = device.type == "cpu"
-    chunk = chunk or (max(1, round(CHUNK * (128 / size) ** 2)) if on_cpu else 256)
+    chunk = chunk or (max(1, round(CHUNK * (128 / size) ** 2)) if on_cpu else 512)
     starts = range(0, len(scene), chunk)
     rows = [scene.rows(slice(start, start + chunk)) for start in starts]
     with torch.inference_mode():

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from .rendering import render
 from .sampling import sample
 
-BLOCK = 256  # pictures between two steps of the progress bar
+BLOCK, DEVICE_BLOCK = 256, 8192  # pictures between two steps of the progress bar, on a CPU and elsewhere
 FIELDS = {
     "images": np.uint8,
     "labels": np.int64,
@@ -89,8 +89,9 @@ def split(
         return found
     pieces: dict[str, list[Tensor]] = {name: [] for name in FIELDS}
     with tqdm(total=count, desc="diorama", unit="image", disable=not progress, leave=False) as bar:
-        for start in range(0, count, BLOCK):
-            indices = torch.arange(start, min(start + BLOCK, count), device=device)
+        block = BLOCK if torch.device(device).type == "cpu" else DEVICE_BLOCK
+        for start in range(0, count, block):
+            indices = torch.arange(start, min(start + block, count), device=device)
             drawing = render(sample(indices, seed, novel), size)
             for name, values in pieces.items():
                 values.append(getattr(drawing, name).cpu())
