@@ -148,18 +148,18 @@ def _normalised(objects: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _camera(d: Draws, objects: dict[str, Tensor], yaw: Tensor) -> tuple[Camera, Tensor]:
-    """A camera in front, looking down by 6 to 38 degrees, so that the object spans 60 to 92 % of the picture."""
+    """A camera in front, looking down by 6 to 38 degrees, so that the object spans 70 to 98 % of the picture."""
     half = objects["half"]
     tilt = d.between(6, 38) * (math.pi / 180)
     focal = 1 / torch.tan(d.between(22, 46) * (math.pi / 360))
     wide = half[:, 0] * yaw.cos().abs() + half[:, 2] * yaw.sin().abs()
     deep = half[:, 0] * yaw.sin().abs() + half[:, 2] * yaw.cos().abs()
     tall = half[:, 1] * tilt.cos() + deep * tilt.sin()
-    span = d.between(0.6, 0.92)
-    distance = focal * torch.maximum(wide, tall) / span + deep * 0.5
+    span = d.between(0.7, 0.98)
+    distance = focal * torch.maximum(wide, tall) / span + deep * 0.35
     # The object is off the centre by up to what keeps it in the picture.
     room = (distance / focal)[:, None] - torch.stack([wide, tall], 1)
-    offset = room.clamp(min=0) * (d.unit(2) * 2 - 1) * 0.85
+    offset = room.clamp(min=0) * (d.unit(2) * 2 - 1) * 0.8
     zero = torch.zeros_like(tilt)
     back = torch.stack([zero, tilt.sin(), tilt.cos()], 1)
     target = torch.stack([zero, half[:, 1], zero], 1)
@@ -253,16 +253,16 @@ def _clutter(d: Draws, objects: dict[str, Tensor], camera: Camera, edge: Tensor)
             # Before the object and off its middle: hides a part of it and never the most.
             x = side * half[:, 0].clamp(min=0.2) * d.between(0.6, 1.25)
             z = reach + own + d.between(0.05, 0.3)
-            alive = d.chance(0.35)
+            alive = d.chance(0.25)
             radii = radii * torch.minimum(0.22 / radii[:, 1], radii.new_ones(()))[:, None]
         elif number < FRONT + BESIDE:
             x = side * (reach + own + d.between(0.02, 0.9))
             z = d.between(-0.5, 0.5)
-            alive = d.chance(0.6)
+            alive = d.chance(0.5)
         else:
             z = -(reach + own + d.between(0.1, 1.0) ** 2 * 4.5)
             x = d.between(-1.0, 1.0) * (0.8 - 0.55 * z)
-            alive = d.chance(0.75) & (z - own > -edge)
+            alive = d.chance(0.6) & (z - own > -edge)
         centre = torch.stack([x, radii[:, 1], z], 1)
         affine = torch.cat([turn * radii[:, None, :], centre[..., None]], -1)
         # On top of half of them: a second piece, which makes bottles, tins with lids, trees, huts.
@@ -328,7 +328,7 @@ def _background(d: Draws) -> Background:
         grey = mean.mean(1, keepdim=True)
         mean = torch.lerp(grey, mean, 0.75)  # large surfaces are duller than things
         means.append(mean)
-        contrast = d.log_between(0.06, 0.22)[:, None] * (0.45 + 0.9 * grey)
+        contrast = d.log_between(0.05, 0.18)[:, None] * (0.45 + 0.9 * grey)
         main = contrast * (0.75 + 0.5 * d.unit(3))
         tints = torch.stack([0.09 * (d.unit(3) - 0.5), 0.09 * (d.unit(3) - 0.5)], 2)
         mixings.append(torch.cat([main[..., None], tints], 2))
