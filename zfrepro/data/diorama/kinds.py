@@ -10,7 +10,7 @@ from .materials import BLOTCHES, CHECKS, PLAIN, SPOTS, STRIPES, WOOD
 from .model import Model
 
 ANY = (PLAIN, PLAIN, SPOTS, BLOTCHES, STRIPES, WOOD, CHECKS)
-COATS = (PLAIN, PLAIN, BLOTCHES, SPOTS)  # animals', stripes being the zebra's alone
+COATS = (PLAIN, PLAIN, PLAIN, BLOTCHES, SPOTS)  # animals', stripes being the zebra's alone
 BOLD = (STRIPES, SPOTS, CHECKS, BLOTCHES)
 BUILT = (PLAIN, PLAIN, BLOTCHES, WOOD, CHECKS, STRIPES)
 
@@ -39,12 +39,12 @@ def _animal(species: animals.Species) -> Callable[[Model], None]:
 
 
 KINDS: dict[str, Kind] = {
-    "dog": Kind(_animal(animals.DOG), COATS, 80, FURRY),
-    "cat": Kind(_animal(animals.CAT), COATS, 80, FURRY),
-    "bear": Kind(_animal(animals.BEAR), COATS, 80, FURRY),
-    "rabbit": Kind(_animal(animals.RABBIT), COATS, 80, FURRY),
-    "horse": Kind(_animal(animals.HORSE), COATS, 85, FURRY),
-    "zebra": Kind(_animal(animals.HORSE), (STRIPES,), 85, FURRY),
+    "dog": Kind(_animal(animals.DOG), COATS, 70, FURRY),
+    "cat": Kind(_animal(animals.CAT), COATS, 70, FURRY),
+    "bear": Kind(_animal(animals.BEAR), COATS, 70, FURRY),
+    "rabbit": Kind(_animal(animals.RABBIT), COATS, 70, FURRY),
+    "horse": Kind(_animal(animals.HORSE), COATS, 80, FURRY),
+    "zebra": Kind(_animal(animals.HORSE), (STRIPES,), 80, FURRY),
     "car": Kind(things.car, BUILT, 140),
     "truck": Kind(things.truck, BUILT, 140),
     "house": Kind(things.house, BUILT, 65),
@@ -57,9 +57,9 @@ KINDS: dict[str, Kind] = {
     "block": Kind(things.block, BOLD),
 }
 NOVEL_KINDS: dict[str, Kind] = {
-    "pig": Kind(_animal(animals.PIG), COATS, 80, FURRY),
-    "elephant": Kind(_animal(animals.ELEPHANT), COATS, 80, FURRY),
-    "duck": Kind(animals.duck, COATS, 80, FURRY),
+    "pig": Kind(_animal(animals.PIG), COATS, 70, FURRY),
+    "elephant": Kind(_animal(animals.ELEPHANT), COATS, 70, FURRY),
+    "duck": Kind(animals.duck, COATS, 70, FURRY),
     "bus": Kind(things.bus, BUILT, 140),
     "tractor": Kind(things.tractor, BUILT, 140),
     "castle": Kind(things.castle, BUILT, 70),

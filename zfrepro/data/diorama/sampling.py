@@ -12,7 +12,7 @@ from . import bank, materials
 from .kinds import CLASSES, KINDS, NOVEL_CLASSES, NOVEL_KINDS
 from .materials import BLOTCHES, CHECKS, COLUMN, PLAIN, SPOTS, STRIPES, WOOD
 from .model import ACCENT, COAT, DARK, GLASS, PAINTS, PALE, SECOND, SLOTS, TYRE, Model
-from .primitives import CONE, ELLIPSOID
+from .primitives import BOX, CONE, ELLIPSOID
 from .random import Draws, hashed, uniform
 from .scene import Background, Camera, Lens, Light, Primitives, Scene, about_vertical, compose, inverse
 from .threads import one_thread_a_tensor
@@ -78,7 +78,7 @@ def sample(indices: Sequence[int] | Tensor, seed: int = 0, novel: bool = False) 
     d = Draws(uniform(world, indices, CHANNELS, WORLD))
     shapes = uniform(world, indices, CHANNELS, SHAPE)
     objects, yaw, coat = _objects(label, shapes, list(kinds.values()), d)
-    camera, distance = _camera(d, objects, yaw)
+    camera = _camera(d, objects, yaw)
     paint, texture_scale = _paints(d, coat)
     fur = torch.tensor([kind.fur for kind in kinds.values()], device=indices.device)[label]
     paint[..., COLUMN["fur"]] *= fur[:, None]
@@ -132,46 +132,58 @@ def _objects(label: Tensor, shapes: Tensor, kinds: list, d: Draws) -> tuple[dict
 
 def _normalised(objects: dict[str, Tensor]) -> dict[str, Tensor]:
     """Scale to a largest extent of 1, centred over the origin, standing on y = 0; adds half extents `half` (n, 3)."""
-    affine, alive = objects["affine"], objects["alive"][..., None]
-    round_ = (objects["kind"] == ELLIPSOID)[..., None]
-    linear = affine[..., :3]
-    reach = torch.where(round_, linear.square().sum(-1).sqrt(), linear.abs().sum(-1))
-    low = torch.where(alive, affine[..., 3] - reach, torch.inf).amin(1)
-    high = torch.where(alive, affine[..., 3] + reach, -torch.inf).amax(1)
+    affine = objects["affine"]
+    unit = torch.eye(3, device=affine.device).expand(len(affine), 3, 3)
+    middle, half = (
+        torch.stack(values, 1) for values in zip(*(_range(objects, axis) for axis in unit.unbind(1)), strict=True)
+    )
+    low, high = middle - half, middle + half
     scale = 1 / (high - low).amax(1)
-    middle = (low + high) / 2
     middle = torch.stack([middle[:, 0], low[:, 1], middle[:, 2]], 1)
-    moved = torch.cat([linear, affine[..., 3:] - middle[:, None, :, None]], -1) * scale[:, None, None, None]
+    moved = torch.cat([affine[..., :3], affine[..., 3:] - middle[:, None, :, None]], -1) * scale[:, None, None, None]
     landmarks = (objects["landmarks"] - middle[:, None]) * scale[:, None, None]
     half = (high - low) / 2 * scale[:, None]
     return {**objects, "affine": moved, "landmarks": landmarks, "half": half}
 
 
-def _camera(d: Draws, objects: dict[str, Tensor], yaw: Tensor) -> tuple[Camera, Tensor]:
-    """A camera in front, looking down by 6 to 38 degrees, so that the object spans 70 to 98 % of the picture."""
-    half = objects["half"]
+def _range(objects: dict[str, Tensor], axis: Tensor) -> tuple[Tensor, Tensor]:
+    """Middle and half length (n,) of the objects' shadows on an axis (n, 3) of their own frame."""
+    affine = objects["affine"]
+    across = (affine[..., :3].mT @ axis[:, None, :, None])[..., 0]  # (n, SLOTS, 3): the axis seen by each unit space
+    x, y, z = across.abs().unbind(-1)
+    kind = objects["kind"]
+    reach = torch.where(kind == BOX, x + y + z, (x * x + z * z).sqrt() + y)
+    reach = torch.where(kind == ELLIPSOID, across.norm(dim=-1), reach)
+    centre = (affine[..., 3] @ axis[..., None])[..., 0]
+    low = torch.where(objects["alive"], centre - reach, torch.inf).amin(1)
+    high = torch.where(objects["alive"], centre + reach, -torch.inf).amax(1)
+    return (low + high) / 2, (high - low) / 2
+
+
+def _camera(d: Draws, objects: dict[str, Tensor], yaw: Tensor) -> Camera:
+    """A camera in front, looking down by 6 to 38 degrees, so that the object spans 62 to 95 % of the picture."""
     tilt = d.between(6, 38) * (math.pi / 180)
     focal = 1 / torch.tan(d.between(22, 46) * (math.pi / 360))
-    wide = half[:, 0] * yaw.cos().abs() + half[:, 2] * yaw.sin().abs()
-    deep = half[:, 0] * yaw.sin().abs() + half[:, 2] * yaw.cos().abs()
-    tall = half[:, 1] * tilt.cos() + deep * tilt.sin()
-    span = d.between(0.7, 0.98)
-    distance = focal * torch.maximum(wide, tall) / span + deep * 0.35
+    span = d.between(0.62, 0.95)
+    zero = torch.zeros_like(tilt)
+    right = torch.stack([torch.ones_like(zero), zero, zero], 1)
+    back = torch.stack([zero, tilt.sin(), tilt.cos()], 1)
+    up = torch.cross(back, right, -1)
+    turn = about_vertical(yaw)
+    (middle_x, wide), (middle_y, tall), (middle_z, deep) = (
+        _range(objects, (axis[:, None] @ turn)[:, 0]) for axis in (right, up, back)
+    )
+    distance = focal * torch.maximum(wide, tall) / span + deep * 0.6
     # The object is off the centre by up to what keeps it in the picture.
     room = (distance / focal)[:, None] - torch.stack([wide, tall], 1)
-    offset = room.clamp(min=0) * (d.unit(2) * 2 - 1) * 0.8
-    zero = torch.zeros_like(tilt)
-    back = torch.stack([zero, tilt.sin(), tilt.cos()], 1)
-    target = torch.stack([zero, half[:, 1], zero], 1)
-    eye = target + back * distance[:, None]
-    roll = d.bell(-0.12, 0.12)
-    right = torch.stack([torch.ones_like(zero), zero, zero], 1)
-    up = torch.cross(back, right, -1)
-    eye = eye - offset[:, :1] * right - offset[:, 1:] * up
+    offset = room.clamp(min=0) * (d.unit(2) * 2 - 1) * 0.75
+    eye = (middle_x - offset[:, 0])[:, None] * right + (middle_y - offset[:, 1])[:, None] * up
+    eye = eye + (middle_z + distance)[:, None] * back
     eye = torch.stack([eye[:, 0], eye[:, 1].clamp(min=0.3), eye[:, 2]], 1)  # never under the table
+    roll = d.bell(-0.12, 0.12)
     c, s = roll.cos()[:, None], roll.sin()[:, None]
     axes = torch.stack([c * right + s * up, c * up - s * right, -back], 1)
-    return Camera(eye=eye, axes=axes, focal=focal, shift=torch.zeros_like(offset)), distance
+    return Camera(eye=eye, axes=axes, focal=focal, shift=torch.zeros_like(offset))
 
 
 def _paints(d: Draws, coat: Tensor) -> tuple[Tensor, Tensor]:
@@ -233,7 +245,7 @@ def _clutter(d: Draws, objects: dict[str, Tensor], camera: Camera, edge: Tensor)
     }
     for number in range(CLUTTER):
         kind = d.integer(4)
-        size = d.log_between(0.09, 0.26) if number < FRONT + BESIDE else d.log_between(0.14, 0.6)
+        size = d.log_between(0.09, 0.26) if number < FRONT + BESIDE else d.log_between(0.14, 0.5)
         slim = d.between(1.5, 3.2)  # how far from round or even
         tall = d.chance(0.6) & (kind != ELLIPSOID)  # nothing balances on its tip
         flat = size / slim.sqrt()
@@ -273,7 +285,7 @@ def _clutter(d: Draws, objects: dict[str, Tensor], camera: Camera, edge: Tensor)
         top = torch.cat([turn * top_half[:, None, :], top_centre[..., None]], -1)
         taper = torch.where(kind == CONE, d.between(0.2, 1.0), 0.0)
         top_taper = torch.where(top_kind == CONE, d.between(0.3, 1.0), 0.0)
-        pattern = d.choice((PLAIN, PLAIN, STRIPES, SPOTS, CHECKS, BLOTCHES, WOOD)).long()
+        pattern = d.choice((PLAIN, PLAIN, PLAIN, PLAIN, STRIPES, SPOTS, CHECKS, BLOTCHES, WOOD)).long()
         first = materials.color(d)
         look = materials.material(d, first, materials.contrasting(d, first), pattern)
         other = materials.color(d)

@@ -189,7 +189,7 @@ def house(model: Model, cross: bool = False) -> None:
         present=chimney,
     )
     # Drawn for both classes, so that the numbers after it stay the same.
-    size, place = d.between(0.24, 0.34), d.between(0.3, 0.9)
+    size, place = d.between(0.3, 0.42), d.between(0.3, 0.9)
     if cross:
         top = 2 * high + rise
         thick = size * 0.17
@@ -308,8 +308,8 @@ def bottle(model: Model) -> None:
 def mushroom(model: Model) -> None:
     """A mushroom: stem, gills, a cap that is a dome or a cone."""
     d = model.d
-    high, thick = d.between(0.35, 0.7), d.between(0.14, 0.26)
-    wide, dome = d.between(0.5, 0.8), d.between(0.3, 0.6)
+    high, thick = d.between(0.42, 0.75), d.between(0.14, 0.24)
+    wide, dome = d.between(0.5, 0.72), d.between(0.26, 0.46)
     bend = d.between(-0.12, 0.12)
     model.limb("stem", (0.0, 0.0, 0.0), (bend, 2 * high, 0.0), thick, thick * d.between(0.6, 0.95), paint=SECOND)
     model.ball("stem", (0.0, thick * 0.5, 0.0), (thick * 1.25, thick * 0.6, thick * 1.25), paint=SECOND)
