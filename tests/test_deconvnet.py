@@ -65,7 +65,7 @@ def test_unpool_sums_where_windows_share_their_maximum():
 
 
 def test_hand_worked_projection():
-    """One 3x3 filter, one rectified layer above it with weight -1 and 2 for its two maps, 3x3 image: worked on paper."""
+    """One 3x3 filter, above it a rectified layer with weights -1 and 2 for its two maps, 3x3 image: worked on paper."""
     conv1 = nn.Conv2d(1, 2, 1)
     conv2 = nn.Conv2d(2, 1, 1)
     with torch.no_grad():

@@ -3,10 +3,9 @@
 import argparse
 import contextlib
 import os
-import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -109,13 +108,15 @@ def cmd_data(options: argparse.Namespace) -> None:
     from zfrepro.data import photos
 
     if options.download:
-        print(f"{options.name} is in {photos.download(options.name, Path(options.data or os.environ['ZFREPRO_DATA']))}")
+        root = options.data or os.environ.get("ZFREPRO_DATA")
+        if not root:
+            raise ValueError("--download needs --data (or ZFREPRO_DATA), the folder to put the photographs in")
+        print(f"{options.name} is in {photos.download(options.name, Path(root).expanduser())}")
     found = data.load(options.name, options.image_size, root=options.data)
     for part in ("train", "val"):
         split = getattr(found, part)
-        print(
-            f"{found.name} {part}: {len(split):,} images of {tuple(split.images.shape[1:])}, {len(found.classes)} classes"
-        )
+        shape = tuple(split.images.shape[1:])
+        print(f"{found.name} {part}: {len(split):,} images of {shape}, {len(found.classes)} classes")
     print(f"fingerprint {found.fingerprint}; kept in {data.cache_root()}")
 
 
@@ -129,12 +130,15 @@ def cmd_train(options: argparse.Namespace) -> None:
         dataset = data.load(recipe.dataset, recipe.image_size, root=options.data, progress=not options.quiet)
         state, mean = training.train(recipe, dataset, out, device=where, progress=not options.quiet)
         network = training.evaluated(recipe, state, where)
-        sha = weights.save_weights(out / "weights.safetensors", network, recipe, dataset.classes, mean)
+        origin = records.provenance(command_of(recipe))
+        sha = weights.save_weights(
+            out / "weights.safetensors", network, recipe, dataset.classes, mean, data=dataset.fingerprint, **origin
+        )
         print("evaluating the weights as written")
         record = {
             "kind": "training",
             "scale": scale_of(recipe),
-            **records.provenance(command_of(recipe)),
+            **origin,
             "device": device.describe(where),
             "recipe": vars(recipe),
             "dataset": {
@@ -172,9 +176,8 @@ def evaluation(trained, dataset, progress: bool) -> dict[str, dict[str, float]]:
 
 def print_errors(errors: dict[str, dict[str, float]]) -> None:
     for name, values in errors.items():
-        print(
-            f"{name.replace('_', ' '):9}  top-1 error {values['top1_error']:5.2f} %   top-5 error {values['top5_error']:5.2f} %"
-        )
+        top1, top5 = values["top1_error"], values["top5_error"]
+        print(f"{name.replace('_', ' '):9}  top-1 error {top1:5.2f} %   top-5 error {top5:5.2f} %")
 
 
 def cmd_eval(options: argparse.Namespace) -> None:
@@ -192,28 +195,29 @@ def cmd_eval(options: argparse.Namespace) -> None:
 
 
 def cmd_ship(options: argparse.Namespace) -> None:
-    import json
-
-    from zfrepro import records, weights
+    from zfrepro import device, records, weights
 
     for run in map(Path, options.runs):
         if not (run / "record.json").is_file():
             raise FileNotFoundError(f"{run}: no record.json there; give the --out folder of a finished `train`")
-        record = json.loads((run / "record.json").read_text())
+        record = records.read_json(run / "record.json")
+        if record.get("kind") != "training":
+            raise ValueError(f"{run / 'record.json'}: not the record of a training; give the --out folder of a `train`")
         recipe = record["recipe"]
         name = weights.record_name(recipe["arch"], recipe["dataset"])
         if options.numbers_only:
             name = f"runs/{recipe['dataset']}-{recipe['arch']}-{record['scale']}-seed{recipe['seed']}"
         target = records.results_root() / f"{name}.json"
         if not options.numbers_only:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(run / "weights.safetensors", target.with_suffix(".safetensors"))
+            trained = run / "weights.safetensors"
+            weights.load_weights(trained, expected_sha256=record["weights_sha256"], device=device.pick("cpu"))
+            records.write_atomically(target.with_suffix(".safetensors"), trained.read_bytes())
         records.write_json(target, record)
         print(f"wrote {target}")
 
 
 def parser() -> argparse.ArgumentParser:
-    from zfrepro.training import Recipe
+    from zfrepro.training import MODERN, Recipe
 
     top = argparse.ArgumentParser(
         prog="python -m zfrepro",
@@ -228,16 +232,16 @@ def parser() -> argparse.ArgumentParser:
         return found
 
     table = add("table", cmd_table, "Print layers, sizes, parameters and receptive fields of a network.")
-    table.add_argument("--arch", default="zfnet", help=HELP["arch"])
-    table.add_argument("--image-size", type=int, default=224, help=HELP["image_size"])
-    table.add_argument("--classes", type=int, default=1000, help="number of classes")
-    table.add_argument("--width", type=float, default=1.0, help=HELP["width"])
-    table.add_argument("--units", type=int, default=None, help=HELP["units"])
+    table.add_argument("--arch", default="zfnet", help=HELP["arch"] + " (default: %(default)s)")
+    table.add_argument("--image-size", type=int, default=224, help=HELP["image_size"] + " (default: %(default)s)")
+    table.add_argument("--classes", type=int, default=1000, help="number of classes (default: %(default)s)")
+    table.add_argument("--width", type=float, default=1.0, help=HELP["width"] + " (default: %(default)s)")
+    table.add_argument("--units", type=int, default=None, help=HELP["units"] + " (default: the architecture's)")
 
     found = add("data", cmd_data, "Check that a data set is there, decode or draw it into the cache, and describe it.")
     found.add_argument("name", help=HELP["dataset"])
     found.add_argument("--data", help="folder of the photographs; default $ZFREPRO_DATA")
-    found.add_argument("--image-size", type=int, default=128, help=HELP["image_size"])
+    found.add_argument("--image-size", type=int, default=128, help=HELP["image_size"] + " (default: %(default)s)")
     found.add_argument(
         "--download", action="store_true", help="fetch it first, where torchvision knows how (imagenette)"
     )
@@ -247,19 +251,22 @@ def parser() -> argparse.ArgumentParser:
         "A killed run continues when the same command is given again. Example, an hour on two cores: "
         "python -m zfrepro train --recipe modern --scale compact --dataset imagenet20 --data DIR",
     )  # fmt: skip
-    train.add_argument("--recipe", choices=("paper", "modern"), default="paper", help="modern suits small data sets")
+    train.add_argument(
+        "--recipe", choices=("paper", "modern"), default="paper",
+        help="modern suits small data sets (default: %(default)s)",
+    )  # fmt: skip
     train.add_argument("--scale", choices=tuple(SCALES), help="image size, width and units at once")
     train.add_argument("--data", help="folder of the photographs; default $ZFREPRO_DATA")
     train.add_argument("--out", help="folder of checkpoint, weights and record; default runs/DATASET-ARCH-seedN")
     train.add_argument("--device", help="cpu or cuda; default, a GPU if there is one")
     train.add_argument("--quiet", action="store_true", help="a line an epoch and no progress bars")
     for f in fields(Recipe):
-        assert f.default is not MISSING
+        modern = f", modern: {MODERN[f.name]}" if f.name in MODERN else ""
         train.add_argument(
             f"--{f.name.replace('_', '-')}",
             type=type(f.default),
-            default=None,
-            help=f"{HELP[f.name]} (paper: {f.default})",
+            default=None,  # None says that it was not given: --recipe and --scale may set it then
+            help=f"{HELP[f.name]} (default: {f.default}{modern})",
         )
 
     ev = add("eval", cmd_eval, "Top-1 and top-5 error of trained weights at one crop and at ten.")
@@ -270,7 +277,10 @@ def parser() -> argparse.ArgumentParser:
 
     ship = add("ship", cmd_ship, "Copy weights and records of finished runs into results/, where the book reads them.")
     ship.add_argument("runs", nargs="+", help="folders that `train` wrote")
-    ship.add_argument("--numbers-only", action="store_true", help="only the record, filed by seed, for spreads")
+    ship.add_argument(
+        "--numbers-only", action="store_true",
+        help="only the record, filed by seed, for spreads (default: the weights too, as the network the book shows)",
+    )  # fmt: skip
     return top
 
 
@@ -287,6 +297,6 @@ def main(arguments: list[str] | None = None) -> int:
         print("stopped; give the same command again to continue", file=sys.stderr)
         return 130
     except (CheckpointError, DataError, WeightsError, FloatingPointError, OSError, RuntimeError, ValueError) as error:
-        print(f"zfrepro {options.command}: {error}", file=sys.stderr)
+        print(f"zfrepro {options.command}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0

@@ -11,13 +11,19 @@ def pick(name: str | None = None) -> torch.device:
     """The named device, or `$ZFREPRO_DEVICE`, or a GPU if there is one, or the CPU.
 
     Raises:
-        RuntimeError: CUDA asked for and absent.
+        ValueError: neither the CPU nor CUDA.
+        RuntimeError: CUDA, or that many GPUs, asked for and absent.
     """
     name = name or os.environ.get("ZFREPRO_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise RuntimeError(f"device {name!r}: torch finds no CUDA here; use --device cpu or leave it out")
-    return device
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or not (number.isdecimal() or name == kind):
+        raise ValueError(f"device {name!r}: choose cpu, cuda or cuda:NUMBER")
+    if kind == "cuda":
+        if not torch.cuda.is_available():
+            raise RuntimeError(f"device {name!r}: torch finds no CUDA here; use cpu or leave it out")
+        if int(number or 0) >= torch.cuda.device_count():
+            raise RuntimeError(f"device {name!r}: there are {torch.cuda.device_count()} GPUs, counted from cuda:0")
+    return torch.device(name)
 
 
 PRECISIONS = ("fp32", "bf16")

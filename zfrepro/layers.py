@@ -13,7 +13,7 @@ NORM_SIZE, NORM_ALPHA, NORM_BETA, NORM_K = 5, 1e-4, 0.75, 2.0
 
 
 def ceil_size(size: int, kernel: int, stride: int, padding: int = 0) -> int:
-    """Output size in pixels of a convolution or pool whose last window may overhang the border (cuda-convnet's rule)."""
+    """Output size of a convolution or pool whose last window may overhang the border, as in cuda-convnet. In pixels."""
     return math.ceil((size + 2 * padding - kernel) / stride) + 1
 
 

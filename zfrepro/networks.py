@@ -195,6 +195,11 @@ class Network(nn.Module):
                     return found
             x = self.shrink(c, x)
         x = x.flatten(1)
+        if x.shape[1] != next(iter(self.fulls.values())).in_features:
+            raise ValueError(
+                f"{self.architecture.name}: its fully connected layers need images of {self.image_size} px, "
+                f"these are {tuple(images.shape[-2:])}"
+            )
         for f in self.architecture.fulls:
             x = F.relu(self.fulls[f.name](x), inplace=True)
             if f.name in wanted:
@@ -225,17 +230,22 @@ def build(architecture: Architecture, image_size: int = 224, classes: int = 1000
     return Network(architecture, image_size, classes, dropout)
 
 
+INITIAL_WEIGHTS = ("paper", "modern")
+
+
 @torch.no_grad()
 def initialise_(network: Network, rule: str = "paper", generator: torch.Generator | None = None) -> Network:
     """Initial weights, in place; biases are zero.
 
     Args:
         rule: `paper`, Gaussian of standard deviation 0.01 everywhere (section 3.1); `modern`, the same in the first
-            layer and He's rule above it, which learns within an epoch on small data sets and, unlike He's rule
-            everywhere, leaves no noise in the first-layer filters.
+            and the last layer and He's rule between them, which learns within an epoch on small data sets and, unlike
+            He's rule everywhere, leaves no noise in the first-layer filters.
+    Raises:
+        ValueError: unknown rule.
     """
-    if rule not in ("paper", "modern"):
-        raise ValueError(f"initial weights {rule!r}: choose paper or modern")
+    if rule not in INITIAL_WEIGHTS:
+        raise ValueError(f"initial weights {rule!r}: choose among {', '.join(INITIAL_WEIGHTS)}")
     for name, layer in (*network.convs.items(), *network.fulls.items()):
         if rule == "paper" or name in ("conv1", "fc8"):
             nn.init.normal_(layer.weight, std=0.01, generator=generator)

@@ -61,13 +61,12 @@ def stage(architecture: Architecture, image_size: int, name: str) -> Stage:
     for found in stages(architecture, image_size):
         if found.name == name:
             return found
-    raise ValueError(
-        f"{architecture.name} has no stage {name!r}; it has {', '.join(s.name for s in stages(architecture, image_size))}"
-    )
+    names = ", ".join(s.name for s in stages(architecture, image_size))
+    raise ValueError(f"{architecture.name} has no stage {name!r}; it has {names}")
 
 
 def table(architecture: Architecture, image_size: int = 224, classes: int = 1000) -> list[dict[str, int | str]]:
-    """One row a layer: name, kernel, stride, maps, output size, parameters, multiply-adds, receptive field, jump, start."""
+    """One row a layer: its geometry, parameters, multiply-adds for one image, and `Field`."""
     rows: list[dict[str, int | str]] = []
     for s in stages(architecture, image_size):
         rows.append(

@@ -1,5 +1,6 @@
 """Recorded results: one JSON a run, written atomically, with everything needed to repeat it."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -51,8 +52,13 @@ def write_atomically(file: Path, data: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(partial, file)
+    except OSError as error:
+        if error.filename is None:  # a failed write, as on a full disk, does not say where
+            error.filename = str(file)
+        raise
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def write_json(file: Path, content: Any) -> None:
@@ -75,8 +81,19 @@ def read(name: str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: naming the command that makes records, if it is missing.
+        ValueError: the file is damaged.
     """
-    file = results_root() / f"{name}.json"
-    if not file.exists():
+    return read_json(results_root() / f"{name}.json")
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A record by its file; raises as `read` does."""
+    if not file.is_file():
         raise FileNotFoundError(f"{file}: no such record; `python -m zfrepro train --help` says how records are made")
-    return json.loads(file.read_text(encoding="utf-8"))
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:  # JSON and UTF-8 errors are both ValueErrors
+        raise ValueError(f"{file}: not a whole record ({error}); check it out or make it again") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{file}: not a record, which is a JSON object; check it out or make it again")
+    return found

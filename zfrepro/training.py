@@ -18,7 +18,7 @@ from zfrepro import device as devices
 from zfrepro.data import Dataset, Split
 from zfrepro.data.transforms import CROPS, augment, centre_crop, mean_image, normalise, ten_crops
 from zfrepro.layers import clip_filters_
-from zfrepro.networks import Network, architecture, build, initialise_
+from zfrepro.networks import INITIAL_WEIGHTS, Network, architecture, build, initialise_
 from zfrepro.records import write_atomically
 
 SCHEDULES = ("plateau", "cosine")
@@ -55,20 +55,33 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, value, choices in (
             ("crops", self.crops, CROPS),
+            ("init", self.init, INITIAL_WEIGHTS),
             ("schedule", self.schedule, SCHEDULES),
             ("precision", self.precision, devices.PRECISIONS),
         ):
             if value not in choices:
                 raise ValueError(f"{name} {value!r}: choose among {', '.join(choices)}")
         for name in ("image_size", "epochs", "batch", "lr", "width", "units", "input_scale"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} {getattr(self, name)}: must be above 0")
+        for name in ("weight_decay", "clip", "patience", "warmup"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} {getattr(self, name)}: must be at least 0")
+        for name in ("momentum", "dropout", "label_smoothing", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)}: must be at least 0 and below 1")
+        if not 0 < self.area <= 1:
+            raise ValueError(f"area {self.area}: must be above 0 and at most 1")
+        with torch.device("meta"):  # unknown networks and images too small for them are told before any data is read
+            self._built(classes=2)
+
+    def _built(self, classes: int) -> Network:
+        spelled = architecture(self.arch, width=self.width, units=None if self.units == 4096 else self.units)
+        return build(spelled, self.image_size, classes, self.dropout)
 
     def network(self, classes: int) -> Network:
         """The network this recipe trains, freshly initialised from the seed."""
-        spelled = architecture(self.arch, width=self.width, units=None if self.units == 4096 else self.units)
-        network = build(spelled, self.image_size, classes, self.dropout)
-        return initialise_(network, self.init, torch.Generator().manual_seed(self.seed))
+        return initialise_(self._built(classes), self.init, torch.Generator().manual_seed(self.seed))
 
 
 MODERN: dict[str, Any] = {
@@ -125,7 +138,7 @@ def train_epoch(
     """One pass over the training split, in an order and with views that depend on (seed, epoch) alone.
 
     Raises:
-        FloatingPointError: the loss is no longer finite.
+        FloatingPointError: the loss or a weight is no longer finite.
     """
     network, device = state.network, mean.device
     generator = torch.Generator().manual_seed(_epoch_seed(recipe, epoch))
@@ -167,6 +180,11 @@ def train_epoch(
                 )
             rate = bar.format_dict["rate"] or 0
             bar.set_postfix_str(f"{rate * recipe.batch:.0f} images/s, loss {loss_sum.item() / (step + 1):.3f}")
+    if not all(p.isfinite().all() for p in network.parameters()):  # the last step's update comes after its loss
+        raise FloatingPointError(
+            f"epoch {epoch + 1}: weights are no longer finite; lower --lr (now {recipe.lr}). "
+            "The last checkpoint is untouched."
+        )
     return {"loss": loss_sum.item() / steps, "train_error": 100 * wrong.item() / seen}
 
 
@@ -206,12 +224,12 @@ def errors(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
     """Top-1 and top-5 error in per cent. probabilities: (N, C), labels: (N,)."""
     from torchmetrics.functional.classification import multiclass_accuracy
 
-    classes = probabilities.shape[1]
-    return {
-        f"top{k}_error": 100
-        * (1 - multiclass_accuracy(probabilities, labels, classes, average="micro", top_k=min(k, classes)).item())
-        for k in (1, 5)
-    }
+    count, classes = probabilities.shape
+    found = {}
+    for k in (1, 5):
+        accuracy = multiclass_accuracy(probabilities, labels, classes, average="micro", top_k=min(k, classes))
+        found[f"top{k}_error"] = 100 * (count - round(accuracy.item() * count)) / count  # exact: it comes in fp32
+    return found
 
 
 def evaluated(recipe: Recipe, state: State, device: torch.device) -> Network:
@@ -264,7 +282,9 @@ def load_checkpoint(file: Path, recipe: Recipe, device: torch.device) -> tuple[S
             info = json.loads((opened.metadata() or {})["zfrepro"])
             tensors = {k: opened.get_tensor(k) for k in opened.keys()}  # noqa: SIM118
     except Exception as error:  # safetensors raises its own kinds for damage
-        raise CheckpointError(f"{file}: not a whole zfrepro checkpoint ({error}); remove it to start anew") from error
+        raise _not_whole(file, error) from error
+    if not isinstance(info, dict) or not {"recipe", "history", "rate", "waited", "classes"} <= set(info):
+        raise CheckpointError(f"{file}: not a checkpoint but another file of zfrepro; remove it to start anew")
     differing = [f.name for f in fields(Recipe) if info["recipe"].get(f.name) != getattr(recipe, f.name)]
     if differing:
         raise CheckpointError(
@@ -275,14 +295,24 @@ def load_checkpoint(file: Path, recipe: Recipe, device: torch.device) -> tuple[S
     def part(prefix: str) -> dict[str, Tensor]:
         return {k.removeprefix(prefix): v.to(device) for k, v in tensors.items() if k.startswith(prefix)}
 
-    state.network.load_state_dict(part("network."))
-    state.average = part("average.")
-    momenta = part("momentum.")
-    for name, parameter in state.network.named_parameters():
-        if name in momenta:
-            state.optimiser.state[parameter]["momentum_buffer"] = momenta[name].to(memory_format=torch.preserve_format)
+    average, momenta = part("average."), part("momentum.")
+    try:
+        state.network.load_state_dict(part("network."))
+        for name in state.average:
+            state.average[name].copy_(average[name])
+        for name, parameter in state.network.named_parameters():
+            if name in momenta:  # in the parameter's memory format, which keeps the optimiser's fused path
+                state.optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momenta[name])
+        mean = tensors["mean"].to(device)
+    except (KeyError, RuntimeError) as error:
+        raise _not_whole(file, error) from error
     state.history, state.rate, state.waited = info["history"], info["rate"], info["waited"]
-    return state, tensors["mean"].to(device)
+    return state, mean
+
+
+def _not_whole(file: Path, error: Exception) -> CheckpointError:
+    reason = " ".join(str(error).split())
+    return CheckpointError(f"{file}: not a whole zfrepro checkpoint ({reason}); remove it to start anew")
 
 
 def train(
@@ -292,10 +322,18 @@ def train(
 
     Returns:
         The final state and the training set's mean image (3, R, R).
+    Raises:
+        CheckpointError: the checkpoint in `out` is damaged, foreign, or of another recipe or number of classes.
+        FloatingPointError: the training diverged; the last checkpoint stays.
     """
     checkpoint = out / "checkpoint.safetensors"
     if checkpoint.exists():
         state, mean = load_checkpoint(checkpoint, recipe, device)
+        if state.network.classes != len(dataset.classes):
+            raise CheckpointError(
+                f"{checkpoint}: made with {state.network.classes} classes, {dataset.name} has {len(dataset.classes)}; "
+                "use the same data or another --out"
+            )
         say(f"continuing {checkpoint} after epoch {len(state.history)}")
     else:
         state, mean = start(recipe, len(dataset.classes), device), mean_image(dataset.train.images).to(device)

@@ -1,4 +1,4 @@
-"""Trained networks on disk: half-precision safetensors with their provenance in the header, and a record beside them."""
+"""Trained networks on disk: half-precision safetensors, provenance in the header, and a record beside them."""
 
 import hashlib
 import json
@@ -12,9 +12,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from zfrepro import device as devices
-from zfrepro.data.transforms import centre_crop, normalise
-from zfrepro.networks import Network
-from zfrepro.records import results_root, sha256, write_atomically
+from zfrepro.data.transforms import centre_crop, normalise, stored_size
+from zfrepro.networks import Network, architecture
+from zfrepro.records import read_json, results_root, sha256, write_atomically
 from zfrepro.training import Recipe
 
 
@@ -32,7 +32,7 @@ class Trained:
     mean: Tensor  # (3, R, R), of the training images
 
     def normalised(self, images: Tensor) -> Tensor:
-        """Stored images, uint8 (B, 3, R, R) -> what the network sees, float (B, 3, S, S): mean subtracted, centre crop."""
+        """What the network sees of stored images, mean subtracted: uint8 (B, 3, R, R) -> float (B, 3, S, S)."""
         if images.shape[1:] != self.mean.shape:
             raise ValueError(
                 f"images are {tuple(images.shape[1:])}, this network's are stored as {tuple(self.mean.shape)}"
@@ -48,9 +48,16 @@ class Trained:
 def save_weights(
     file: Path, network: Network, recipe: Recipe, classes: tuple[str, ...], mean: Tensor, **more: Any
 ) -> str:
-    """Write weights and mean image in fp16, atomically. Returns the SHA-256 of the file."""
+    """Write weights and mean image in fp16, atomically, with `more` in the header. Returns the SHA-256 of the file.
+
+    Raises:
+        WeightsError: a weight is not finite in fp16.
+    """
     tensors = {f"network.{k}": v for k, v in network.state_dict().items()} | {"mean": mean}
     tensors = {k: v.detach().half().contiguous().cpu() for k, v in tensors.items()}
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise WeightsError(f"{file}: not written, {name} is not finite in half precision; train it again")
     data = save(tensors, {"zfrepro": json.dumps({"recipe": asdict(recipe), "classes": classes, **more})})
     write_atomically(file, data)
     return hashlib.sha256(data).hexdigest()
@@ -80,10 +87,13 @@ def load_weights(
         recipe = Recipe(**{k: v for k, v in info["recipe"].items() if k in known})
         network = recipe.network(len(info["classes"]))
         mean = tensors.pop("mean")
+        if mean.shape != (3, stored_size(recipe.image_size), stored_size(recipe.image_size)):
+            raise ValueError(f"a mean image of {tuple(mean.shape)} does not fit {recipe.image_size} px")
         network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items()})
     except Exception as error:  # safetensors, json and torch each raise their own kinds for damage
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(f"{file}: not whole weights of this package ({first}); make or fetch them again") from error
+        reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        reason = reason if len(reason) < 200 else reason[:200] + "..."  # torch lists every tensor that does not fit
+        raise WeightsError(f"{file}: not whole weights of this package ({reason}); make or fetch them again") from error
     network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
     return Trained(network, recipe, tuple(info["classes"]), mean.to(device))
 
@@ -97,16 +107,22 @@ def pretrained(arch: str = "zfnet", dataset: str | None = None, *, device: torch
     """The shipped network of an architecture for a data set (default: `$ZFREPRO_DATASET`, else the diorama).
 
     Raises:
+        ValueError: unknown architecture.
         WeightsError: none is shipped, with the command that trains one, or its hash is not the recorded one.
     """
+    architecture(arch)
     from zfrepro.data import default_name
 
     dataset = dataset or default_name()
     name = record_name(arch, dataset)
     record, file = results_root() / f"{name}.json", results_root() / f"{name}.safetensors"
     if not record.is_file():
+        out = f"runs/{dataset}-{arch}"
         raise WeightsError(
             f"no {arch} for {dataset} in {results_root()}; train one: python -m zfrepro train --arch {arch} "
-            f"--dataset {dataset} --recipe modern --scale compact --out runs/{dataset}-{arch}, then python -m zfrepro ship"
+            f"--dataset {dataset} --recipe modern --scale compact --out {out}, then python -m zfrepro ship {out}"
         )
-    return load_weights(file, expected_sha256=json.loads(record.read_text())["weights_sha256"], device=device)
+    expected = read_json(record).get("weights_sha256")
+    if not expected:
+        raise WeightsError(f"{record}: names no weights_sha256; check it out or ship the run again")
+    return load_weights(file, expected_sha256=expected, device=device)

@@ -55,8 +55,9 @@ class Dataset:
 
 def cache_root() -> Path:
     """Where decoded and drawn images are kept: `$ZFREPRO_CACHE`, or a folder in the user's cache."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("ZFREPRO_CACHE") or Path(base) / "zfrepro")
+    if own := os.environ.get("ZFREPRO_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zfrepro"
 
 
 def default_name() -> str:
@@ -76,12 +77,14 @@ def load(
         root: folder of the photographs; default `$ZFREPRO_DATA`.
         parts: which splits to load.
     Raises:
-        ValueError: unknown name.
+        ValueError: unknown name or part.
         DataError: photographs that are not there or cannot be read, with the file and the remedy.
     """
     name = name or default_name()
     if name not in DATASETS:
         raise ValueError(f"unknown data set {name!r}; there are: {', '.join(DATASETS)}")
+    if not set(parts) <= set(PARTS):
+        raise ValueError(f"parts {parts!r}: choose among {', '.join(PARTS)}")
     if name == "diorama":
         return load_diorama(image_size, parts=parts, progress=progress)
     return load_photographs(name, image_size, root=root, parts=parts, progress=progress)

@@ -1,16 +1,17 @@
 """Photographs in torchvision's folder layout, `ROOT/SET/{train,val}/CLASS/*`, decoded once into a uint8 cache."""
 
+import contextlib
 import hashlib
 import os
+from collections import deque
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm.auto import tqdm
-
-from zfrepro.data.transforms import stored_size
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm"}
 
@@ -36,7 +37,8 @@ def list_images(folder: Path, classes: list[str]) -> tuple[list[Path], list[int]
     files: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        own = sorted(f for f in (folder / name).rglob("*") if f.suffix.lower() in SUFFIXES)
+        # Names with a dot in front are a file manager's previews, not images.
+        own = sorted(f for f in (folder / name).rglob("[!.]*") if f.suffix.lower() in SUFFIXES and f.is_file())
         if not own:
             raise DataError(
                 f"{folder / name}: no images ({', '.join(sorted(SUFFIXES))}); each class needs at least one"
@@ -51,15 +53,24 @@ def decode(file: Path, size: int) -> np.ndarray:
     try:
         with Image.open(file) as image:
             image.draft("RGB", (size, size))
-            image = image.convert("RGB")
+            image = _rgb(image)
             side = min(image.size)
             left, top = (image.width - side) / 2, (image.height - side) / 2
             square = image.resize(
                 (size, size), Image.Resampling.BILINEAR, (left, top, left + side, top + side), reducing_gap=3
             )
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataError(f"{file}: cannot be decoded ({error}); replace or remove it") from error
+    except Exception as error:  # damaged files make Pillow's decoders raise SyntaxError, ValueError, struct.error, ...
+        reason = " ".join(str(error).replace(str(file), "it").split()) or type(error).__name__
+        raise DataError(f"{file}: cannot be decoded ({reason}); replace or remove it") from error
     return np.asarray(square)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Any mode as 8-bit RGB; 16-bit greys, which Pillow would clip at 255, are divided by 257."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        grey = np.asarray(image).astype(np.float32) / 257
+        image = Image.fromarray(grey.round().clip(0, 255).astype(np.uint8))
+    return image.convert("RGB")
 
 
 def _digest(lines: list[str]) -> str:
@@ -76,31 +87,72 @@ def fingerprint(folder: Path, classes: list[str]) -> str:
 
 
 def decoded(files: list[Path], root: Path, size: int, cache: Path, *, progress: bool = True) -> torch.Tensor:
-    """All files as one uint8 tensor (N, 3, size, size), from the cache or decoded into it.
+    """All files as one uint8 tensor (N, 3, size, size), channels-last, from the cache or decoded into it.
 
     The cache is one `.npy` a split, mapped and not read, written under another name and renamed when whole. Its key
     covers names, sizes and times of the files.
+
+    Raises:
+        DataError: an image cannot be decoded.
+        OSError: the cache cannot be written, with its name.
     """
     stats = [f.stat() for f in files]
     lines = [f"{f.relative_to(root)} {s.st_size} {s.st_mtime_ns}" for f, s in zip(files, stats, strict=True)]
     target = cache / f"{root.name}-{size}-{_digest(lines)}.npy"
-    if not target.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f"{target.name}.{os.getpid()}.part")
-        try:
-            shape = (len(files), size, size, 3)
-            store = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
-            with ThreadPoolExecutor() as pool:
-                images = pool.map(lambda f: decode(f, size), files)
-                bar = tqdm(images, total=len(files), desc=f"decoding {root.name}", unit="image", disable=not progress)
-                for i, image in enumerate(bar):
-                    store[i] = image
-            store.flush()
-            os.replace(partial, target)
-        finally:
-            partial.unlink(missing_ok=True)
-    images = np.load(target, mmap_mode="c")
+    shape = (len(files), size, size, 3)
+    images = _cached(target, shape)
+    if images is None:
+        with ThreadPoolExecutor() as pool:
+            found = _in_order(pool, lambda file: decode(file, size), files)
+            bar = tqdm(found, total=len(files), desc=f"decoding {root.name}", unit="image", disable=not progress)
+            _write_array(target, shape, bar)
+        images = np.load(target, mmap_mode="c")
     return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+
+def _cached(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The mapped cache, or None where there is none or it is damaged."""
+    try:
+        images = np.load(file, mmap_mode="c")
+    except (OSError, ValueError, EOFError):  # absent, cut short, not an array; a damaged header raises ValueError
+        return None
+    return images if images.shape == shape and images.dtype == np.uint8 else None
+
+
+def _in_order(pool: ThreadPoolExecutor, function, items: list, ahead: int = 128) -> Iterator:
+    """`pool.map` with at most `ahead` results waiting, so that a large set never lies in memory."""
+    waiting: deque = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) == ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _write_array(file: Path, shape: tuple[int, ...], rows: Iterable[np.ndarray]) -> None:
+    """Write uint8 rows to an `.npy` file, renamed when whole.
+
+    By plain writes: on a full disk they raise, where a write to a mapped file kills the process.
+    """
+    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as stream:
+            np.lib.format.write_array_header_1_0(stream, header)
+            for row in rows:
+                stream.write(np.ascontiguousarray(row).data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, file)
+    except OSError as error:
+        if error.filename is None:  # a failed write does not say where
+            error.filename = str(file)
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 # Names under which the sets are usually unpacked. ImageNet-20 holds the classes of the two smaller sets.
@@ -122,7 +174,10 @@ def find_folder(name: str, root: str | Path | None) -> Path:
     for folder in [*(root / choice for choice in choices), root]:
         if (folder / "train").is_dir() and (folder / "val").is_dir():
             return folder
-    raise DataError(f"{root}: no {layout} inside; `python -m zfrepro data {name} --data {root}` says how to get them")
+    raise DataError(
+        f"{root}: no {layout} inside; `python -m zfrepro data {name} --data {root} --download` "
+        "fetches them or says where they are"
+    )
 
 
 def class_folders(name: str, folder: Path) -> dict[str, str]:
@@ -133,7 +188,10 @@ def class_folders(name: str, folder: Path) -> dict[str, str]:
     """
     if name in WNIDS:
         return dict(sorted(WNIDS[name].items()))
-    found = {part: sorted(f.name for f in (folder / part).iterdir() if f.is_dir()) for part in ("train", "val")}
+    found = {
+        part: sorted(f.name for f in (folder / part).iterdir() if f.is_dir() and not f.name.startswith("."))
+        for part in ("train", "val")
+    }
     if not found["train"]:
         raise DataError(f"{folder / 'train'}: no class folders inside; images must lie in train/CLASS/")
     if found["train"] != found["val"]:
@@ -148,16 +206,19 @@ def download(name: str, root: Path) -> Path:
     Raises:
         DataError: a set that cannot be downloaded, with where to get it.
     """
-    root.mkdir(parents=True, exist_ok=True)
     if name == "imagenette":
         from torchvision.datasets import Imagenette
 
+        root.mkdir(parents=True, exist_ok=True)
         if not (root / "imagenette2-320").is_dir():  # torchvision refuses to download over an existing folder
             Imagenette(root, "train", "320px", download=True)
         return root / "imagenette2-320"
     where = {
-        "imagewoof": "get imagewoof2-320.tgz from github.com/fastai/imagenette and unpack it there",
-        "imagenet20": "put the class folders of Imagenette and Imagewoof together as imagenet20/train and imagenet20/val",
-        "imagenet": "ILSVRC-2012 needs an account at image-net.org; lay it out as imagenet/train/WNID and imagenet/val/WNID",
+        "diorama": "it is drawn, leave --download out",
+        "imagewoof": "get imagewoof2-320.tgz from github.com/fastai/imagenette and unpack it",
+        "imagenet20": "put the classes of Imagenette and Imagewoof together as imagenet20/train and imagenet20/val",
+        "imagenet": "ILSVRC-2012 needs an account at image-net.org; lay it out as imagenet/{train,val}/WNID",
     }
+    if name not in where:
+        raise DataError(f"unknown data set {name!r}; there are: imagenette, {', '.join(where)}")
     raise DataError(f"{name} cannot be downloaded from here: {where[name]} (folder {root})")

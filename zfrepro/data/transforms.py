@@ -21,12 +21,26 @@ def mean_image(images: Tensor, chunk: int = 512) -> Tensor:
 
 
 def normalise(images: Tensor, mean: Tensor, scale: float) -> Tensor:
-    """(image - mean image) / scale. images: uint8 (B, 3, R, R), mean: (3, R, R) -> float (B, 3, R, R), channels-last."""
-    return images.float().sub_(mean).div_(scale).contiguous(memory_format=torch.channels_last)
+    """(image - mean image) / scale, in new memory.
+
+    Args:
+        images: uint8 or float in 0 to 255, (B, 3, R, R).
+        mean: (3, R, R).
+    Returns:
+        float (B, 3, R, R), channels-last.
+    """
+    images = images.to(torch.float32, copy=True)  # `float()` would subtract from the caller's own floats
+    return images.sub_(mean).div_(scale).contiguous(memory_format=torch.channels_last)
 
 
 def crop(images: Tensor, tops: Tensor | int, lefts: Tensor | int, size: int) -> Tensor:
-    """A size x size window of each image; `tops` and `lefts` are one number or (B,) integers. -> (B, 3, size, size)."""
+    """A size x size window of each image; `tops` and `lefts` are one number or (B,) integers. -> (B, 3, size, size).
+
+    Raises:
+        ValueError: if the window is larger than the images.
+    """
+    if size > min(images.shape[-2:]):
+        raise ValueError(f"a crop of {size} px does not fit into images of {tuple(images.shape[-2:])} px")
     if isinstance(tops, int) and isinstance(lefts, int):
         return images[:, :, tops : tops + size, lefts : lefts + size]
     rows = tops.tolist() if isinstance(tops, Tensor) else [tops] * len(images)

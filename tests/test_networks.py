@@ -1,0 +1,214 @@
+"""The networks of Table 2: sizes, parameters, order of operations, features, initial weights."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.networks import relative, small
+from zfrepro import networks
+from zfrepro.layers import contrast_norm
+from zfrepro.networks import ARCHITECTURES, Full, architecture, build, initialise_, krizhevsky, zfnet, zfnet_wide
+
+
+def count(spelled) -> int:
+    with torch.device("meta"):
+        return sum(p.numel() for p in build(spelled, 224, 1000).parameters())
+
+
+def plain(network, x) -> dict[str, torch.Tensor]:
+    """Every layer's output, written out again with torch's own functions."""
+    first = network.architecture.norm_before_pool
+    found = {}
+    for c in network.architecture.convs:
+        conv = network.convs[c.name]
+        short = [(-(s + 2 * c.padding - c.kernel)) % c.stride for s in x.shape[-2:]]
+        x = F.conv2d(F.pad(x, (0, short[1], 0, short[0])), conv.weight, conv.bias, c.stride, c.padding).relu()
+        found[c.name] = x
+        if c.norm and first:
+            x = F.local_response_norm(x, 5, 1e-4, 0.75, 2.0)
+        if c.pool:
+            x = F.max_pool2d(x, 3, 2, ceil_mode=True)
+        if c.norm and not first:
+            x = F.local_response_norm(x, 5, 1e-4, 0.75, 2.0)
+    x = x.flatten(1)
+    for f in network.architecture.fulls:
+        x = found[f.name] = (x @ network.fulls[f.name].weight.T + network.fulls[f.name].bias).relu()
+    found["fc8"] = x @ network.fulls["fc8"].weight.T + network.fulls["fc8"].bias
+    return found
+
+
+def test_there_are_the_twelve_rows_of_table_2():
+    assert len(ARCHITECTURES) == 12
+    assert [name for name, a in ARCHITECTURES.items() if a.name != name] == []
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_row_builds_and_runs(name):
+    network = small(ARCHITECTURES[name], 64)
+    assert network(torch.randn(2, 3, 64, 64)).shape == (2, 10)
+    with torch.device("meta"):  # at the paper's size, shapes only
+        full = build(ARCHITECTURES[name])
+        assert full(torch.empty(1, 3, 224, 224)).shape == (1, 1000)
+
+
+def test_parameter_counts_known_from_elsewhere():
+    assert count(zfnet()) == 62_357_608
+    assert count(zfnet_wide()) == 107_627_624
+    assert count(krizhevsky()) == 62_378_344
+
+
+def test_what_the_rows_take_out_and_change():
+    rows = ARCHITECTURES
+    full = count(rows["krizhevsky"])
+    assert full - count(rows["krizhevsky-without-7"]) == 16_781_312  # PAPER: parameters of layer 7
+    # Without 6 and 7 the classes hang on the 9,216 values of pool5 instead of 4,096 units.
+    without67 = full - 37_752_832 - 16_781_312 - 4_097_000 + (9216 + 1) * 1000
+    assert count(rows["krizhevsky-without-6-7"]) == without67
+    # Without 3 and 4 conv5 filters the 256 maps of conv2.
+    assert full - count(rows["krizhevsky-without-3-4"]) == 885_120 + 1_327_488 + (384 - 256) * 9 * 256
+    assert rows["krizhevsky-without-3-4-6-7"].fulls == ()
+    assert [c.name for c in rows["krizhevsky-without-3-4-6-7"].convs] == ["conv1", "conv2", "conv5"]
+    assert {f.units for f in rows["zfnet-fc2048"].fulls} == {2048}
+    assert {f.units for f in rows["zfnet-wide-fc8192"].fulls} == {8192}
+    assert [c.maps for c in rows["zfnet-wide-fc8192"].convs] == [96, 256, 512, 1024, 512]
+
+
+def test_sizes_of_figure_3():
+    with torch.device("meta"):
+        network = build(zfnet())
+        x, sizes = torch.empty(1, 3, 224, 224), []
+        for c in network.architecture.convs:
+            x = network.convs[c.name](x)
+            sizes.append(x.shape[-1])
+            if c.pool:
+                x = network.shrink(c, x)
+                sizes.append(x.shape[-1])
+    assert sizes == [110, 55, 26, 13, 13, 13, 13, 6]
+    assert network.fulls["fc6"].in_features == 9216
+
+
+@pytest.mark.parametrize("before, expected", [(False, ["pool", "norm"]), (True, ["norm", "pool"])])
+def test_order_of_norm_and_pool(monkeypatch, before, expected):
+    order, pool = [], F.max_pool2d
+    monkeypatch.setattr(networks, "contrast_norm", lambda x: order.append("norm") or contrast_norm(x))
+    monkeypatch.setattr(networks.F, "max_pool2d", lambda *a, **k: order.append("pool") or pool(*a, **k))
+    network = small(krizhevsky() if before else zfnet(), 64)
+    network.features(torch.randn(1, 3, 64, 64), ["conv3"])
+    assert order == expected * 2
+    order.clear()
+    network(torch.randn(1, 3, 64, 64))
+    assert order == [*expected * 2, "pool"]  # conv5 is pooled without a norm
+
+
+@pytest.mark.parametrize("name", ["zfnet", "krizhevsky", "krizhevsky-without-3-4-6-7"])
+@pytest.mark.parametrize("size", [64, 75])
+def test_features_equal_a_plain_re_implementation(name, size):
+    network = small(ARCHITECTURES[name], size)
+    images = torch.randn(2, 3, size, size)
+    kept = images.clone()
+    with torch.no_grad():
+        expected = plain(network, images)
+        together = network.features(images, network.layers)
+        assert set(together) == set(expected) == set(network.layers)
+        for layer in network.layers:
+            assert relative(together[layer], expected[layer]) < 1e-4
+            alone = network.features(images, [layer])
+            assert list(alone) == [layer] and torch.equal(alone[layer], together[layer])
+        assert relative(network(images), expected["fc8"]) < 1e-4
+    assert torch.equal(images, kept)
+    assert all(together[layer].min() >= 0 for layer in network.layers[:-1]) and together["fc8"].min() < 0
+
+
+@pytest.mark.parametrize("layer, above", [("conv1", "conv2"), ("conv4", "conv5"), ("conv5", "fc6"), ("fc6", "fc7")])
+def test_features_stop_at_the_highest_layer(layer, above):
+    network = small(zfnet(), 64)
+
+    def fail(*_):
+        raise AssertionError(f"{above} ran")
+
+    handle = (network.convs if above.startswith("conv") else network.fulls)[above].register_forward_pre_hook(fail)
+    try:
+        network.features(torch.randn(1, 3, 64, 64), ["conv1", layer])
+        with pytest.raises(AssertionError, match=above):
+            network(torch.randn(1, 3, 64, 64))
+    finally:
+        handle.remove()
+
+
+def test_dropout_acts_in_training_only():
+    network, images = small(zfnet(), 64), torch.randn(2, 3, 64, 64)
+    assert torch.equal(network(images), network(images))
+    network.train()
+    assert not torch.equal(network(images), network(images))
+
+
+@pytest.mark.parametrize("layers", [[], ["conv6"], ["conv1", "pool1"]])
+def test_unknown_layers_are_named_with_the_choices(layers):
+    with pytest.raises(ValueError, match="choose among conv1, conv2, conv3, conv4, conv5, fc6, fc7, fc8"):
+        small(zfnet(), 64).features(torch.zeros(1, 3, 64, 64), layers)
+
+
+def test_images_of_another_size_are_refused_where_it_matters():
+    network = small(zfnet(), 96)
+    assert network.features(torch.zeros(1, 3, 64, 64), ["conv5"])["conv5"].ndim == 4  # convolutions take any size
+    with pytest.raises(ValueError, match=r"need images of 96 px, these are \(64, 64\)"):
+        network(torch.zeros(1, 3, 64, 64))
+
+
+def test_too_small_images_are_refused_with_the_layer():
+    with pytest.raises(ValueError, match="zfnet: an image of 16 px is too small, conv2 sees 3 px"):
+        build(zfnet(), 16)
+    with pytest.raises(ValueError, match="6 px is too small, conv1"):
+        build(zfnet(), 6)
+    smallest = min(size for size in range(7, 64) if _builds(size))
+    assert small(zfnet(), smallest)(torch.zeros(1, 3, smallest, smallest)).shape == (1, 10)
+
+
+def _builds(size: int) -> bool:
+    try:
+        with torch.device("meta"):
+            build(zfnet().with_width(0.1), size)
+    except ValueError as error:
+        assert f"{size} px" in str(error)
+        return False
+    return True
+
+
+def test_architectures_are_values():
+    assert zfnet() == zfnet() and hash(zfnet()) == hash(zfnet()) and zfnet() != krizhevsky()
+    assert [c.maps for c in zfnet().with_width(0.5).convs] == [48, 128, 192, 192, 128]
+    assert [c.maps for c in zfnet().with_width(0.01).convs] == [8] * 5
+    assert zfnet().with_units(7).fulls == (Full(6, 7), Full(7, 7))
+    assert architecture("zfnet", width=0.5, units=9) == zfnet().with_width(0.5).with_units(9)
+    assert architecture("zfnet") == zfnet()
+    with pytest.raises(ValueError):
+        zfnet().with_maps(1, 2)
+    with pytest.raises(ValueError, match="only 3, 4, 6 and 7"):
+        zfnet().without(5)
+    with pytest.raises(ValueError, match="unknown architecture 'alexnet'; there are: krizhevsky, "):
+        architecture("alexnet")
+
+
+def test_paper_initial_weights():
+    network = initialise_(build(zfnet().with_width(0.5), 64, 20), "paper", torch.Generator().manual_seed(0))
+    for layer in (*network.convs.values(), *network.fulls.values()):
+        assert layer.weight.std().item() == pytest.approx(0.01, rel=0.06)
+        assert abs(layer.weight.mean().item()) < 5e-4 and not layer.bias.any()
+
+
+def test_modern_initial_weights():
+    network = initialise_(build(zfnet().with_width(0.5), 64, 20), "modern", torch.Generator().manual_seed(0))
+    for name, layer in (*network.convs.items(), *network.fulls.items()):
+        he = (2 / layer.weight[0].numel()) ** 0.5
+        expected = 0.01 if name in ("conv1", "fc8") else he
+        assert layer.weight.std().item() == pytest.approx(expected, rel=0.06) and not layer.bias.any()
+
+
+def test_initial_weights_depend_on_the_generator_alone():
+    def made(seed: int) -> torch.Tensor:
+        network = build(zfnet().with_width(0.125).with_units(8), 64, 3)
+        return initialise_(network, "modern", torch.Generator().manual_seed(seed)).fulls["fc8"].weight
+
+    assert torch.equal(made(1), made(1)) and not torch.equal(made(1), made(2))
+    with pytest.raises(ValueError, match="'lecun': choose among paper, modern"):
+        initialise_(build(zfnet().with_width(0.125), 64, 3), "lecun")
