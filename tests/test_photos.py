@@ -1,0 +1,391 @@
+"""Photograph folders in every state a user may have them in."""
+
+import io
+import os
+import re
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.photographs import COLOURS, listing, photographs, picture
+from zfrepro import data
+from zfrepro.data import DataError, photos
+
+resource = pytest.importorskip("resource")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A cache of the test's own, and none of the user's settings."""
+    for name in ("ZFREPRO_DATA", "ZFREPRO_DATASET", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ZFREPRO_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def one_line(error: pytest.ExceptionInfo, *parts: str) -> None:
+    text = str(error.value)
+    assert "\n" not in text
+    for part in parts:
+        assert part in text, text
+
+
+def load(root, name: str = "imagenet", **more):
+    return data.load(name, 28, root=root, progress=False, **more)
+
+
+# --- layouts ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_becomes_images_labels_and_names(tmp_path):
+    photographs(tmp_path)
+    found = load(tmp_path)
+    assert found.classes == ("class0", "class1", "class2") and found.photographs
+    assert found.train.images.shape == (12, 3, 32, 32) and found.train.images.dtype == torch.uint8
+    assert found.train.images.is_contiguous(memory_format=torch.channels_last)
+    assert found.train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert found.val.labels.tolist() == [0, 0, 1, 1, 2, 2] and len(found.val) == 6
+    for image, label in zip(found.train.images, found.train.labels, strict=True):
+        assert image.float().mean((1, 2)).argmax() == np.argmax(COLOURS[label])
+    assert load(tmp_path, parts=("val",)).train is None
+
+
+@pytest.mark.parametrize("below", ["imagenet", "ILSVRC2012", "."])
+def test_the_usual_names_of_the_folder_are_known(tmp_path, below):
+    photographs(tmp_path, below)
+    assert len(load(tmp_path).train) == 12
+
+
+@pytest.mark.parametrize("name, below", [("imagenette", "imagenette2-320"), ("imagewoof", "imagenet20")])
+def test_known_sets_have_names_for_their_classes(tmp_path, name, below):
+    for part in ("train", "val"):
+        for wnid in photos.WNIDS["imagenet20"]:
+            (tmp_path / below / part / wnid).mkdir(parents=True)
+            picture(0, 1).save(tmp_path / below / part / wnid / "a.JPEG")
+    found = load(tmp_path, name)
+    assert len(found.classes) == len(found.train) == 10
+    assert ("tench" in found.classes) == (name == "imagenette")
+    assert len(load(tmp_path, "imagenet20").classes) == 20 if below == "imagenet20" else True
+
+
+def test_environment_variables_choose(tmp_path, monkeypatch):
+    photographs(tmp_path)
+    monkeypatch.setenv("ZFREPRO_DATASET", "imagenet")
+    monkeypatch.setenv("ZFREPRO_DATA", str(tmp_path))
+    assert data.load(image_size=28, progress=False).name == "imagenet"
+
+
+def test_nested_folders_count_and_previews_and_notes_do_not(tmp_path):
+    folder = photographs(tmp_path)
+    (folder / "train" / "class0" / "images").mkdir()
+    picture(0, 9).save(folder / "train" / "class0" / "images" / "9.png")
+    (folder / "train" / "class0" / "._9.png").write_bytes(b"a file manager's")
+    (folder / "train" / "class0" / "boxes.txt").write_text("notes")
+    (folder / "train" / "class0" / "odd.png").mkdir()
+    (folder / "train" / ".ipynb_checkpoints").mkdir()
+    assert load(tmp_path).train.labels.bincount().tolist() == [5, 4, 4]
+
+
+# --- formats ---------------------------------------------------------------------------------------------------------
+
+
+def square(colour=(200, 100, 50), side: int = 24) -> Image.Image:
+    return Image.new("RGB", (side, side), colour)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "jpeg", "webp", "bmp", "ppm", "JPEG"])
+def test_formats(tmp_path, suffix):
+    square().save(tmp_path / f"a.{suffix}")
+    found = photos.decode(tmp_path / f"a.{suffix}", 16)
+    assert found.shape == (16, 16, 3) and found.dtype == np.uint8
+    assert np.abs(found.astype(int) - (200, 100, 50)).max() <= 4
+
+
+@pytest.mark.parametrize(
+    "mode, suffix, expected",
+    [
+        ("L", "png", (124, 124, 124)), ("L", "jpg", (124, 124, 124)), ("LA", "png", (124, 124, 124)),
+        ("1", "png", None), ("P", "png", (200, 100, 50)), ("RGBA", "png", (200, 100, 50)),
+        ("RGBA", "webp", (200, 100, 50)), ("CMYK", "jpg", (200, 100, 50)), ("YCbCr", "jpg", (200, 100, 50)),
+    ],
+)  # fmt: skip
+def test_modes(tmp_path, mode, suffix, expected):
+    image = square().convert(mode, palette=Image.Palette.ADAPTIVE) if mode == "P" else square().convert(mode)
+    image.save(tmp_path / f"a.{suffix}")
+    found = photos.decode(tmp_path / f"a.{suffix}", 16).astype(int)
+    assert found.shape == (16, 16, 3)
+    if expected:
+        assert np.abs(found - expected).max() <= 5
+
+
+def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path):
+    values = np.linspace(0, 65535, 32 * 32).reshape(32, 32).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    found = photos.decode(tmp_path / "a.png", 32)
+    assert np.abs(found[..., 0] - values / 257.0).max() <= 1 and found.max() == 255 and found.min() == 0
+
+
+@pytest.mark.parametrize("width, height", [(1, 1), (1, 50), (300, 2), (33, 17)])
+def test_tiny_and_thin_images(tmp_path, width, height):
+    Image.new("RGB", (width, height), (9, 99, 199)).save(tmp_path / "a.png")
+    found = photos.decode(tmp_path / "a.png", 20)
+    assert found.shape == (20, 20, 3) and (found == (9, 99, 199)).all()
+
+
+@pytest.mark.parametrize("width, height", [(96, 32), (32, 96)])
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_the_central_square_is_taken(tmp_path, width, height, suffix):
+    image = Image.new("RGB", (width, height), (255, 0, 0))
+    image.paste((0, 0, 255), ((width - 32) // 2, (height - 32) // 2, (width + 32) // 2, (height + 32) // 2))
+    image.save(tmp_path / f"a.{suffix}", **({"quality": 95, "subsampling": 0} if suffix == "jpg" else {}))
+    middle = photos.decode(tmp_path / f"a.{suffix}", 16)[1:-1, 1:-1]
+    assert (middle[..., 2] > 230).all() and (middle[..., 0] < 25).all()
+
+
+# --- what can be wrong with a file -----------------------------------------------------------------------------------
+
+
+def damaged(kind: str) -> bytes:
+    stream = io.BytesIO()
+    picture(0, 0, 64, 64).save(stream, "JPEG" if "jpeg" in kind else "PNG")
+    whole = stream.getvalue()
+    return {
+        "empty": b"",
+        "text": b"<html>404</html>",
+        "truncated jpeg": whole[: len(whole) // 2],
+        "truncated png": whole[: len(whole) // 2],
+        "head only png": whole[:40],
+        "broken png": whole[:60] + bytes(40) + whole[100:],
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    "kind", ["empty", "text", "truncated jpeg", "truncated png", "head only png", "broken png"]
+)  # fmt: skip
+def test_a_damaged_file_is_named_with_the_remedy(tmp_path, cache, kind):
+    bad = photographs(tmp_path) / "train" / "class1" / "2.png"
+    bad.write_bytes(damaged(kind))
+    with pytest.raises(DataError) as error:
+        load(tmp_path)
+    one_line(error, str(bad), "cannot be decoded", "replace or remove it")
+    assert str(error.value).count(str(bad)) == 1
+    assert listing(cache) == {}  # no half-made cache
+    bad.unlink()
+    assert len(load(tmp_path).train) == 11
+
+
+def test_an_enormous_image_is_refused(tmp_path, monkeypatch):
+    square(side=64).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(DataError, match="a.png: cannot be decoded"):
+        photos.decode(tmp_path / "a.png", 16)
+
+
+# --- what can be wrong with a folder ---------------------------------------------------------------------------------
+
+
+def test_no_folder_named():
+    with pytest.raises(DataError) as error:
+        data.load("imagenette", 28)
+    one_line(error, "set ZFREPRO_DATA (or --data)", "imagenette/train/CLASS/")
+
+
+@pytest.mark.parametrize(
+    "make", [lambda root: None, lambda root: (root / "imagenet" / "imagenet" / "train").mkdir(parents=True)]
+)
+def test_missing_or_wrongly_nested(tmp_path, make):
+    make(tmp_path)
+    with pytest.raises(DataError) as error:
+        load(tmp_path)
+    one_line(error, str(tmp_path), "imagenet/train/CLASS/", "--download")
+
+
+def test_images_without_class_folders(tmp_path):
+    for part in ("train", "val"):
+        (tmp_path / "imagenet" / part).mkdir(parents=True)
+        picture(0, 0).save(tmp_path / "imagenet" / part / "0.png")
+    with pytest.raises(DataError) as error:
+        load(tmp_path)
+    one_line(error, str(tmp_path / "imagenet" / "train"), "train/CLASS/")
+
+
+def test_a_class_in_one_part_only(tmp_path):
+    folder = photographs(tmp_path)
+    (folder / "val" / "class2").rename(folder / "val" / "class3")
+    with pytest.raises(DataError) as error:
+        load(tmp_path)
+    one_line(error, str(folder), "'class2' is in only one of train and val")
+
+
+def test_a_class_without_images(tmp_path):
+    folder = photographs(tmp_path)
+    for file in (folder / "val" / "class1").iterdir():
+        file.unlink()
+    with pytest.raises(DataError) as error:
+        load(tmp_path)
+    one_line(error, str(folder / "val" / "class1"), "no images", ".jpeg")
+
+
+def test_a_known_set_without_one_of_its_classes(tmp_path):
+    photographs(tmp_path, "imagenette")
+    with pytest.raises(DataError) as error:
+        load(tmp_path, "imagenette")
+    one_line(error, "n01440764", "no images")
+
+
+def test_unknown_names(tmp_path):
+    with pytest.raises(ValueError, match="unknown data set 'cifar'; there are: diorama, imagenette"):
+        data.load("cifar")
+    with pytest.raises(ValueError, match="choose among train, val"):
+        load(tmp_path, parts=("test",))
+
+
+@pytest.mark.parametrize("name", ["imagewoof", "imagenet20", "imagenet", "diorama", "cifar"])
+def test_what_cannot_be_downloaded_says_where_it_is(tmp_path, name):
+    with pytest.raises(DataError) as error:
+        photos.download(name, tmp_path / "new")
+    one_line(error, name)
+    assert not (tmp_path / "new").exists()
+
+
+# --- the cache -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Names of the files decoded so far."""
+    names, decode = [], photos.decode
+    monkeypatch.setattr(photos, "decode", lambda file, size: names.append(file.name) or decode(file, size))
+    return names
+
+
+def test_the_second_load_decodes_nothing_and_is_equal(tmp_path, decoded):
+    photographs(tmp_path)
+    first = load(tmp_path)
+    assert len(decoded) == 18
+    second = load(tmp_path)
+    assert len(decoded) == 18
+    assert torch.equal(first.train.images, second.train.images) and first.fingerprint == second.fingerprint
+
+
+def test_nothing_is_written_outside_the_cache(tmp_path, cache, monkeypatch):
+    folder = photographs(tmp_path / "data")
+    before = listing(folder)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    load(tmp_path / "data").train.images.fill_(0)  # nor does a change of the tensor reach the cache
+    assert listing(folder) == before and listing(tmp_path / "here") == {}
+    assert sorted(f.suffix for f in cache.rglob("*") if f.is_file()) == [".npy", ".npy"]
+    assert load(tmp_path / "data").train.images.any()
+
+
+@pytest.mark.parametrize("change", ["content", "time", "name", "more", "fewer"])
+def test_a_changed_file_is_decoded_again(tmp_path, decoded, change):
+    file = photographs(tmp_path) / "train" / "class0" / "1.png"
+    first = load(tmp_path)
+    decoded.clear()
+    if change == "content":
+        picture(2, 50).save(file)
+    elif change == "time":
+        os.utime(file, ns=(1, 1))
+    elif change == "name":
+        file.rename(file.with_name("9.png"))
+    elif change == "more":
+        picture(0, 50).save(file.with_name("9.png"))
+    else:
+        file.unlink()
+    second = load(tmp_path)
+    assert len(decoded) == {"more": 13, "fewer": 11}.get(change, 12)  # the training part, all of it
+    assert (first.fingerprint == second.fingerprint) == (change == "time")
+    if change == "content":
+        assert second.train.images[1].float().mean((1, 2)).argmax() == 2
+
+
+def test_another_size_is_another_cache(tmp_path, decoded):
+    photographs(tmp_path)
+    first = load(tmp_path)
+    second = data.load("imagenet", 42, root=tmp_path, progress=False)
+    assert second.train.images.shape[-1] == 48 and len(decoded) == 36
+    assert first.fingerprint == second.fingerprint
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "shape", "dtype", "pickle"])
+def test_a_damaged_cache_is_made_again(tmp_path, cache, decoded, damage):
+    photographs(tmp_path)
+    expected = load(tmp_path).train.images.clone()
+    (file,) = cache.rglob("train-*.npy")
+    decoded.clear()
+    whole = file.read_bytes()
+    if damage == "truncated":
+        file.write_bytes(whole[:-100])
+    elif damage == "empty":
+        file.write_bytes(b"")
+    elif damage == "garbage":
+        file.write_bytes(bytes(range(256)) * 200)
+    elif damage == "shape":
+        np.save(file, np.zeros((11, 32, 32, 3), np.uint8))
+    elif damage == "dtype":
+        np.save(file, np.zeros((12, 32, 32, 3), np.float32))
+    else:
+        np.save(file, np.array([object()] * 3), allow_pickle=True)
+    assert torch.equal(load(tmp_path).train.images, expected)
+    assert len(decoded) == 12
+
+
+def test_what_a_killed_run_left_is_not_trusted(tmp_path, cache, decoded):
+    photographs(tmp_path)
+    script = f"""
+        import os, signal
+        from zfrepro import data
+        from zfrepro.data import photos
+        decode, count = photos.decode, [0]
+        def deadly(file, size):
+            count[0] += 1
+            if count[0] == 8:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return decode(file, size)
+        photos.decode = deadly
+        data.load("imagenet", 28, root={str(tmp_path)!r}, progress=False)
+    """
+    died = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env=os.environ)
+    assert died.returncode == -9 and not list(cache.rglob("*.npy"))
+    found = load(tmp_path)
+    assert len(decoded) == 18 and all(image.any() for image in found.train.images)
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path, cache):
+    photographs(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))  # a write beyond it fails as on a full disk
+    try:
+        with pytest.raises(OSError) as error:
+            load(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert re.search(r"File too large: '.*train-32-.*\.npy'", str(error.value))
+    assert listing(cache) == {}
+    assert len(load(tmp_path).train) == 12
+
+
+def test_a_cache_that_cannot_be_made_is_named(tmp_path, monkeypatch):
+    photographs(tmp_path)
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("ZFREPRO_CACHE", str(tmp_path / "file"))
+    with pytest.raises(OSError, match=str(tmp_path / "file")):
+        load(tmp_path)
+
+
+def test_only_a_few_images_are_decoded_ahead():
+    from concurrent.futures import ThreadPoolExecutor
+
+    begun = []
+    with ThreadPoolExecutor(2) as pool:
+        stream = photos._in_order(pool, lambda i: begun.append(i) or i, list(range(100)), ahead=5)
+        for i, found in enumerate(stream):
+            assert found == i and len(begun) <= i + 5
+    assert len(begun) == 100

@@ -1,0 +1,125 @@
+"""From stored images to what a network sees."""
+
+import pytest
+import torch
+
+from zfrepro.data import transforms
+from zfrepro.data.transforms import CROPS, augment, centre_crop, crop, mean_image, normalise, stored_size, ten_crops
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def places(count: int, side: int) -> torch.Tensor:
+    """Images whose first two channels tell each pixel's row and column. (count, 3, side, side)"""
+    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    return torch.stack([rows, columns, torch.zeros_like(rows)]).float().expand(count, 3, side, side)
+
+
+def test_stored_size_keeps_the_papers_proportion():
+    assert [stored_size(s) for s in (224, 128, 96, 64)] == [256, 146, 110, 73]
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+def test_mean_image_is_exact(chunk):
+    images = torch.randint(0, 256, (23, 3, 5, 5), dtype=torch.uint8, generator=generator())
+    mean = mean_image(images, chunk)
+    assert mean.dtype == torch.float32
+    assert torch.equal(mean, images.double().mean(0).float())
+
+
+def test_normalise_is_the_difference_and_leaves_its_input_alone():
+    images = torch.randint(0, 256, (4, 3, 6, 6), dtype=torch.uint8, generator=generator())
+    mean = mean_image(images)
+    found = normalise(images, mean, 64)
+    assert torch.equal(found, (images.float() - mean) / 64)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(found.mean(0), torch.zeros(3, 6, 6), atol=1e-6)
+    floats = images.float()
+    assert torch.equal(normalise(floats, mean, 64), found) and torch.equal(floats, images.float())
+
+
+def test_crop_takes_each_images_own_window():
+    images = places(4, 9)
+    tops, lefts = torch.tensor([0, 1, 2, 5]), torch.tensor([5, 0, 3, 5])
+    found = crop(images, tops, lefts, 4)
+    assert found.shape == (4, 3, 4, 4)
+    assert torch.equal(found[:, 0, 0, 0].long(), tops) and torch.equal(found[:, 1, 0, 0].long(), lefts)
+    assert torch.equal(crop(images, 2, torch.tensor([3] * 4), 4), crop(images, 2, 3, 4))
+    with pytest.raises(ValueError, match=r"10 px does not fit into images of \(9, 9\) px"):
+        crop(images, 0, 0, 10)
+
+
+def test_centre_crop():
+    assert centre_crop(places(1, 256), 224)[0, :2, 0, 0].tolist() == [16, 16]  # 16 px left on every side
+    assert torch.equal(centre_crop(places(1, 8), 8), places(1, 8))
+
+
+def test_the_ten_crops_are_corners_and_centre_and_their_mirror_images():
+    views = ten_crops(places(2, 256), 224)
+    assert views.shape == (10, 2, 3, 224, 224)
+    corners = [tuple(v[0, :2, 0, 0].int().tolist()) for v in views[:5]]
+    assert corners == [(0, 0), (0, 32), (32, 0), (32, 32), (16, 16)]
+    for i in range(5):
+        assert torch.equal(views[i + 5], views[i].flip(-1))
+
+
+def test_training_views_of_the_paper_are_all_ten_equally_often():
+    views = augment(places(4000, 12), 8, "ten", generator())
+    # Row and column of the upper left pixel: a flipped view has its last column there.
+    keys, counts = torch.unique(views[:, :2, 0, 0].int(), dim=0, return_counts=True)
+    expected = [(top, left + flip) for top, left in ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2)) for flip in (0, 7)]
+    assert sorted(map(tuple, keys.tolist())) == sorted(expected)
+    assert counts.min() > 300 and counts.max() < 500
+
+
+def test_random_crops_reach_every_offset_and_flip():
+    views = augment(places(4000, 11), 8, "random", generator())
+    rows, columns = views[:, 0, 0, 0], views[:, 1, 0, 0]
+    assert set(rows.tolist()) == {0, 1, 2, 3} and set(columns.tolist()) == {0, 1, 2, 3, 7, 8, 9, 10}
+    step = views[:, 1, 0, 1] - columns
+    assert 0.45 < step.eq(-1).float().mean() < 0.55
+
+
+def test_flips_are_whole_images():
+    images = torch.randn(50, 3, 4, 4)
+    found = transforms._flip_some(images, generator())
+    flipped = [torch.equal(a, b.flip(-1)) for a, b in zip(found, images, strict=True)]
+    kept = [torch.equal(a, b) for a, b in zip(found, images, strict=True)]
+    assert all(a != b for a, b in zip(flipped, kept, strict=True)) and 10 < sum(flipped) < 40
+
+
+def test_resized_crops_stay_inside_and_have_the_asked_sizes():
+    side, size = 90, 60
+    views = augment(places(500, side), size, "resized", generator(), (0.3, 0.9))
+    rows, columns = views[:, 0], views[:, 1]
+    assert rows.min() >= 0 and rows.max() <= side - 1 and columns.min() >= 0 and columns.max() <= side - 1
+    # Two pixels in the middle tell the scale: image pixels for one pixel of the view.
+    high = (rows[:, 40, 30] - rows[:, 20, 30]) / 20 * size / side
+    wide = (columns[:, 30, 40] - columns[:, 30, 20]).abs() / 20 * size / side
+    assert high.min() > 0 and wide.min() > 0 and high.max() <= 1 + 1e-4 and wide.max() <= 1 + 1e-4
+    shares, aspect = high * wide, wide / high
+    inside = (high < 0.999) & (wide < 0.999)  # others were cut at the border
+    assert shares[inside].min() > 0.299 and shares[inside].max() < 0.901
+    assert aspect.min() > 0.749 and aspect.max() < 1.334
+    assert shares.std() > 0.1 and aspect.std() > 0.1
+    # A window is a straight view: rows depend on rows alone.
+    assert torch.allclose(rows, rows[:, :, :1].expand_as(rows), atol=1e-3)
+
+
+@pytest.mark.parametrize("crops", CROPS)
+def test_the_same_generator_gives_the_same_views(crops):
+    images = torch.randn(6, 3, 20, 20)
+    kept = images.clone()
+    first = augment(images, 16, crops, generator(3))
+    assert first.shape == (6, 3, 16, 16) and first.is_contiguous(memory_format=torch.channels_last)
+    torch.manual_seed(99)  # the global generator does not matter
+    assert torch.equal(first, augment(images, 16, crops, generator(3)))
+    assert not torch.equal(first, augment(images, 16, crops, generator(4)))
+    assert torch.equal(images, kept)
+
+
+def test_unknown_crops():
+    with pytest.raises(ValueError, match="'five': choose among ten, random, resized"):
+        augment(torch.zeros(1, 3, 8, 8), 4, "five", generator())
