@@ -107,13 +107,13 @@ def orientation(d: Draws, spread: float = 0.5) -> Tensor:
     return rx @ ry @ rz
 
 
-def paint(row: tuple[Tensor, ...], x: Tensor, y: Tensor, z: Tensor, coarse: Tensor, fine: Tensor, hair: Tensor):
+def paint(row: tuple[Tensor, ...], x: Tensor, y: Tensor, z: Tensor, coarse: Tensor, fine: Tensor):
     """Colour of surface points.
 
     Args:
         row: M tensors (n,), the points' materials, in the order of NAMES.
         x, y, z: (n,) texture coordinates.
-        coarse, fine, hair: (n,) noise of unit variance at the pattern's scale, finer, and drawn out along hairs.
+        coarse, fine: (n,) noise of unit variance, at the pattern's scale and finer.
 
     Returns:
         red, green, blue (n,), linear light in [0, 1].
@@ -130,5 +130,5 @@ def paint(row: tuple[Tensor, ...], x: Tensor, y: Tensor, z: Tensor, coarse: Tens
     field = torch.where(pattern == BLOTCHES, coarse, field)
     amount = (0.5 + sharpness * (field - threshold)).clamp(0, 1)
     amount = torch.where(pattern == PLAIN, 0.0, amount)
-    bright = (1 + row[10] * fine + row[11] * hair).clamp(0.25, 1.8)
+    bright = (1 + (row[10] + row[11]) * fine).clamp(0.25, 1.8)
     return tuple((((row[k] + (row[k + 3] - row[k]) * amount) * bright).clamp(0, 1)) ** 2 for k in range(3))

@@ -189,10 +189,10 @@ def house(model: Model, cross: bool = False) -> None:
         present=chimney,
     )
     # Drawn for both classes, so that the numbers after it stay the same.
-    size, place = d.between(0.3, 0.42), d.between(0.3, 0.9)
+    size, place = d.between(0.34, 0.46), d.between(0.3, 0.9)
     if cross:
         top = 2 * high + rise
-        thick = size * 0.17
+        thick = size * 0.2
         model.box("cross", (0.0, top + size * 0.9, place * long), (thick, size, thick), paint=PALE)
         model.box("cross", (0.0, top + size * 1.2, place * long), (size * 0.62, thick, thick), paint=PALE)
 
