@@ -204,7 +204,10 @@ def test_the_background_stays_when_the_object_moves(drawing):
 def test_moving_down_the_picture_and_scaling():
     scene = diorama.sample(range(16))
     draw = diorama.render(scene, 64)
-    bottom = lambda d: torch.stack([m.any(1).nonzero().max() for m in d.mask]).float()  # noqa: E731
+
+    def bottom(drawing):
+        return torch.stack([mask.any(1).nonzero().max() for mask in drawing.mask]).float()
+
     assert torch.median(bottom(diorama.render(diorama.moved(scene, dy=0.08), 64)) - bottom(draw)) > 2
     smaller = diorama.render(diorama.scaled(scene, 0.5), 64).mask.float().sum() / draw.mask.float().sum()
     assert float(smaller) == pytest.approx(0.25, abs=0.05)
@@ -335,3 +338,12 @@ def test_every_class_of_both_sets_can_be_drawn_at_odd_sizes():
         drawing = diorama.draw(range(count), size=50, novel=novel)
         assert drawing.images.shape[-1] == 50 and len(drawing.labels.unique()) == count
         assert drawing.mask.flatten(1).any(1).all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_draws_the_same_pictures():
+    here, there = diorama.draw(range(32), size=96), diorama.draw(range(32), size=96, device="cuda")
+    assert torch.equal(here.labels, there.labels.cpu())
+    change = (here.images.int() - there.images.cpu().int()).abs().amax(1)
+    assert (change <= 1).float().mean() > 0.99  # rounding may move an edge by a pixel
+    assert (here.parts == there.parts.cpu()).float().mean() > 0.999

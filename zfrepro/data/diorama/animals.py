@@ -18,7 +18,7 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Species:
-    """Ranges an individual is drawn from. Ears: `round`, `pointed` (a cone) or `hanging`."""
+    """Ranges an individual is drawn from."""
 
     girth: Range  # body radius
     leg: Range  # leg length below the belly
@@ -29,7 +29,7 @@ class Species:
     head_long: Range  # head length over width
     muzzle: Range  # muzzle length over head radius
     muzzle_thick: Range  # muzzle radius over head radius
-    ear: tuple[str, ...]
+    ear: str  # "round", "pointed", "hanging", "fan" or "long"
     ear_long: Range  # over head radius
     ear_wide: Range
     tail: Range  # tail length
@@ -42,129 +42,129 @@ class Species:
 
 
 DOG = Species(
-    (0.38, 0.52),
-    (0.35, 0.8),
-    (0.11, 0.16),
-    (0.3, 0.5),
-    (40, 70),
-    (0.5, 0.62),
-    (0.95, 1.15),
-    (0.9, 1.3),
-    (0.42, 0.55),
-    ("hanging",),
-    (0.8, 1.15),
-    (0.28, 0.4),
-    (0.45, 0.75),
-    (0.06, 0.12),
+    girth=(0.38, 0.52),
+    leg=(0.35, 0.8),
+    leg_thick=(0.11, 0.16),
+    neck=(0.3, 0.5),
+    neck_rise=(40, 70),
+    head=(0.5, 0.62),
+    head_long=(0.95, 1.15),
+    muzzle=(0.9, 1.3),
+    muzzle_thick=(0.42, 0.55),
+    ear="hanging",
+    ear_long=(0.8, 1.15),
+    ear_wide=(0.28, 0.4),
+    tail=(0.45, 0.75),
+    tail_thick=(0.06, 0.12),
     sits=0.55,
 )
 CAT = Species(
-    (0.33, 0.46),
-    (0.35, 0.6),
-    (0.09, 0.13),
-    (0.2, 0.35),
-    (40, 75),
-    (0.5, 0.6),
-    (0.85, 1.0),
-    (0.15, 0.32),
-    (0.3, 0.42),
-    ("pointed",),
-    (0.7, 1.0),
-    (0.34, 0.46),
-    (0.8, 1.2),
-    (0.05, 0.09),
+    girth=(0.33, 0.46),
+    leg=(0.35, 0.6),
+    leg_thick=(0.09, 0.13),
+    neck=(0.2, 0.35),
+    neck_rise=(40, 75),
+    head=(0.5, 0.6),
+    head_long=(0.85, 1.0),
+    muzzle=(0.15, 0.32),
+    muzzle_thick=(0.3, 0.42),
+    ear="pointed",
+    ear_long=(0.7, 1.0),
+    ear_wide=(0.34, 0.46),
+    tail=(0.8, 1.2),
+    tail_thick=(0.05, 0.09),
     eye=(0.25, 0.32),
     sits=0.6,
 )
 BEAR = Species(
-    (0.55, 0.7),
-    (0.25, 0.45),
-    (0.2, 0.27),
-    (0.2, 0.35),
-    (15, 50),
-    (0.5, 0.6),
-    (0.95, 1.1),
-    (0.4, 0.6),
-    (0.42, 0.52),
-    ("round",),
-    (0.36, 0.46),
-    (0.32, 0.42),
-    (0.1, 0.18),
-    (0.1, 0.13),
+    girth=(0.55, 0.7),
+    leg=(0.25, 0.45),
+    leg_thick=(0.2, 0.27),
+    neck=(0.2, 0.35),
+    neck_rise=(15, 50),
+    head=(0.5, 0.6),
+    head_long=(0.95, 1.1),
+    muzzle=(0.4, 0.6),
+    muzzle_thick=(0.42, 0.52),
+    ear="round",
+    ear_long=(0.36, 0.46),
+    ear_wide=(0.32, 0.42),
+    tail=(0.1, 0.18),
+    tail_thick=(0.1, 0.13),
     eye=(0.14, 0.19),
     sits=0.55,
 )
 RABBIT = Species(
-    (0.5, 0.64),
-    (0.12, 0.25),
-    (0.12, 0.16),
-    (0.2, 0.32),
-    (40, 70),
-    (0.48, 0.58),
-    (0.95, 1.1),
-    (0.2, 0.36),
-    (0.36, 0.5),
-    ("long",),
-    (1.4, 2.0),
-    (0.22, 0.32),
-    (0.15, 0.2),
-    (0.16, 0.22),
+    girth=(0.5, 0.64),
+    leg=(0.12, 0.25),
+    leg_thick=(0.12, 0.16),
+    neck=(0.2, 0.32),
+    neck_rise=(40, 70),
+    head=(0.48, 0.58),
+    head_long=(0.95, 1.1),
+    muzzle=(0.2, 0.36),
+    muzzle_thick=(0.36, 0.5),
+    ear="long",
+    ear_long=(1.4, 2.0),
+    ear_wide=(0.22, 0.32),
+    tail=(0.15, 0.2),
+    tail_thick=(0.16, 0.22),
     eye=(0.2, 0.27),
     sits=0.6,
 )
 HORSE = Species(
-    (0.36, 0.46),
-    (0.85, 1.2),
-    (0.09, 0.13),
-    (0.75, 1.05),
-    (40, 65),
-    (0.25, 0.31),
-    (1.3, 1.55),
-    (1.4, 1.8),
-    (0.6, 0.74),
-    ("pointed",),
-    (0.6, 0.9),
-    (0.22, 0.3),
-    (0.7, 1.1),
-    (0.1, 0.16),
+    girth=(0.36, 0.46),
+    leg=(0.85, 1.2),
+    leg_thick=(0.09, 0.13),
+    neck=(0.75, 1.05),
+    neck_rise=(40, 65),
+    head=(0.25, 0.31),
+    head_long=(1.3, 1.55),
+    muzzle=(1.4, 1.8),
+    muzzle_thick=(0.6, 0.74),
+    ear="pointed",
+    ear_long=(0.6, 0.9),
+    ear_wide=(0.22, 0.3),
+    tail=(0.7, 1.1),
+    tail_thick=(0.1, 0.16),
     eye=(0.26, 0.33),
     hooves=True,
     mane=True,
 )
 PIG = Species(
-    (0.55, 0.68),
-    (0.22, 0.4),
-    (0.12, 0.16),
-    (0.15, 0.25),
-    (10, 35),
-    (0.42, 0.5),
-    (0.95, 1.1),
-    (0.5, 0.75),
-    (0.45, 0.55),
-    ("hanging",),
-    (0.5, 0.7),
-    (0.3, 0.4),
-    (0.25, 0.4),
-    (0.05, 0.07),
+    girth=(0.55, 0.68),
+    leg=(0.22, 0.4),
+    leg_thick=(0.12, 0.16),
+    neck=(0.15, 0.25),
+    neck_rise=(10, 35),
+    head=(0.42, 0.5),
+    head_long=(0.95, 1.1),
+    muzzle=(0.5, 0.75),
+    muzzle_thick=(0.45, 0.55),
+    ear="hanging",
+    ear_long=(0.5, 0.7),
+    ear_wide=(0.3, 0.4),
+    tail=(0.25, 0.4),
+    tail_thick=(0.05, 0.07),
     eye=(0.15, 0.2),
     hooves=True,
     extra="snout",
 )
 ELEPHANT = Species(
-    (0.6, 0.72),
-    (0.5, 0.75),
-    (0.19, 0.25),
-    (0.2, 0.3),
-    (20, 45),
-    (0.46, 0.54),
-    (0.9, 1.0),
-    (0.2, 0.3),
-    (0.4, 0.5),
-    ("fan",),
-    (0.9, 1.25),
-    (0.8, 1.05),
-    (0.4, 0.7),
-    (0.05, 0.07),
+    girth=(0.6, 0.72),
+    leg=(0.5, 0.75),
+    leg_thick=(0.19, 0.25),
+    neck=(0.2, 0.3),
+    neck_rise=(20, 45),
+    head=(0.46, 0.54),
+    head_long=(0.9, 1.0),
+    muzzle=(0.2, 0.3),
+    muzzle_thick=(0.4, 0.5),
+    ear="fan",
+    ear_long=(0.9, 1.25),
+    ear_wide=(0.8, 1.05),
+    tail=(0.4, 0.7),
+    tail_thick=(0.05, 0.07),
     eye=(0.13, 0.17),
     extra="trunk",
 )
@@ -259,12 +259,12 @@ def _ears(model: Model, s: Species, radius: Tensor, half: Point) -> None:
     d = model.d
     rx, ry, rz = half
     long, wide = _pair(model, s.ear_long) * radius, _pair(model, s.ear_wide) * radius
-    kind = s.ear[0]
+    kind = s.ear
     spread = d.between(0.15, 0.5)
-    paint = COAT if kind in ("pointed", "round", "fan") else SECOND
-    second = d.chance(0.5)
+    other = ACCENT if kind in ("pointed", "round", "fan") else SECOND
+    second = d.chance(0.5)  # half have ears of another colour
     for side in (1.0, -1.0):
-        for color, present in ((COAT, ~second), (paint if paint != COAT else ACCENT, second)):
+        for color, present in ((COAT, ~second), (other, second)):
             options = {"paint": color, "present": present}
             if kind == "round":
                 model.ball("ear", (side * rx * 0.72, ry * 0.8, -rz * 0.1), (wide, long, wide * 0.5), **options)

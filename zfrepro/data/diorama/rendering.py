@@ -244,8 +244,8 @@ def _shadow_tiles(view: _View, corners: Tensor, outline: Tensor, ground: Tensor,
     largest = area.topk(min(CASTERS, area.shape[1]), 1).indices
     caster = torch.zeros_like(scene.primitives.alive).scatter_(1, largest, True) & (area > 0)
     # What a primitive can shade of the object lies between the primitive and its shadow on the table.
-    between = torch.maximum(bounds, outline)
-    between = torch.where(bounds.new_tensor([1.0, 0.0, 1.0, 0.0]) > 0, torch.minimum(bounds, outline), between)
+    low, high = torch.minimum(bounds, outline), torch.maximum(bounds, outline)
+    between = torch.stack([low[..., 0], high[..., 1], low[..., 2], high[..., 3]], -1)
     mine = _touched(between, view.grid) & object_[:, None] & caster[..., None, None]
     return wanted | mine
 
