@@ -187,6 +187,9 @@ def test_architectures_are_values():
         zfnet().without(5)
     with pytest.raises(ValueError, match="unknown architecture 'alexnet'; there are: krizhevsky, "):
         architecture("alexnet")
+    for wrong in ({"width": 0.0}, {"width": -1.0}, {"units": 0}):
+        with pytest.raises(ValueError, match="must be above 0"):
+            architecture("zfnet", **wrong)
 
 
 def test_paper_initial_weights():

@@ -16,8 +16,6 @@ from tests.photographs import COLOURS, listing, photographs, picture
 from zfrepro import data
 from zfrepro.data import DataError, photos
 
-resource = pytest.importorskip("resource")
-
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
@@ -195,11 +193,10 @@ def test_no_folder_named():
     one_line(error, "set ZFREPRO_DATA (or --data)", "imagenette/train/CLASS/")
 
 
-@pytest.mark.parametrize(
-    "make", [lambda root: None, lambda root: (root / "imagenet" / "imagenet" / "train").mkdir(parents=True)]
-)
-def test_missing_or_wrongly_nested(tmp_path, make):
-    make(tmp_path)
+@pytest.mark.parametrize("below", [None, "imagenet/imagenet/train", "imagenet/train"])
+def test_missing_or_wrongly_nested(tmp_path, below):
+    if below:
+        (tmp_path / below).mkdir(parents=True)
     with pytest.raises(DataError) as error:
         load(tmp_path)
     one_line(error, str(tmp_path), "imagenet/train/CLASS/", "--download")
@@ -359,6 +356,7 @@ def test_what_a_killed_run_left_is_not_trusted(tmp_path, cache, decoded):
 
 
 def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path, cache):
+    resource = pytest.importorskip("resource")
     photographs(tmp_path)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))  # a write beyond it fails as on a full disk

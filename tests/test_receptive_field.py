@@ -70,6 +70,19 @@ def test_window_and_lookup():
         stage(zfnet(), 224, "fc6")
 
 
+@pytest.mark.parametrize("size", range(1, 40))
+def test_too_small_images_are_refused_as_the_network_refuses_them(size):
+    for spelled in (zfnet(), krizhevsky()):
+        try:
+            with torch.device("meta"):
+                build(spelled.with_width(0.1), size)
+        except ValueError:
+            with pytest.raises(ValueError, match=f"an image of {size} px is too small, [a-z]+[0-9] sees"):
+                stages(spelled, size)
+        else:
+            assert all(s.size > 0 for s in stages(spelled, size))
+
+
 # --- empirical -------------------------------------------------------------------------------------------------------
 
 

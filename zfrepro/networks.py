@@ -135,6 +135,8 @@ def architecture(name: str, *, width: float = 1.0, units: int | None = None) -> 
     """A row of `ARCHITECTURES`, optionally with narrower convolutions and smaller fully connected layers."""
     if name not in ARCHITECTURES:
         raise ValueError(f"unknown architecture {name!r}; there are: {', '.join(ARCHITECTURES)}")
+    if not width > 0 or (units is not None and units < 1):
+        raise ValueError(f"width {width}, units {units}: must be above 0")
     found = ARCHITECTURES[name]
     if width != 1.0:
         found = found.with_width(width)

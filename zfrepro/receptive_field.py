@@ -36,12 +36,18 @@ class Stage:
 
 
 def stages(architecture: Architecture, image_size: int) -> list[Stage]:
-    """All convolutions and pools in order, with their geometry for a square image of `image_size` px."""
+    """All convolutions and pools in order, with their geometry for a square image of `image_size` px.
+
+    Raises:
+        ValueError: if the image is too small for a layer.
+    """
     found: list[Stage] = []
     maps, size, field = 3, image_size, Field(1, 1, 0)
 
     def add(name: str, kernel: int, stride: int, padding: int, out_maps: int, weights_per_output: int) -> None:
         nonlocal maps, size, field
+        if size + 2 * padding < kernel:
+            raise ValueError(f"{architecture.name}: an image of {image_size} px is too small, {name} sees {size} px")
         size = ceil_size(size, kernel, stride, padding)
         field = Field(field.size + (kernel - 1) * field.jump, field.jump * stride, field.start - padding * field.jump)
         parameters = out_maps * (weights_per_output + 1) if weights_per_output else 0

@@ -303,7 +303,7 @@ def load_checkpoint(file: Path, recipe: Recipe, device: torch.device) -> tuple[S
         for name, parameter in state.network.named_parameters():
             if name in momenta:  # in the parameter's memory format, which keeps the optimiser's fused path
                 state.optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momenta[name])
-        mean = tensors["mean"].to(device)
+        mean = tensors["mean"].to(device, copy=True)  # not a view of the file, which the next checkpoint replaces
     except (KeyError, RuntimeError) as error:
         raise _not_whole(file, error) from error
     state.history, state.rate, state.waited = info["history"], info["rate"], info["waited"]

@@ -1,0 +1,303 @@
+"""The command line: one line for each foreseen failure, and a network from photographs to results/."""
+
+import dataclasses
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.photographs import photographs
+from tests.worlds import TINY
+from zfrepro import records, training, weights
+from zfrepro.commands import HELP, SCALES, command_of, main, parser, recipe_of, scale_of, sole_owner
+from zfrepro.data import DATASETS
+from zfrepro.data.transforms import CROPS
+from zfrepro.networks import ARCHITECTURES, INITIAL_WEIGHTS
+from zfrepro.training import MODERN, SCHEDULES, Recipe
+
+
+@pytest.fixture(autouse=True)
+def own_places(tmp_path, monkeypatch):
+    """Nothing of the user's is read, nothing of the checkout is written."""
+    for name in ("ZFREPRO_DATA", "ZFREPRO_DATASET", "ZFREPRO_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ZFREPRO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("ZFREPRO_RESULTS", str(tmp_path / "results"))
+    monkeypatch.chdir(tmp_path)
+
+
+def options_of(recipe: dict) -> list[str]:
+    return [part for k, v in recipe.items() for part in (f"--{k.replace('_', '-')}", str(v))]
+
+
+# --- failures --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line, parts",
+    [
+        ("table --arch alexnet", ["unknown architecture 'alexnet'; there are: krizhevsky, "]),
+        ("table --image-size 12", ["zfnet: an image of 12 px is too small"]),
+        ("table --units 0", ["units 0: must be above 0"]),
+        ("data cifar", ["unknown data set 'cifar'; there are: diorama, imagenette"]),
+        ("data imagenette", ["set ZFREPRO_DATA (or --data)"]),
+        ("data imagenette --data nowhere", ["nowhere: no imagenette/train/CLASS/", "--download"]),
+        ("data imagenette --download", ["--download needs --data (or ZFREPRO_DATA)"]),
+        ("data imagewoof --download --data nowhere", ["imagewoof cannot be downloaded", "imagewoof2-320.tgz"]),
+        ("data diorama --download --data nowhere", ["diorama cannot be downloaded", "drawn"]),
+        ("train --arch vgg", ["unknown architecture 'vgg'"]),
+        ("train --dataset cifar", ["unknown data set 'cifar'"]),
+        ("train --dataset imagenet20", ["set ZFREPRO_DATA (or --data)"]),
+        ("train --crops five", ["crops 'five': choose among ten, random, resized"]),
+        ("train --lr 0", ["lr 0.0: must be above 0"]),
+        ("train --image-size 20", ["an image of 20 px is too small"]),
+        ("train --device tpu", ["device 'tpu': choose cpu, cuda or cuda:NUMBER"]),
+        ("eval none.safetensors", ["none.safetensors: no such file", "python -m zfrepro train --help"]),
+        ("ship nowhere", ["nowhere: no record.json there"]),
+    ],
+)
+def test_a_foreseen_failure_is_one_line_and_exit_code_1(line, parts, capsys, tmp_path):
+    assert main(line.split()) == 1
+    found = capsys.readouterr()
+    assert found.err.startswith(f"zfrepro {line.split()[0]}: ") and found.err.count("\n") == 1
+    for part in parts:
+        assert part in found.err
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0"])
+def test_cuda_where_there_is_none(device, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["train", "--device", device]) == 1
+    assert f"device '{device}': torch finds no CUDA here; use cpu" in capsys.readouterr().err
+    monkeypatch.setenv("ZFREPRO_DEVICE", device)
+    assert main(["eval", "x"]) == 1
+    assert "no CUDA here" in capsys.readouterr().err
+
+
+def test_a_gpu_that_is_not_there(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert main(["train", "--device", "cuda:3"]) == 1
+    assert "there are 1 GPUs, counted from cuda:0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "line", ["", "fly", "train --learning-rate 1", "train --lr fast", "train --scale huge", "ship", "table --units x"]
+)
+def test_wrong_usage_is_exit_code_2(line, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(line.split())
+    assert stop.value.code == 2 and "usage: python -m zfrepro" in capsys.readouterr().err
+
+
+def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("zfrepro.data.load", interrupt)
+    assert main(["train", "--device", "cpu", "--out", "run"]) == 130
+    assert capsys.readouterr().err == "stopped; give the same command again to continue\n"
+
+
+def test_as_a_program():
+    command = [sys.executable, "-m", "zfrepro", "table", "--arch", "vgg"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=records.ROOT, env=os.environ)
+    assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1
+
+
+# --- help and table --------------------------------------------------------------------------------------------------
+
+
+def help_of(command: str, capsys) -> str:
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("command", ["table", "data", "train", "eval", "ship"])
+def test_help_mentions_defaults(command, capsys):
+    assert "default" in help_of(command, capsys)
+
+
+def test_help_of_train_tells_every_default(capsys):
+    text = help_of("train", capsys)
+    for field in dataclasses.fields(Recipe):
+        assert f"--{field.name.replace('_', '-')} " in text
+        assert f"{' '.join(HELP[field.name].split())} (default: {field.default}" in text
+        if field.name in MODERN:
+            assert f"(default: {field.default}, modern: {MODERN[field.name]})" in text
+    assert set(HELP) == {f.name for f in dataclasses.fields(Recipe)}
+
+
+def test_table(capsys):
+    assert main(["table"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[3].split() == ["conv2", "5", "2", "256", "26", "614,656", "415,334,400", "27", "8", "0"]
+    assert lines[-1].split()[:2] == ["total", "62,357,608"]
+    assert main("table --arch zfnet-wide --image-size 96 --width 0.25 --units 32 --classes 7".split()) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].split() == ["fc8", "7", "1", "231", "224", "96"]
+
+
+# --- recipes ---------------------------------------------------------------------------------------------------------
+
+positive = st.floats(1e-6, 10, allow_nan=False)
+share = st.floats(0, 0.999)
+recipes = st.builds(
+    Recipe,
+    arch=st.sampled_from(list(ARCHITECTURES)), dataset=st.sampled_from(DATASETS),
+    image_size=st.sampled_from([96, 128, 224]), width=st.sampled_from([0.25, 0.5, 1.0]),
+    units=st.sampled_from([32, 256, 512, 4096]), epochs=st.sampled_from([1, 30, 70]), batch=st.sampled_from([128, 8]),
+    lr=st.one_of(positive, st.sampled_from([0.01, 0.04])), momentum=st.sampled_from([0.9, 0.0]),
+    weight_decay=st.one_of(positive, st.sampled_from([0.0, 5e-4])), dropout=share, clip=st.sampled_from([0.1, 0.0]),
+    crops=st.sampled_from(CROPS), area=st.floats(0.01, 1), init=st.sampled_from(INITIAL_WEIGHTS),
+    input_scale=st.sampled_from([1.0, 64.0]), schedule=st.sampled_from(SCHEDULES), patience=st.integers(0, 9),
+    warmup=st.floats(0, 5), label_smoothing=st.sampled_from([0.0, 0.1]), ema=st.sampled_from([0.0, 0.998]),
+    precision=st.sampled_from(["fp32", "bf16"]), seed=st.integers(0, 2**31),
+)  # fmt: skip
+
+
+@given(recipes)
+@settings(max_examples=40, deadline=None)
+def test_the_recorded_command_makes_the_recipe_again(recipe):
+    words = shlex.split(command_of(recipe))
+    assert words[:4] == ["python", "-m", "zfrepro", "train"]
+    assert recipe_of(parser().parse_args(words[3:])) == recipe
+
+
+def test_the_recorded_command_is_short():
+    assert command_of(Recipe()) == "python -m zfrepro train"
+    assert command_of(Recipe(**MODERN)) == "python -m zfrepro train --recipe modern"
+    mini = Recipe(**(MODERN | SCALES["mini"] | {"seed": 4}))
+    assert command_of(mini) == "python -m zfrepro train --recipe modern --scale mini --seed 4"
+
+
+def test_single_options_win_over_scale_and_scale_over_recipe():
+    recipe = recipe_of(parser().parse_args("train --recipe modern --scale mini --lr 0.5 --image-size 128".split()))
+    assert (recipe.lr, recipe.image_size, recipe.width, recipe.epochs) == (0.5, 128, 0.5, MODERN["epochs"])
+
+
+def test_scales():
+    assert scale_of(Recipe()) == "paper" and scale_of(Recipe(image_size=96)) == "own"
+    for name, sizes in SCALES.items():
+        assert scale_of(Recipe(**sizes)) == name
+
+
+# --- from photographs to results/ ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trained(tmp_path, capsys):
+    """The folder of a finished run on miniature photographs, and what it was started with."""
+    photographs(tmp_path / "photos")
+    line = ["train", "--data", str(tmp_path / "photos"), "--out", str(tmp_path / "run"), "--device", "cpu", "--quiet"]
+    line += options_of(TINY | {"dataset": "imagenet", "epochs": 2, "batch": 4, "ema": 0.9})
+    assert main(line) == 0
+    return tmp_path / "run", line, capsys.readouterr().out
+
+
+def test_train_eval_and_ship(trained, tmp_path, capsys):
+    run, line, said = trained
+    assert re.search(r"epoch 1/2: loss \d.*epoch 2/2: ", said, re.DOTALL)
+    assert {f.name for f in run.iterdir()} - {".lock"} == {
+        "checkpoint.safetensors", "weights.safetensors", "record.json",
+    }  # fmt: skip
+    record = records.read_json(run / "record.json")
+    assert record["scale"] == "own" and record["dataset"]["train"] == 12 and len(record["history"]) == 2
+    assert record["weights_sha256"] == records.sha256(run / "weights.safetensors")
+    assert record["parameters"] == sum(p.numel() for p in Recipe(**record["recipe"]).network(3).parameters())
+    assert "CPU" in record["device"] and record["seconds"] > 0
+    again = recipe_of(parser().parse_args(record["command"].split()[3:]))
+    assert dataclasses.asdict(again) == record["recipe"]
+    assert record["dataset"]["fingerprint"] in (run / "weights.safetensors").read_bytes()[:4000].decode("latin-1")
+
+    assert main(["eval", str(run / "weights.safetensors"), "--data", str(tmp_path / "photos")]) == 0
+    said = capsys.readouterr().out
+    for name in ("one_crop", "ten_crops"):
+        assert f"{name.replace('_', ' '):9}  top-1 error {record['errors'][name]['top1_error']:5.2f} %" in said
+
+    assert main(["ship", str(run)]) == 0
+    shipped = tmp_path / "results" / "networks" / "imagenet-zfnet"
+    assert capsys.readouterr().out == f"wrote {shipped}.json\n"
+    assert json.loads(shipped.with_suffix(".json").read_text()) == record
+    found = weights.pretrained("zfnet", "imagenet", device=torch.device("cpu"))
+    assert found.classes == ("class0", "class1", "class2") and found.recipe == again
+
+    assert main(["ship", str(run), "--numbers-only"]) == 0
+    assert records.read("runs/imagenet-zfnet-own-seed0") == record
+    assert len(list((tmp_path / "results").rglob("*.safetensors"))) == 1
+
+    # The same command again has nothing left to train, and another recipe is refused.
+    sha = record["weights_sha256"]
+    assert main(line) == 0
+    assert "continuing" in capsys.readouterr().out
+    assert records.read_json(run / "record.json")["history"] == record["history"]
+    assert main([*line, "--seed", "5"]) == 1
+    assert "checkpoint.safetensors: made with another seed" in capsys.readouterr().err
+    with sole_owner(run):
+        assert main(line) == 1
+    assert f"{run}: another run is writing here" in capsys.readouterr().err
+
+    # What does not belong together is not shipped, and what was shipped stays.
+    (run / "weights.safetensors").write_bytes(b"something else")
+    assert main(["ship", str(run)]) == 1
+    assert "SHA-256 is" in capsys.readouterr().err
+    assert records.sha256(shipped.with_suffix(".safetensors")) == sha
+    (run / "record.json").write_text("{}")
+    assert main(["ship", str(run)]) == 1
+    assert "not the record of a training" in capsys.readouterr().err
+
+
+def test_eval_on_other_classes_is_refused(trained, tmp_path, capsys):
+    run, *_ = trained
+    photographs(tmp_path / "two", classes=2)
+    assert main(["eval", str(run / "weights.safetensors"), "--data", str(tmp_path / "two")]) == 1
+    assert "weights.safetensors knows other classes than imagenet" in capsys.readouterr().err
+
+
+def test_a_bad_photograph_stops_training_before_it_starts(tmp_path, capsys):
+    bad = photographs(tmp_path / "photos") / "val" / "class0" / "0.png"
+    bad.write_bytes(b"")
+    line = ["train", "--dataset", "imagenet", "--data", str(tmp_path / "photos"), "--out", "run", "--quiet"]
+    assert main([*line, "--scale", "mini", "--device", "cpu"]) == 1
+    assert f"zfrepro train: {bad}: cannot be decoded" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+def test_data_describes_what_is_there(tmp_path, capsys):
+    photographs(tmp_path / "photos")
+    assert main(["data", "imagenet", "--data", str(tmp_path / "photos"), "--image-size", "28"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["imagenet train: 12 images of (3, 32, 32), 3 classes",
+                         "imagenet val: 6 images of (3, 32, 32), 3 classes"]  # fmt: skip
+    assert re.fullmatch(rf"fingerprint [0-9a-f]{{16}}; kept in {tmp_path / 'cache'}", lines[2])
+
+
+def test_divergence_is_one_line(trained, monkeypatch, capsys, tmp_path):
+    _, line, _ = trained
+    line[line.index("--out") + 1] = str(tmp_path / "other")
+    normalise = training.normalise
+    monkeypatch.setattr(training, "normalise", lambda *a: normalise(*a) * float("nan"))
+    assert main(line) == 1
+    error = capsys.readouterr().err
+    assert "the loss is not finite; lower --lr" in error and error.count("\n") == 1
+
+
+def test_the_lock_goes_with_its_process(tmp_path):
+    program = "import sys, pathlib, os; from zfrepro.commands import sole_owner\n"
+    program += "with sole_owner(pathlib.Path(sys.argv[1])): os._exit(0)"
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "run")], check=True, cwd=records.ROOT)
+    with sole_owner(tmp_path / "run"):
+        with pytest.raises(RuntimeError, match="another run"), sole_owner(tmp_path / "run"):
+            pass
+    with sole_owner(tmp_path / "run"):
+        pass

@@ -1,0 +1,86 @@
+"""Records: written whole or not at all, read with clear errors."""
+
+import json
+import re
+import subprocess
+
+import pytest
+
+from zfrepro import records
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("ZFREPRO_RESULTS", str(tmp_path))
+    return tmp_path
+
+
+def test_a_record_comes_back(root):
+    content = {"errors": {"top1": 12.5}, "names": ["Köter", "château"], "none": None}
+    records.write_json(root / "networks" / "a.json", content)
+    assert records.read("networks/a") == content
+    text = (root / "networks" / "a.json").read_text(encoding="utf-8")
+    assert text.endswith("}\n") and "Köter" in text
+    assert [f.name for f in root.rglob("*") if f.is_file()] == ["a.json"]
+
+
+def test_a_missing_record_names_file_and_command(root):
+    with pytest.raises(FileNotFoundError, match=re.escape(str(root / "x.json")) + ".*python -m zfrepro train"):
+        records.read("x")
+
+
+@pytest.mark.parametrize("content", [b"", b'{"a": 1', b"[1]", b"\xff\xfe"])
+def test_a_damaged_record_is_named(root, content):
+    (root / "x.json").write_bytes(content)
+    with pytest.raises(ValueError) as error:
+        records.read("x")
+    assert str(root / "x.json") in str(error.value) and "make it again" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("moment", ["write", "rename"])
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(root, monkeypatch, moment):
+    file = root / "a.json"
+    records.write_json(file, {"old": True})
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(records.os, "fsync" if moment == "write" else "replace", full)
+    with pytest.raises(OSError, match=re.escape(f"No space left on device: '{file}'")):
+        records.write_json(file, {"new": True})
+    assert json.loads(file.read_text()) == {"old": True} and [f.name for f in root.iterdir()] == ["a.json"]
+
+
+def test_default_root_is_in_the_checkout(monkeypatch):
+    monkeypatch.delenv("ZFREPRO_RESULTS")
+    assert records.results_root() == records.ROOT / "results" and (records.ROOT / "pyproject.toml").exists()
+
+
+def test_sha256(root):
+    (root / "abc").write_bytes(b"abc")  # the test vector of FIPS 180
+    assert records.sha256(root / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_provenance_says_what_is_needed_to_repeat(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["zfrepro", "train", "--seed", "3"])
+    found = records.provenance()
+    assert found["command"] == "python -m zfrepro train --seed 3"
+    assert records.provenance("make it")["command"] == "make it"
+    assert {"python", "torch"} <= set(found["versions"]) and re.fullmatch(r"\d{4}-\d\d-\d\d", found["date"])
+    json.dumps(found)
+
+
+def test_commit(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert records.git_commit() == "unknown"  # not a checkout
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "-q"], [*identity, "commit", "-q", "--allow-empty", "-m", "first"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    (tmp_path / "a").write_text("1")
+    assert re.fullmatch("[0-9a-f]{12}", records.git_commit())
+    subprocess.run(["git", "add", "a"], cwd=tmp_path, check=True)
+    assert re.fullmatch("[0-9a-f]{12}-dirty", records.git_commit())
+    monkeypatch.setenv("PATH", "")
+    assert records.git_commit() == "unknown"  # no git

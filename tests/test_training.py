@@ -1,0 +1,391 @@
+"""Training learns, resumes bit for bit, and stops with a clear word when it cannot go on."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from sklearn.metrics import top_k_accuracy_score
+
+from tests.worlds import PLATEAU, stripes, tiny
+from zfrepro import training
+from zfrepro.data.transforms import mean_image, ten_crops
+from zfrepro.records import ROOT
+from zfrepro.training import CheckpointError, Recipe, State, errors, learning_rate, scores, start, train, train_epoch
+
+CPU = torch.device("cpu")
+WORLD = stripes()
+
+
+def quiet(*_, **__) -> None:
+    pass
+
+
+def run(recipe: Recipe, out, dataset=WORLD):
+    return train(recipe, dataset, out, device=CPU, progress=False, say=quiet)
+
+
+def same(a: State, b: State) -> bool:
+    """Weights, averages, momentum, schedule and history (but for the clock) are equal to the last bit."""
+    assert a.network.state_dict().keys() == b.network.state_dict().keys() and a.average.keys() == b.average.keys()
+    pairs = [(v, b.network.state_dict()[k]) for k, v in a.network.state_dict().items()]
+    pairs += [(v, b.average[k]) for k, v in a.average.items()]
+    for p, q in zip(a.network.parameters(), b.network.parameters(), strict=True):
+        pairs.append((a.optimiser.state[p]["momentum_buffer"], b.optimiser.state[q]["momentum_buffer"]))
+    histories = [[{k: v for k, v in row.items() if k != "seconds"} for row in s.history] for s in (a, b)]
+    return (
+        all(torch.equal(x, y) for x, y in pairs)
+        and (a.rate, a.waited) == (b.rate, b.waited)
+        and histories[0] == histories[1]
+    )
+
+
+# --- learning --------------------------------------------------------------------------------------------------------
+
+
+def test_loss_falls_and_the_made_up_world_is_learnt(tmp_path):
+    recipe = tiny(epochs=5, dropout=0.0, lr=0.05)
+    state, mean = run(recipe, tmp_path)
+    assert state.history[-1]["loss"] < 0.5 * state.history[0]["loss"]
+    assert state.history[-1]["val_top1_error"] < 20 and state.history[-1]["train_error"] < 40
+    assert torch.equal(mean, mean_image(WORLD.train.images))
+    assert list(state.history[0]) == ["loss", "train_error", "val_top1_error", "val_top5_error", "seconds"]
+
+
+def test_an_epoch_of_bf16_is_close_to_one_of_fp32():
+    losses = []
+    for precision in ("fp32", "bf16"):
+        recipe = tiny(precision=precision, dropout=0.0)
+        state = start(recipe, 3, CPU)
+        losses.append(train_epoch(recipe, state, WORLD.train, mean_image(WORLD.train.images), 0, False)["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=0.03)
+
+
+def test_filters_stay_within_the_radius_and_reach_it():
+    def largest(clip: float) -> float:
+        recipe = tiny(clip=clip)
+        state = start(recipe, 3, CPU)
+        with torch.no_grad():
+            state.network.convs["conv1"].weight.mul_(20)
+        train_epoch(recipe, state, WORLD.train, mean_image(WORLD.train.images), 0, False)
+        filters = [c.weight.square().mean((1, 2, 3)).sqrt() for c in state.network.convs.values()]
+        return torch.cat(filters).max().item()
+
+    assert largest(0.1) == pytest.approx(0.1, rel=1e-5) and largest(0.03) == pytest.approx(0.03, rel=1e-5)
+    assert largest(0.0) > 0.15  # 0 leaves them alone
+
+
+def test_the_average_follows_the_weights(tmp_path):
+    recipe = tiny(ema=0.9, epochs=1)
+    state, _ = run(recipe, tmp_path)
+    averaged = training.evaluated(recipe, state, CPU)
+    moved = [(averaged.state_dict()[k] - v).abs().max() for k, v in state.network.state_dict().items()]
+    assert max(moved) > 0
+    # By hand: the decay is (1 + t) / (10 + t) until it reaches the recipe's.
+    weights, average = [1.0, 3.0, -2.0], 0.0
+    by_hand = State(torch.nn.Linear(1, 1, bias=False), None, {"weight": torch.zeros(1, 1)}, [], 0)
+    for step, weight in enumerate(weights):
+        by_hand.network.weight.data.fill_(weight)
+        training._update_average(recipe, by_hand, step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        average = decay * average + (1 - decay) * weight
+    assert by_hand.average["weight"].item() == pytest.approx(average)
+    assert training.evaluated(tiny(), start(tiny(), 3, CPU), CPU).training  # without an average, the network itself
+
+
+def test_the_same_seed_gives_the_same_run_and_another_does_not(tmp_path):
+    first, _ = run(tiny(epochs=1), tmp_path / "a")
+    torch.rand(7)  # what happened before must not matter
+    second, _ = run(tiny(epochs=1), tmp_path / "b")
+    other, _ = run(tiny(epochs=1, seed=1), tmp_path / "c")
+    assert same(first, second) and not same(first, other)
+
+
+def test_fewer_images_than_a_batch():
+    recipe, few = tiny(batch=64), stripes(train=5)
+    found = train_epoch(recipe, start(recipe, 3, CPU), few.train, mean_image(few.train.images), 0, False)
+    assert math.isfinite(found["loss"]) and 0 <= found["train_error"] <= 100
+
+
+# --- stop and go on --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    return run(tiny(**PLATEAU), tmp_path_factory.mktemp("whole"))
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_an_interrupted_run_ends_bit_for_bit_the_same(tmp_path, monkeypatch, uninterrupted, after):
+    recipe, once = tiny(**PLATEAU), training.train_epoch
+
+    def interrupted(recipe, state, split, mean, epoch, progress):
+        found = once(recipe, state, split, mean, epoch, progress)
+        if epoch == after:
+            raise KeyboardInterrupt  # in the middle of an epoch: its steps are lost
+        return found
+
+    monkeypatch.setattr(training, "train_epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, tmp_path)
+    monkeypatch.undo()
+    state, mean = run(recipe, tmp_path)
+    assert same(state, uninterrupted[0]) and torch.equal(mean, uninterrupted[1])
+    assert state.rate < recipe.lr and len(state.history) == 4  # the plateau rule acted, so its state was carried over
+
+
+def test_a_killed_process_goes_on_bit_for_bit(tmp_path, uninterrupted):
+    script = """
+        import os, pathlib, signal, sys
+        import torch
+        from tests.worlds import PLATEAU, stripes, tiny
+        from zfrepro.training import train
+        def die(text, **_):
+            if "epoch 2/4" in text:
+                os.kill(os.getpid(), signal.SIGKILL)
+        out, cpu = pathlib.Path(sys.argv[1]), torch.device("cpu")
+        train(tiny(**PLATEAU), stripes(), out, device=cpu, progress=False, say=die)
+    """
+    died = subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(tmp_path)], cwd=ROOT)
+    assert died.returncode == -signal.SIGKILL
+    said = []
+    state, _ = train(
+        tiny(**PLATEAU), WORLD, tmp_path, device=CPU, progress=False, say=lambda text, **_: said.append(text)
+    )
+    assert said[0] == f"continuing {tmp_path / 'checkpoint.safetensors'} after epoch 2" and len(said) == 3
+    assert same(state, uninterrupted[0])
+
+
+def test_a_finished_run_is_left_alone(tmp_path):
+    first, _ = run(tiny(epochs=1), tmp_path)
+    before = (tmp_path / "checkpoint.safetensors").stat().st_mtime_ns
+    again, _ = run(tiny(epochs=1), tmp_path)
+    assert same(first, again) and (tmp_path / "checkpoint.safetensors").stat().st_mtime_ns == before
+
+
+def test_loaded_tensors_keep_the_layout_that_makes_them_fast(tmp_path):
+    run(tiny(epochs=1, ema=0.9), tmp_path)
+    state, _ = training.load_checkpoint(tmp_path / "checkpoint.safetensors", tiny(epochs=1, ema=0.9), CPU)
+    parameter = state.network.convs["conv2"].weight
+    buffer = state.optimiser.state[parameter]["momentum_buffer"]
+    assert parameter.stride() == buffer.stride() == state.average["convs.conv2.weight"].stride()
+    assert parameter.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    run(tiny(epochs=1, ema=0.9), tmp_path)
+    return tmp_path / "checkpoint.safetensors"
+
+
+def refused(checkpoint, recipe=None, dataset=WORLD) -> str:
+    before = checkpoint.read_bytes()
+    with pytest.raises(CheckpointError) as error:
+        run(recipe or tiny(epochs=1, ema=0.9), checkpoint.parent, dataset)
+    assert checkpoint.read_bytes() == before  # it may be someone's only copy
+    text = str(error.value)
+    assert str(checkpoint) in text and "\n" not in text
+    return text
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "pickle", "foreign", "weights", "tensor", "average"])
+def test_a_damaged_or_foreign_checkpoint_is_refused(checkpoint, damage):
+    whole = checkpoint.read_bytes()
+    tensors = {k: v.clone() for k, v in load_file(checkpoint).items()}  # those it gives are views of the file
+    with safe_open(checkpoint, "pt") as opened:
+        info = opened.metadata()
+    if damage in ("truncated", "empty", "text"):
+        checkpoint.write_bytes({"truncated": whole[: len(whole) // 2], "empty": b"", "text": b"hello"}[damage])
+    elif damage == "pickle":
+        torch.save(tensors, checkpoint)
+    elif damage == "foreign":
+        save_file({"a": torch.zeros(2)}, checkpoint)
+    elif damage == "weights":  # the other kind of file this package writes
+        recipe = json.loads(info["zfrepro"])["recipe"]
+        save_file(tensors, checkpoint, {"zfrepro": json.dumps({"recipe": recipe, "classes": ["a", "b", "c"]})})
+    elif damage == "tensor":
+        tensors["network.convs.conv2.weight"] = torch.zeros(3, 3)
+        save_file(tensors, checkpoint, info)
+    elif damage == "average":
+        del tensors["average.fulls.fc8.bias"]
+        save_file(tensors, checkpoint, info)
+    assert "remove it to start anew" in refused(checkpoint)
+
+
+def test_a_checkpoint_of_another_recipe_names_what_differs(checkpoint):
+    text = refused(checkpoint, tiny(epochs=1, ema=0.9, lr=0.5, seed=3))
+    assert "another lr, seed;" in text and "another --out" in text
+
+
+def test_a_checkpoint_of_other_data_is_refused(checkpoint):
+    assert "3 classes, made-up has 4" in refused(checkpoint, dataset=stripes(classes=4))
+
+
+@pytest.mark.parametrize("when", ["loss", "last update"])
+def test_divergence_stops_and_leaves_the_last_checkpoint(tmp_path, monkeypatch, when):
+    recipe = tiny(epochs=3)
+    run(tiny(epochs=3), tmp_path / "whole")
+    normalise, step = training.normalise, torch.optim.SGD.step
+    calls = [0]
+
+    def broken_input(*arguments):
+        calls[0] += 1
+        return normalise(*arguments) * (math.nan if calls[0] > 9 else 1)
+
+    def broken_update(optimiser, *arguments):
+        step(optimiser, *arguments)
+        calls[0] += 1
+        if calls[0] == 12:  # the last of the second epoch's six steps
+            optimiser.param_groups[0]["params"][0].data.fill_(math.inf)
+
+    # Validation reads images through `normalise` too: two of its first nine calls.
+    if when == "loss":
+        monkeypatch.setattr(training, "normalise", broken_input)
+    else:
+        monkeypatch.setattr(torch.optim.SGD, "step", broken_update)
+    with pytest.raises(FloatingPointError, match="epoch 2.*lower --lr .now 0.02.*checkpoint is untouched") as error:
+        run(recipe, tmp_path / "run")
+    assert "\n" not in str(error.value)
+    monkeypatch.undo()
+    state, _ = training.load_checkpoint(tmp_path / "run" / "checkpoint.safetensors", recipe, CPU)
+    assert len(state.history) == 1 and all(p.isfinite().all() for p in state.network.parameters())
+    state, _ = run(recipe, tmp_path / "run")
+    assert len(state.history) == 3
+
+
+def test_a_failed_save_keeps_the_checkpoint_before(tmp_path, monkeypatch):
+    recipe = tiny(epochs=2)
+    run(tiny(epochs=2), tmp_path / "whole")
+
+    def full(*_):
+        if (tmp_path / "run" / "checkpoint.safetensors").exists():
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("zfrepro.records.os.fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*checkpoint\.safetensors'"):
+        run(recipe, tmp_path / "run")
+    monkeypatch.undo()
+    assert [f.name for f in (tmp_path / "run").iterdir()] == ["checkpoint.safetensors"]
+    state, _ = training.load_checkpoint(tmp_path / "run" / "checkpoint.safetensors", recipe, CPU)
+    assert len(state.history) == 1
+
+
+# --- recipe and schedule ---------------------------------------------------------------------------------------------
+
+
+def test_defaults_are_the_papers():
+    paper = Recipe()
+    assert (paper.batch, paper.lr, paper.momentum, paper.dropout, paper.epochs) == (128, 0.01, 0.9, 0.5, 70)
+    assert (paper.clip, paper.weight_decay, paper.init, paper.crops) == (0.1, 0.0, "paper", "ten")
+    assert (paper.image_size, paper.width, paper.units, paper.input_scale) == (224, 1.0, 4096, 1.0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"crops": "five"}, {"schedule": "step"}, {"precision": "fp16"}, {"init": "he"}, {"arch": "alexnet"},
+        {"lr": 0.0}, {"lr": math.nan}, {"lr": math.inf}, {"epochs": 0}, {"batch": -1}, {"width": 0.0}, {"units": 0},
+        {"momentum": 1.0}, {"dropout": 1.0}, {"dropout": -0.1}, {"ema": 1.0}, {"label_smoothing": 1.5},
+        {"area": 0.0}, {"area": 1.1}, {"clip": -1.0}, {"weight_decay": -1.0}, {"patience": -1}, {"warmup": -1.0},
+        {"image_size": 16}, {"input_scale": 0.0},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_recipe_refuses_what_cannot_work(wrong):
+    with pytest.raises(ValueError) as error:
+        tiny(**wrong)
+    (value,) = wrong.values()
+    assert str(value) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_cosine_schedule():
+    recipe = tiny(schedule="cosine", lr=0.4, warmup=2.0, epochs=12)
+    state = start(recipe, 3, CPU)
+    rates = [learning_rate(recipe, state, epoch / 10) for epoch in range(121)]
+    assert 0 < rates[0] < 1e-3 and rates[10] == pytest.approx(0.2, rel=0.01)
+    assert max(rates) == pytest.approx(0.4, rel=1e-3) and rates.index(max(rates)) in (19, 20)
+    assert all(a < b for a, b in zip(rates[:19], rates[1:20], strict=True))
+    assert all(a > b for a, b in zip(rates[20:-1], rates[21:], strict=True))
+    assert rates[70] == pytest.approx(0.2) and rates[-1] == pytest.approx(0, abs=1e-9)
+    assert learning_rate(tiny(schedule="cosine", warmup=0.0), state, 0.0) == pytest.approx(0.02)
+    assert math.isfinite(learning_rate(tiny(schedule="cosine", warmup=9.0, epochs=3), state, 2.9))
+
+
+def test_plateau_schedule(tmp_path, monkeypatch):
+    stream = iter([50.0, 40.0, 41.0, 40.0, 39.0, 45.0, 45.0, 45.0])
+    monkeypatch.setattr(training, "evaluate", lambda *_: {"top1_error": next(stream), "top5_error": 0.0})
+    monkeypatch.setattr(training, "save_checkpoint", lambda *_: None)
+    seen = []
+
+    def pretend(recipe, state, *_):
+        seen.append(learning_rate(recipe, state, 0))
+        return {"loss": 1.0, "train_error": 1.0}
+
+    monkeypatch.setattr(training, "train_epoch", pretend)
+    run(tiny(epochs=8, lr=1.0, patience=1), tmp_path)
+    # Two epochs in a row without a new best (41, 40) cost a factor of ten, and so do the next two (45, 45).
+    assert seen == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.1, 0.01])
+
+
+def test_rates_reach_the_optimiser():
+    recipe = tiny(schedule="cosine", warmup=0.0, epochs=1)
+    state = start(recipe, 3, CPU)
+    train_epoch(recipe, state, WORLD.train, mean_image(WORLD.train.images), 0, False)
+    assert state.optimiser.param_groups[0]["lr"] == learning_rate(recipe, state, 5 / 6)
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+def test_errors_by_hand():
+    probabilities = torch.tensor(
+        [
+            [0.40, 0.20, 0.15, 0.10, 0.08, 0.05, 0.02],  # of class 0: first
+            [0.40, 0.20, 0.15, 0.10, 0.08, 0.05, 0.02],  # of class 4: fifth
+            [0.40, 0.20, 0.15, 0.10, 0.08, 0.05, 0.02],  # of class 5: sixth
+        ]
+    )
+    assert errors(probabilities, torch.tensor([0, 4, 5])) == {"top1_error": 200 / 3, "top5_error": 100 / 3}
+
+
+@pytest.mark.parametrize("count, classes", [(500, 20), (333, 6), (77, 5), (50, 3), (1, 1000)])
+def test_errors_equal_sklearn(count, classes):
+    generator = torch.Generator().manual_seed(count)
+    probabilities = torch.rand(count, classes, generator=generator).softmax(1)
+    labels = torch.randint(classes, (count,), generator=generator)
+    found = errors(probabilities, labels)
+    for k in (1, 5):
+        if k >= classes:
+            assert found[f"top{k}_error"] == 0
+        else:
+            share = top_k_accuracy_score(labels.numpy(), probabilities.numpy(), k=k, labels=np.arange(classes))
+            assert found[f"top{k}_error"] == pytest.approx(100 * (1 - share), abs=1e-9)
+
+
+def test_scores_at_the_centre_and_over_ten_crops_equal_a_loop():
+    recipe = tiny()
+    network, mean = start(recipe, 3, CPU).network.eval(), mean_image(WORLD.train.images)
+    images = WORLD.val.images[:5]
+    more = {"scale": 64.0, "image_size": 64}
+    one = scores(network, images, mean, **more)
+    ten = scores(network, images, mean, ten=True, batch=2, **more)
+    assert one.shape == ten.shape == (5, 3) and torch.allclose(ten.sum(1), torch.ones(5))
+    network.train()
+    assert torch.allclose(scores(network, images, mean, batch=3, **more), one, atol=1e-6)  # and without dropout
+    network.eval()
+    with torch.no_grad():
+        for i, image in enumerate(images):
+            x = (image.float() - mean)[None] / 64
+            offset = (73 - 64) // 2
+            centre = network(x[:, :, offset : offset + 64, offset : offset + 64]).softmax(1)
+            assert torch.allclose(one[i], centre[0], atol=1e-5)
+            views = [network(view).softmax(1) for view in ten_crops(x, 64)]
+            assert torch.allclose(ten[i], sum(views)[0] / 10, atol=1e-5)
+    assert not torch.allclose(one, ten, atol=1e-7)

@@ -1,0 +1,219 @@
+"""Weights on disk: what goes in comes out, and nothing else is taken for weights."""
+
+import hashlib
+import json
+import pickle
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from tests.networks import relative
+from tests.worlds import tiny
+from zfrepro import pretrained, records, weights
+from zfrepro.weights import WeightsError, load_weights, save_weights
+
+CPU = torch.device("cpu")
+RECIPE = tiny()
+CLASSES = ("tench", "café", "class 2")
+
+
+def made(recipe=RECIPE):
+    network = recipe.network(len(CLASSES)).eval()
+    return network, torch.rand(3, 73, 73, generator=torch.Generator().manual_seed(0)) * 255
+
+
+@pytest.fixture
+def file(tmp_path):
+    network, mean = made()
+    save_weights(tmp_path / "a.safetensors", network, RECIPE, CLASSES, mean, commit="abc", command="train")
+    return tmp_path / "a.safetensors"
+
+
+def test_a_network_comes_back_in_half_precision(file):
+    network, mean = made()
+    found = load_weights(file, device=CPU)
+    assert found.recipe == RECIPE and found.classes == CLASSES
+    assert torch.equal(found.mean, mean.half().float()) and found.mean.dtype == torch.float32
+    for name, value in network.state_dict().items():
+        assert torch.equal(found.network.state_dict()[name], value.half().float())
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert relative(found.network(images), network(images)) < 0.01
+    assert not found.network.training and not any(p.requires_grad for p in found.network.parameters())
+
+
+def test_the_file_is_half_precision_with_provenance_in_the_header(file):
+    assert {t.dtype for t in load_file(file).values()} == {torch.float16}
+    with safe_open(file, "pt") as opened:
+        info = json.loads(opened.metadata()["zfrepro"])
+    assert (info["commit"], info["command"], info["classes"]) == ("abc", "train", list(CLASSES))
+    assert info["recipe"]["arch"] == "zfnet" and info["recipe"]["seed"] == 0
+
+
+def test_the_hash_is_that_of_the_file(file, tmp_path):
+    network, mean = made()
+    sha = save_weights(tmp_path / "b.safetensors", network, RECIPE, CLASSES, mean)
+    assert sha == hashlib.sha256((tmp_path / "b.safetensors").read_bytes()).hexdigest()
+    load_weights(tmp_path / "b.safetensors", expected_sha256=sha, device=CPU)
+    with pytest.raises(WeightsError, match=f"SHA-256 is {records.sha256(file)[:12]}.*record says {sha[:12]}"):
+        load_weights(file, expected_sha256=sha, device=CPU)
+
+
+def test_images_become_what_the_network_saw_in_training(file):
+    found = load_weights(file, device=CPU)
+    stored = torch.randint(0, 256, (2, 3, 73, 73), dtype=torch.uint8)
+    expected = ((stored - found.mean) / 64)[:, :, 4:68, 4:68]
+    assert torch.allclose(found.normalised(stored), expected)
+    assert torch.equal(found.seen(stored), stored[:, :, 4:68, 4:68])
+    with pytest.raises(ValueError, match=r"images are \(3, 80, 80\), this network's are stored as \(3, 73, 73\)"):
+        found.normalised(torch.zeros(2, 3, 80, 80, dtype=torch.uint8))
+
+
+def refused(file, **more) -> str:
+    with pytest.raises(WeightsError) as error:
+        load_weights(file, device=CPU, **more)
+    text = str(error.value)
+    assert str(file) in text and "\n" not in text and len(text) < 500
+    return text
+
+
+class Trap:
+    """Unpickling it would raise something else than WeightsError."""
+
+    def __reduce__(self):
+        return exec, ("raise SystemExit('code in a file was run')",)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "pickle", "trap", "foreign", "json", "no mean", "mean size"])
+def test_other_files_are_refused(file, damage):
+    tensors = {k: v.clone() for k, v in load_file(file).items()}
+    with safe_open(file, "pt") as opened:
+        info = opened.metadata()
+    if damage == "truncated":
+        file.write_bytes(file.read_bytes()[:-100])
+    elif damage == "empty":
+        file.write_bytes(b"")
+    elif damage == "pickle":
+        torch.save(tensors, file)
+    elif damage == "trap":
+        file.write_bytes(pickle.dumps(Trap()))
+    elif damage == "foreign":
+        save_file(tensors, file, {"format": "pt"})
+    elif damage == "json":
+        save_file(tensors, file, {"zfrepro": "{"})
+    elif damage == "no mean":
+        del tensors["mean"]
+        save_file(tensors, file, info)
+    else:
+        tensors["mean"] = torch.zeros(3, 8, 8).half()
+        save_file(tensors, file, info)
+    assert "make or fetch them again" in refused(file)
+
+
+def test_another_architecture_is_refused_with_the_tensor(file):
+    tensors = {k: v.clone() for k, v in load_file(file).items()}
+    with safe_open(file, "pt") as opened:
+        info = json.loads(opened.metadata()["zfrepro"])
+    for arch, name in (("krizhevsky", "conv1.weight"), ("zfnet-without-1", "unknown architecture")):
+        info["recipe"]["arch"] = arch
+        save_file(tensors, file, {"zfrepro": json.dumps(info)})
+        assert name in refused(file)
+
+
+def test_fields_of_a_later_version_do_not_matter(file):
+    tensors = {k: v.clone() for k, v in load_file(file).items()}
+    with safe_open(file, "pt") as opened:
+        info = json.loads(opened.metadata()["zfrepro"])
+    info["recipe"]["a_later_field"] = 1
+    save_file(tensors, file, {"zfrepro": json.dumps(info)})
+    assert load_weights(file, device=CPU).recipe == RECIPE
+
+
+def test_a_missing_file_says_how_networks_are_made(tmp_path):
+    assert "python -m zfrepro train --help" in refused(tmp_path / "none.safetensors")
+    assert "python -m zfrepro train --help" in refused(tmp_path)  # a folder
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1e6])
+def test_weights_that_half_precision_cannot_hold_are_not_written(tmp_path, value):
+    network, mean = made()
+    network.convs["conv2"].weight.data[0, 0, 0, 0] = value
+    with pytest.raises(WeightsError, match="a.safetensors: not written, network.convs.conv2.weight is not finite"):
+        save_weights(tmp_path / "a.safetensors", network, RECIPE, CLASSES, mean)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- shipped networks ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.setenv("ZFREPRO_RESULTS", str(tmp_path / "results"))
+    monkeypatch.delenv("ZFREPRO_DATASET", raising=False)
+    return tmp_path / "results"
+
+
+def shipped(results, name: str) -> None:
+    network, mean = made()
+    file = results / "networks" / f"{name}.safetensors"
+    sha = save_weights(file, network, RECIPE, CLASSES, mean)
+    records.write_json(file.with_suffix(".json"), {"weights_sha256": sha})
+
+
+def test_none_shipped_names_the_commands(results):
+    with pytest.raises(WeightsError) as error:
+        pretrained("krizhevsky", "imagenette")
+    text = str(error.value)
+    assert str(results) in text and "\n" not in text
+    assert "python -m zfrepro train --arch krizhevsky --dataset imagenette " in text
+    assert "--out runs/imagenette-krizhevsky, then python -m zfrepro ship runs/imagenette-krizhevsky" in text
+
+
+def test_the_named_commands_are_understood(results):
+    from zfrepro.commands import parser
+
+    with pytest.raises(WeightsError) as error:
+        pretrained()
+    train, ship = str(error.value).split("train one: ")[1].split(", then ")
+    assert parser().parse_args(train.split()[3:]).recipe == "modern"
+    assert parser().parse_args(ship.split()[3:]).runs == ["runs/diorama-zfnet"]
+
+
+def test_the_shipped_network_is_found_for_its_data_set(results, monkeypatch):
+    shipped(results, "diorama-zfnet")
+    assert pretrained().classes == pretrained("zfnet", "diorama").classes == CLASSES
+    shipped(results, "imagenet20-zfnet")
+    monkeypatch.setenv("ZFREPRO_DATASET", "imagewoof")  # its classes are among ImageNet-20's
+    assert pretrained(device=CPU).classes == CLASSES
+
+
+@pytest.mark.parametrize("damage", ["other weights", "no hash", "broken record", "no weights"])
+def test_a_shipped_network_that_does_not_match_its_record(results, damage):
+    shipped(results, "diorama-zfnet")
+    file = results / "networks" / "diorama-zfnet.safetensors"
+    record = file.with_suffix(".json")
+    if damage == "other weights":
+        file.write_bytes(file.read_bytes()[:-1] + b"\0")
+    elif damage == "no hash":
+        records.write_json(record, {})
+    elif damage == "broken record":
+        record.write_text("{")
+    else:
+        file.unlink()
+    with pytest.raises((WeightsError, ValueError)) as error:
+        pretrained()
+    named = record if damage in ("no hash", "broken record") else file
+    assert str(named) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_unknown_architectures(results):
+    with pytest.raises(ValueError, match="unknown architecture 'vgg'"):
+        pretrained("vgg")
+
+
+def test_record_names():
+    assert weights.record_name("zfnet", "diorama") == "networks/diorama-zfnet"
+    assert weights.record_name("zfnet", "imagenette") == weights.record_name("zfnet", "imagenet20")
+    assert weights.record_name("zfnet", "imagenet") == "networks/imagenet-zfnet"
