@@ -5,6 +5,7 @@ weights, layer after layer. No biases, contrast norm skipped, nothing rectified 
 `zfrepro.backward_rules` does the same for any torch model; `zfrepro.crops` does it on receptive-field crops, faster.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -113,21 +114,48 @@ def seed(activations: Tensor, units: Units) -> Tensor:
     return only
 
 
-def backward(network: Network, up: Forward, layer: str, x: Tensor) -> Tensor:
-    """Carry `x`, shaped as the activations of `layer`, back to pixels: (B, 3, S, S)."""
+def strongest(activations: Tensor) -> Units:
+    """The strongest unit of each image. activations: (B, C, H, W) or (B, units)."""
+    if activations.ndim == 2:
+        return Units(activations.argmax(1))
+    _, _, height, width = activations.shape
+    flat = activations.flatten(1).argmax(1)
+    return Units(flat // (height * width), flat % (height * width) // width, flat % width)
+
+
+def steps(network: Network, up: Forward, layer: str, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Every step of the way down from `x`, shaped as the activations of `layer`, with its name; the last is the image.
+
+    Yields:
+        ("rectify", x), ("filter fc7", x), ("unpool conv5", x), ... and at the end ("filter conv1", (B, 3, S, S)).
+    """
     convs = network.architecture.convs
     if layer in network.fulls:
         names = list(network.fulls)
         for name in reversed(names[: names.index(layer) + 1]):
-            x = (x if name == "fc8" else F.relu(x)) @ network.fulls[name].weight
+            if name != "fc8":  # class scores are not rectified on the way up, so not on the way down
+                x = F.relu(x)
+                yield "rectify", x
+            x = x @ network.fulls[name].weight
+            yield f"filter {name}", x
         x = x.view(up.pooled_shape)
     else:
         convs = convs[: [c.name for c in convs].index(layer) + 1]
     for c in reversed(convs):
         if c.name in up.switches:
             x = unpool(x, *up.switches[c.name])
-        x = transposed(network.convs[c.name], F.relu(x), up.input_sizes[c.name])
-    return x
+            yield f"unpool {c.name}", x
+        x = F.relu(x)
+        yield "rectify", x
+        x = transposed(network.convs[c.name], x, up.input_sizes[c.name])
+        yield f"filter {c.name}", x
+
+
+def backward(network: Network, up: Forward, layer: str, x: Tensor) -> Tensor:
+    """Carry `x`, shaped as the activations of `layer`, back to pixels: (B, 3, S, S)."""
+    for _, result in steps(network, up, layer, x):
+        pass
+    return result
 
 
 def project(network: Network, images: Tensor, layer: str, units: Units) -> Tensor:

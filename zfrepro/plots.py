@@ -33,6 +33,12 @@ def as_colours(images: Tensor) -> Tensor:
     return images.float() / 255 if images.dtype == torch.uint8 else images.float()
 
 
+def energy(maps: Tensor) -> Tensor:
+    """How strong a stack of feature maps is at each place, as grey. (C, H, W) -> (3, H, W), 0 to 1."""
+    strength = maps.float().square().sum(0).sqrt()
+    return (strength / strength.amax().clamp_min(1e-12)).expand(3, -1, -1)
+
+
 def tiled(images: Tensor, columns: int, gap: int = 1, ground: float = 1.0) -> Tensor:
     """Pictures in rows with gaps between. (N, 3, h, w) of 0 to 1 -> (3, H, W)."""
     n, _, height, width = images.shape
@@ -109,7 +115,9 @@ def receptive_fields(architecture: Architecture, image: Tensor, layers: Sequence
     return figure
 
 
-def side_by_side(pictures: Sequence[Tensor], titles: Sequence[str], width: float = 9, columns: int | None = None) -> Figure:
+def side_by_side(
+    pictures: Sequence[Tensor], titles: Sequence[str], width: float = 9, columns: int | None = None
+) -> Figure:
     """Pictures with titles. pictures: (3, H, W) each, uint8 or 0 to 1."""
     columns = columns or len(pictures)
     rows = math.ceil(len(pictures) / columns)
