@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from zfrepro.networks import ARCHITECTURES, Architecture, Conv, build, krizhevsky, zfnet
-from zfrepro.receptive_field import Field, format_table, stage, stages, table
+from zfrepro.receptive_field import Field, format_table, measured, stage, stages, table
 
 # (maps, output size, parameters, field, jump, first pixel of unit 0): PAPER, section 1.
 ZFNET = {
@@ -176,3 +176,16 @@ def test_field_of_random_architectures(layers, size, before):
     except ValueError:
         assume(False)
     check_every_layer(architecture, size)
+
+
+@pytest.mark.parametrize("name", ["zfnet", "krizhevsky"])
+def test_measured_field_is_the_computed_one(name):
+    before = torch.get_rng_state()
+    for c in ARCHITECTURES[name].convs:
+        found = stage(ARCHITECTURES[name], 224, c.name)
+        row, column = found.size // 2, found.size // 2 - 1
+        seen = measured(ARCHITECTURES[name], 224, c.name, row, column)
+        for unit, axis in ((row, 1), (column, 0)):
+            places = seen.any(axis).nonzero().flatten()
+            assert (int(places[0]), int(places[-1]) + 1) == found.field.window(unit), c.name
+    assert torch.equal(torch.get_rng_state(), before)

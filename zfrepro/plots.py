@@ -4,16 +4,18 @@ Conventions, which the paper leaves open: zero is mid-grey, and each projection 
 high quantile of its absolute values, since projections of deep layers are faint.
 """
 
+import html
 import math
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from IPython.display import HTML
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from zfrepro.networks import Architecture
+from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Architecture
 from zfrepro.receptive_field import stages
 
 GREY = 0.5
@@ -107,8 +109,8 @@ def receptive_fields(architecture: Architecture, image: Tensor, layers: Sequence
         first, end = by_name[name].field.window(by_name[name].size // 2)
         side = end - first
         ax.add_patch(plt.Rectangle((first - 0.5, first - 0.5), side, side, fill=False, ec=colour, lw=2))
-        ax.text(end - 1, first - 0.5, f"{name} {side}", color=colour, fontsize=8, ha="right", va="bottom", weight="bold",
-                bbox={"fc": "black", "ec": "none", "alpha": 0.6, "pad": 1})  # fmt: skip
+        ax.text(end - 1, first - 0.5, f"{name} {side}", color=colour, fontsize=8, ha="right", va="bottom",
+                weight="bold", bbox={"fc": "black", "ec": "none", "alpha": 0.6, "pad": 1})  # fmt: skip
     ax.set_xlim(-0.5, image.shape[-1] - 0.5)
     ax.set_ylim(image.shape[-1] - 0.5, -0.5)
     ax.axis("off")
@@ -129,3 +131,73 @@ def side_by_side(
         ax.set_title(title, fontsize=9)
     figure.tight_layout(pad=0.4)
     return figure
+
+
+def _box(ax, x: float, y: float, side: float, depth: float, colour: str) -> float:
+    """A cuboid seen from the front, its maps stacked from left to right, around height y. Returns its right end."""
+    slant = 0.35 * side
+    low, high = y - (side + slant) / 2, y + (side - slant) / 2
+    end = x + depth
+    stack = [(x, low), (x, high), (end, high), (end, low)]
+    top = [(x, high), (x + slant, high + slant), (end + slant, high + slant), (end, high)]
+    last = [(end, low), (end, high), (end + slant, high + slant), (end + slant, low + slant)]
+    for corners, alpha in ((stack, 0.55), (top, 0.35), (last, 1.0)):
+        ax.add_patch(plt.Polygon(corners, fc=colour, alpha=alpha, ec="none"))
+        ax.add_patch(plt.Polygon(corners, fill=False, ec="black", lw=0.7, joinstyle="round"))
+    return end + slant
+
+
+def network(architecture: Architecture, image_size: int = 224, classes: int = 1000, width: float = 7) -> Figure:
+    """Fig. 3 in two rows: the stages of each layer as blocks, the roots of their sides and maps drawn to scale."""
+    found = {s.name: s for s in stages(architecture, image_size)}
+    layers = [("image", [(image_size, 3, "#e8c46a")], [f"{image_size}x{image_size}", "3 colours"])]
+    for c in architecture.convs:
+        side = found[c.name].size
+        blocks = [(side, c.maps, "#5b8db8")]
+        lines = [f"{c.kernel}x{c.kernel} filters, stride {c.stride}", f"{c.maps} maps of {side}x{side}"]
+        if c.pool:
+            side = found[f"pool{c.layer}"].size
+            blocks.append((side, c.maps, "#7fb59a"))
+            lines += [f"{POOL_KERNEL}x{POOL_KERNEL} max-pool, stride {POOL_STRIDE}", f"{c.maps} maps of {side}x{side}"]
+        if c.norm:
+            lines.insert(2 if architecture.norm_before_pool else len(lines), "contrast norm")
+        layers.append((f"layer {c.layer}", blocks, lines))
+    for f in architecture.fulls:
+        layers.append((f"layer {f.layer}", [(0, f.units, "#c98a8a")], [f"{f.units:,} units", "all to all", "dropout"]))
+    layers.append(("layer 8", [(0, classes, "#c98a8a")], [f"{classes:,} classes", "all to all", "softmax"]))
+    figure, axes = plt.subplots(2, 1, figsize=(width, 0.72 * width), height_ratios=(1.22, 1))
+    figure.subplots_adjust(0.01, 0.01, 0.99, 0.99, hspace=0.06)
+    for ax, row, high in zip(axes, (layers[:3], layers[3:]), (11, 7), strict=True):
+        x = 0.0
+        for name, blocks, lines in row:
+            ax.text(x, high, name, fontsize=10, weight="bold", va="bottom")
+            ax.text(x, -high, "\n".join(lines), fontsize=9, va="top", linespacing=1.25)
+            at = x
+            for side, maps, colour in blocks:
+                if side:
+                    at = _box(ax, at, 0, side**0.5, 0.4 * maps**0.5, colour) + 1.2
+                else:
+                    height = 0.2 * maps**0.5
+                    ax.add_patch(plt.Rectangle((at, -height / 2), 1.3, height, fc=colour, ec="black", lw=0.7))
+            x += 30 if high == 11 else 12.2 if not blocks[0][0] else 19 if len(blocks) == 1 else 22.5
+        ax.axis("off")
+        ax.set(xlim=(0, 92 if high == 11 else 98), ylim=(-20.5, 14) if high == 11 else (-16.5, 10))
+        ax.set_aspect("equal", adjustable="box", anchor="W")
+    return figure
+
+
+def table(rows: Sequence[dict[str, object]]) -> HTML:
+    """Rows of the same keys as a table of the page: numbers to the right, integers with commas, None as a dash."""
+
+    def cell(value: object) -> str:
+        if value is None:
+            return '<td class="text-end">–</td>'
+        if isinstance(value, str):
+            return f"<td>{html.escape(value)}</td>"
+        text = f"{value:,}" if isinstance(value, int) else f"{value:.1f}"
+        return f'<td class="text-end">{text}</td>'
+
+    head = "".join(f"<th>{html.escape(key)}</th>" for key in rows[0])
+    body = "".join(f"<tr>{''.join(map(cell, row.values()))}</tr>" for row in rows)
+    return HTML(f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
+

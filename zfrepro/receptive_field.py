@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor, nn
+
 from zfrepro.layers import ceil_size
-from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Architecture
+from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Architecture, build
 
 
 @dataclass(frozen=True)
@@ -123,3 +126,26 @@ def format_table(architecture: Architecture, image_size: int = 224, classes: int
     ]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in cells)
+
+
+def measured(architecture: Architecture, image_size: int, layer: str, row: int, column: int, tries: int = 8) -> Tensor:
+    """The pixels that have a say in one unit, found from its gradient and not from any formula.
+
+    The network gets two maps a layer and positive weights, so that no path to a pixel is cut by a ReLU or cancels
+    another. A max-pool passes gradient to one of nine inputs, so several nearly flat random images are tried.
+
+    Returns:
+        (S, S) bool.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build(architecture.with_maps(*(2 for _ in architecture.convs)).with_units(2), image_size, 2)
+        for conv in network.convs.values():
+            nn.init.uniform_(conv.weight, 0.5, 1)
+            nn.init.zeros_(conv.bias)
+        found = torch.zeros(image_size, image_size, dtype=torch.bool)
+        for _ in range(tries):
+            image = (1 + 0.01 * torch.rand(1, 3, image_size, image_size)).requires_grad_()
+            unit = network.features(image, [layer])[layer][0, 0, row, column]
+            found |= torch.autograd.grad(unit, image)[0][0].ne(0).any(0)
+    return found

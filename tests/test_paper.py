@@ -1,0 +1,54 @@
+"""The paper's numbers against arithmetic, against each other and against the architectures."""
+
+import inspect
+
+import pytest
+
+from zfrepro import paper
+from zfrepro.layers import clip_filters_
+from zfrepro.networks import ARCHITECTURES, krizhevsky, zfnet
+from zfrepro.receptive_field import stage, stages, table
+
+
+def test_figure_3_is_the_computed_geometry():
+    rows = [r for r in table(zfnet(), 224) if not r["layer"].startswith("fc")]
+    assert {r["layer"]: r["size"] for r in rows} == paper.FIG3_SIZES
+    assert {r["layer"]: (r["kernel"], r["stride"]) for r in rows} == paper.FIG3_KERNELS
+    assert {r["layer"]: r["maps"] for r in rows if r["layer"].startswith("conv")} == paper.FIG3_MAPS
+
+
+@pytest.mark.parametrize("architecture", [zfnet(), krizhevsky()], ids=lambda a: a.name)
+def test_tiles_of_the_figures_are_receptive_fields(architecture):
+    fields = {name: stage(architecture, 224, name).field.size for name in paper.PATCH_SIZES[architecture.name]}
+    assert fields == paper.PATCH_SIZES[architecture.name]
+
+
+def test_other_architectures_end_in_the_same_grid():
+    assert {stages(a, 224)[-1].size for a in ARCHITECTURES.values()} == {paper.FIG3_SIZES["pool5"]}
+
+
+def test_table_2_has_the_architectures_in_order_and_agrees_with_table_1():
+    assert list(paper.TABLE2) == list(ARCHITECTURES)
+    for first, second in (("replication", "krizhevsky"), ("zfnet", "zfnet"), ("zfnet-wide", "zfnet-wide")):
+        one, two = paper.TABLE1[first], paper.TABLE2[second]
+        assert (one.val1, one.val5) == (two.val1, two.val5)
+
+
+@pytest.mark.parametrize("errors", [*paper.TABLE1.values(), *paper.TABLE2.values()])
+def test_errors_are_possible(errors):
+    given = [e for e in (errors.train1, errors.val1, errors.val5, errors.test5) if e is not None]
+    assert given and all(0 < e < 100 for e in given)
+    if errors.val1 and errors.val5:
+        assert errors.val5 < errors.val1
+
+
+def test_the_gains_that_the_text_states():
+    # "1.7 % (test top-5)" are validation errors; "within 0.1 %" of Krizhevsky holds for top-5 only.
+    t = paper.TABLE1
+    assert t["krizhevsky-1"].val5 - t["zfnet"].val5 == pytest.approx(1.7)
+    assert t["krizhevsky-1"].val5 - t["replication"].val5 == pytest.approx(0.1)
+    assert t["krizhevsky-1"].val1 - t["replication"].val1 == pytest.approx(0.2)
+
+
+def test_clip_radius_is_the_default():
+    assert inspect.signature(clip_filters_).parameters["radius"].default == paper.CLIP_RADIUS
