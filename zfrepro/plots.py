@@ -69,6 +69,12 @@ def blocks(images: Tensor, columns: int, *, gap: int = 6, ground: float = 1.0) -
     return tiled(squares, columns, gap, ground)
 
 
+def _alone(figure: Figure) -> Figure:
+    """The figure, off pyplot's list of open ones, or a cell that ends with it would show it twice."""
+    plt.close(figure)
+    return figure
+
+
 def _frame(image: Tensor, width: float, title: str | None = None) -> Figure:
     height = width * image.shape[1] / image.shape[2]
     figure = plt.figure(figsize=(width, height + (0.3 if title else 0)))
@@ -77,7 +83,7 @@ def _frame(image: Tensor, width: float, title: str | None = None) -> Figure:
     ax.axis("off")
     if title:
         ax.set_title(title, fontsize=10)
-    return figure
+    return _alone(figure)
 
 
 def filters(weight: Tensor, columns: int = 16, width: float = 8) -> Figure:
@@ -114,7 +120,7 @@ def receptive_fields(architecture: Architecture, image: Tensor, layers: Sequence
     ax.set_xlim(-0.5, image.shape[-1] - 0.5)
     ax.set_ylim(image.shape[-1] - 0.5, -0.5)
     ax.axis("off")
-    return figure
+    return _alone(figure)
 
 
 def side_by_side(
@@ -130,7 +136,7 @@ def side_by_side(
         ax.imshow(array(as_colours(picture)), interpolation="nearest")
         ax.set_title(title, fontsize=9)
     figure.tight_layout(pad=0.4)
-    return figure
+    return _alone(figure)
 
 
 def _box(ax, x: float, y: float, side: float, depth: float, colour: str) -> float:
@@ -183,19 +189,18 @@ def network(architecture: Architecture, image_size: int = 224, classes: int = 10
         ax.axis("off")
         ax.set(xlim=(0, 92 if high == 11 else 98), ylim=(-20.5, 14) if high == 11 else (-16.5, 10))
         ax.set_aspect("equal", adjustable="box", anchor="W")
-    return figure
+    return _alone(figure)
 
 
 def table(rows: Sequence[dict[str, object]]) -> HTML:
-    """Rows of the same keys as a table of the page: numbers to the right, integers with commas, None as a dash."""
+    """Rows of the same keys as a table of the page: numbers, also as text, to the right, None as a dash."""
 
     def cell(value: object) -> str:
         if value is None:
-            return '<td class="text-end">–</td>'
-        if isinstance(value, str):
-            return f"<td>{html.escape(value)}</td>"
-        text = f"{value:,}" if isinstance(value, int) else f"{value:.1f}"
-        return f'<td class="text-end">{text}</td>'
+            value = "–"
+        text = value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value:.1f}"
+        number = text[:1] in tuple("0123456789-–")
+        return f'<td class="text-end">{text}</td>' if number else f"<td>{html.escape(text)}</td>"
 
     head = "".join(f"<th>{html.escape(key)}</th>" for key in rows[0])
     body = "".join(f"<tr>{''.join(map(cell, row.values()))}</tr>" for row in rows)
