@@ -109,14 +109,17 @@ def receptive_fields(architecture: Architecture, image: Tensor, layers: Sequence
     """Receptive fields of the middle unit of some layers, drawn on an image. image: (3, S, S)."""
     figure, ax = plt.subplots(figsize=(width, width))
     ax.imshow(array(as_colours(image)))
-    colours = plt.get_cmap("plasma")(np.linspace(0.95, 0.1, len(layers)))
+    colours = plt.get_cmap("plasma")(np.linspace(0.95, 0.4, len(layers)))
     by_name = {s.name: s for s in stages(architecture, image.shape[-1])}
     for name, colour in zip(layers, colours, strict=True):
         first, end = by_name[name].field.window(by_name[name].size // 2)
         side = end - first
         ax.add_patch(plt.Rectangle((first - 0.5, first - 0.5), side, side, fill=False, ec=colour, lw=2))
-        ax.text(end - 1, first - 0.5, f"{name} {side}", color=colour, fontsize=8, ha="right", va="bottom",
-                weight="bold", bbox={"fc": "black", "ec": "none", "alpha": 0.6, "pad": 1})  # fmt: skip
+        above = side > image.shape[-1] / 12
+        ax.text(
+            end - 1, first - 0.5 if above else end + 1.5, f"{name} {side}", color=colour, fontsize=8, weight="bold",
+            ha="right", va="bottom" if above else "top", bbox={"fc": "black", "ec": "none", "alpha": 0.6, "pad": 1},
+        )  # fmt: skip
     ax.set_xlim(-0.5, image.shape[-1] - 0.5)
     ax.set_ylim(image.shape[-1] - 0.5, -0.5)
     ax.axis("off")
@@ -153,11 +156,11 @@ def _box(ax, x: float, y: float, side: float, depth: float, colour: str) -> floa
     return end + slant
 
 
-def network(architecture: Architecture, image_size: int = 224, classes: int = 1000, width: float = 7) -> Figure:
-    """Fig. 3 in two rows: the stages of each layer as blocks, the roots of their sides and maps drawn to scale."""
-    found = {s.name: s for s in stages(architecture, image_size)}
+def network(architecture: Architecture, image_size: int = 224, classes: int = 1000, width: float = 5.5) -> Figure:
+    """Fig. 3 in three rows: the stages of each layer as blocks, the roots of their sides and maps drawn to scale."""
+    found, convs = {s.name: s for s in stages(architecture, image_size)}, architecture.convs
     layers = [("image", [(image_size, 3, "#e8c46a")], [f"{image_size}x{image_size}", "3 colours"])]
-    for c in architecture.convs:
+    for c in convs:
         side = found[c.name].size
         blocks = [(side, c.maps, "#5b8db8")]
         lines = [f"{c.kernel}x{c.kernel} filters, stride {c.stride}", f"{c.maps} maps of {side}x{side}"]
@@ -171,24 +174,26 @@ def network(architecture: Architecture, image_size: int = 224, classes: int = 10
     for f in architecture.fulls:
         layers.append((f"layer {f.layer}", [(0, f.units, "#c98a8a")], [f"{f.units:,} units", "all to all", "dropout"]))
     layers.append(("layer 8", [(0, classes, "#c98a8a")], [f"{classes:,} classes", "all to all", "softmax"]))
-    figure, axes = plt.subplots(2, 1, figsize=(width, 0.72 * width), height_ratios=(1.22, 1))
-    figure.subplots_adjust(0.01, 0.01, 0.99, 0.99, hspace=0.06)
-    for ax, row, high in zip(axes, (layers[:3], layers[3:]), (11, 7), strict=True):
-        x = 0.0
-        for name, blocks, lines in row:
-            ax.text(x, high, name, fontsize=10, weight="bold", va="bottom")
-            ax.text(x, -high, "\n".join(lines), fontsize=9, va="top", linespacing=1.25)
-            at = x
+    rows = ((layers[:3], 11.5), (layers[3 : len(convs) + 1], 6.5), (layers[len(convs) + 1 :], 8))
+    rows = [(row, high, high + 2.9 * max(len(lines) for *_, lines in row) + 1.5) for row, high in rows if row]
+    total = sum(high + 3.5 + low for _, high, low in rows)
+    figure, top = plt.figure(figsize=(width, width * total / 90)), 1.0
+    for row, high, low in rows:
+        height = (high + 3.5 + low) / total
+        top -= height
+        ax = figure.add_axes((0, top, 1, height))
+        for i, (name, blocks, lines) in enumerate(row):
+            at = 30 * i
+            ax.text(at, high, name, fontsize=10, weight="bold", va="bottom")
+            ax.text(at, -high, "\n".join(lines), fontsize=9, va="top", linespacing=1.2)
             for side, maps, colour in blocks:
                 if side:
                     at = _box(ax, at, 0, side**0.5, 0.4 * maps**0.5, colour) + 1.2
                 else:
-                    height = 0.2 * maps**0.5
-                    ax.add_patch(plt.Rectangle((at, -height / 2), 1.3, height, fc=colour, ec="black", lw=0.7))
-            x += 30 if high == 11 else 12.2 if not blocks[0][0] else 19 if len(blocks) == 1 else 22.5
+                    tall = 0.2 * maps**0.5
+                    ax.add_patch(plt.Rectangle((at, -tall / 2), 1.3, tall, fc=colour, ec="black", lw=0.7))
+        ax.set(xlim=(-1, 89), ylim=(-low, high + 3.5))
         ax.axis("off")
-        ax.set(xlim=(0, 92 if high == 11 else 98), ylim=(-20.5, 14) if high == 11 else (-16.5, 10))
-        ax.set_aspect("equal", adjustable="box", anchor="W")
     return _alone(figure)
 
 
