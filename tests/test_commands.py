@@ -107,6 +107,15 @@ def test_an_interrupt_says_how_to_go_on(monkeypatch, capsys):
     assert capsys.readouterr().err == "stopped; give the same command again to continue\n"
 
 
+def test_errors_of_several_lines_become_one(monkeypatch, capsys):
+    def fail(*_, **__):
+        raise RuntimeError("no kernel image\n  for this device\n")
+
+    monkeypatch.setattr("zfrepro.data.load", fail)
+    assert main(["data", "diorama"]) == 1
+    assert capsys.readouterr().err == "zfrepro data: no kernel image for this device\n"
+
+
 def test_as_a_program():
     command = [sys.executable, "-m", "zfrepro", "table", "--arch", "vgg"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=records.ROOT, env=os.environ)

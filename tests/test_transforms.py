@@ -104,6 +104,9 @@ def test_resized_crops_stay_inside_and_have_the_asked_sizes():
     assert shares[inside].min() > 0.299 and shares[inside].max() < 0.901
     assert aspect.min() > 0.749 and aspect.max() < 1.334
     assert shares.std() > 0.1 and aspect.std() > 0.1
+    # `reflection` would hide a window that leaves the image, so its borders are worked out from its middle.
+    for middle, length in ((rows[:, 29:31, 30].mean(1), high), (columns[:, 30, 29:31].mean(1), wide)):
+        assert (middle - length * side / 2).min() > -0.51 and (middle + length * side / 2).max() < side - 0.49
     # A window is a straight view: rows depend on rows alone.
     assert torch.allclose(rows, rows[:, :, :1].expand_as(rows), atol=1e-3)
 
