@@ -11,46 +11,9 @@ from torch import nn
 
 from tests.networks import relative, small
 from zfrepro import backward_rules, deconvnet
-from zfrepro.deconvnet import Units
+from zfrepro.deconvnet import Units, strongest
 from zfrepro.layers import CeilConv2d
-from zfrepro.networks import Network, krizhevsky, zfnet
-
-
-def strongest(activations: torch.Tensor, maps: torch.Tensor | None = None) -> Units:
-    """The strongest position of the given (or strongest) map for each image."""
-    batch = torch.arange(len(activations))
-    if maps is None:
-        maps = activations.flatten(2).amax(2).argmax(1) if activations.ndim == 4 else activations.argmax(1)
-    if activations.ndim == 2:
-        return Units(maps)
-    where = activations[batch, maps].flatten(1).argmax(1)
-    return Units(maps, where // activations.shape[3], where % activations.shape[3])
-
-
-def as_modules(network: Network, layer: str) -> nn.Sequential:
-    """The same layers without contrast norm, spelled with modules, which is all that Captum understands."""
-    parts: list[nn.Module] = []
-    for c in network.architecture.convs:
-        parts += [network.convs[c.name], nn.ReLU()]
-        if c.name == layer:
-            return nn.Sequential(*parts)
-        if c.pool:
-            parts.append(nn.MaxPool2d(3, 2, ceil_mode=True))
-    parts.append(nn.Flatten())
-    for name, full in network.fulls.items():
-        parts.append(full)
-        if name == "fc8":
-            break
-        parts.append(nn.ReLU())
-        if name == layer:
-            break
-    return nn.Sequential(*parts)
-
-
-def without_norm(architecture):
-    from dataclasses import replace
-
-    return replace(architecture, convs=tuple(replace(c, norm=False) for c in architecture.convs))
+from zfrepro.networks import as_modules, krizhevsky, without_norm, zfnet
 
 
 def test_unpool_sums_where_windows_share_their_maximum():
@@ -124,7 +87,7 @@ def test_explicit_equals_general(make, layer):
 @pytest.mark.parametrize("make", [zfnet, krizhevsky])
 @pytest.mark.parametrize("layer", ["conv1", "conv2", "conv3", "conv5", "fc7", "fc8"])
 def test_explicit_equals_captum_without_norm(make, layer):
-    network = small(without_norm(make()), seed=1)
+    network = without_norm(small(make(), seed=1))
     images = torch.randn(2, 3, 96, 96)
     activations = deconvnet.forward(network, images, layer).activations
     units = strongest(activations)

@@ -81,3 +81,35 @@ def test_fewer_images_than_places():
 def test_nan_is_refused():
     with pytest.raises(ValueError, match="not finite"):
         gallery.TopTracker("conv1", 2).add(torch.full((1, 2, 3, 3), torch.nan))
+
+
+def test_purity_counts_the_most_frequent_class():
+    top = gallery.Top(
+        "conv1",
+        values=torch.tensor([[3.0, 2.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]),
+        images=torch.tensor([[0, 1, 2, 3], [0, 1, 2, 3]]),
+        rows=torch.zeros(2, 4, dtype=torch.long),
+        columns=torch.zeros(2, 4, dtype=torch.long),
+    )
+    found = gallery.purity(top, torch.tensor([5, 5, 1, 1]))  # the fourth unit does not respond and has no vote
+    assert found[0] == pytest.approx(2 / 3) and torch.isnan(found[1])
+
+
+def test_likeness_is_one_for_equal_pictures_and_the_mean_over_pairs():
+    generator = torch.Generator().manual_seed(0)
+    same = torch.rand(1, 1, 3, 5, 5, generator=generator).expand(-1, 4, -1, -1, -1)
+    assert gallery.likeness(same)[0] == pytest.approx(1)
+    three = torch.rand(1, 3, 3, 5, 5, generator=generator)
+    corr = torch.corrcoef(three[0].mean(1).flatten(1))
+    assert gallery.likeness(three)[0] == pytest.approx((corr[0, 1] + corr[0, 2] + corr[1, 2]).item() / 3, abs=1e-5)
+
+
+def test_on_mask_looks_at_the_middle_of_the_field():
+    network = small(zfnet(), 96)
+    mask = torch.zeros(1, 96, 96, dtype=torch.bool)
+    mask[0, 2 * 10 + 3, 2 * 20 + 3] = True  # middle of conv1's unit (10, 20): 7 px from 2 i
+    place = torch.tensor([[10]]), torch.tensor([[20]])
+    top = gallery.Top("conv1", torch.tensor([[1.0]]), torch.tensor([[0]]), *place)
+    assert gallery.on_mask(top, network, mask) == 1
+    beside = gallery.Top("conv1", torch.tensor([[1.0]]), torch.tensor([[0]]), place[0], place[1] + 1)
+    assert gallery.on_mask(beside, network, mask) == 0

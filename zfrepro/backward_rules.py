@@ -193,9 +193,8 @@ def project(
         if rule != "gradient":
             _require_relu(model, images, layer, mode.relus)
         if found.ndim != (2 if units.rows is None else 4):
-            raise ValueError(
-                f"layer {layer!r} gives {tuple(found.shape)}: units there need {'a row and a column' if found.ndim == 4 else 'a map only'}"
-            )
+            needed = "a row and a column" if found.ndim == 4 else "a map only"
+            raise ValueError(f"layer {layer!r} gives {tuple(found.shape)}: units there need {needed}")
         batch = torch.arange(len(units), device=found.device)
         where = (batch, units.maps) if units.rows is None else (batch, units.maps, units.rows, units.columns)
         value = found[where]

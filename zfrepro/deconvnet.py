@@ -18,7 +18,7 @@ from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Network
 
 @dataclass(frozen=True)
 class Units:
-    """One unit for each image of a batch: a map (or FC unit) and, in a conv layer, its row and column. All (B,) int64."""
+    """One unit for each image of a batch: a map (or FC unit) and, in a conv layer, row and column. All (B,) int64."""
 
     maps: Tensor
     rows: Tensor | None = None
@@ -28,8 +28,9 @@ class Units:
         return len(self.maps)
 
     def __getitem__(self, chosen) -> "Units":
-        pick = (lambda t: None if t is None else t[chosen])  # fmt: skip
-        return Units(self.maps[chosen], pick(self.rows), pick(self.columns))
+        if self.rows is None:
+            return Units(self.maps[chosen])
+        return Units(self.maps[chosen], self.rows[chosen], self.columns[chosen])
 
 
 @dataclass(frozen=True)
@@ -153,9 +154,8 @@ def steps(network: Network, up: Forward, layer: str, x: Tensor) -> Iterator[tupl
 
 def backward(network: Network, up: Forward, layer: str, x: Tensor) -> Tensor:
     """Carry `x`, shaped as the activations of `layer`, back to pixels: (B, 3, S, S)."""
-    for _, result in steps(network, up, layer, x):
-        pass
-    return result
+    *_, (_, pixels) = steps(network, up, layer, x)
+    return pixels
 
 
 def project(network: Network, images: Tensor, layer: str, units: Units) -> Tensor:
@@ -172,7 +172,8 @@ def project(network: Network, images: Tensor, layer: str, units: Units) -> Tenso
     """
     if len(units) != len(images) or (units.rows is None) != (layer in network.fulls):
         raise ValueError(
-            f"{layer}: needs a map{'' if layer in network.fulls else ', row and column'} for each of the {len(images)} images"
+            f"{layer}: needs a map{'' if layer in network.fulls else ', row and column'} "
+            f"for each of the {len(images)} images"
         )
     was_training = network.training
     network.eval()

@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 from zfrepro import crops
 from zfrepro.deconvnet import Units
 from zfrepro.networks import Network
+from zfrepro.receptive_field import stage
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,40 @@ def patches(images: Tensor, network: Network, top: Top, maps: Iterable[int], *, 
     indices, units = top.of(maps)
     tops, lefts, size = crops.window(network, top.layer, units)
     return _in_places(crops.cut(images[indices], tops, lefts, size, fill), top, maps, fill)
+
+
+def purity(top: Top, labels: Tensor) -> Tensor:
+    """Share of a map's top images that belong to their most frequent class. labels: (N,) -> (C,), nan for dead maps."""
+    classes = int(labels.max()) + 1
+    there = (top.values > 0) & (top.images >= 0)
+    votes = torch.nn.functional.one_hot(labels[top.images.clamp_min(0)], classes) * there[:, :, None]
+    return votes.sum(1).amax(1) / there.sum(1)
+
+
+def likeness(pictures: Tensor) -> Tensor:
+    """Mean correlation over all pairs of a map's K pictures, as grey levels. (M, K, 3, F, F) -> (M,)."""
+    grey = pictures.float().mean(2).flatten(2)
+    grey = torch.nn.functional.normalize(grey - grey.mean(2, keepdim=True), dim=2)
+    k = grey.shape[1]
+    pairs = grey @ grey.transpose(1, 2)
+    return (pairs.sum((1, 2)) - pairs.diagonal(dim1=1, dim2=2).sum(1)) / (k * (k - 1))
+
+
+def on_mask(top: Top, network: Network, mask: Tensor) -> Tensor:
+    """Whether the middle of each top unit's receptive field lies on the object.
+
+    Args:
+        mask: (N, S, S) bool, the object in what the network sees.
+    Returns:
+        (C, K) float, 1 on the object, 0 off it, nan in empty places and for units that do not respond.
+    """
+    field = stage(network.architecture, network.image_size, top.layer).field
+    middles = [
+        (place * field.jump + field.start + field.size // 2).clamp(0, network.image_size - 1)
+        for place in (top.rows, top.columns)
+    ]
+    hit = mask[top.images.clamp_min(0), middles[0], middles[1]].float()
+    return hit.masked_fill(~(top.values > 0), torch.nan)
 
 
 def _in_places(found: Tensor, top: Top, maps: list[int], empty: float = 0) -> Tensor:

@@ -255,3 +255,34 @@ def initialise_(network: Network, rule: str = "paper", generator: torch.Generato
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
         nn.init.zeros_(layer.bias)
     return network
+
+
+def without_norm(network: Network) -> Network:
+    """The same network, sharing its weights, with contrast norm left out; for comparison with tools that lack it."""
+    convs = tuple(replace(c, norm=False) for c in network.architecture.convs)
+    plain = Network(replace(network.architecture, convs=convs), network.image_size, network.classes, network.dropout)
+    plain.convs, plain.fulls = network.convs, network.fulls
+    return plain.train(network.training)
+
+
+def as_modules(network: Network, layer: str = "fc8") -> nn.Sequential:
+    """A norm-free network up to `layer`, sharing its weights, spelled with modules: all that Captum understands.
+
+    Raises:
+        ValueError: the network has contrast norm (see `without_norm`), or no such layer.
+    """
+    if layer not in network.layers or any(c.norm for c in network.architecture.convs):
+        raise ValueError(f"needs a network without contrast norm and one of its layers {', '.join(network.layers)}")
+    parts: list[nn.Module] = []
+    for c in network.architecture.convs:
+        parts += [network.convs[c.name], nn.ReLU()]
+        if c.name == layer:
+            return nn.Sequential(*parts)
+        if c.pool:
+            parts.append(nn.MaxPool2d(POOL_KERNEL, POOL_STRIDE, ceil_mode=True))
+    parts.append(nn.Flatten())
+    for name, full in network.fulls.items():
+        parts += [full] if name == "fc8" else [full, nn.ReLU()]
+        if name == layer:
+            break
+    return nn.Sequential(*parts)

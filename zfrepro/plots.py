@@ -210,4 +210,3 @@ def table(rows: Sequence[dict[str, object]]) -> HTML:
     head = "".join(f"<th>{html.escape(key)}</th>" for key in rows[0])
     body = "".join(f"<tr>{''.join(map(cell, row.values()))}</tr>" for row in rows)
     return HTML(f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
-

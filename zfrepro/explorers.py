@@ -1,0 +1,60 @@
+"""Interactive views for a live kernel, made of ipywidgets."""
+
+import ipywidgets as widgets
+from IPython.display import display
+
+from zfrepro import gallery, plots
+from zfrepro.data import Split
+from zfrepro.gallery import Top
+from zfrepro.weights import Trained
+
+
+class FeatureBrowser(widgets.VBox):
+    """Choose a layer and a map; see its nine strongest units as projections and patches.
+
+    Args:
+        trained: the network.
+        split: the images that were searched.
+        tops: what `gallery.top_activations` found on them.
+    """
+
+    def __init__(self, trained: Trained, split: Split, tops: dict[str, Top]):
+        self.trained, self.split, self.tops = trained, split, tops
+        self.layer = widgets.Dropdown(options=list(tops), value="conv3", description="layer")
+        self.map = widgets.IntSlider(description="map", continuous_update=False, layout={"width": "60%"})
+        self.note = widgets.HTML()
+        self.view = widgets.Output()
+        super().__init__([widgets.HBox([self.layer, self.map]), self.note, self.view])
+        self._fit_slider()
+        self.layer.observe(lambda _: self._fit_slider(), "value")
+        self.map.observe(lambda _: self.show(), "value")
+        self.show()
+
+    def _fit_slider(self) -> None:
+        last = len(self.tops[self.layer.value].values) - 1
+        if self.map.value > last:
+            self.map.value = last  # redraws by itself
+            self.map.max = last
+        else:
+            self.map.max = last
+            self.show()
+
+    def show(self) -> None:
+        """Draw the chosen map."""
+        top, number = self.tops[self.layer.value], self.map.value
+        if not top.values[number, 0] > 0:
+            self.note.value = "This map is dead: no image excites it."
+            self.view.clear_output()
+            return
+        network = self.trained.network
+        projections = gallery.projections(network, self._fetch, top, [number])
+        patches = gallery.patches(self.trained.seen(self.split.images), network, top, [number])
+        labels = self.split.labels[top.images[number].clamp_min(0)]
+        names = ", ".join(self.trained.classes[i] for i in labels.tolist())
+        self.note.value = f"strongest activation {top.values[number, 0]:.2f}; images of: {names}"
+        self.view.clear_output(wait=True)
+        with self.view:
+            display(plots.top9(projections, patches, columns=1, width=7))
+
+    def _fetch(self, indices):
+        return self.trained.normalised(self.split.images[indices])
