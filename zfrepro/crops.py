@@ -126,7 +126,7 @@ def window(network: Network, layer: str, units: Units) -> tuple[Tensor, Tensor, 
     return units.rows * field.jump + field.start, units.columns * field.jump + field.start, field.size
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def project(network: Network, images: Tensor, layer: str, units: Units) -> Projections:
     """Equal to `deconvnet.project`, cut to the receptive field, for conv layers.
 

@@ -178,7 +178,7 @@ def project(network: Network, images: Tensor, layer: str, units: Units) -> Tenso
     was_training = network.training
     network.eval()
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             up = forward(network, images, layer)
             return backward(network, up, layer, seed(up.activations, units))
     finally:

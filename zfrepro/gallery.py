@@ -78,7 +78,7 @@ class TopTracker:
         return Top(self.layer, self.values.cpu(), image, row, column)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def top_activations(
     network: Network, batches: Iterable[Tensor], layers: Iterable[str] | None = None, *, k: int = 9,
     total: int | None = None, progress: bool = True,
@@ -142,6 +142,13 @@ def patches(images: Tensor, network: Network, top: Top, maps: Iterable[int], *, 
     indices, units = top.of(maps)
     tops, lefts, size = crops.window(network, top.layer, units)
     return _in_places(crops.cut(images[indices], tops, lefts, size, fill), top, maps, fill)
+
+
+def random_top(images: int, maps: int, *, k: int = 9, generator: torch.Generator | None = None) -> Top:
+    """What `Top` would hold if nothing were learned: k different images at random for each map, for baselines."""
+    chosen = torch.stack([torch.randperm(images, generator=generator)[:k] for _ in range(maps)])
+    zeros = torch.zeros_like(chosen)
+    return Top("random", torch.ones(chosen.shape), chosen, zeros, zeros)
 
 
 def purity(top: Top, labels: Tensor) -> Tensor:

@@ -197,7 +197,7 @@ def _update_average(recipe: Recipe, state: State, step: int) -> None:
         torch._foreach_lerp_([state.average[n] for n in names], [weights[n] for n in names], 1 - decay)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def scores(
     network: nn.Module, images: Tensor, mean: Tensor, *, scale: float, image_size: int, ten: bool = False,
     precision: str = "fp32", batch: int = 64, progress: bool = False,
