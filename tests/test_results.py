@@ -1,0 +1,76 @@
+"""The shipped networks are what their records say."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from zfrepro import data, training, weights
+from zfrepro.commands import command_of, scale_of
+from zfrepro.data import DataError, Dataset, Split, diorama
+from zfrepro.records import results_root
+
+RECORDS = sorted((results_root() / "networks").glob("*.json"))
+
+
+def record_of(file: Path) -> dict:
+    return json.loads(file.read_text())
+
+
+def test_the_networks_of_the_book_are_there():
+    names = {f.stem for f in RECORDS}
+    assert {"diorama-zfnet", "diorama-krizhevsky", "imagenet20-zfnet", "imagenet20-krizhevsky"} <= names
+
+
+@pytest.mark.parametrize("file", RECORDS, ids=lambda f: f.stem)
+def test_record_and_weights_agree(file):
+    record = record_of(file)
+    trained = weights.load_weights(file.with_suffix(".safetensors"), expected_sha256=record["weights_sha256"])
+    assert vars(trained.recipe) == record["recipe"]
+    assert record["scale"] == scale_of(trained.recipe)
+    assert record["command"] == command_of(trained.recipe)
+    assert record["parameters"] == sum(p.numel() for p in trained.network.parameters())
+    assert len(record["history"]) == record["recipe"]["epochs"]
+    assert file.stem == f"{record['recipe']['dataset']}-{record['recipe']['arch']}"
+    # what was measured on the weights as written is what training said, up to half precision
+    assert abs(record["errors"]["one_crop"]["top1_error"] - record["history"][-1]["val_top1_error"]) < 1
+
+
+def test_the_drawn_world_is_the_one_the_networks_were_trained_on():
+    """If this fails, the drawing code has changed: train again with the command in the record."""
+    for file in RECORDS:
+        record = record_of(file)
+        if record["recipe"]["dataset"] == "diorama":
+            assert record["dataset"]["fingerprint"] == diorama.VERSION
+
+
+def some_images(record: dict, count: int) -> Dataset:
+    """Every n-th validation image, so that all classes are among them."""
+    name, size = record["recipe"]["dataset"], record["recipe"]["image_size"]
+    root = os.environ.get("ZFREPRO_DATA") or results_root().parents[1] / "shared" / "data"
+    try:
+        found = data.load(name, size, root=root, parts=("val",), progress=False)
+    except DataError as error:
+        pytest.skip(str(error))
+    chosen = torch.arange(0, len(found.val), max(1, len(found.val) // count))
+    val = Split(found.val.images[chosen], found.val.labels[chosen])
+    return Dataset(found.name, found.classes, None, val, size, found.fingerprint)
+
+
+@pytest.mark.parametrize("file", RECORDS, ids=lambda f: f.stem)
+def test_recorded_error_is_found_again(file):
+    record = record_of(file)
+    dataset = some_images(record, 400)
+    trained = weights.load_weights(file.with_suffix(".safetensors"), device=torch.device("cpu"))
+    assert trained.classes == dataset.classes
+    probabilities = training.scores(
+        trained.network, dataset.val.images, trained.mean, scale=trained.recipe.input_scale,
+        image_size=trained.recipe.image_size,
+    )  # fmt: skip
+    measured = training.errors(probabilities, dataset.val.labels)["top1_error"]
+    recorded = record["errors"]["one_crop"]["top1_error"]
+    standard_error = math.sqrt(recorded * (100 - recorded) / len(dataset.val))
+    assert abs(measured - recorded) < 3.5 * standard_error
