@@ -387,3 +387,22 @@ def test_only_a_few_images_are_decoded_ahead():
         for i, found in enumerate(stream):
             assert found == i and len(begun) <= i + 5
     assert len(begun) == 100
+
+
+def test_caltech101_is_split_class_by_class(tmp_path):
+    folder = tmp_path / "caltech101"
+    for name, count in (("accordion", 33), ("BACKGROUND_Google", 90)):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            Image.new("RGB", (20, 16), (i, 10, 10)).save(folder / name / f"image_{i:04d}.png")
+    found = data.load("caltech101", 14, root=tmp_path, progress=False)
+    assert found.classes == ("BACKGROUND_Google", "accordion")
+    assert found.train.labels.bincount().tolist() == [30, 30] and found.val.labels.bincount().tolist() == [50, 3]
+    reds = [set(s.images[s.labels == 1, 0, 4, 4].tolist()) for s in (found.train, found.val)]
+    assert not reds[0] & reds[1] and reds[0] | reds[1] == set(range(33))  # each image in one part only
+    again = data.load("caltech101", 14, root=tmp_path, progress=False)
+    assert torch.equal(again.val.images, found.val.images) and again.fingerprint == found.fingerprint
+    for file in sorted((folder / "accordion").iterdir())[:5]:
+        file.unlink()
+    with pytest.raises(DataError, match="accordion: 28 images; needs more than 30"):
+        data.load("caltech101", 14, root=tmp_path, progress=False)

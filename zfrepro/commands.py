@@ -20,7 +20,7 @@ SCALES: dict[str, dict[str, Any]] = {
 
 HELP: dict[str, str] = {
     "arch": "a row of Table 2: " + ", ".join(ARCHITECTURES),
-    "dataset": "diorama (drawn, needs nothing), imagenette, imagewoof, imagenet20, imagenet",
+    "dataset": "diorama (drawn, needs nothing), imagenette, imagewoof, imagenet20, imagenet, caltech101",
     "image_size": "side of the network's input in pixels; images are stored at 256/224 of it",
     "width": "convolutions this many times as wide as the paper's",
     "units": "units in each of layers 6 and 7",

@@ -14,7 +14,7 @@ from zfrepro.data import photos
 from zfrepro.data.photos import DataError
 from zfrepro.data.transforms import stored_size
 
-PHOTOGRAPHS = ("imagenette", "imagewoof", "imagenet20", "imagenet")
+PHOTOGRAPHS = ("imagenette", "imagewoof", "imagenet20", "imagenet", "caltech101")
 DATASETS = ("diorama", *PHOTOGRAPHS)
 PARTS = ("train", "val")
 DIORAMA_SPLITS = {"train": (8000, 0), "val": (1000, 1)}  # pictures and seed
@@ -108,7 +108,7 @@ def load_diorama(image_size: int, *, parts: tuple[str, ...] = PARTS, progress: b
 def load_photographs(
     name: str, image_size: int, *, root: str | Path | None = None, parts: tuple[str, ...] = PARTS, progress: bool = True
 ) -> Dataset:
-    """Photographs of `ROOT/NAME/{train,val}/CLASS/*`."""
+    """Photographs of `ROOT/NAME/{train,val}/CLASS/*`, or of `ROOT/caltech101/CLASS/*`, split as in section 5.2."""
     folder = photos.find_folder(name, root)
     labels = photos.class_folders(name, folder)
     size = stored_size(image_size)
@@ -116,8 +116,9 @@ def load_photographs(
     def split(part: str) -> Split | None:
         if part not in parts:
             return None
-        files, numbers = photos.list_images(folder / part, list(labels))
-        images = photos.decoded(files, folder / part, size, cache_root() / name, progress=progress)
+        files, numbers = photos.list_part(folder, part, list(labels))
+        own = folder / part if (folder / part).is_dir() else folder
+        images = photos.decoded(files, own, size, cache_root() / name, progress=progress)
         return Split(images, torch.tensor(numbers))
 
     train, val = split("train"), split("val")

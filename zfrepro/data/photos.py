@@ -48,6 +48,29 @@ def list_images(folder: Path, classes: list[str]) -> tuple[list[Path], list[int]
     return files, labels
 
 
+TRAIN_A_CLASS, VAL_A_CLASS = 30, 50  # section 5.2: 30 training images of each class of Caltech-101, up to 50 others
+
+
+def list_part(folder: Path, part: str, classes: list[str]) -> tuple[list[Path], list[int]]:
+    """Images and labels of `train` or `val`, from folders of these names or, in a set without, drawn class by class.
+
+    The draw orders each class by a hash of the file names: the same on every machine, and unlike the sorted order.
+    """
+    if (folder / part).is_dir():
+        return list_images(folder / part, classes)
+    files: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        own, _ = list_images(folder, [name])
+        own = sorted(own, key=lambda f: hashlib.sha256(f.name.encode()).hexdigest())
+        if len(own) <= TRAIN_A_CLASS:
+            raise DataError(f"{folder / name}: {len(own)} images; needs more than {TRAIN_A_CLASS}, to leave some")
+        own = own[:TRAIN_A_CLASS] if part == "train" else own[TRAIN_A_CLASS : TRAIN_A_CLASS + VAL_A_CLASS]
+        files += own
+        labels += [label] * len(own)
+    return files, labels
+
+
 def decode(file: Path, size: int) -> np.ndarray:
     """Shorter side resized to `size` px, central square: uint8 (size, size, 3) (section 3.1)."""
     try:
@@ -81,7 +104,7 @@ def fingerprint(folder: Path, classes: list[str]) -> str:
     """Hash over the names and sizes of all files of a set, independent of the resolution they are decoded at."""
     lines = []
     for part in ("train", "val"):
-        for f in list_images(folder / part, classes)[0]:
+        for f in list_part(folder, part, classes)[0]:
             lines.append(f"{f.relative_to(folder)} {f.stat().st_size}")
     return _digest(lines)
 
@@ -163,13 +186,20 @@ ALIASES = {
 }
 
 
+FLAT = {"caltech101": ("caltech101/101_ObjectCategories", "caltech101", "101_ObjectCategories")}
+"""Sets that come without `train` and `val`, and the folders that hold their class folders."""
+
+
 def find_folder(name: str, root: str | Path | None) -> Path:
-    """The folder that holds `train` and `val` of a set."""
+    """The folder that holds `train` and `val` of a set, or its class folders if it comes without."""
     root = root or os.environ.get("ZFREPRO_DATA")
-    layout = f"{name}/train/CLASS/ and {name}/val/CLASS/"
+    layout = f"{name}/CLASS/" if name in FLAT else f"{name}/train/CLASS/ and {name}/val/CLASS/"
     if not root:
         raise DataError(f"{name}: set ZFREPRO_DATA (or --data) to the folder that holds {layout}")
     root = Path(root).expanduser()
+    for choice in FLAT.get(name, ()):
+        if (root / choice).is_dir():
+            return root / choice
     choices = [name, *ALIASES.get(name, ())]
     for folder in [*(root / choice for choice in choices), root]:
         if (folder / "train").is_dir() and (folder / "val").is_dir():
@@ -188,6 +218,11 @@ def class_folders(name: str, folder: Path) -> dict[str, str]:
     """
     if name in WNIDS:
         return dict(sorted(WNIDS[name].items()))
+    if name in FLAT:
+        classes = sorted(f.name for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
+        if not classes:
+            raise DataError(f"{folder}: no class folders inside; images must lie in CLASS/")
+        return {f: f for f in classes}
     found = {
         part: sorted(f.name for f in (folder / part).iterdir() if f.is_dir() and not f.name.startswith("."))
         for part in ("train", "val")
@@ -213,6 +248,11 @@ def download(name: str, root: Path) -> Path:
         if not (root / "imagenette2-320").is_dir():  # torchvision refuses to download over an existing folder
             Imagenette(root, "train", "320px", download=True)
         return root / "imagenette2-320"
+    if name == "caltech101":
+        from torchvision.datasets import Caltech101
+
+        Caltech101(root, download=True)
+        return find_folder(name, root)
     where = {
         "diorama": "it is drawn, leave --download out",
         "imagewoof": "get imagewoof2-320.tgz from github.com/fastai/imagenette and unpack it",
@@ -220,5 +260,5 @@ def download(name: str, root: Path) -> Path:
         "imagenet": "ILSVRC-2012 needs an account at image-net.org; lay it out as imagenet/{train,val}/WNID",
     }
     if name not in where:
-        raise DataError(f"unknown data set {name!r}; there are: imagenette, {', '.join(where)}")
+        raise DataError(f"unknown data set {name!r}; there are: imagenette, caltech101, {', '.join(where)}")
     raise DataError(f"{name} cannot be downloaded from here: {where[name]} (folder {root})")
