@@ -1,0 +1,87 @@
+"""Projections, on crops and of whole images, against `captum.attr.NeuronDeconvolution`.
+
+Captum gets the network up to the probed layer only, spelled with modules and without contrast norm (whose gradient it
+would take), a unit of its own for each image, and the batch size that suits it best.
+"""
+
+import warnings
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.result import Check, Result, difference, faster
+from benchmarks.timing import medians
+from zfrepro import crops, deconvnet
+from zfrepro.deconvnet import Units
+from zfrepro.networks import Network, as_modules, build, initialise_, without_norm, zfnet
+
+GOALS = {"conv1": 100, "conv2": 100, "conv3": 12, "conv4": None, "conv5": 5}
+
+
+def responding(activations: Tensor, generator: torch.Generator) -> Units:
+    """One unit an image, drawn from all that respond, those at the border included. activations: (B, C, H, W)."""
+    flat = torch.multinomial((activations > 0).flatten(1).float(), 1, generator=generator)[:, 0]
+    _, _, height, width = activations.shape
+    return Units(flat // (height * width), flat % (height * width) // width, flat % width)
+
+
+def captum_projections(model: nn.Sequential, images: Tensor, units: Units, batch: int) -> Tensor:
+    """Captum's pictures, seeded with 1. Its units are given by a function, which lets each image have its own."""
+    from captum.attr import NeuronDeconvolution
+
+    attribution = NeuronDeconvolution(model, model[-1])
+    found = []
+    for start in range(0, len(images), batch):
+        part = units[slice(start, start + batch)]
+        rows = torch.arange(len(part))
+        found.append(
+            attribution.attribute(
+                images[start : start + batch].requires_grad_(),
+                lambda maps, u=part, r=rows: maps[r, u.maps, u.rows, u.columns],
+            ).detach()
+        )
+    return torch.cat(found)
+
+
+def _compare(network: Network, images: Tensor, layer: str, repeats: int, sizes: tuple[int, ...]) -> Iterator[Result]:
+    model = as_modules(network, layer)
+    with torch.no_grad():
+        activations = network.features(images, [layer])[layer]
+    units = responding(activations, torch.Generator().manual_seed(1))
+    seeds = activations[torch.arange(len(units)), units.maps, units.rows, units.columns]
+    expected = captum_projections(model, images, units, len(units)) * seeds[:, None, None, None]
+
+    small = crops.project(network, images, layer, units)
+    side = small.pixels.shape[-1]
+    on_crops = difference(small.pixels, crops.cut(expected, small.tops, small.lefts, side))
+    whole = difference(deconvnet.project(network, images, layer, units), expected)
+
+    ours, explicit, *captum = medians(
+        [
+            lambda: crops.project(network, images, layer, units),
+            lambda: deconvnet.project(network, images, layer, units),
+            *(lambda b=b: captum_projections(model, images, units, b) for b in sizes),
+        ],
+        repeats,
+    )
+    best = min(captum)
+    rival = f"Captum, batches of {sizes[captum.index(best)]}"
+    n = len(units)
+    checks = (Check("pictures", on_crops, 1e-4),)
+    yield faster(f"projection of {layer}, on crops", ours / n, rival, best / n, checks, GOALS[layer])
+    checks = (Check("pictures", whole, 1e-4),)
+    yield faster(f"projection of {layer}, whole image", explicit / n, rival, best / n, checks)
+
+
+def run(quick: bool) -> Iterator[Result]:
+    """conv1 to conv5 of the full-width ZFNet at 224 px, sixteen units at once (two in a quick run)."""
+    repeats, sizes = (1, (2,)) if quick else (5, (1, 4, 16))
+    generator = torch.Generator().manual_seed(0)
+    network = build(zfnet().with_units(8), 224, 10).eval()
+    network = without_norm(initialise_(network, "modern", generator)).requires_grad_(False)
+    images = torch.randn((max(sizes), 3, 224, 224), generator=generator)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Setting backward hooks on ReLU")
+        for layer in network.convs:
+            yield from _compare(network, images, layer, repeats, sizes)

@@ -1,0 +1,27 @@
+"""Times of several functions, taken in turn so that whatever else the machine does falls on all of them."""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+
+def _seconds(function: Callable[[], object], calls: int) -> float:
+    began = time.perf_counter()
+    for _ in range(calls):
+        function()
+    return (time.perf_counter() - began) / calls
+
+
+def medians(functions: Sequence[Callable[[], object]], repeats: int, at_least: float = 0.02) -> list[float]:
+    """Median seconds a call of each function.
+
+    Args:
+        repeats: measurements of each, after one call that warms up.
+        at_least: seconds a measurement lasts; a fast function is called several times for it.
+    """
+    calls = []
+    for function in functions:
+        function()
+        calls.append(max(1, round(at_least / max(_seconds(function, 1), 1e-9))) if at_least else 1)
+    taken = [[_seconds(f, n) for f, n in zip(functions, calls, strict=True)] for _ in range(repeats)]
+    return [statistics.median(column) for column in zip(*taken, strict=True)]

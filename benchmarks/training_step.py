@@ -1,0 +1,96 @@
+"""A step of `zfrepro.training` at 128 px against a plain loop in fp32 with torch's response norm."""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.contrast import torch_norm
+from benchmarks.result import Check, Result, difference, faster
+from benchmarks.timing import medians
+from zfrepro import device as devices
+from zfrepro.commands import SCALES
+from zfrepro.data import Split
+from zfrepro.data.transforms import augment, mean_image, normalise, stored_size
+from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Conv, Network
+from zfrepro.training import MODERN, Recipe, start, train_epoch
+
+CLASSES = 20
+
+
+class PlainNetwork(Network):
+    """The same network as one would write it without this package."""
+
+    def shrink(self, conv: Conv, x: Tensor) -> Tensor:
+        if conv.pool:
+            x = F.max_pool2d(x, POOL_KERNEL, POOL_STRIDE, ceil_mode=True)
+        return torch_norm(x) if conv.norm else x
+
+
+def plain_copy(network: Network) -> PlainNetwork:
+    plain = PlainNetwork(network.architecture, network.image_size, network.classes, network.dropout)
+    plain.load_state_dict(network.state_dict())
+    return plain
+
+
+def plain_step(network: Network, optimiser: torch.optim.Optimizer, recipe: Recipe, split: Split, mean: Tensor) -> None:
+    """One step in torch's default layout and precision, without filter clipping and weight average."""
+    images = normalise(split.images, mean, recipe.input_scale)
+    images = augment(images, recipe.image_size, recipe.crops, torch.Generator().manual_seed(0), (recipe.area, 1.0))
+    loss = F.cross_entropy(network(images.contiguous()), split.labels, label_smoothing=recipe.label_smoothing)
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+
+
+def _loss_and_gradients(network: Network, images: Tensor, labels: Tensor, precision: str) -> tuple[Tensor, ...]:
+    network.eval()  # without dropout
+    with devices.autocast(images.device, precision):
+        loss = F.cross_entropy(network(images).float(), labels)
+    return loss.detach(), *torch.autograd.grad(loss, list(network.parameters()))
+
+
+def _checks(ours: Network, plain: Network, images: Tensor, labels: Tensor, precision: str) -> tuple[Check, ...]:
+    loss, *gradients = _loss_and_gradients(plain, images, labels, "fp32")
+    same, *found = _loss_and_gradients(ours, images, labels, "fp32")
+    exact = max(map(difference, (same, *found), (loss, *gradients)))
+    checks = (Check("fp32 loss and gradients", exact, 1e-3),)
+    if precision == "fp32":
+        return checks
+    rounded, *found = _loss_and_gradients(ours, images, labels, precision)
+    directions = [torch.cat([g.flatten() for g in part]) for part in (found, gradients)]
+    turned = 1 - F.cosine_similarity(*directions, dim=0).item()
+    return *checks, Check(f"{precision} loss", difference(rounded, loss), 0.02), Check("direction", turned, 0.02)
+
+
+def run(quick: bool) -> Iterator[Result]:
+    """The modern recipe at compact scale, its own batch, on made-up images; the precision is the fastest here."""
+    repeats, batch = (1, 8) if quick else (5, Recipe().batch)
+    precision = "bf16" if devices.fast_bf16(torch.device("cpu")) else "fp32"
+    options = MODERN | SCALES["compact"] | {"batch": batch, "precision": precision, "dataset": "imagenet20"}
+    recipe = Recipe(**options)
+    generator = torch.Generator().manual_seed(0)
+    side = stored_size(recipe.image_size)
+    images = torch.randint(256, (batch, 3, side, side), generator=generator).to(torch.uint8)
+    split = Split(images, torch.arange(batch) % CLASSES)
+    mean = mean_image(images)
+
+    state = start(recipe, CLASSES, torch.device("cpu"))
+    plain = plain_copy(state.network)
+    seen = normalise(images[:4], mean, recipe.input_scale)[..., : recipe.image_size, : recipe.image_size]
+    checks = _checks(state.network, plain, seen, split.labels[:4], precision)
+    state.network.train()
+    plain.train()
+    optimiser = torch.optim.SGD(plain.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
+    epochs = iter(range(10**6))
+    ours, theirs = medians(
+        [
+            lambda: train_epoch(recipe, state, split, mean, next(epochs) % recipe.epochs, progress=False),
+            lambda: plain_step(plain, optimiser, recipe, split, mean),
+        ],
+        repeats,
+        at_least=0,
+    )
+    name = f"training step, 128 px, {batch} images, {precision}"
+    yield faster(name, ours, "plain fp32 loop", theirs, checks, 3)
