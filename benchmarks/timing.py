@@ -21,7 +21,8 @@ def medians(functions: Sequence[Callable[[], object]], repeats: int, at_least: f
     """
     calls = []
     for function in functions:
-        function()
-        calls.append(max(1, round(at_least / max(_seconds(function, 1), 1e-9))) if at_least else 1)
+        warm_up = _seconds(function, 1)
+        fast = warm_up < at_least
+        calls.append(max(1, round(at_least / max(_seconds(function, 1), 1e-9))) if fast else 1)
     taken = [[_seconds(f, n) for f, n in zip(functions, calls, strict=True)] for _ in range(repeats)]
     return [statistics.median(column) for column in zip(*taken, strict=True)]
