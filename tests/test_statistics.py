@@ -1,0 +1,59 @@
+"""The statistics of pictures, on pictures whose statistics are known."""
+
+import pytest
+import torch
+
+from zfrepro.statistics import power_slope, radial_power, thumbnails
+
+
+def noise(slope: float, count: int = 64, side: int = 96) -> torch.Tensor:
+    """Pictures whose power falls as frequency to the power `slope`."""
+    white = torch.randn(count, 1, side, side, generator=torch.Generator().manual_seed(0))
+    frequency = torch.fft.fftfreq(side)
+    radius = (frequency[:, None] ** 2 + frequency**2).sqrt().clamp_min(1 / side)
+    grey = torch.fft.ifft2(torch.fft.fft2(white) * radius ** (slope / 2)).real
+    return grey.expand(-1, 3, -1, -1)
+
+
+@pytest.mark.parametrize("slope", [0.0, -1.0, -2.0, -3.0])
+def test_the_slope_of_noise_is_the_one_it_was_made_with(slope):
+    assert power_slope(noise(slope)) == pytest.approx(slope, abs=0.08)
+
+
+def test_the_fit_can_be_cut_at_a_frequency():
+    bent = noise(-2.0) + noise(0.0) * 1e-1
+    assert power_slope(noise(-2.0), highest=12) == pytest.approx(-2, abs=0.2)
+    assert power_slope(bent, highest=8) < power_slope(bent)
+    with pytest.raises(ValueError, match="highest"):
+        power_slope(bent, highest=3)
+
+
+def test_contrast_and_brightness_do_not_change_the_slope():
+    images = noise(-2.0, 16)
+    assert power_slope(images * 7 + 40) == pytest.approx(power_slope(images), abs=1e-3)
+
+
+def test_a_grating_has_its_power_at_its_frequency():
+    wave = torch.cos(torch.arange(96) * 2 * torch.pi * 12 / 96).expand(1, 3, 96, 96)
+    frequency, power = radial_power(wave)
+    assert frequency[0] == 3 and frequency[-1] == 31
+    assert frequency[power.argmax()] == 12
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 64, 64), (2, 3, 64, 32), (2, 3, 8, 8), (3, 64, 64)])
+def test_pictures_of_other_shapes_are_refused(shape):
+    with pytest.raises(ValueError, match="wanted"):
+        radial_power(torch.rand(shape))
+
+
+def test_blank_pictures_have_no_slope():
+    with pytest.raises(ValueError, match="blank"):
+        power_slope(torch.full((2, 3, 32, 32), 9.0))
+
+
+def test_thumbnails_are_mean_colours():
+    images = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
+    images[1, 0, :4, :4] = 255
+    found = thumbnails(images)
+    assert found.shape == (2, 192) and not found[0].any()
+    assert found[1].nonzero().flatten().tolist() == [0] and found[1, 0] == 1
