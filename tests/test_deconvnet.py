@@ -28,7 +28,7 @@ def test_unpool_sums_where_windows_share_their_maximum():
 
 
 def test_hand_worked_projection():
-    """One 3x3 filter, above it a rectified layer with weights -1 and 2 for its two maps, 3x3 image: worked on paper."""
+    """Two rectified layers of 1x1 filters on an image of one pixel, worked on paper."""
     conv1 = nn.Conv2d(1, 2, 1)
     conv2 = nn.Conv2d(2, 1, 1)
     with torch.no_grad():

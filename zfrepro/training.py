@@ -179,12 +179,17 @@ def train_epoch(
                     "The last checkpoint is untouched."
                 )
             rate = bar.format_dict["rate"] or 0
-            bar.set_postfix_str(f"{rate * recipe.batch:.0f} images/s, loss {loss_sum.item() / (step + 1):.3f}")
+            text = f"{rate * recipe.batch:.0f} images/s, loss {loss_sum.item() / (step + 1):.3f}"
+            text += f", train error {100 * wrong.item() / seen:.1f} %"
+            if state.history:
+                text += f", last val error {state.history[-1]['val_top1_error']:.1f} %"
+            bar.set_postfix_str(text)
     if not all(p.isfinite().all() for p in network.parameters()):  # the last step's update comes after its loss
         raise FloatingPointError(
             f"epoch {epoch + 1}: weights are no longer finite; lower --lr (now {recipe.lr}). "
             "The last checkpoint is untouched."
         )
+
     return {"loss": loss_sum.item() / steps, "train_error": 100 * wrong.item() / seen}
 
 
