@@ -18,6 +18,8 @@ SCALES: dict[str, dict[str, Any]] = {
 }
 """Three sizes of everything: the paper's for a GPU, one for an hour or two on two cores, one for minutes."""
 
+KEPT_EPOCHS = (1, 2, 5, 10, 20, 30, 40, 64)  # of Fig. 4
+
 HELP: dict[str, str] = {
     "arch": "a row of Table 2: " + ", ".join(ARCHITECTURES),
     "dataset": "diorama (drawn, needs nothing), imagenette, imagewoof, imagenet20, imagenet, caltech101",
@@ -125,12 +127,24 @@ def cmd_train(options: argparse.Namespace) -> None:
 
     recipe = recipe_of(options)
     where = device.pick(options.device)
+    kept = KEPT_EPOCHS if options.keep == [] else options.keep or ()
     out = Path(options.out or f"runs/{recipe.dataset}-{recipe.arch}-seed{recipe.seed}")
     with sole_owner(out):
         dataset = data.load(recipe.dataset, recipe.image_size, root=options.data, progress=not options.quiet)
-        state, mean = training.train(recipe, dataset, out, device=where, progress=not options.quiet)
-        network = training.evaluated(recipe, state, where)
         origin = records.provenance(command_of(recipe))
+
+        def keep(state, mean) -> None:
+            epoch = len(state.history)
+            if kept and (epoch in kept or epoch == recipe.epochs):
+                weights.save_weights(
+                    out / f"epoch-{epoch:03}.safetensors", state.network, recipe, dataset.classes, mean,
+                    data=dataset.fingerprint, epoch=epoch, **origin,
+                )  # fmt: skip
+
+        state, mean = training.train(
+            recipe, dataset, out, device=where, progress=not options.quiet, after_epoch=keep
+        )  # fmt: skip
+        network = training.evaluated(recipe, state, where)
         sha = weights.save_weights(
             out / "weights.safetensors", network, recipe, dataset.classes, mean, data=dataset.fingerprint, **origin
         )
@@ -216,6 +230,34 @@ def cmd_ship(options: argparse.Namespace) -> None:
         print(f"wrote {target}")
 
 
+def cmd_measure(options: argparse.Namespace) -> None:
+    from zfrepro import data, device, records, studies, weights
+
+    if options.chapter not in measurements():
+        raise ValueError(f"no measurement called {options.chapter!r}; there are: {', '.join(measurements())}")
+    where = device.pick(options.device)
+    world = options.dataset or data.default_name()
+    networks, hashes = {}, {}
+    for arch in ("zfnet", "krizhevsky"):
+        networks[arch] = weights.pretrained(arch, world, device=where)
+        hashes[arch] = records.read(weights.record_name(arch, world))["weights_sha256"]
+    size = networks["zfnet"].recipe.image_size
+    study = studies.Study(
+        data.load(world, size, root=options.data, progress=not options.quiet), networks, where,
+        images=options.images, seed=options.seed, root=Path(options.data) if options.data else None,
+        progress=not options.quiet, hashes=hashes,
+    )  # fmt: skip
+    scratch = Path(options.scratch)
+    with sole_owner(scratch / f"{options.chapter}-{world}"):
+        found = studies.measure(options.chapter, study, scratch, fresh=options.fresh)
+        command = f"python -m zfrepro measure {options.chapter} --dataset {world}"
+        command += f" --images {options.images}" if options.images else ""
+        command += f" --seed {options.seed}" if options.seed else ""
+        target = records.results_root() / options.chapter / f"{world}.json"
+        records.write_json(target, studies.record(options.chapter, study, found, command))
+    print(f"wrote {target}")
+
+
 def parser() -> argparse.ArgumentParser:
     from zfrepro.training import MODERN, Recipe
 
@@ -259,6 +301,11 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--data", help="folder of the photographs; default $ZFREPRO_DATA")
     train.add_argument("--out", help="folder of checkpoint, weights and record; default runs/DATASET-ARCH-seedN")
     train.add_argument("--device", help="cpu or cuda; default, a GPU if there is one")
+    train.add_argument(
+        "--keep", type=int, nargs="*", metavar="EPOCH",
+        help="also keep the weights after these epochs and the last, as epoch-NNN.safetensors "
+        f"(--keep alone: {' '.join(map(str, KEPT_EPOCHS))}, those of Fig. 4)",
+    )  # fmt: skip
     train.add_argument("--quiet", action="store_true", help="a line an epoch and no progress bars")
     for f in fields(Recipe):
         modern = f", modern: {MODERN[f.name]}" if f.name in MODERN else ""
@@ -281,7 +328,27 @@ def parser() -> argparse.ArgumentParser:
         "--numbers-only", action="store_true",
         help="only the record, filed by seed, for spreads (default: the weights too, as the network the book shows)",
     )  # fmt: skip
+
+    measure = add(
+        "measure", cmd_measure, "Measure what a chapter reports and file it in results/CHAPTER/DATASET.json.",
+        "A killed measurement continues when the same command is given again.",
+    )  # fmt: skip
+    measure.add_argument("chapter", help="which chapter's measurement: " + ", ".join(measurements()))
+    measure.add_argument("--dataset", help="default $ZFREPRO_DATASET, else diorama")
+    measure.add_argument("--data", help="folder of the photographs; default $ZFREPRO_DATA")
+    measure.add_argument("--images", type=int, help="how many images to use (default: what the chapter reports)")
+    measure.add_argument("--seed", type=int, default=0, help="of everything drawn at random (default: %(default)s)")
+    measure.add_argument("--scratch", default="runs/measure", help="folder of partial results (default: %(default)s)")
+    measure.add_argument("--fresh", action="store_true", help="measure again what is kept from an earlier run")
+    measure.add_argument("--device", help="cpu or cuda; default, a GPU if there is one")
+    measure.add_argument("--quiet", action="store_true", help="a line a part and no progress bars")
     return top
+
+
+def measurements() -> list[str]:
+    """Names of the chapters that can be measured, without importing torch: `--help` must be quick."""
+    folder = Path(__file__).parent / "studies"
+    return sorted(file.stem for file in folder.glob("*.py") if file.stem != "__init__")
 
 
 def main(arguments: list[str] | None = None) -> int:

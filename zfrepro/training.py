@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -321,10 +322,13 @@ def _not_whole(file: Path, error: Exception) -> CheckpointError:
 
 
 def train(
-    recipe: Recipe, dataset: Dataset, out: Path, *, device: torch.device, progress: bool = True, say=print
-) -> tuple[State, Tensor]:
+    recipe: Recipe, dataset: Dataset, out: Path, *, device: torch.device, progress: bool = True, say=print,
+    after_epoch: Callable[[State, Tensor], None] | None = None,
+) -> tuple[State, Tensor]:  # fmt: skip
     """Train from the start or from `out/checkpoint.safetensors`, checkpointing after every epoch.
 
+    Args:
+        after_epoch: called with the state and the mean image once an epoch is over, before its checkpoint is written.
     Returns:
         The final state and the training set's mean image (3, R, R).
     Raises:
@@ -352,6 +356,8 @@ def train(
         state.waited = 0 if row["val_top1_error"] < best else state.waited + 1
         if recipe.schedule == "plateau" and state.waited > recipe.patience:
             state.rate, state.waited = state.rate / 10, 0
+        if after_epoch:
+            after_epoch(state, mean)
         save_checkpoint(checkpoint, recipe, state, mean)
         left = (recipe.epochs - epoch - 1) * row["seconds"] / 60
         say(

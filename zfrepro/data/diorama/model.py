@@ -39,6 +39,7 @@ class Model:
         self.paint: list[int] = []
         self.taper: list[Tensor] = []
         self.present: list[Tensor] = []
+        self.framed: list[Tensor] = []
         self.landmarks = torch.full((self.n, 3, 3), torch.nan, device=self.device)
         self.landmark_slots = torch.full((self.n, 3, 2), -1, device=self.device)
 
@@ -79,6 +80,7 @@ class Model:
         turn: Tensor | None = None,
         taper: Number = 0.0,
         present: Tensor | None = None,
+        framed: bool = False,
         linear: Tensor | None = None,
     ) -> int:
         """Add a primitive and return its slot.
@@ -90,6 +92,7 @@ class Model:
             turn: (n, 3, 3) rotation applied after scaling.
             linear: (n, 3, 3) instead of `half` and `turn`: any linear map, shears included.
             present: bool (n,), which of the images have it.
+            framed: the camera and the object's size leave room for it even where it is absent.
         """
         if linear is None:
             linear = torch.diag_embed(self.point(half))
@@ -104,6 +107,7 @@ class Model:
         self.taper.append(self.number(taper))
         alive = torch.ones(self.n, dtype=torch.bool, device=self.device)
         self.present.append(alive if present is None else present)
+        self.framed.append(alive if framed else self.present[-1])
         return len(self.kind) - 1
 
     def ball(self, part: str, centre: Point, half: Point, **options) -> int:
@@ -141,7 +145,7 @@ class Model:
         self.landmark_slots[:, which] = torch.tensor(slots, device=self.device)
 
     def finished(self) -> dict[str, Tensor]:
-        """Everything, padded to SLOTS slots: kind, part, paint (n, SLOTS), taper, alive, affine (n, SLOTS, 3, 4)."""
+        """All of it, padded: kind, part, paint, taper, alive, framed (n, SLOTS), affine (n, SLOTS, 3, 4)."""
         count = len(self.kind)
         if count > SLOTS:
             raise RuntimeError(f"a recipe uses {count} primitives, more than {SLOTS}")
@@ -160,6 +164,7 @@ class Model:
             "paint": same(self.paint),
             "taper": padded(torch.stack(self.taper, 1)),
             "alive": padded(torch.stack(self.present, 1)),
+            "framed": padded(torch.stack(self.framed, 1)),
             "affine": padded(torch.stack(self.affine, 1)),
             "landmarks": self.landmarks,
             "landmark_slots": self.landmark_slots,

@@ -155,8 +155,8 @@ def _range(objects: dict[str, Tensor], axis: Tensor) -> tuple[Tensor, Tensor]:
     reach = torch.where(kind == BOX, x + y + z, (x * x + z * z).sqrt() + y)
     reach = torch.where(kind == ELLIPSOID, across.norm(dim=-1), reach)
     centre = (affine[..., 3] @ axis[..., None])[..., 0]
-    low = torch.where(objects["alive"], centre - reach, torch.inf).amin(1)
-    high = torch.where(objects["alive"], centre + reach, -torch.inf).amax(1)
+    low = torch.where(objects["framed"], centre - reach, torch.inf).amin(1)
+    high = torch.where(objects["framed"], centre + reach, -torch.inf).amax(1)
     return (low + high) / 2, (high - low) / 2
 
 

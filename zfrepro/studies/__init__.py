@@ -1,0 +1,96 @@
+"""Recorded measurements: one module a chapter, whose `parts` the command `measure` runs and files in `results/`.
+
+    python -m zfrepro measure occlusion --dataset imagenet20 --data DIR
+
+A module `zfrepro/studies/CHAPTER.py` has `parts(study) -> dict[str, Callable[[], Any]]`: named measurements, each
+returning something JSON can hold. They run in order and each is kept when done, so a killed run goes on where it was.
+"""
+
+import hashlib
+import importlib
+import json
+import pkgutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zfrepro import device as devices
+from zfrepro import records
+from zfrepro.data import Dataset
+from zfrepro.weights import Trained
+
+Parts = dict[str, Callable[[], Any]]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a measurement is given."""
+
+    dataset: Dataset
+    networks: dict[str, Trained]  # the shipped ones, by architecture: zfnet, krizhevsky
+    device: torch.device
+    images: int | None = None  # how many images to use; None for as many as the study thinks right
+    seed: int = 0
+    root: Path | None = None  # folder of the photographs
+    progress: bool = True
+    hashes: dict[str, str] = field(default_factory=dict)  # SHA-256 of the networks' files
+
+    @property
+    def key(self) -> str:
+        """Changes when the outcome may: data, networks, number of images, seed."""
+        text = json.dumps([self.dataset.fingerprint, self.hashes, self.images, self.seed], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def names() -> tuple[str, ...]:
+    """The chapters that have a recorded measurement."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+
+
+def measure(chapter: str, study: Study, scratch: Path, *, fresh: bool = False, say=print) -> dict[str, Any]:
+    """Run a chapter's measurements, keeping each in `scratch` as soon as it is done.
+
+    Args:
+        fresh: measure again what `scratch` already holds.
+    Returns:
+        {part: what it measured}, and `seconds` a part.
+    Raises:
+        ValueError: no such chapter.
+    """
+    if chapter not in names():
+        raise ValueError(f"no measurement called {chapter!r}; there are: {', '.join(names())}")
+    parts: Parts = importlib.import_module(f"{__name__}.{chapter}").parts(study)
+    found: dict[str, Any] = {}
+    seconds: dict[str, float] = {}
+    for number, (name, run) in enumerate(parts.items(), 1):
+        file = scratch / f"{chapter}-{study.dataset.name}-{study.key}" / f"{name}.json"
+        if file.is_file() and not fresh:
+            kept = records.read_json(file)
+            say(f"{number}/{len(parts)} {name}: kept from before")
+        else:
+            began = time.perf_counter()
+            kept = {"value": run(), "seconds": time.perf_counter() - began}
+            records.write_json(file, kept)
+            say(f"{number}/{len(parts)} {name}: {kept['seconds']:.0f} s", flush=True)
+        found[name], seconds[name] = kept["value"], kept["seconds"]
+    return found | {"seconds": seconds}
+
+
+def record(chapter: str, study: Study, found: dict[str, Any], command: str) -> dict[str, Any]:
+    """The record of a study: what was found, and everything needed to repeat it."""
+    return {
+        "kind": "study",
+        "chapter": chapter,
+        **records.provenance(command),
+        "device": devices.describe(study.device),
+        "dataset": {"name": study.dataset.name, "fingerprint": study.dataset.fingerprint},
+        "image_size": study.dataset.image_size,
+        "networks": study.hashes,
+        "images": study.images,
+        "seed": study.seed,
+        **found,
+    }
