@@ -3,14 +3,15 @@
 import dataclasses
 import math
 
-import numpy as np
 import pytest
 import torch
 
 from zfrepro.data import diorama
-from zfrepro.data.diorama import primitives, splits
-from zfrepro.data.diorama.random import uniform
+from zfrepro.data.diorama import primitives, splits, things
+from zfrepro.data.diorama.model import Model
+from zfrepro.data.diorama.random import Draws, uniform
 from zfrepro.data.diorama.scene import PART_NUMBER, compose, inverse
+from zfrepro.statistics import power_slope
 
 PINNED = [[4204197, 14750750], [14193507, 9142588], [5530070, 15347858]]  # of seed 3, indices 0, 7 and 2^40
 
@@ -277,16 +278,22 @@ def test_thumbnails_do_not_give_the_class_away():
 
 
 def test_the_power_spectrum_falls_as_in_photographs():
-    """Photographs reduced to 128 px measure -2.9 in this way (radial mean of Hann-windowed power)."""
-    grey = diorama.draw(range(96), size=128).images.float().mean(1)
-    window = torch.hann_window(128)
-    power = torch.fft.fft2((grey - grey.mean((1, 2), keepdim=True)) * window * window[:, None]).abs().square().mean(0)
-    f = torch.fft.fftfreq(128) * 128
-    radius = (f[:, None] ** 2 + f**2).sqrt().round().long()
-    bands = torch.arange(3, 42)
-    radial = torch.stack([power[radius == k].mean() for k in bands])
-    slope = np.polyfit(bands.log().numpy(), radial.log().numpy(), 1)[0]
-    assert -3.2 < slope < -1.8
+    """Photographs reduced to 128 px measure -2.9 in this way."""
+    assert -3.2 < power_slope(diorama.draw(range(96), size=128).images) < -1.8
+
+
+def test_a_chapel_is_a_house_but_for_its_cross():
+    """From the same random numbers both have the same size and framing, so that the cross alone tells them apart."""
+    table = uniform(5, torch.arange(32), 768)
+    models = [Model(Draws(table)) for _ in range(2)]
+    things.house(models[0])
+    things.chapel(models[1])
+    house, chapel = (model.finished() for model in models)
+    cross = house["part"] == PART_NUMBER["cross"]
+    assert (house["framed"] & cross).any(1).all() and not (house["alive"] & cross).any()
+    assert torch.equal(chapel["alive"], house["alive"] | (chapel["framed"] & cross))
+    for name in set(house) - {"alive"}:
+        assert torch.equal(house[name].nan_to_num(), chapel[name].nan_to_num()), name
 
 
 def test_a_split_is_kept_and_a_damaged_one_redrawn(tmp_path):
