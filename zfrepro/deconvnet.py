@@ -5,7 +5,7 @@ weights, layer after layer. No biases, contrast norm skipped, nothing rectified 
 `zfrepro.backward_rules` does the same for any torch model; `zfrepro.crops` does it on receptive-field crops, faster.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -124,9 +124,13 @@ def strongest(activations: Tensor) -> Units:
     return Units(flat // (height * width), flat % (height * width) // width, flat % width)
 
 
-def steps(network: Network, up: Forward, layer: str, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+def steps(
+    network: Network, up: Forward, layer: str, x: Tensor, *, unpool: Callable = unpool
+) -> Iterator[tuple[str, Tensor]]:
     """Every step of the way down from `x`, shaped as the activations of `layer`, with its name; the last is the image.
 
+    Args:
+        unpool: what puts values back by their switches; another one than `unpool` is for experiments.
     Yields:
         ("rectify", x), ("filter fc7", x), ("unpool conv5", x), ... and at the end ("filter conv1", (B, 3, S, S)).
     """
@@ -152,9 +156,9 @@ def steps(network: Network, up: Forward, layer: str, x: Tensor) -> Iterator[tupl
         yield f"filter {c.name}", x
 
 
-def backward(network: Network, up: Forward, layer: str, x: Tensor) -> Tensor:
-    """Carry `x`, shaped as the activations of `layer`, back to pixels: (B, 3, S, S)."""
-    *_, (_, pixels) = steps(network, up, layer, x)
+def backward(network: Network, up: Forward, layer: str, x: Tensor, *, unpool: Callable = unpool) -> Tensor:
+    """Carry `x`, shaped as the activations of `layer`, back to pixels: (B, 3, S, S). `unpool` as in `steps`."""
+    *_, (_, pixels) = steps(network, up, layer, x, unpool=unpool)
     return pixels
 
 

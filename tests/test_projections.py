@@ -1,0 +1,269 @@
+"""Projections in other ways, the measures on pictures, and the linear toy, against oracles and hand-worked cases."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from scipy.stats import spearmanr
+
+from tests.networks import relative, small
+from zfrepro import backward_rules, deconvnet, linear_toy, projections
+from zfrepro import picture_measures as measures
+from zfrepro.deconvnet import Units
+from zfrepro.networks import krizhevsky, zfnet
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def probed():
+    network, images = small(zfnet()), noise(4, 3, 96, 96)
+    units = {n: deconvnet.strongest(a) for n, a in network.features(images, network.layers).items()}
+    return network, images, units
+
+
+# --- measures --------------------------------------------------------------------------------------------------------
+
+
+def gratings(angle: float, side: int = 48) -> torch.Tensor:
+    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    return torch.sin(0.7 * (math.cos(angle) * x + math.sin(angle) * y)).expand(1, 3, -1, -1)
+
+
+@pytest.mark.parametrize("measure", [measures.coherence, measures.fineness, measures.sparsity])
+def test_measures_do_not_depend_on_scale_sign_or_orientation(measure):
+    picture = noise(2, 3, 40, 40)
+    for same in (picture * 1e-4, -picture, picture.flip(-1), picture.transpose(-1, -2)):
+        assert torch.allclose(measure(same), measure(picture), rtol=1e-3)
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.4, 0.8, 1.6])
+def test_coherence_is_one_for_stripes_of_any_direction_and_falls_with_noise(angle):
+    stripes = gratings(angle)
+    found = [measures.coherence(stripes + k * noise(1, 3, 48, 48)).item() for k in (0, 0.2, 0.6, 3)]
+    assert found[0] > 0.999 and found == sorted(found, reverse=True) and found[-1] < 0.4
+
+
+def test_fineness_tells_coarse_from_fine_and_noise_has_the_share_of_frequencies():
+    side = 48
+    coarse, fine = (torch.sin(2 * math.pi * f * torch.arange(side)).expand(1, 3, side, side) for f in (0.1, 0.4))
+    assert measures.fineness(coarse) < 0.01 and measures.fineness(fine) > 0.99
+    share = 1 - math.pi * 0.25**2  # of the unit square of frequencies, a disc of radius 1/4 lies below
+    assert measures.fineness(noise(8, 3, side, side)).mean().item() == pytest.approx(share, abs=0.02)
+
+
+def test_sparsity_of_hand_worked_pictures():
+    flat, one = torch.ones(1, 3, 4, 4), torch.zeros(1, 3, 4, 4)
+    one[0, 0, 1, 2] = -3
+    assert measures.sparsity(flat).item() == pytest.approx(0, abs=1e-6)
+    assert measures.sparsity(one).item() == pytest.approx(15 / 16)
+    two = torch.tensor([1.0, 3.0]).sqrt().view(1, 1, 1, 2)  # energies 1 and 3: Gini (3 - 1) / (2 * 4) = 1/4
+    assert measures.sparsity(two).item() == pytest.approx(0.25)
+
+
+def test_rank_correlation_is_spearmans_also_with_ties():
+    a, b = noise(3, 2, 6, 5).round(), noise(3, 2, 6, 5, seed=1)
+    found = measures.rank_correlation(a, b)
+    for i in range(3):
+        assert found[i].item() == pytest.approx(spearmanr(a[i].flatten(), b[i].flatten()).statistic, abs=1e-6)
+    assert measures.rank_correlation(a, torch.zeros_like(a)).tolist() == [0, 0, 0]
+    with pytest.raises(ValueError, match="one shape"):
+        measures.rank_correlation(a, b[:2])
+
+
+def test_ssim_is_one_for_pictures_that_differ_in_scale_and_low_for_unrelated_ones():
+    a, b = noise(3, 3, 24, 24), noise(3, 3, 24, 24, seed=1)
+    assert torch.allclose(measures.ssim(a, 7 * a), torch.ones(3), atol=1e-5)
+    assert measures.ssim(a, b).abs().max() < 0.2
+    assert torch.allclose(measures.ssim(a, b)[1:2], measures.ssim(a[1:2], b[1:2]), atol=1e-6)
+    with pytest.raises(ValueError, match="11 px"):
+        measures.ssim(a[..., :7, :7], b[..., :7, :7])
+
+
+def test_share_inside_and_local_contrast_by_hand():
+    picture = torch.zeros(1, 1, 5, 5)
+    picture[0, 0, :, 3:] = 2  # a vertical edge: central differences of 2 at columns 2 and 3
+    contrast = measures.local_contrast(picture)
+    assert contrast[0, 2].tolist() == [0, 0, 4, 4, 0] and contrast[0, 0].tolist() == [0] * 5
+    mask = torch.zeros(1, 5, 5, dtype=torch.bool)
+    mask[0, :, 3:] = True
+    assert measures.share_inside(contrast, mask).item() == pytest.approx(0.5)
+
+
+# --- ways back -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", ["conv2", "conv4", "fc8"])
+def test_probing_before_the_relu_changes_only_the_scale(probed, layer):
+    network, images, units = probed
+    ours = projections.by_rule(network, images, layer, units[layer])
+    theirs = deconvnet.project(network, images, layer, units[layer])
+    value = network.features(images, [layer])[layer]
+    factor = projections.values_of(value, units[layer])[:, None, None, None]
+    if layer == "fc8":  # there the explicit form rectifies nothing at the top, and neither does this
+        assert (factor > 0).all()
+    assert relative(ours * factor, theirs) < 1e-4
+
+
+def test_gradient_is_autograds(probed):
+    network, images, units = probed
+    x = images.clone().requires_grad_()
+    value = projections.values_of(network.features(x, ["conv3"])["conv3"], units["conv3"])
+    (expected,) = torch.autograd.grad(value.sum(), x)
+    assert relative(projections.by_rule(network, images, "conv3", units["conv3"], "gradient"), expected) < 1e-4
+
+
+def test_a_network_without_max_pool_draws_the_same_picture_of_every_image(probed):
+    network, images, units = probed
+    same = Units(*(t[:1].expand(4) for t in (units["conv4"].maps, units["conv4"].rows, units["conv4"].columns)))
+    without = projections.by_rule(projections.Subsampled.of(network), images, "conv4", same)
+    assert relative(without, without[:1].expand_as(without)) < 1e-4
+    centre = projections.by_switches(network, images, "conv4", same, images.flip(0), generator())["centre"]
+    assert relative(without, centre) < 1e-4
+    assert relative(*projections.by_rule(network, images, "conv4", same)[:2]) > 0.1  # with max-pool it does not
+
+
+@pytest.mark.parametrize("make", [zfnet, krizhevsky])
+@pytest.mark.parametrize("size", [95, 96, 128])
+def test_subsampled_networks_keep_their_shapes(make, size):
+    network, images = small(make(), size), noise(1, 3, size, size)
+    shapes = {n: a.shape for n, a in network.features(images, network.layers).items()}
+    found = projections.Subsampled.of(network).features(images, network.layers)
+    assert {n: a.shape for n, a in found.items()} == shapes
+
+
+def test_switch_experiments_by_hand_and_by_the_plain_form(probed):
+    network, images, units = probed
+    found = projections.by_switches(network, images, "conv3", units["conv3"], images.flip(0), generator())
+    assert relative(found["own"], projections.by_rule(network, images, "conv3", units["conv3"])) < 1e-4
+    # borrowing from the same image changes nothing; from another it is that image's deconvnet of the unit
+    again = projections.by_switches(network, images, "conv3", units["conv3"], images, generator())
+    assert torch.equal(again["another image's"], again["own"]) and torch.equal(
+        again["another unit"], again["another unit and image"]
+    )
+    other = projections.by_rule(network, images.flip(0), "conv3", units["conv3"])
+    assert relative(found["another image's"], other) < 1e-4
+
+
+@pytest.mark.parametrize("side", [7, 8])
+def test_switches_lie_in_their_windows(side):
+    shape = torch.Size((2, 3, side, side))
+    _, real = deconvnet.pool(noise(*shape))
+    centre, random = projections.centre_switches(shape), projections.random_switches(shape, generator())
+    assert centre.shape == random.shape == real.shape
+    h = torch.arange(real.shape[2])
+    for found in (real, centre, random):
+        rows, columns = found // side, found % side
+        assert ((rows - 2 * h[:, None]).abs() <= 2).all() and (rows >= 2 * h[:, None]).all() and (rows < side).all()
+        assert ((columns - 2 * h).abs() <= 2).all() and (columns >= 2 * h).all()
+    assert centre[0, 0, 0, 0] == side + 1
+    many = projections.random_switches(torch.Size((1, 3000, 5, 5)), generator())[0, :, 0, 0]
+    assert torch.bincount(many, minlength=25)[[0, 1, 2, 5, 6, 7, 10, 11, 12]].min() > 3000 / 9 * 0.8
+
+
+def test_overwriting_keeps_the_last_of_colliding_values():
+    peak = torch.zeros(1, 1, 5, 5)
+    peak[0, 0, 2, 2] = 9
+    _, switches = deconvnet.pool(peak)
+    values = torch.tensor([[[[4.0, 3.0], [2.0, 1.0]]]])
+    assert projections.overwriting_unpool(values, switches, peak.shape)[0, 0, 2, 2] == 1
+    assert deconvnet.unpool(values, switches, peak.shape)[0, 0, 2, 2] == 10
+    apart = torch.tensor([[[[0, 4], [20, 24]]]])
+    assert torch.equal(
+        projections.overwriting_unpool(values, apart, peak.shape), deconvnet.unpool(values, apart, peak.shape)
+    )
+
+
+def test_cascade_randomises_from_the_layer_down_and_leaves_the_network_alone():
+    network = small(zfnet())
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    stages = list(projections.cascade(network, "conv3", generator()))
+    assert [name for name, _ in stages] == ["conv3", "conv2", "conv1"]
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+    for i, (_, changed) in enumerate(stages):
+        for j, name in enumerate(("conv3", "conv2", "conv1")):
+            own, new = network.convs[name].weight, changed.convs[name].weight
+            assert torch.equal(own, new) == (j > i)
+            assert new.square().mean().item() == pytest.approx(own.square().mean().item(), rel=0.2)
+        assert torch.equal(changed.fulls["fc8"].weight, network.fulls["fc8"].weight)
+
+
+# --- deletion and parts ----------------------------------------------------------------------------------------------
+
+
+def test_deletion_loses_nothing_at_first_and_the_bias_remains_at_last(probed):
+    network, images, units = probed
+    ranking = torch.rand(4, 96, 96, generator=generator())
+    curves = projections.deletion(network, images, "conv2", units["conv2"], ranking, (0.0, 0.5, 1.0))
+    field = projections.field_mask(network, "conv2", units["conv2"], images)
+    assert field.flatten(1).sum(1).max() <= 27 * 27 and torch.allclose(curves[:, 0], torch.ones(4))
+    model, gone = projections.before_relu(network, "conv2"), images.masked_fill(field[:, None], 0)
+    expected = projections.values_of(model(gone), units["conv2"]).clamp_min(0)
+    expected /= projections.values_of(model(images), units["conv2"])
+    assert torch.allclose(curves[:, 2], expected, atol=1e-5)
+
+
+def test_deletion_takes_the_highest_first_and_refuses_silent_units():
+    network = small(zfnet())
+    with torch.no_grad():
+        network.convs["conv1"].weight.zero_()
+        network.convs["conv1"].weight[:, :, 3, 3] = 1 / 3  # the mean of the middle pixel's channels
+        network.convs["conv1"].bias.zero_()
+    images, ranking = torch.full((1, 3, 96, 96), 2.0), torch.zeros(1, 96, 96)
+    unit = Units(torch.tensor([0]), torch.tensor([5]), torch.tensor([6]))
+    ranking[0, 13, 15] = 1  # conv1 unit (5, 6) sees 7 px from (10, 12)
+    assert projections.deletion(network, images, "conv1", unit, ranking, (0.0, 1 / 49))[0].tolist() == [1, 0]
+    ranking[0, 13, 15] = -1  # last
+    assert projections.deletion(network, images, "conv1", unit, ranking, (0.0, 48 / 49))[0].tolist() == [1, 1]
+    parts = torch.zeros(1, 96, 96, dtype=torch.uint8)
+    parts[0, 10:13], parts[0, 13:17] = 4, 7
+    assert projections.best_part(network, images, "conv1", unit, parts).tolist() == [7]
+    assert projections.best_part(network, images, "conv1", unit, parts * (parts == 4)).tolist() == [0]
+    with pytest.raises(ValueError, match="does not respond"):
+        projections.deletion(network, -images, "conv1", unit, ranking)
+
+
+def test_area_under_a_straight_line():
+    fractions = (0.0, 0.25, 1.0)
+    assert projections.area_under(torch.tensor([[1.0, 0.75, 0.0]]), fractions).item() == pytest.approx(0.5)
+
+
+# --- adversarial images and the toy ----------------------------------------------------------------------------------
+
+
+def test_adversarial_images_stay_near_and_raise_the_loss(probed):
+    network, images, units = probed
+    labels = units["fc8"].maps
+    for steps in (1, 5):
+        moved = projections.adversarial(network, images, labels, 0.05, steps)
+        assert (moved - images).abs().max() <= 0.05 + 1e-6
+        assert F.cross_entropy(network(moved), labels) > F.cross_entropy(network(images), labels)
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.5, 0.8])
+def test_the_toys_filter_cancels_the_distractor_and_its_pattern_is_the_signal(angle):
+    toy = linear_toy.made(angle)
+    assert linear_toy.cosine(toy.signal, toy.distractor) == pytest.approx(angle, abs=1e-5)
+    assert linear_toy.cosine(toy.filter, toy.distractor) == pytest.approx(0, abs=1e-4)
+    assert linear_toy.cosine(toy.filter, toy.signal) == pytest.approx((1 - angle**2) ** 0.5, abs=1e-4)
+    assert linear_toy.cosine(toy.pattern, toy.signal) > 0.99
+    with pytest.raises(ValueError, match="cosine"):
+        linear_toy.made(1.0)
+
+
+def test_bad_input_is_named(probed):
+    network, images, units = probed
+    with pytest.raises(ValueError, match="rule 'x'"):
+        projections.by_rule(network, images, "conv2", units["conv2"], "x")
+    with pytest.raises(ValueError, match="layer 'fc6'"):
+        projections.before_relu(network, "fc6")
+    with pytest.raises(ValueError, match="fc8"):
+        projections.by_switches(network, images, "fc8", units["fc8"], images, generator())
+    assert set(projections.RULES) >= set(backward_rules.RULES) - {"deconvnet"}
