@@ -1,0 +1,392 @@
+"""What the chapter on correspondence records: faces with their parts masked, in both worlds, with the controls."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zfrepro import correspondence as c
+from zfrepro import records
+from zfrepro.data import diorama, photos
+from zfrepro.data.transforms import centre_crop, normalise, stored_size
+from zfrepro.networks import Network
+from zfrepro.studies import Parts, Study
+from zfrepro.weights import Trained
+
+LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "pool5", "fc6", "fc7")
+PAPERS = ("conv5", "pool5", "fc7")  # the paper's layers 5 and 7; it does not say on which side of the pool
+CONTROLS = ("random", "matched", "borrowed")
+MEASURES = ("sign", "two signs", "beyond number", "equal number", "changed in both", "cosine", "cosine of maps")
+SHARE = 1 / 8  # side of a mask as a share of the picture's: 28 px of 224
+SHARES = (1 / 8, 1 / 6, 1 / 4)
+TIMES = 2000  # bootstrap samples, permutations, shuffles of kinds
+ANIMALS = ("dog", "cat", "bear", "rabbit", "horse", "zebra")
+A_KIND, FACES_SEED = 40, 5  # drawings of a kind, and the world they are from, which no network has seen
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Faces seen from the front."""
+
+    images: Tensor  # uint8 (N, 3, S, S), what the network sees
+    places: Tensor  # (N, 3, 2), x and y of right eye, left eye and nose in these pixels
+    kinds: Tensor  # int64 (N,)
+    names: tuple[str, ...]  # of the kinds
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+    def __getitem__(self, rows) -> "Faces":
+        return Faces(self.images[rows], self.places[rows], self.kinds[rows], self.names)
+
+
+def drawn_faces(image_size: int, a_kind: int = A_KIND) -> Faces:
+    """Animals of the diorama with both eyes and the nose in sight, none so near another that one mask hides two.
+
+    Raises:
+        ValueError: more faces are wanted than a search of 100 drawings for each finds.
+    """
+    stored, side = stored_size(image_size), round(SHARE * image_size)
+    offset = (stored - image_size) // 2
+    images, places, kinds = [], [], []
+    missing = dict.fromkeys(range(len(ANIMALS)), a_kind)
+    for start in range(0, 100 * a_kind, 200):
+        scene = diorama.sample(torch.arange(start, start + 200), FACES_SEED)
+        scene = scene.rows(torch.tensor([missing.get(label, 0) > 0 for label in scene.labels.tolist()]))
+        shot = diorama.render(scene, stored)
+        at = shot.keypoints[:, [1, 0, 2]] - offset
+        apart = torch.stack([(at[:, a] - at[:, b]).abs().amax(1) > side / 2 for a, b in ((0, 1), (0, 2), (1, 2))])
+        inside = ((at >= side / 2) & (at <= image_size - side / 2)).flatten(1).all(1)
+        for i in (shot.visible.all(1) & apart.all(0) & inside).nonzero().flatten().tolist():
+            kind = int(shot.labels[i])
+            if missing[kind]:
+                missing[kind] -= 1
+                images.append(centre_crop(shot.images[i][None], image_size)[0])
+                places.append(at[i])
+                kinds.append(kind)
+        if not any(missing.values()):
+            return Faces(torch.stack(images), torch.stack(places), torch.tensor(kinds), ANIMALS)
+    raise ValueError(f"fewer than {a_kind} faces of some kind in {100 * a_kind} drawings")
+
+
+def photographed_faces(image_size: int, root: Path | str | None) -> Faces:
+    """The dogs of `results/correspondence/dog_parts.json`, among the validation images of ImageNet-20."""
+    from PIL import Image
+
+    listed = records.read("correspondence/dog_parts")["dogs"]
+    folder, stored = photos.find_folder("imagenet20", root), stored_size(image_size)
+    names = tuple(dict.fromkeys(dog["breed"] for dog in listed))
+    images, places = [], []
+    for dog in listed:
+        file = folder / dog["file"]
+        images.append(torch.from_numpy(photos.decode(file, stored).copy()).permute(2, 0, 1))
+        with Image.open(file) as picture:
+            width, height = picture.size
+        short = min(width, height)
+        corner = torch.tensor([width - short, height - short]) / 2
+        parts = torch.tensor([dog["right_eye"], dog["left_eye"], dog["nose"]])
+        places.append((parts - corner) * stored / short - (stored - image_size) // 2)
+    kinds = torch.tensor([names.index(dog["breed"]) for dog in listed])
+    return Faces(centre_crop(torch.stack(images), image_size), torch.stack(places), kinds, names)
+
+
+def faces_of(world: str, image_size: int, root: Path | str | None = None, a_kind: int = A_KIND) -> Faces:
+    """The faces of a world."""
+    return photographed_faces(image_size, root) if world == "imagenet20" else drawn_faces(image_size, a_kind)
+
+
+def features_of(trained: Trained, layers: Sequence[str] = LAYERS, network: Network | None = None) -> c.Features:
+    """From pictures that the network sees, uint8 (B, 3, S, S), to the layers' features; pool5 is conv5 after its pool.
+
+    Args:
+        network: another network of the same geometry instead of the trained one.
+    """
+    network, size = network or trained.network, trained.recipe.image_size
+    mean = centre_crop(trained.mean[None], size)[0]
+    fifth = next(conv for conv in network.architecture.convs if conv.layer == 5)
+
+    @torch.no_grad()
+    def features(images: Tensor) -> dict[str, Tensor]:
+        x = normalise(images.to(mean.device), mean, trained.recipe.input_scale)
+        wanted = {"conv5" if layer == "pool5" else layer for layer in layers}
+        found = {layer: y.float().cpu() for layer, y in network.features(x, wanted).items()}
+        if "pool5" in layers:
+            found["pool5"] = network.shrink(fifth, found["conv5"])
+        return {layer: found[layer] for layer in layers}
+
+    return features
+
+
+def control_places(faces: Faces, side: int, draws: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """Where the masks of each control lie: (draws, N, 2) for `random`, (3, N, 2), one a part, for the others."""
+    count, size = len(faces), faces.images.shape[-1]
+    by_part = faces.places.unbind(1)
+    return {
+        "random": torch.stack([c.random_places(count, size, side, generator) for _ in range(draws)]),
+        "matched": torch.stack([c.matched_places(faces.images, p, faces.places, side, generator) for p in by_part]),
+        "borrowed": torch.stack([c.borrowed_places(p, faces.places, side, generator) for p in by_part]),
+    }
+
+
+def distances(eps: Tensor, maps: int, equal: int) -> dict[str, Tensor]:
+    """Every measure of `MEASURES`, (M, M) each. eps: (M, D), of `maps` maps; equal: units to keep in `equal number`."""
+    sign = c.sign_distance(eps)
+    return {
+        "sign": sign,
+        "two signs": c.sign_distance(eps, "positive"),
+        "beyond number": sign / c.distance_by_number(eps),
+        "equal number": c.sign_distance(c.strongest(eps, equal)),
+        "changed in both": c.disagreement(eps),
+        "cosine": c.cosine_distance(eps),
+        "cosine of maps": c.cosine_distance(eps.view(len(eps), maps, -1).sum(2)),
+    }
+
+
+class Masks:
+    """Differences of all masks of some faces, and their distances, layer by layer."""
+
+    def __init__(self, faces: Faces, features: c.Features, side: int, draws: int, seed: int):
+        self.faces, self.draws = faces, draws
+        self.places = control_places(faces, side, draws, torch.Generator().manual_seed(seed))
+
+        def eps(places: Tensor) -> dict[str, Tensor]:
+            # An image without such a place gets any mask here and is left out in `compared`.
+            instead = torch.where(places.isfinite(), places, faces.places[:, 0])
+            return c.differences(features, faces.images, c.covered(faces.images, instead, side))
+
+        self.of_part = [eps(places) for places in faces.places.unbind(1)]
+        self.of_control = {name: [eps(p) for p in places] for name, places in self.places.items()}
+        self.maps = {layer: x.shape[1] for layer, x in features(faces.images[:1]).items()}
+
+    def joint(self, layer: str, part: int) -> tuple[dict[str, Tensor], dict[str, list[int]]]:
+        """Distances between all masks of one part and its controls, and where each control's sets of N masks stand."""
+        sets = [self.of_part[part][layer]]
+        where: dict[str, list[int]] = {}
+        for name, found in self.of_control.items():
+            mine = found if name == "random" else [found[part]]
+            where[name] = list(range(len(sets), len(sets) + len(mine)))
+            sets += [eps[layer] for eps in mine]
+        eps = torch.cat(sets)
+        equal = max(1, int(eps.ne(0).sum(1).float().quantile(0.05)))
+        return distances(eps, self.maps[layer], equal), where
+
+    def usable(self, control: str, part: int | None) -> Tensor:
+        """The images that have this control's mask for the part (for all parts, if None). bool (N,)."""
+        finite = self.places[control].isfinite().all(-1)
+        return finite.all(0) if part is None or control == "random" else finite[part]
+
+    def changed(self, layer: str) -> dict[str, list[float]]:
+        """Mean share of the units that change, a part or a draw."""
+        sets = {"part": self.of_part, **self.of_control}
+        return {name: [rounded(e[layer].ne(0).float().mean()) for e in found] for name, found in sets.items()}
+
+
+def rounded(value: Any, digits: int = 4) -> float:
+    """Four significant digits."""
+    return float(f"{float(value):.{digits}g}")
+
+
+def block(matrix: Tensor, sets: Sequence[int], count: int, rows: Tensor) -> Tensor:
+    """Some sets of a joint matrix, and of each set some images."""
+    at = torch.cat([number * count + rows.nonzero().flatten() for number in sets])
+    return matrix[at][:, at]
+
+
+def compared(matrix: Tensor, sets: Sequence[int], count: int, rows: Tensor, seed: int) -> dict[str, Any]:
+    """The part (set 0) against a control (the other sets): both means, their difference, interval and p.
+
+    `better` is the control's mean less the part's: above 0 where the part is the more consistent. Its interval is of a
+    bootstrap over images; p of a permutation of the masks of each image.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    used = int(rows.sum())
+    counts = c.resamples(used, TIMES, generator)
+    one, *others = (block(matrix, [number], count, rows) for number in (0, *sets))
+    part, control = c.over_pairs(one), sum(c.over_pairs(o) for o in others) / len(others)
+    samples = sum(c.over_pairs(o, counts) for o in others) / len(others) - c.over_pairs(one, counts)
+    return {
+        "part": rounded(part),
+        "control": rounded(control),
+        "better": rounded(control - part),
+        "interval": [rounded(v) for v in c.interval(samples)],
+        "p": rounded(c.permutation_p(block(matrix, [0, *sets], count, rows), used, TIMES, generator)),
+        "images": used,
+    }
+
+
+def layer_table(masks: Masks, layer: str, seed: int) -> dict[str, Any]:
+    """Every part and their mean against every control by every measure: {part: {measure: {control: compared}}}."""
+    count = len(masks.faces)
+    found: dict[str, Any] = {}
+    joints = []
+    for part, name in enumerate((*c.PARTS, "mean")):
+        if name == "mean":
+            by_measure = {m: torch.stack([j[m] for j in joints]).nanmean(0) for m in MEASURES}
+        else:
+            by_measure, where = masks.joint(layer, part)
+            joints.append(by_measure)
+        rows = {control: masks.usable(control, None if name == "mean" else part) for control in CONTROLS}
+        found[name] = {
+            measure: {
+                control: compared(by_measure[measure], where[control], count, rows[control], seed)
+                for control in CONTROLS
+            }
+            for measure in MEASURES
+        }
+    return found | {"changed": masks.changed(layer)}
+
+
+def fives(faces: Faces, times: int, generator: torch.Generator) -> list[Tensor]:
+    """Random sets of five images of five kinds, as the paper's five dogs are."""
+    kinds = faces.kinds.unique()
+    if len(kinds) < 5:
+        raise ValueError(f"five kinds wanted, there are {len(kinds)}")
+    rows = {int(k): (faces.kinds == k).nonzero().flatten() for k in kinds}
+
+    def one() -> Tensor:
+        chosen = kinds[torch.randperm(len(kinds), generator=generator)[:5]].tolist()
+        return torch.stack([rows[k][torch.randint(len(rows[k]), (), generator=generator)] for k in chosen])
+
+    return [one() for _ in range(times)]
+
+
+def papers_table(masks: Masks, layer: str, seed: int, times: int = 1000) -> dict[str, Any]:
+    """The paper's experiment, five images of five kinds, again and again.
+
+    Returns:
+        {row: [mean, spread, low, high]}: over all fives the mean of Delta, the mean of the standard deviation over the
+        ten pairs (what a +- may mean), and the central 95 % of Delta; `below`: the share of fives in which a part is
+        below random, and in which all three are.
+    """
+    groups = torch.stack(fives(masks.faces, times, torch.Generator().manual_seed(seed)))
+    upper = torch.triu_indices(5, 5, 1)
+
+    def pairs(eps: Tensor) -> Tensor:
+        distance = c.sign_distance(eps)
+        return distance[groups[:, upper[0]], groups[:, upper[1]]]  # (times, 10)
+
+    rows = {name: pairs(masks.of_part[i][layer]) for i, name in enumerate(c.PARTS)}
+    rows["random"] = torch.cat([pairs(eps[layer]) for eps in masks.of_control["random"]], 1)
+    means = {name: values.mean(1) for name, values in rows.items()}
+    found: dict[str, Any] = {
+        name: [
+            rounded(means[name].mean()),
+            rounded(values.std(1).mean()),
+            *(rounded(v) for v in c.interval(means[name])),
+        ]
+        for name, values in rows.items()
+    }
+    below = {name: means[name] < means["random"] for name in c.PARTS}
+    found["below"] = {name: rounded(b.float().mean()) for name, b in below.items()}
+    found["below"]["all"] = rounded(torch.stack(list(below.values())).all(0).float().mean())
+    return found
+
+
+def kinds_table(masks: Masks, features: dict[str, Tensor], layer: str, seed: int) -> dict[str, Any]:
+    """Kind or part? How features and differences separate kinds, and the lead of the part within and between kinds."""
+    faces = masks.faces
+    generator = torch.Generator().manual_seed(seed)
+
+    def told_apart(vectors: Tensor) -> dict[str, float]:
+        found = c.separation(1 - c.cosine_distance(vectors), faces.kinds, TIMES // 4, generator)
+        return {name: rounded(value) for name, value in vars(found).items()}
+
+    found: dict[str, Any] = {"features": told_apart(features[layer].flatten(1))}
+    for name, eps in zip(c.PARTS, masks.of_part, strict=True):
+        found[name] = told_apart(eps[layer])
+    counts = c.resamples(len(faces), TIMES, generator)
+    for measure, distance in (("sign", c.sign_distance), ("cosine", c.cosine_distance)):
+        part = torch.stack([distance(eps[layer]) for eps in masks.of_part]).mean(0)
+        random = torch.stack([distance(eps[layer]) for eps in masks.of_control["random"]]).mean(0)
+        samples = {}
+        for name, pairs in zip(("within", "between"), c.pairs_of(faces.kinds), strict=True):
+            lead = torch.where(pairs, random - part, torch.nan)
+            samples[name] = c.over_pairs(lead, counts)
+            found.setdefault(measure, {})[name] = {
+                "part": rounded(c.over_pairs(torch.where(pairs, part, torch.nan))),
+                "random": rounded(c.over_pairs(torch.where(pairs, random, torch.nan))),
+                "better": rounded(c.over_pairs(lead)),
+                "interval": [rounded(v) for v in c.interval(samples[name])],
+            }
+        gained = samples["within"] - samples["between"]
+        both = found[measure]
+        found[measure]["gained"] = rounded(both["within"]["better"] - both["between"]["better"])
+        found[measure]["gained interval"] = [rounded(v) for v in c.interval(gained)]
+    return found
+
+
+def parts(study: Study) -> Parts:
+    """The recorded measurements. `study.images` is the number of drawn faces of a kind."""
+    trained, world, size = study.networks["zfnet"], study.dataset.name, study.dataset.image_size
+    if world not in ("diorama", "imagenet20"):
+        raise ValueError(f"correspondence is measured on diorama or imagenet20, not on {world}")
+    faces = faces_of(world, size, study.root, study.images or A_KIND)
+    draws = 10 if len(faces) < 100 else 1
+    side = round(SHARE * size)
+    features = features_of(trained)
+    kept: list[Masks] = []
+
+    def masks() -> Masks:
+        if not kept:
+            kept.append(Masks(faces, features, side, draws, study.seed))
+        return kept[0]
+
+    def described() -> dict[str, Any]:
+        apart = (faces.places[:, 0] - faces.places[:, 1]).norm(dim=1)
+        return {
+            "images": len(faces),
+            "kinds": {name: int((faces.kinds == k).sum()) for k, name in enumerate(faces.names)},
+            "side": side,
+            "draws": draws,
+            "eye_distance_px": [rounded(v) for v in apart.quantile(torch.tensor([0.0, 0.5, 1.0]))],
+        }
+
+    def sizes() -> dict[str, Any]:
+        found = {}
+        for share in SHARES:
+            own = Masks(faces, features_of(trained, ("conv5", "fc7")), round(share * size), draws, study.seed)
+            found[str(round(share * size))] = {
+                layer: leads(own, layer, ("sign", "cosine"), study.seed) for layer in ("conv5", "fc7")
+            }
+        return found
+
+    def untrained() -> dict[str, Any]:
+        network = trained.recipe.network(len(trained.classes)).eval()
+        own = Masks(faces, features_of(trained, ("conv5", "fc7"), network), side, draws, study.seed)
+        return {layer: leads(own, layer, MEASURES, study.seed) for layer in ("conv5", "fc7")}
+
+    def clean() -> dict[str, Tensor]:
+        found = [features(images) for images in faces.images.split(40)]
+        return {layer: torch.cat([f[layer] for f in found]) for layer in LAYERS}
+
+    def kinds() -> dict[str, Any]:
+        whole = clean()
+        return {layer: kinds_table(masks(), whole, layer, study.seed) for layer in LAYERS}
+
+    by_layer: dict[str, Callable[[], Any]] = {
+        layer: (lambda layer=layer: layer_table(masks(), layer, study.seed)) for layer in LAYERS
+    }
+    return {
+        "faces": described,
+        "table": lambda: {layer: papers_table(masks(), layer, study.seed) for layer in PAPERS},
+        **by_layer,
+        "kinds": kinds,
+        "sizes": sizes,
+        "untrained": untrained,
+    }
+
+
+def leads(masks: Masks, layer: str, measures: Sequence[str], seed: int) -> dict[str, Any]:
+    """The mean over parts against every control: {measure: {control: compared}}."""
+    joints = [masks.joint(layer, part) for part in range(len(c.PARTS))]
+    where = joints[0][1]
+    found: dict[str, Any] = {measure: {} for measure in measures}
+    for measure, control in itertools.product(measures, CONTROLS):
+        mean = torch.stack([joint[measure] for joint, _ in joints]).nanmean(0)
+        rows = masks.usable(control, None)
+        found[measure][control] = compared(mean, where[control], len(masks.faces), rows, seed)
+    return found
