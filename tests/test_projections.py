@@ -74,6 +74,10 @@ def test_rank_correlation_is_spearmans_also_with_ties():
     for i in range(3):
         assert found[i].item() == pytest.approx(spearmanr(a[i].flatten(), b[i].flatten()).statistic, abs=1e-6)
     assert measures.rank_correlation(a, torch.zeros_like(a)).tolist() == [0, 0, 0]
+    where = torch.zeros(3, 6, 5, dtype=torch.bool)
+    where[:, 1:4, 2:] = True
+    inside = measures.rank_correlation(a, b, where)
+    assert torch.allclose(inside, measures.rank_correlation(a[..., 1:4, 2:], b[..., 1:4, 2:]), atol=1e-6)
     with pytest.raises(ValueError, match="one shape"):
         measures.rank_correlation(a, b[:2])
 

@@ -42,9 +42,17 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     return structural_similarity_index_measure(a, b, data_range=2.0, reduction="none").reshape(-1)
 
 
-def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Spearman's correlation over all values of two pictures; 0 where one of them is constant."""
+def rank_correlation(a: Tensor, b: Tensor, where: Tensor | None = None) -> Tensor:
+    """Spearman's correlation over all values of two pictures; 0 where one of them is constant.
+
+    Args:
+        where: (B, H, W) bool, the pixels to compare; default, all. What both leave blank would make them alike.
+    """
     _require_pairs(a, b)
+    if where is not None:
+        chosen = where[:, None].expand_as(a)
+        rows = [rank_correlation(*(t[i][m].view(1, 1, 1, -1) for t in (a, b))) for i, m in enumerate(chosen)]
+        return torch.cat(rows)
     ranks = [rankdata(t.flatten(1).cpu().numpy(), axis=1) for t in (a, b)]
     x, y = (r - r.mean(1, keepdims=True) for r in ranks)
     norms = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
