@@ -72,3 +72,20 @@ Fig. 6(c) (layer 5). Not printed as numbers: measured on the bitmaps in the publ
 
 CLIP_RADIUS: float = 0.1
 """Section 3: the root mean square to which a filter that exceeds it is rescaled."""
+
+CORRESPONDENCE: dict[str, dict[str, tuple[float, float]]] = {
+    "conv5": {
+        "right eye": (0.067, 0.007),
+        "left eye": (0.069, 0.007),
+        "nose": (0.079, 0.017),
+        "random": (0.107, 0.017),
+    },
+    "fc7": {
+        "right eye": (0.069, 0.015),
+        "left eye": (0.068, 0.013),
+        "nose": (0.069, 0.011),
+        "random": (0.073, 0.014),
+    },
+}
+"""The correspondence table of the arXiv text (Table 1 of its last version, Table 3 of its first; not in the ECCV text):
+mean feature sign change over five dogs, lower is more consistent, and a spread the paper does not define."""

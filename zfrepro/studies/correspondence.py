@@ -48,13 +48,13 @@ def drawn_faces(image_size: int, a_kind: int = A_KIND) -> Faces:
     """Animals of the diorama with both eyes and the nose in sight, none so near another that one mask hides two.
 
     Raises:
-        ValueError: more faces are wanted than a search of 100 drawings for each finds.
+        ValueError: more faces of a kind are wanted than 1000 drawings and 100 for each face hold.
     """
     stored, side = stored_size(image_size), round(SHARE * image_size)
     offset = (stored - image_size) // 2
     images, places, kinds = [], [], []
     missing = dict.fromkeys(range(len(ANIMALS)), a_kind)
-    for start in range(0, 100 * a_kind, 200):
+    for start in range(0, 1000 + 100 * a_kind, 200):
         scene = diorama.sample(torch.arange(start, start + 200), FACES_SEED)
         scene = scene.rows(torch.tensor([missing.get(label, 0) > 0 for label in scene.labels.tolist()]))
         shot = diorama.render(scene, stored)
@@ -70,7 +70,7 @@ def drawn_faces(image_size: int, a_kind: int = A_KIND) -> Faces:
                 kinds.append(kind)
         if not any(missing.values()):
             return Faces(torch.stack(images), torch.stack(places), torch.tensor(kinds), ANIMALS)
-    raise ValueError(f"fewer than {a_kind} faces of some kind in {100 * a_kind} drawings")
+    raise ValueError(f"fewer than {a_kind} faces of some kind in {1000 + 100 * a_kind} drawings")
 
 
 def photographed_faces(image_size: int, root: Path | str | None) -> Faces:
@@ -218,26 +218,18 @@ def compared(matrix: Tensor, sets: Sequence[int], count: int, rows: Tensor, seed
     }
 
 
-def layer_table(masks: Masks, layer: str, seed: int) -> dict[str, Any]:
-    """Every part and their mean against every control by every measure: {part: {measure: {control: compared}}}."""
-    count = len(masks.faces)
-    found: dict[str, Any] = {}
-    joints = []
-    for part, name in enumerate((*c.PARTS, "mean")):
-        if name == "mean":
-            by_measure = {m: torch.stack([j[m] for j in joints]).nanmean(0) for m in MEASURES}
-        else:
-            by_measure, where = masks.joint(layer, part)
-            joints.append(by_measure)
-        rows = {control: masks.usable(control, None if name == "mean" else part) for control in CONTROLS}
-        found[name] = {
-            measure: {
-                control: compared(by_measure[measure], where[control], count, rows[control], seed)
-                for control in CONTROLS
-            }
-            for measure in MEASURES
-        }
-    return found | {"changed": masks.changed(layer)}
+def layer_table(masks: Masks, layer: str, seed: int, measures: Sequence[str] = MEASURES) -> dict[str, Any]:
+    """Every part and their mean against every control: {part: {measure: {control: as `compared` says}}}."""
+    joints = [masks.joint(layer, part) for part in range(len(c.PARTS))]
+    where = joints[0][1]
+    found: dict[str, Any] = {name: {measure: {} for measure in measures} for name in (*c.PARTS, "mean")}
+    for measure, control in itertools.product(measures, CONTROLS):
+        by_part = [joint[measure] for joint, _ in joints]
+        for part, name in enumerate(found):
+            matrix = torch.stack(by_part).nanmean(0) if name == "mean" else by_part[part]
+            rows = masks.usable(control, None if name == "mean" else part)
+            found[name][measure][control] = compared(matrix, where[control], len(masks.faces), rows, seed)
+    return found
 
 
 def fives(faces: Faces, times: int, generator: torch.Generator) -> list[Tensor]:
@@ -325,7 +317,7 @@ def parts(study: Study) -> Parts:
     if world not in ("diorama", "imagenet20"):
         raise ValueError(f"correspondence is measured on diorama or imagenet20, not on {world}")
     faces = faces_of(world, size, study.root, study.images or A_KIND)
-    draws = 10 if len(faces) < 100 else 1
+    draws = 4 if len(faces) < 100 else 1
     side = round(SHARE * size)
     features = features_of(trained)
     kept: list[Masks] = []
@@ -350,14 +342,14 @@ def parts(study: Study) -> Parts:
         for share in SHARES:
             own = Masks(faces, features_of(trained, ("conv5", "fc7")), round(share * size), draws, study.seed)
             found[str(round(share * size))] = {
-                layer: leads(own, layer, ("sign", "cosine"), study.seed) for layer in ("conv5", "fc7")
+                layer: layer_table(own, layer, study.seed, ("sign", "cosine"))["mean"] for layer in ("conv5", "fc7")
             }
         return found
 
     def untrained() -> dict[str, Any]:
         network = trained.recipe.network(len(trained.classes)).eval()
         own = Masks(faces, features_of(trained, ("conv5", "fc7"), network), side, draws, study.seed)
-        return {layer: leads(own, layer, MEASURES, study.seed) for layer in ("conv5", "fc7")}
+        return {layer: layer_table(own, layer, study.seed)["mean"] for layer in ("conv5", "fc7")}
 
     def clean() -> dict[str, Tensor]:
         found = [features(images) for images in faces.images.split(40)]
@@ -368,7 +360,8 @@ def parts(study: Study) -> Parts:
         return {layer: kinds_table(masks(), whole, layer, study.seed) for layer in LAYERS}
 
     by_layer: dict[str, Callable[[], Any]] = {
-        layer: (lambda layer=layer: layer_table(masks(), layer, study.seed)) for layer in LAYERS
+        layer: (lambda layer=layer: layer_table(masks(), layer, study.seed) | {"changed": masks().changed(layer)})
+        for layer in LAYERS
     }
     return {
         "faces": described,
@@ -378,15 +371,3 @@ def parts(study: Study) -> Parts:
         "sizes": sizes,
         "untrained": untrained,
     }
-
-
-def leads(masks: Masks, layer: str, measures: Sequence[str], seed: int) -> dict[str, Any]:
-    """The mean over parts against every control: {measure: {control: compared}}."""
-    joints = [masks.joint(layer, part) for part in range(len(c.PARTS))]
-    where = joints[0][1]
-    found: dict[str, Any] = {measure: {} for measure in measures}
-    for measure, control in itertools.product(measures, CONTROLS):
-        mean = torch.stack([joint[measure] for joint, _ in joints]).nanmean(0)
-        rows = masks.usable(control, None)
-        found[measure][control] = compared(mean, where[control], len(masks.faces), rows, seed)
-    return found

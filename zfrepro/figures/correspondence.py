@@ -1,0 +1,112 @@
+"""Fig. 8 of the arXiv text, and the curves over layers that the paper does not have."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from zfrepro.plots import array, as_colours, tiled
+
+LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
+STYLE = {"random": ("#4c72b0", "o"), "matched": ("#dd8452", "s"), "borrowed": ("#55a868", "^")}
+SAYS = {
+    "random": "anywhere",
+    "matched": "same contrast, distance from the centre",
+    "borrowed": "where another face has the part",
+}
+
+
+def masks(images: Tensor, masked: Sequence[Tensor], titles: Sequence[str], width: float = 9) -> Figure:
+    """Fig. 8: an image a row, original first, then a column for each mask.
+
+    Args:
+        images: uint8 (N, 3, S, S).
+        masked: the same pictures, covered, once for each further column.
+        titles: of all columns.
+    """
+    columns = [images, *masked]
+    size = images.shape[-1]
+    stacked = torch.stack([as_colours(column) for column in columns], 1).flatten(0, 1)
+    sheet = tiled(stacked, len(columns), gap=2)
+    figure, ax = plt.subplots(figsize=(width, width * sheet.shape[1] / sheet.shape[2] + 0.3))
+    ax.imshow(array(sheet), interpolation="nearest")
+    ax.set_xticks([size / 2 + (size + 2) * i for i in range(len(columns))], titles, fontsize=10)
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0)
+    ax.set_yticks([])
+    for side in ax.spines.values():
+        side.set_visible(False)
+    figure.tight_layout(pad=0.2)
+    plt.close(figure)
+    return figure
+
+
+def lead(found: Mapping[str, Any]) -> tuple[float, float, float]:
+    """How much lower the part's distance is than the control's, in per cent of the control's, with its interval."""
+    return tuple(100 * value / found["control"] for value in (found["better"], *found["interval"]))
+
+
+def leads(record: Mapping[str, Any], measures: Sequence[str], titles: Sequence[str], width: float = 8.5) -> Figure:
+    """The parts' lead over each control, layer by layer, one panel a measure.
+
+    Args:
+        record: `results/correspondence/WORLD.json`.
+        measures: names of `studies.correspondence.MEASURES`.
+    """
+    rows = (len(measures) + 1) // 2
+    figure, axes = plt.subplots(rows, 2, figsize=(width, 2.9 * rows + 0.5), squeeze=False)
+    for ax, measure, title in zip(axes.flat, measures, titles, strict=True):
+        for shift, (control, (colour, marker)) in enumerate(STYLE.items()):
+            points = [lead(record[layer]["mean"][measure][control]) for layer in LAYERS]
+            x = [i + 0.12 * (shift - 1) for i in range(1, len(LAYERS) + 1)]
+            y, low, high = zip(*points, strict=True)
+            bars = [[a - b for a, b in zip(y, low, strict=True)], [b - a for a, b in zip(y, high, strict=True)]]
+            ax.errorbar(x, y, bars, color=colour, marker=marker, ms=5, lw=1.2, capsize=2, label=SAYS[control])
+        ax.axhline(0, color="0.3", lw=0.8)
+        ax.set_title(title, fontsize=10)
+        ax.set_xlabel("layer", fontsize=9)
+        ax.set_ylabel("parts agree better by, %", fontsize=9)
+        ax.tick_params(labelsize=9)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=3, fontsize=9, frameon=False, title="masks compared with")
+    figure.tight_layout(pad=0.6, rect=(0, 0.55 / figure.get_figheight(), 1, 1))
+    plt.close(figure)
+    return figure
+
+
+def kinds(records: Mapping[str, Mapping[str, Any]], width: float = 8.5) -> Figure:
+    """Left: kinds told apart by the features. Right: the parts' lead among images of one kind and of two.
+
+    Args:
+        records: `results/correspondence/WORLD.json` by world, one row of panels each.
+    """
+    figure, axes = plt.subplots(len(records), 2, figsize=(width, 2.9 * len(records)), squeeze=False)
+    x = range(1, len(LAYERS) + 1)
+    for (left, right), (world, record) in zip(axes, records.items(), strict=True):
+        table = record["kinds"]
+        left.plot(x, [table[name]["features"]["accuracy"] for name in LAYERS], "o-", color="#4c72b0", label="features")
+        parts = [sum(table[n][p]["accuracy"] for p in ("right eye", "left eye", "nose")) / 3 for n in LAYERS]
+        left.plot(x, parts, "s-", color="#dd8452", label="differences")
+        left.plot(x, [table[name]["features"]["chance"] for name in LAYERS], "--", color="0.5", label="kinds shuffled")
+        left.set_ylim(0, 100)
+        left.set_ylabel("kind right, %", fontsize=9)
+        left.set_title(f"{world}: kinds told apart", fontsize=10)
+        for name, colour, marker, shift in (("within", "#c44e52", "o", -0.07), ("between", "#8172b3", "s", 0.07)):
+            found = [table[layer]["cosine"][name] for layer in LAYERS]
+            y = [f["better"] for f in found]
+            bars = [[f["better"] - f["interval"][0] for f in found], [f["interval"][1] - f["better"] for f in found]]
+            label = "of one kind" if name == "within" else "of two kinds"
+            right.errorbar([i + shift for i in x], y, bars, color=colour, marker=marker, lw=1.2, capsize=2, label=label)
+        right.axhline(0, color="0.3", lw=0.8)
+        right.set_ylabel("parts' lead, cosine", fontsize=9)
+        right.set_title(f"{world}: lead over random masks", fontsize=10)
+        for ax in (left, right):
+            ax.set_xlabel("layer", fontsize=9)
+            ax.tick_params(labelsize=9)
+            ax.legend(fontsize=8, frameon=False)
+    figure.tight_layout(pad=0.6)
+    plt.close(figure)
+    return figure
