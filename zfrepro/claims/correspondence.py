@@ -88,7 +88,8 @@ CLAIMS = (
         "arXiv, section 4.3",
         "Layer 5 establishes some form of correspondence of parts.",
         "the same with as many changed units on both sides, among the units that change in both faces, and by cosine; "
-        "against masks of the same area, contrast and distance from the centre, and masks where another face has the part",
+        "against masks of the same area, contrast and distance from the centre, and masks where another face has the "
+        "part",
         "reproduced if all six comparisons favour the parts (interval above 0, p < 0.05), not if none does",
         _layer5_controlled,
     ),
