@@ -9,7 +9,6 @@ import torch
 
 from zfrepro.correspondence import (
     borrowed_places,
-    contrast,
     corners,
     cosine_distance,
     covered,
@@ -28,6 +27,7 @@ from zfrepro.correspondence import (
     separation,
     sign_distance,
     strongest,
+    under,
 )
 
 
@@ -125,7 +125,7 @@ def test_a_mask_covers_its_square_and_no_more():
     assert (hidden[0, :, 4:8, 8:12] == 124).all() and (hidden[1, :, 16:, :4] == 124).all()
     assert (hidden != images).sum() == 2 * 3 * 16
     grey = images[0, :, 4:8, 8:12].float().mean(0)
-    assert math.isclose(contrast(images, places, 4)[0], grey.std(correction=0), rel_tol=1e-5)
+    torch.testing.assert_close(under(images, places, 4)[0], torch.stack([grey.mean(), grey.std(correction=0)]))
     with pytest.raises(ValueError, match="not finite"):
         covered(images, places * torch.nan, 4)
     with pytest.raises(ValueError, match="does not fit"):
@@ -142,9 +142,9 @@ def test_controls_match_what_they_say():
     assert kept.any() and off_parts(found[kept][:, None], parts[kept], 8).all()
     distance = (found[kept] - 32).norm(dim=1) - (eye[kept] - 32).norm(dim=1)
     assert distance.abs().max() < 2  # a pixel, and the rounding of a corner
+    miss = (under(images, eye, 8)[kept] - under(images[kept], found[kept], 8)).norm(dim=1)
     free = random_places(6, 64, 8, rng(3))[kept]
-    off = (contrast(images, eye, 8)[kept] - contrast(images[kept], free, 8)).abs().mean()
-    assert (contrast(images, eye, 8)[kept] - contrast(images[kept], found[kept], 8)).abs().mean() <= off
+    assert miss.mean() <= (under(images, eye, 8)[kept] - under(images[kept], free, 8)).norm(dim=1).mean()
     borrowed = borrowed_places(eye, parts, 8, rng(4))
     for i, place in enumerate(borrowed):
         if place.isfinite().all():

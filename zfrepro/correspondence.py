@@ -51,11 +51,15 @@ def covered(images: Tensor, places: Tensor, side: int, grey: int = GREY) -> Tens
     return torch.where(inside[:, None], torch.full_like(images[:1, :, :1, :1], grey), images)
 
 
-def contrast(images: Tensor, places: Tensor, side: int) -> Tensor:
-    """Standard deviation of the grey levels under each mask, (N,), in levels of 255. Arguments as for `covered`."""
+def under(images: Tensor, places: Tensor, side: int) -> Tensor:
+    """Mean and standard deviation of the grey levels under each mask, (N, 2), in levels of 255.
+
+    The first says how far a grey mask lies from what it hides, the second how much there is to hide. Arguments as for
+    `covered`.
+    """
     inside = _inside(places, side, images.shape[-1])
-    grey = images.float().mean(1)
-    return grey[inside].view(len(images), -1).std(1, correction=0)
+    grey = images.float().mean(1)[inside].view(len(images), -1)
+    return torch.stack([grey.mean(1), grey.std(1, correction=0)], 1)
 
 
 def off_parts(places: Tensor, parts: Tensor, side: int) -> Tensor:
@@ -80,7 +84,8 @@ def matched_places(
 ) -> Tensor:
     """For every mask one of the same area, distance from the centre and contrast that keeps off the parts.
 
-    Of random places on the circle through the part (to a pixel), the one whose contrast is nearest the part's.
+    Of random places on the circle through the part (to a pixel), the one most like the part in mean and standard
+    deviation of the grey levels under the mask.
 
     Args:
         places: (N, 2), where the part is.
@@ -95,9 +100,9 @@ def matched_places(
     angle = 2 * torch.pi * torch.rand(count, candidates, generator=generator)
     rings = middle + radius[..., None] * torch.stack([angle.cos(), angle.sin()], -1)
     fits = ((rings >= side / 2) & (rings <= size - side / 2)).all(-1) & off_parts(rings, parts, side)
-    wanted = contrast(images, places, side)
-    found = torch.stack([contrast(images, ring, side) for ring in rings.unbind(1)], 1)
-    miss = torch.where(fits, (found - wanted[:, None]).abs(), torch.inf)
+    wanted = under(images, places, side)
+    found = torch.stack([under(images, ring, side) for ring in rings.unbind(1)], 1)
+    miss = torch.where(fits, (found - wanted[:, None]).norm(dim=-1), torch.inf)
     best = rings[torch.arange(count), miss.argmin(1)]
     return torch.where(fits.any(1)[:, None], best, torch.nan)
 

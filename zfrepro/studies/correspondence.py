@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ CONTROLS = ("random", "matched", "borrowed")
 MEASURES = ("sign", "two signs", "beyond number", "equal number", "changed in both", "cosine", "cosine of maps")
 SHARE = 1 / 8  # side of a mask as a share of the picture's: 28 px of 224
 SHARES = (1 / 8, 1 / 6, 1 / 4)
+UNTRAINED = (0, 1, 2)  # seeds of the initial weights
 TIMES = 2000  # bootstrap samples, permutations, shuffles of kinds
 ANIMALS = ("dog", "cat", "bear", "rabbit", "horse", "zebra")
 A_KIND, FACES_SEED = 40, 5  # drawings of a kind, and the world they are from, which no network has seen
@@ -347,9 +348,12 @@ def parts(study: Study) -> Parts:
         return found
 
     def untrained() -> dict[str, Any]:
-        network = trained.recipe.network(len(trained.classes)).eval()
-        own = Masks(faces, features_of(trained, ("conv5", "fc7"), network), side, draws, study.seed)
-        return {layer: layer_table(own, layer, study.seed)["mean"] for layer in ("conv5", "fc7")}
+        found = {}
+        for seed in UNTRAINED:
+            network = replace(trained.recipe, seed=seed).network(len(trained.classes)).eval()
+            own = Masks(faces, features_of(trained, ("conv5", "fc7"), network), side, draws, study.seed)
+            found[str(seed)] = {layer: layer_table(own, layer, study.seed)["mean"] for layer in ("conv5", "fc7")}
+        return found
 
     def clean() -> dict[str, Tensor]:
         found = [features(images) for images in faces.images.split(40)]
