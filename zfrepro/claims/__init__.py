@@ -45,12 +45,23 @@ class Claim:
     paper: str = "no number"  # the paper's own number
 
     def finding(self, world: str) -> Finding:
-        """What `results/CHAPTER/WORLD.json` says; `not tested` when there is no such record."""
+        """What `results/CHAPTER/WORLD.json` says; `not tested` when there is no such record.
+
+        Raises:
+            ValueError: the record lacks what the claim reads, with the command that measures it again.
+        """
         try:
             record = records.read(f"{self.chapter}/{world}")
         except FileNotFoundError:
             return Finding("not tested", f"python -m zfrepro measure {self.chapter} --dataset {world}")
-        return self.judge(record)
+        try:
+            return self.judge(record)
+        except (LookupError, TypeError, ArithmeticError, AttributeError) as error:
+            raise ValueError(
+                f"results/{self.chapter}/{world}.json does not hold what the claim {self.name} reads "
+                f"({type(error).__name__}: {error}); "
+                f"python -m zfrepro measure {self.chapter} --dataset {world} --fresh makes it again"
+            ) from error
 
 
 def of_chapter(chapter: str) -> tuple[Claim, ...]:
@@ -80,3 +91,19 @@ def combined(findings: list[Finding]) -> str:
     if not tested:
         return "not tested"
     return tested.pop() if len(tested) == 1 else "partly"
+
+
+from zfrepro.claims.summary import Table, table  # noqa: E402  (it reads what is above)
+
+__all__ = [
+    "CHAPTERS",
+    "VERDICTS",
+    "WORLDS",
+    "Claim",
+    "Finding",
+    "Table",
+    "all_claims",
+    "combined",
+    "of_chapter",
+    "table",
+]
