@@ -1,0 +1,230 @@
+"""What a layer knows: linear classifiers on the outputs of each layer (section 5.2 and 5.3, Tables 4 to 7).
+
+The network is frozen. All its layers are read in one pass; a linear SVM or a softmax is then fitted to the outputs of
+one layer for the training images of a draw, its regularisation chosen inside those images, and tested on others.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from sklearn.base import ClassifierMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import recall_score
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from zfrepro.networks import Network
+from zfrepro.records import write_atomically
+
+MOST = 3500
+"""Numbers kept of one layer of one image. Layers with more are averaged over the fields of a coarser grid."""
+
+KINDS = ("svm", "softmax")
+STRENGTHS = (1.0, 10.0, 100.0)
+"""Inverse regularisation C to choose among, for features of mean squared length 1."""
+
+
+# --- features --------------------------------------------------------------------------------------------------------
+
+
+def outputs(network: Network, images: Tensor) -> dict[str, Tensor]:
+    """What each of layers 1 to 7 hands to the next, in one pass.
+
+    Args:
+        images: (B, 3, S, S), mean subtracted.
+    Returns:
+        For a conv layer its maps after ReLU, pool and contrast norm, (B, C, H, W); for `fc6`, `fc7` (B, units).
+    """
+    layers = [name for name in network.layers if name != "fc8"]
+    found = network.features(images, layers)
+    for conv in network.architecture.convs:
+        found[conv.name] = network.shrink(conv, found[conv.name])
+    return found
+
+
+def grid(maps: int, side: int, most: int = MOST) -> int:
+    """Fields a side of the finest grid, at most `side`, on which `maps` maps have at most `most` numbers."""
+    return max(1, min(side, int((most / maps) ** 0.5)))
+
+
+def reduced(output: Tensor, most: int = MOST) -> Tensor:
+    """One layer's outputs as rows, averaged over the fields of a grid where they are many. -> (B, at most `most`)."""
+    if output.ndim == 4:
+        output = F.adaptive_avg_pool2d(output, grid(output.shape[1], output.shape[-1], most))
+    return output.flatten(1)
+
+
+@torch.no_grad()
+def features(
+    network: Network, batches: Iterable[Tensor], *, most: int = MOST, total: int | None = None, progress: bool = False
+) -> dict[str, Tensor]:
+    """The reduced outputs of layers 1 to 7 for all images, fp32 on the CPU, layer -> (N, numbers).
+
+    Args:
+        batches: (B, 3, S, S) each, mean subtracted.
+        total: how many batches, for the progress bar.
+    """
+    network.eval()
+    kept: dict[str, list[Tensor]] = {}
+    for batch in tqdm(batches, total=total, disable=not progress, unit="batch", desc="features"):
+        for name, output in outputs(network, batch).items():
+            kept.setdefault(name, []).append(reduced(output, most).float().cpu())
+    return {name: torch.cat(parts) for name, parts in kept.items()}
+
+
+def fingerprint(*things: object) -> str:
+    """Twelve hex digits over modules' weights, tensors and whatever else decides what is cached."""
+    digest = hashlib.sha256()
+    for thing in things:
+        tensors = thing.state_dict().values() if isinstance(thing, torch.nn.Module) else [thing]
+        for value in tensors:
+            if isinstance(value, Tensor):
+                value = value.detach().cpu().contiguous().numpy().tobytes()
+            digest.update(value if isinstance(value, bytes) else repr(value).encode())
+    return digest.hexdigest()[:12]
+
+
+def cached(file: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Features from a file, or made and kept there in half precision. A damaged file is made again."""
+    try:
+        found = load_file(file)
+    except (OSError, SafetensorError):
+        # Half precision ends at 65504; ReLU outputs lie far below.
+        found = {name: values.half().contiguous() for name, values in make().items()}
+        write_atomically(file, save(found))
+    return {name: values.float() for name, values in found.items()}
+
+
+# --- draws -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which images a classifier learns from and which it is tested on; no image is both."""
+
+    train: Tensor  # (M,) indices, class by class
+    test: Tensor  # (T,)
+
+
+def draw(
+    labels: Tensor, number: int, *, reserve: int | None = None, test: int = 50, fold: int = 0, seed: int = 0
+) -> Draw:
+    """`number` training images of each class and up to `test` others (section 5.2: 15 or 30, and up to 50).
+
+    Draws of one fold are nested: fewer training images are the first of more, and with the same `reserve` all are
+    tested on the same images.
+
+    Args:
+        labels: (N,) integers.
+        reserve: images of each class that are kept from the test; default `number`.
+    Raises:
+        ValueError: a class that has too few images to leave one for the test.
+    """
+    reserve = number if reserve is None else reserve
+    if not 1 <= number <= reserve or test < 1:
+        raise ValueError(
+            f"number {number}, reserve {reserve}, test {test}: must be 1 <= number <= reserve and test >= 1"
+        )
+    generator = torch.Generator().manual_seed(1_000_003 * seed + fold)
+    order = torch.randperm(len(labels), generator=generator)
+    train, others = [], []
+    for label in labels.unique():
+        own = order[labels[order] == label]
+        if len(own) <= reserve:
+            raise ValueError(f"class {int(label)} has {len(own)} images; needs more than {reserve}, to test on some")
+        train.append(own[:number])
+        others.append(own[reserve : reserve + test])
+    return Draw(torch.cat(train), torch.cat(others))
+
+
+# --- classifiers -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A probe's outcome on one draw."""
+
+    accuracy: float  # mean per-class accuracy on the test images, per cent
+    strength: float  # the C that was chosen inside the training images
+
+
+def classifier(kind: str, strength: float) -> ClassifierMixin:
+    """The linear model on standardised rows: an SVM, one class against one (on inner products), or a softmax.
+
+    Raises:
+        ValueError: unknown kind.
+    """
+    if kind == "svm":
+        return SVC(C=strength, kernel="precomputed", cache_size=1000)
+    if kind == "softmax":
+        return LogisticRegression(C=strength, max_iter=100, tol=1e-4)
+    raise ValueError(f"classifier {kind!r}: choose among {', '.join(KINDS)}")
+
+
+def standardised(train: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
+    """All sets by the mean and spread of the first; rows of the first have a mean squared length of at most 1."""
+    scaler = StandardScaler().fit(train)
+    return [(scaler.transform(rows) / train.shape[1] ** 0.5).astype(np.float32) for rows in (train, *others)]
+
+
+def predicted(kind: str, strength: float, train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """Names of the test rows by a classifier that learned the training rows. Both (rows, numbers), as they come."""
+    train, test = standardised(train, test)
+    model = classifier(kind, strength)
+    if kind == "svm":  # a linear kernel; the products are quick, and libsvm then never sees the long rows
+        return model.fit((train @ train.T).astype(np.float64), labels).predict((test @ train.T).astype(np.float64))
+    return model.fit(train, labels).predict(test)
+
+
+def per_class_accuracy(names: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over the classes of the share of their images that is named rightly, in per cent (section 5.2)."""
+    return 100 * float(recall_score(labels, names, average="macro", labels=np.unique(labels), zero_division=0))
+
+
+def held_out(labels: np.ndarray) -> np.ndarray:
+    """The last third of each class's rows, at least one, as a mask: what a strength is chosen on."""
+    mask = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        mask[own[-max(1, len(own) // 3) :]] = True
+    return mask
+
+
+def chosen_strength(kind: str, rows: np.ndarray, labels: np.ndarray, strengths: tuple[float, ...] = STRENGTHS) -> float:
+    """The C that does best on the held-out third of the training rows; the smaller of equals.
+
+    With one image a class there is nothing to hold out: the middle one is taken.
+    """
+    mask = held_out(labels)
+    if len(strengths) == 1 or set(labels[mask]) - set(labels[~mask]):
+        return strengths[len(strengths) // 2]
+    reached = [
+        per_class_accuracy(predicted(kind, c, rows[~mask], labels[~mask], rows[mask]), labels[mask]) for c in strengths
+    ]
+    return strengths[int(np.argmax(reached))]
+
+
+def probe(features: Tensor, labels: Tensor, chosen: Draw, kind: str, strengths: tuple[float, ...] = STRENGTHS) -> Probe:
+    """Fit and test one layer's features on one draw; the test images are touched once, at the end.
+
+    Args:
+        features: (N, numbers), of one layer.
+        labels: (N,).
+    Raises:
+        ValueError: unknown kind of classifier.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"classifier {kind!r}: choose among {', '.join(KINDS)}")
+    train, test = features[chosen.train].numpy(), features[chosen.test].numpy()
+    own, theirs = labels[chosen.train].numpy(), labels[chosen.test].numpy()
+    strength = chosen_strength(kind, train, own, strengths)
+    return Probe(per_class_accuracy(predicted(kind, strength, train, own, test), theirs), strength)
