@@ -10,13 +10,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import contrast, drawing, projections, search, training_step
+from benchmarks import contrast, drawing, occlusion, projections, search, training_step
 from benchmarks.result import Result, table
 from zfrepro import device, records
 
 BENCHMARKS: dict[str, Callable[[bool], Iterator[Result]]] = {
     "norm": contrast.run,
     "projections": projections.run,
+    "occlusion": occlusion.run,
     "training": training_step.run,
     "search": search.run,
     "diorama": drawing.run,
@@ -33,6 +34,7 @@ Ratios carry over between machines better than times; on a busy machine neither 
 EXAMPLES = """\
 norm         contrast norm, forward and backward, against F.local_response_norm
 projections  crops.project and deconvnet.project against captum.attr.NeuronDeconvolution, conv1 to conv5 at 224 px
+occlusion    a grey square over 224 px in single precision and bf16 against captum.attr.Occlusion
 training     a training step at 128 px against a plain fp32 loop with torch's response norm
 search       the top-9 search of the gallery against the forward pass alone, 128 px
 diorama      pictures drawn in a second, 128 px

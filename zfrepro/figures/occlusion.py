@@ -60,11 +60,11 @@ def fig7(
         image_size: S in pixels.
     """
     patch, _ = occlusion.paper_geometry(image_size)
-    height = width / 5 * 1.42 * len(rows) + 0.3
+    height = width / 5 * 1.26 * len(rows) + 0.3
     figure, axes = plt.subplots(len(rows), 5, figsize=(width, height), squeeze=False, layout="constrained")
     titles = (
-        "(a) image with\nthe square", "(b) strongest layer-5\nmap: activity", "(c) that map projected;\nframed: this image",
-        "(d) probability of\nthe true class", "(e) most probable\nclass",
+        "(a) image with\nthe square", "(b) strongest layer-5\nmap: activity",
+        "(c) that map projected;\nframed: this image", "(d) probability of\nthe true class", "(e) most probable\nclass",
     )  # fmt: skip
     for k, title in enumerate(titles):
         axes[0, k].set_title(title, fontsize=9)
@@ -73,7 +73,7 @@ def fig7(
         _heat(line[1], row.activity, f"map {row.map}")
         _projections(line[2], row.projections)
         together = occlusion.correlation(row.activity[None], row.probability[None]).item()
-        _heat(line[3], row.probability, f"clean {row.clean:.2f}; (b) with (d): r = {together:+.2f}", top=1)
+        _heat(line[3], row.probability, f"clean {row.clean:.2f}; r = {together:+.2f}", top=1)
         _winners(line[4], row, classes)
     for ax in axes.flat:
         ax.set_xticks([])

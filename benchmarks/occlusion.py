@@ -1,0 +1,91 @@
+"""Occlusion against `captum.attr.Occlusion`: a 50 px square over 224 px, 1000 classes, the full network of Fig. 3.
+
+Captum gets the batch size that suits it best, and the network once of stock parts (torch's response norm) and once with
+the parts of this package. Its result, an average over the squares that cover a pixel, is worked out from ours.
+"""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.result import Check, Result, difference, faster
+from benchmarks.timing import medians
+from benchmarks.training_step import plain_copy
+from zfrepro import device as devices
+from zfrepro.networks import build, initialise_, zfnet
+from zfrepro.occlusion import Occlusion, occlude
+
+PATCH, STRIDE, TARGET = 50, 29, 0  # 7 x 7 of the paper's 30 x 30 positions, from border to border
+GOALS = {"fp32": 2, "bf16": 4}
+
+
+def captum_map(model: nn.Module, image: Tensor, batch: int) -> Tensor:
+    """Captum's attribution to the first class's probability, (1, 3, S, S)."""
+    from captum.attr import Occlusion as CaptumOcclusion
+
+    attribution = CaptumOcclusion(lambda x: F.softmax(model(x), 1))
+    with torch.inference_mode():
+        return attribution.attribute(
+            image,
+            (3, PATCH, PATCH),
+            strides=(3, STRIDE, STRIDE),
+            target=TARGET,
+            baselines=0,
+            perturbations_per_eval=batch,
+        )
+
+
+def averaged(found: Occlusion, size: int) -> Tensor:
+    """Fall of the probability at a pixel, averaged over the squares that cover it: what Captum returns. (S, S)."""
+    falls = found.clean[0, TARGET] - found.probabilities[0, :, :, TARGET]
+    total, covered = torch.zeros(size, size), torch.zeros(size, size)
+    for i, top in enumerate(found.rows.tolist()):
+        for j, left in enumerate(found.columns.tolist()):
+            total[top : top + PATCH, left : left + PATCH] += falls[i, j]
+            covered[top : top + PATCH, left : left + PATCH] += 1
+    return total / covered
+
+
+def run(quick: bool) -> Iterator[Result]:
+    """Single precision and bf16, against both of Captum's networks."""
+    size, units, repeats, sizes = (108, 32, 1, (3,)) if quick else (224, 4096, 3, (4, 7, 17, 49))
+    generator = torch.Generator().manual_seed(0)
+    network = build(zfnet().with_units(units), size, 1000).eval().requires_grad_(False)
+    initialise_(network, "modern", generator)
+    network.fulls["fc8"].weight.mul_(30)  # so that classes differ
+    stock = plain_copy(network).eval().requires_grad_(False)
+    image = torch.randn((1, 3, size, size), generator=generator)
+    image.add_(2 * F.interpolate(torch.randn((1, 3, 7, 7), generator=generator), size=(size, size), mode="bilinear"))
+
+    def ours(precision: str, batch: int) -> Occlusion:
+        return occlude(network, image, patch=PATCH, stride=STRIDE, precision=precision, batch=batch, progress=False)
+
+    count = ours("fp32", sizes[-1]).probabilities[0, :, :, 0].numel()
+    expected = captum_map(stock, image, sizes[-1])
+    rivals = {"stock parts": stock, "our layers": network}
+    kinds = [p for p in GOALS if p == "fp32" or quick or devices.fast_bf16(image.device)]
+    runs = [(p, b) for p in kinds for b in sizes] + [(r, b) for r in rivals for b in sizes]
+    taken = medians(
+        [
+            (lambda k=k, b=b: captum_map(rivals[k], image, b)) if k in rivals else (lambda k=k, b=b: ours(k, b))
+            for k, b in runs
+        ],
+        repeats,
+    )
+    best = {k: min((t, b) for (own, b), t in zip(runs, taken, strict=True) if own == k) for k, _ in runs}
+    exact = ours("fp32", sizes[-1]).probabilities
+    for precision in kinds:
+        found = ours(precision, best[precision][1])
+        # bf16 keeps 8 bits: its probabilities are compared, since small falls are differences of them
+        check = (
+            Check("Captum's map", difference(averaged(found, size), expected[0, 0]), 1e-3) if precision == "fp32"
+            else Check("probabilities", difference(found.probabilities, exact), 0.05)
+        )  # fmt: skip
+        for rival, goal in zip(rivals, (GOALS[precision], None), strict=True):
+            seconds, batch = best[rival]
+            yield faster(
+                f"occlusion, {precision}, {size} px, batches of {best[precision][1]}", best[precision][0] / count,
+                f"Captum, {rival}, batches of {batch}", seconds / count, (check,), goal,
+            )  # fmt: skip
