@@ -6,7 +6,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import zfrepro
+from zfrepro import claims, correspondence, records
 from zfrepro.correspondence import (
     borrowed_places,
     corners,
@@ -29,6 +32,7 @@ from zfrepro.correspondence import (
     strongest,
     under,
 )
+from zfrepro.studies import correspondence as study
 
 
 def rng(seed=0):
@@ -166,6 +170,28 @@ def test_differences_are_plain_and_rounding_is_none():
     assert found["b"].shape == (5, 108) and ((found["b"] != 0).sum(1) <= 12).all()
 
 
+def test_search_finds_a_planted_part():
+    assert correspondence.grid_places(10, 4, 3).tolist() == [[x, y] for y in (2, 5, 8) for x in (2, 5, 8)]
+    likeness = torch.tensor([[0.1, 0.9, 0.5], [0.5, 0.5, 0.7], [0.9, 0.1, 0.2]])
+    assert correspondence.rank_of(likeness, torch.tensor([1, 0, 1])).tolist() == [1, 0.25, 0]
+    eps = torch.tensor([[1.0, 0], [0, 2], [0, 3]])
+    torch.testing.assert_close(
+        correspondence.examples_of_others(eps), torch.tensor([[0, 1], [0.5**0.5, 0.5**0.5], [0.5**0.5, 0.5**0.5]])
+    )
+    images = torch.full((3, 3, 16, 16), 50, dtype=torch.uint8)
+    places = torch.tensor([[6.0, 2], [10, 14], [2, 6]])
+    for image, (x, y) in zip(images, places.long(), strict=True):
+        image[0, y - 2 : y + 2, x - 2 : x + 2] = 200  # red squares; all else is grey
+
+    def features(x):
+        return {"colour": x.float() / 255}
+
+    faces = study.Faces(images, places[:, None].expand(-1, 3, -1), torch.zeros(3, dtype=torch.long), ("one",))
+    found = study.likeness_maps(faces, features, ("colour",), 4, 4, range(3))["colour"]
+    assert found.shape == (3, 3, 16)
+    assert found[:, 0].argmax(1).tolist() == [1, 14, 4]  # squares in rows of four
+
+
 def test_kinds_are_told_apart_where_they_differ():
     kinds = torch.arange(4).repeat_interleave(5)
     vectors = torch.eye(4)[kinds].repeat(1, 6) + 0.3 * torch.randn(20, 24, generator=rng())
@@ -185,3 +211,112 @@ def test_kinds_are_told_apart_where_they_differ():
     assert same.sum() == 4 * 20 and (same | apart).sum() == 20 * 19
     with pytest.raises(ValueError, match="two images"):
         nearest_mean(cosine, torch.arange(20))
+
+
+# --- the study and the claims ----------------------------------------------------------------------------------------
+
+
+def test_places_on_photographs_follow_the_crop(tmp_path, monkeypatch):
+    picture = np.zeros((224, 300, 3), np.uint8)
+    picture[96:105, 146:155] = 255  # a spot whose middle is at x = 150.5, y = 100.5
+    for part in ("train", "val"):
+        (tmp_path / "imagenet20" / part / "n1").mkdir(parents=True)
+    Image.fromarray(picture).save(tmp_path / "imagenet20/val/n1/dog.png")
+    spot = [150.5, 100.5]
+    dog = {"file": "val/n1/dog.png", "breed": "spot", "right_eye": spot, "left_eye": spot, "nose": spot}
+    records.write_json(tmp_path / "results/correspondence/dog_parts.json", {"dogs": [dog]})
+    monkeypatch.setenv("ZFREPRO_RESULTS", str(tmp_path / "results"))
+    faces = study.photographed_faces(128, tmp_path)
+    bright = faces.images[0, 0].float()
+    at = torch.arange(128) + 0.5
+    middle = torch.stack([(bright.sum(0) * at).sum(), (bright.sum(1) * at).sum()]) / bright.sum()
+    assert (middle - faces.places[0]).abs().max() < 0.3
+
+
+def test_the_listed_dogs_are_many_and_whole():
+    dogs = records.read("correspondence/dog_parts")["dogs"]
+    assert len(dogs) >= 20 and len({dog["file"] for dog in dogs}) == len(dogs)
+    counts = [sum(dog["breed"] == breed for dog in dogs) for breed in {dog["breed"] for dog in dogs}]
+    assert len(counts) >= 10 and min(counts) >= 2
+    for dog in dogs:
+        right, left, nose = (np.array(dog[part]) for part in ("right_eye", "left_eye", "nose"))
+        assert right[0] < left[0] and nose[1] > min(right[1], left[1])  # a face the right way up
+
+
+@pytest.fixture(scope="module")
+def few():
+    return study.drawn_faces(96, 2)
+
+
+def test_drawn_faces_are_faces(few):
+    assert len(few) == 12 and few.kinds.bincount().tolist() == [2] * 6
+    apart = (few.places[:, :, None] - few.places[:, None]).abs().amax(-1)[:, *torch.triu_indices(3, 3, 1)]
+    assert apart.min() > 6 and few.places.min() >= 6 and few.places.max() <= 90
+
+
+def test_the_study_runs_and_its_numbers_agree(few, monkeypatch):
+    monkeypatch.setattr(study, "TIMES", 40)
+    trained = zfrepro.pretrained("zfnet", "diorama")
+    features = study.features_of(trained, ("conv5", "pool5", "fc7"))
+    stored = torch.nn.functional.pad(few.images, (7, 7, 7, 7))
+    there = trained.network.features(trained.normalised(stored), ["conv5", "fc7"])
+    for layer in ("conv5", "fc7"):
+        torch.testing.assert_close(features(few.images)[layer], there[layer], rtol=1e-4, atol=1e-4)
+    masks = study.Masks(few, features, 12, 2, seed=0)
+    table = study.layer_table(masks, "fc7", 0)
+    eye = sign_distance(masks.of_part[0]["fc7"])
+    found = table["right eye"]["sign"]["random"]
+    assert math.isclose(found["part"], over_pairs(eye), rel_tol=1e-3) and found["images"] == 12
+    both = [over_pairs(sign_distance(e["fc7"])) for e in masks.of_control["random"]]
+    assert math.isclose(found["control"], sum(both) / 2, rel_tol=1e-3)
+    assert found["interval"][0] < found["better"] < found["interval"][1]
+    thousand = study.papers_table(masks, "conv5", 0, times=50)
+    assert set(thousand) == {*correspondence.PARTS, "random", "below"}
+    assert 0 <= thousand["below"]["all"] <= min(thousand["below"][part] for part in correspondence.PARTS)
+    for five in study.fives(few, 5, rng()):
+        assert len(few.kinds[five].unique()) == 5
+    kinds = study.kinds_table(masks, features(few.images), "fc7", 0)
+    assert math.isclose(
+        kinds["sign"]["gained"], kinds["sign"]["within"]["better"] - kinds["sign"]["between"]["better"], abs_tol=2e-4
+    )
+
+
+def record(lead5, lead7, accuracy7=60.0, gained=(0.1, 0.2), untrained=0.0):
+    def row(lead):
+        return {"part": 0.5 - lead, "control": 0.5, "better": lead, "interval": [lead - 0.01, lead + 0.01], "p": 0.01}
+
+    def layer(lead):
+        table = {m: dict.fromkeys(study.CONTROLS, row(lead)) for m in study.MEASURES}
+        return dict.fromkeys((*correspondence.PARTS, "mean"), table)
+
+    kinds = {"features": {"accuracy": 50.0}, "cosine": {k: {"better": 0.1} for k in ("within", "between")}}
+    kinds["cosine"]["gained interval"] = gained
+    return {
+        "faces": {"images": 40, "kinds": {"dog": 20, "cat": 20}},
+        "conv5": layer(lead5),
+        "fc7": layer(lead7),
+        "kinds": {"conv5": kinds, "fc7": kinds | {"features": {"accuracy": accuracy7}}},
+        "untrained": {"0": {"conv5": layer(untrained)["mean"]}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "yes", "no"),
+    [
+        ("layer5", record(0.1, 0), record(-0.1, 0)),
+        ("layer5-controlled", record(0.1, 0), record(0.005, 0)),
+        ("learned", record(0.1, 0), record(0.1, 0, untrained=0.095)),
+        ("layer7", record(0.1, 0.02), record(0.1, 0.1)),
+        ("layer7-controlled", record(0.1, 0), record(0.1, 0.1)),
+        ("kinds", record(0.1, 0), record(0.1, 0, accuracy7=40.0, gained=(-0.1, 0.1))),
+    ],
+)
+def test_every_claim_can_hold_and_fail(name, yes, no):
+    claim = next(c for c in claims.of_chapter("correspondence") if c.name == f"correspondence-{name}")
+    assert claim.judge(yes).verdict == "reproduced" and claim.judge(no).verdict == "not reproduced"
+    assert "40 faces of 2 kinds" in claim.judge(yes).numbers
+
+
+def test_kinds_claim_may_hold_in_part():
+    claim = next(c for c in claims.of_chapter("correspondence") if c.name == "correspondence-kinds")
+    assert claim.judge(record(0.1, 0, gained=(-0.1, 0.1))).verdict == "partly"

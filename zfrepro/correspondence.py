@@ -190,6 +190,38 @@ def cosine_distance(eps: Tensor) -> Tensor:
     return 1 - unit @ unit.T
 
 
+# --- search: where else in a picture does a mask do what it does on the part? -----------------------------------------
+
+
+def grid_places(size: int, side: int, stride: int) -> Tensor:
+    """Centres of squares, `stride` apart from the top left corner on, row after row: (K, 2)."""
+    at = torch.arange(0, size - side + 1, stride) + side / 2
+    return torch.stack(torch.meshgrid(at, at, indexing="xy"), -1).reshape(-1, 2)
+
+
+def summed_over_maps(eps: Tensor, maps: int) -> Tensor:
+    """Differences of each map, wherever they are: (N, maps * H * W) -> (N, maps)."""
+    return eps.view(len(eps), maps, -1).sum(2)
+
+
+def examples_of_others(eps: Tensor) -> Tensor:
+    """For each image the mean direction of the other images' differences. (N, D) -> (N, D)."""
+    unit = F.normalize(eps, dim=1)
+    return F.normalize(unit.sum(0) - unit, dim=1)
+
+
+def rank_of(likeness: Tensor, target: Tensor) -> Tensor:
+    """Share of a picture's other places that are less like the example than the target is, ties half: 0.5 is chance.
+
+    Args:
+        likeness: (N, K), of each picture's K places.
+        target: int64 (N,), the place that is on the part.
+    """
+    own = likeness.gather(1, target[:, None])
+    below = (likeness < own).sum(1) + ((likeness == own).sum(1) - 1) / 2
+    return below / (likeness.shape[1] - 1)
+
+
 # --- statistics ------------------------------------------------------------------------------------------------------
 
 

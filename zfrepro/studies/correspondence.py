@@ -143,7 +143,7 @@ def distances(eps: Tensor, maps: int, equal: int) -> dict[str, Tensor]:
         "equal number": c.sign_distance(c.strongest(eps, equal)),
         "changed in both": c.disagreement(eps),
         "cosine": c.cosine_distance(eps),
-        "cosine of maps": c.cosine_distance(eps.view(len(eps), maps, -1).sum(2)),
+        "cosine of maps": c.cosine_distance(c.summed_over_maps(eps, maps)),
     }
 
 
@@ -312,6 +312,61 @@ def kinds_table(masks: Masks, features: dict[str, Tensor], layer: str, seed: int
     return found
 
 
+def likeness_maps(
+    faces: Faces, features: c.Features, layers: Sequence[str], side: int, stride: int, searched: Sequence[int]
+) -> dict[str, Tensor]:
+    """How like masks all over a picture are to masks on the part in the other pictures, (M, 3, K), of each layer.
+
+    The likeness is the cosine of differences summed over each map, so that places do not matter.
+
+    Args:
+        searched: the M pictures to search; all are examples.
+    """
+    grid = c.grid_places(faces.images.shape[-1], side, stride)
+    width = {layer: x.shape[1] for layer, x in features(faces.images[:1]).items()}
+
+    def moved(images: Tensor, places: Tensor) -> dict[str, Tensor]:
+        eps = c.differences(features, images, c.covered(images, places, side))
+        return {layer: c.summed_over_maps(eps[layer], width[layer]) for layer in layers}
+
+    masked = [moved(faces.images, places) for places in faces.places.unbind(1)]
+    examples = {layer: torch.stack([c.examples_of_others(eps[layer]) for eps in masked]) for layer in layers}
+    found: dict[str, list[Tensor]] = {layer: [] for layer in layers}
+    for i in searched:
+        here = moved(faces.images[i : i + 1].expand(len(grid), -1, -1, -1), grid)
+        for layer in layers:
+            found[layer].append(examples[layer][:, i] @ torch.nn.functional.normalize(here[layer], dim=1).T)
+    return {layer: torch.stack(maps) for layer, maps in found.items()}
+
+
+def search_table(faces: Faces, features: c.Features, side: int, seed: int) -> dict[str, Any]:
+    """Whether, of all squares of a chessboard, the one that holds the part is most like the part in other faces.
+
+    Returns:
+        {layer: {part: hits in per cent (`chance` is one square), mean rank in per cent (50 is chance), intervals}}.
+    """
+    layers = ("conv5", "fc7")
+    size = faces.images.shape[-1]
+    across = (size - side) // side + 1
+    column, row = (faces.places / side).long().clamp(max=across - 1).unbind(-1)
+    target = row * across + column  # (N, 3)
+    counts = c.resamples(len(faces), TIMES, torch.Generator().manual_seed(seed)) / len(faces)
+    maps = likeness_maps(faces, features, layers, side, side, range(len(faces)))
+    found: dict[str, Any] = {"chance": rounded(100 / across**2)}
+    for layer in layers:
+        found[layer] = {}
+        for part, name in enumerate(c.PARTS):
+            likeness = maps[layer][:, part]
+            values = {
+                "hit": 100 * likeness.argmax(1).eq(target[:, part]).float(),
+                "rank": 100 * c.rank_of(likeness, target[:, part]),
+            }
+            found[layer][name] = {
+                key: [rounded(v.mean()), *(rounded(x) for x in c.interval(counts @ v))] for key, v in values.items()
+            }
+    return found
+
+
 def parts(study: Study) -> Parts:
     """The recorded measurements. `study.images` is the number of drawn faces of a kind."""
     trained, world, size = study.networks["zfnet"], study.dataset.name, study.dataset.image_size
@@ -347,11 +402,14 @@ def parts(study: Study) -> Parts:
             }
         return found
 
+    def untrained_network(seed: int) -> Network:
+        return replace(trained.recipe, seed=seed).network(len(trained.classes)).eval()
+
     def untrained() -> dict[str, Any]:
         found = {}
         for seed in UNTRAINED:
-            network = replace(trained.recipe, seed=seed).network(len(trained.classes)).eval()
-            own = Masks(faces, features_of(trained, ("conv5", "fc7"), network), side, draws, study.seed)
+            features = features_of(trained, ("conv5", "fc7"), untrained_network(seed))
+            own = Masks(faces, features, side, draws, study.seed)
             found[str(seed)] = {layer: layer_table(own, layer, study.seed)["mean"] for layer in ("conv5", "fc7")}
         return found
 
@@ -374,4 +432,8 @@ def parts(study: Study) -> Parts:
         "kinds": kinds,
         "sizes": sizes,
         "untrained": untrained,
+        "search": lambda: search_table(faces, features_of(trained, ("conv5", "fc7")), side, study.seed),
+        "search untrained": lambda: search_table(
+            faces, features_of(trained, ("conv5", "fc7"), untrained_network(0)), side, study.seed
+        ),
     }
