@@ -1,5 +1,8 @@
 """Simple statistics of pictures: how their power falls with frequency, and what is left of them in a thumbnail."""
 
+import math
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -59,3 +62,8 @@ def power_slope(images: Tensor, highest: int | None = None) -> float:
 def thumbnails(images: Tensor, side: int = 8) -> Tensor:
     """Mean colours of side x side fields, 0 to 1, as one row a picture. uint8 (N, 3, S, S) -> (N, 3 * side * side)."""
     return adaptive_avg_pool2d(images.float() / 255, side).flatten(1)
+
+
+def rounded_all(values: Iterable[float], digits: int = 4) -> list[float | None]:
+    """Numbers for a record, to some significant digits; nan, which JSON does not know, as None."""
+    return [float(f"{value:.{digits}g}") if math.isfinite(value) else None for value in values]

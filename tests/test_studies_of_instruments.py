@@ -1,0 +1,68 @@
+"""Recorded measurements of the chapters on network, deconvnet and gallery: on hand-made input and a small network."""
+
+import pytest
+import torch
+
+from tests.networks import small
+from tests.worlds import stripes, tiny
+from zfrepro import networks, studies
+from zfrepro.studies import Study
+from zfrepro.studies import deconvnet as deconvnet_study
+from zfrepro.studies import gallery as gallery_study
+from zfrepro.studies import network as network_study
+from zfrepro.weights import Trained
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    world = stripes(val=24, image_size=96)
+    network = small(networks.zfnet())
+    mean = torch.full((3, *world.val.images.shape[2:]), 60.0)
+    trained = Trained(network, tiny(image_size=96), world.classes, mean)
+    return Study(world, {"zfnet": trained}, torch.device("cpu"), images=24, progress=False)
+
+
+def test_correlation_by_hand():
+    a = torch.tensor([0.0, 1, 2, 3]).expand(1, 3, 2, 4)
+    assert deconvnet_study.correlation(a, 5 * a + 7).item() == pytest.approx(1)
+    assert deconvnet_study.correlation(a, -a).item() == pytest.approx(-1)
+
+
+def test_difference_of_means_and_its_interval():
+    a, b = torch.zeros(400), torch.cat([torch.zeros(200), torch.ones(200)])
+    mean, low, high = gallery_study.difference(a, b, 0)
+    assert mean == 0.5
+    standard_error = 0.5 / 400**0.5
+    assert low == pytest.approx(0.5 - 1.96 * standard_error, abs=0.01)
+    assert high == pytest.approx(0.5 + 1.96 * standard_error, abs=0.01)
+
+
+def test_geometry_is_the_papers():
+    found = network_study.geometry()["zfnet"]
+    assert found["parameters"] == 62_357_608
+    assert found["fields"] == {"conv1": 7, "conv2": 27, "conv3": 75, "conv4": 107, "conv5": 139}
+
+
+def test_clipped_filters_are_counted(study):
+    trained = study.networks["zfnet"]
+    with torch.no_grad():
+        kept = trained.network.convs["conv1"].weight.clone()
+        trained.network.convs["conv1"].weight.fill_(trained.recipe.clip)
+        found = network_study.clipping(study)["zfnet"]
+        trained.network.convs["conv1"].weight.copy_(kept)
+    assert found["at_clip"]["conv1"] == found["filters"]["conv1"] == 16
+
+
+@pytest.mark.parametrize("chapter", ["deconvnet", "gallery"])
+def test_a_study_runs_and_goes_on_where_it_was(chapter, study, tmp_path):
+    said = []
+    found = studies.measure(chapter, study, tmp_path, say=lambda text, **_: said.append(text))
+    again = studies.measure(chapter, study, tmp_path, say=lambda text, **_: said.append(text))
+    assert again == found
+    assert said[-1].endswith("kept from before")
+    if chapter == "deconvnet":
+        assert max(own["rule_gap"] for own in found["relation"].values()) < 1e-4
+        assert found["relation"]["conv1"]["gradient_cosine"][0] == pytest.approx(1)
+    else:
+        assert found["on_object"] is None  # no masks in this world
+        assert set(found["purity"]["layers"]) == {"conv1", "conv2", "conv3", "conv4", "conv5"}
