@@ -1,5 +1,6 @@
 """Fig. 8 of the arXiv text, and the curves over layers that the paper does not have."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,7 +9,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from zfrepro import paper
+from zfrepro.correspondence import PARTS
 from zfrepro.plots import array, as_colours, tiled
+from zfrepro.studies.correspondence import CONTROLS, MEASURES, PAPERS
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
 STYLE = {"random": ("#4c72b0", "o"), "matched": ("#dd8452", "s"), "borrowed": ("#55a868", "^")}
@@ -88,7 +92,7 @@ def kinds(records: Mapping[str, Mapping[str, Any]], width: float = 8.5) -> Figur
     for (left, right), (world, record) in zip(axes, records.items(), strict=True):
         table = record["kinds"]
         left.plot(x, [table[name]["features"]["accuracy"] for name in LAYERS], "o-", color="#4c72b0", label="features")
-        parts = [sum(table[n][p]["accuracy"] for p in ("right eye", "left eye", "nose")) / 3 for n in LAYERS]
+        parts = [sum(table[n][p]["accuracy"] for p in PARTS) / 3 for n in LAYERS]
         left.plot(x, parts, "s-", color="#dd8452", label="differences")
         left.plot(x, [table[name]["features"]["chance"] for name in LAYERS], "--", color="0.5", label="kinds shuffled")
         left.set_ylim(0, 100)
@@ -110,3 +114,110 @@ def kinds(records: Mapping[str, Mapping[str, Any]], width: float = 8.5) -> Figur
     figure.tight_layout(pad=0.6)
     plt.close(figure)
     return figure
+
+
+# --- rows of the page's tables, from records by world -----------------------------------------------------------------
+
+Records = Mapping[str, Mapping[str, Any]]
+Rows = list[dict[str, Any]]
+
+
+def rows_of_fives(records: Records) -> Rows:
+    """The paper's experiment on random fives, beside the paper's numbers."""
+    rows = []
+    for (world, record), layer, part in itertools.product(records.items(), PAPERS, (*PARTS, "random")):
+        mean, spread, low, high = record["table"][layer][part]
+        printed = paper.CORRESPONDENCE.get(layer, {}).get(part)
+        rows.append(
+            {
+                "data": world,
+                "layer": layer,
+                "masked": part,
+                "mean": f"{mean:.3f}",
+                "± (pairs)": f"{spread:.3f}",
+                "95 % of fives": f"{low:.3f} to {high:.3f}",
+                "below random, %": None if part == "random" else 100 * record["table"][layer]["below"][part],
+                "paper": "{:.3f} ± {:.3f}".format(*printed) if printed else None,
+            }
+        )
+    return rows
+
+
+def rows_of_changed(records: Records) -> Rows:
+    """How many units the masks change, in per cent, mean over faces."""
+    rows = []
+    for (world, record), layer in itertools.product(records.items(), PAPERS):
+        changed = {name: f"{100 * sum(v) / len(v):.1f}" for name, v in record[layer]["changed"].items()}
+        rows.append({"data": world, "layer": layer, **changed})
+    return rows
+
+
+def rows_of_controls(records: Records) -> Rows:
+    """Parts against every control by every measure, mean of the three parts."""
+    rows = []
+    for (world, record), layer, measure, control in itertools.product(records.items(), PAPERS, MEASURES, CONTROLS):
+        found = record[layer]["mean"][measure][control]
+        rows.append(
+            {
+                "data": world,
+                "layer": layer,
+                "measure": measure,
+                "control": control,
+                "parts": f"{found['part']:.3f}",
+                "control's": f"{found['control']:.3f}",
+                "lead, %": "{:+.1f} ({:+.1f} to {:+.1f})".format(*lead(found)),
+                "p": f"{found['p']:.4f}",
+                "faces": found["images"],
+            }
+        )
+    return rows
+
+
+def rows_of_kinds(records: Records) -> Rows:
+    """The lead over random masks within and between kinds."""
+    rows = []
+    for (world, record), layer, measure in itertools.product(records.items(), ("conv5", "fc7"), ("sign", "cosine")):
+        table = record["kinds"][layer]
+        found = table[measure]
+        low, high = found["gained interval"]
+        rows.append(
+            {
+                "data": world,
+                "layer": layer,
+                "measure": measure,
+                "lead within": f"{found['within']['better']:+.3f}",
+                "lead between": f"{found['between']['better']:+.3f}",
+                "within less between": f"{found['gained']:+.3f} ({low:+.3f} to {high:+.3f})",
+                "p of kinds in differences": max(table[part]["p"] for part in PARTS),
+            }
+        )
+    return rows
+
+
+def rows_of_checks(records: Records, fewest: int = 12) -> Rows:
+    """The lead for other sides of the mask and for untrained networks; None where under `fewest` faces are left."""
+    rows = []
+    for world, record in records.items():
+        tables = {f"trained, mask {side} px": table for side, table in record["sizes"].items()}
+        tables |= {f"untrained, seed {seed}": table for seed, table in record["untrained"].items()}
+        for (label, table), layer in itertools.product(tables.items(), ("conv5", "fc7")):
+            row = {"data": world, "network": label, "layer": layer}
+            for measure, control in (("sign", "random"), ("cosine", "matched"), ("cosine", "borrowed")):
+                found = table[layer][measure][control]
+                said = "{:+.1f} ({:+.1f} to {:+.1f})".format(*lead(found))
+                row[f"{measure}, {control}"] = said if found["images"] >= fewest else None
+            rows.append(row)
+    return rows
+
+
+def rows_of_search(records: Records) -> Rows:
+    """Squares on the part found by the example of other faces."""
+    rows = []
+    for (world, record), (key, label) in itertools.product(
+        records.items(), (("search", "trained"), ("search untrained", "untrained"))
+    ):
+        for layer, part in itertools.product(("conv5", "fc7"), PARTS):
+            found = record[key][layer][part]
+            said = {f"{what}, %": "{:.0f} ({:.0f} to {:.0f})".format(*found[what]) for what in ("hit", "rank")}
+            rows.append({"data": world, "network": label, "layer": layer, "part": part, **said})
+    return rows
