@@ -165,7 +165,7 @@ def test_differences_are_plain_and_rounding_is_none():
 
     images = torch.randint(0, 255, (5, 3, 6, 6), generator=rng()).to(torch.uint8)
     hidden = covered(images, torch.full((5, 2), 3.0), 2)
-    found = differences(features, images, hidden, batch=2)
+    found = differences(features, correspondence.features_in_batches(features, images, batch=3), hidden, batch=2)
     torch.testing.assert_close(found["a"], images.float().sum((2, 3)) - hidden.float().sum((2, 3)))
     assert found["b"].shape == (5, 108) and ((found["b"] != 0).sum(1) <= 12).all()
 
@@ -275,7 +275,7 @@ def test_the_study_runs_and_its_numbers_agree(few, monkeypatch):
     assert 0 <= thousand["below"]["all"] <= min(thousand["below"][part] for part in correspondence.PARTS)
     for five in study.fives(few, 5, rng()):
         assert len(few.kinds[five].unique()) == 5
-    kinds = study.kinds_table(masks, features(few.images), "fc7", 0)
+    kinds = study.kinds_table(masks, "fc7", 0)
     assert math.isclose(
         kinds["sign"]["gained"], kinds["sign"]["within"]["better"] - kinds["sign"]["between"]["better"], abs_tol=2e-4
     )

@@ -123,22 +123,28 @@ def borrowed_places(places: Tensor, parts: Tensor, side: int, generator: torch.G
 Features = Callable[[Tensor], dict[str, Tensor]]
 
 
-def differences(features: Features, images: Tensor, masked: Tensor, batch: int = 40) -> dict[str, Tensor]:
+def features_in_batches(features: Features, images: Tensor, batch: int = 40) -> dict[str, Tensor]:
+    """Every layer's features of many images, flat: (N, D) each. images: uint8 (N, 3, S, S)."""
+    found = [features(part) for part in images.split(batch)]
+    return {layer: torch.cat([f[layer].flatten(1) for f in found]) for layer in found[0]}
+
+
+def differences(features: Features, clean: dict[str, Tensor], masked: Tensor, batch: int = 40) -> dict[str, Tensor]:
     """eps = x - x~ of every layer, (N, D) each.
 
     A difference below a millionth of the layer's largest activation is rounding, and set to 0.
 
     Args:
         features: from uint8 (B, 3, S, S) to the layers' features, (B, ...) each.
+        clean: x, from `features_in_batches`: (N, D) a layer, or (1, D) if all copies are of one image.
+        masked: uint8 (N, 3, S, S), the covered copies.
     """
-    kept: dict[str, list[Tensor]] = {}
-    for clean, hidden in zip(images.split(batch), masked.split(batch), strict=True):
-        whole, part = features(clean), features(hidden)
-        for layer, x in whole.items():
-            eps = (x - part[layer]).flatten(1)
-            eps[eps.abs() <= 1e-6 * x.abs().amax()] = 0
-            kept.setdefault(layer, []).append(eps)
-    return {layer: torch.cat(parts) for layer, parts in kept.items()}
+    found = {}
+    for layer, hidden in features_in_batches(features, masked, batch).items():
+        eps = clean[layer] - hidden
+        eps[eps.abs() <= 1e-6 * clean[layer].abs().amax()] = 0
+        found[layer] = eps
+    return found
 
 
 def strongest(eps: Tensor, count: int) -> Tensor:
