@@ -8,10 +8,17 @@ import torch.nn.functional as F
 from scipy.stats import spearmanr
 
 from tests.networks import relative, small
-from zfrepro import backward_rules, deconvnet, linear_toy, projections
+from zfrepro import backward_rules, deconvnet, gallery, linear_toy, projections
 from zfrepro import picture_measures as measures
+from zfrepro.claims import projections as projections_claims
+from zfrepro.data import Split
+from zfrepro.data.transforms import stored_size
 from zfrepro.deconvnet import Units
+from zfrepro.explorers_projections import ProjectionBench
 from zfrepro.networks import krizhevsky, zfnet
+from zfrepro.studies import projections as study
+from zfrepro.training import Recipe
+from zfrepro.weights import Trained
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -271,3 +278,106 @@ def test_bad_input_is_named(probed):
     with pytest.raises(ValueError, match="fc8"):
         projections.by_switches(network, images, "fc8", units["fc8"], images, generator())
     assert set(projections.RULES) >= set(backward_rules.RULES) - {"deconvnet"}
+
+
+# --- claims ----------------------------------------------------------------------------------------------------------
+
+
+def summary(mean: float, spread: float = 0.01) -> dict:
+    return {"mean": mean, "low": mean - spread, "high": mean + spread, "n": 7}
+
+
+class Everywhere(dict):
+    """A record that holds the same summary under every name, so that a rule can be tried without a measurement."""
+
+    def __init__(self, leaf: dict):
+        super().__init__(leaf)
+        self.leaf = leaf
+
+    def __missing__(self, key):
+        return Everywhere(self.leaf)
+
+    def __contains__(self, key):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [("image", 0.2, -0.2), ("weighting", -0.2, 0.2), ("norm", 0.99, 0.5), ("collisions", 0.99, 0.5)]
+    + [("switches", 0.5, -0.5), ("without", 0.02, 0.5), ("pooling", 0.1, -0.1), ("upper", 0.2, 0.8)]
+    + [("gradient", -0.1, 0.1), ("part", 0.2, -0.2)],
+)  # fmt: skip
+def test_verdicts_follow_the_numbers(name, good, bad):
+    claim = next(c for c in projections_claims.CLAIMS if c.name == f"projections-{name}")
+    assert claim.judge(Everywhere(summary(good))).verdict == "reproduced"
+    assert claim.judge(Everywhere(summary(bad))).verdict == "not reproduced"
+    assert claim.judge(Everywhere(summary(0.0, 0.9))).verdict in ("partly", "not reproduced")
+    assert "n = 7" in claim.judge(Everywhere(summary(good))).numbers
+
+
+def test_verdicts_with_several_measures():
+    by_name = {c.name.removeprefix("projections-"): c.judge for c in projections_claims.CLAIMS}
+
+    def rules(coherence: float, fineness: float) -> dict:
+        gain = {"forward mask": {"coherence": summary(coherence), "fineness": summary(fineness)}}
+        return {f"rules-{layer}": {"deconvnet_minus": gain} for layer in projections_claims.LAYERS}
+
+    found = {pair: by_name["mask"](rules(*pair)).verdict for pair in ((0.2, -0.1), (0.2, 0.1), (0.03, 0), (-0.1, 0))}
+    assert list(found.values()) == ["reproduced", "partly", "partly", "not reproduced"]
+
+    def cascade(guided: float, gradient: float) -> dict:
+        curves = {f"{k}, conv5": {"rank": summary(v)} for k, v in (("guided", guided), ("gradient", gradient))}
+        return {"cascade-fc8": {"curves": curves}}
+
+    found = [by_name["guided"](cascade(*pair)).verdict for pair in ((0.9, 0.0), (0.9, 0.5), (0.5, 0.0))]
+    assert found == ["reproduced", "partly", "not reproduced"]
+
+    def flips(number: int, cosine: float) -> dict:
+        return {"adversarial": {"tried": 10, "flipped": {"pgd": number}, "moved": Everywhere(summary(cosine))}}
+
+    found = [by_name["adversarial"](flips(*p)).verdict for p in ((9, 0.95), (9, 0.7), (9, 0.2), (3, 0.95))]
+    assert found == ["reproduced", "partly", "not reproduced", "not tested"]
+    toy = {"toy": {"rows": [{"angle": 0.8, "filter_signal": 0.6, "pattern_signal": 1.0}]}}
+    assert by_name["linear"](toy).verdict == "reproduced"
+    assert by_name["part"]({}).verdict == "not tested"
+
+
+def test_every_verdict_has_a_sentence_for_the_reader():
+    names = {claim.name for claim in projections_claims.CLAIMS}
+    assert set(projections_claims.READINGS) <= names
+    for sentences in projections_claims.READINGS.values():
+        assert set(sentences) >= {"reproduced", "not reproduced"}
+
+
+def test_bootstrap_intervals_are_those_of_the_mean_and_pass_over_nan():
+    values = noise(400) + 3
+    found = study.summary(torch.cat([values, torch.tensor([torch.nan])]))
+    error = values.std().item() / 20
+    assert found["n"] == 400 and found["mean"] == pytest.approx(values.mean().item(), rel=1e-3)
+    assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * error, rel=0.15)
+
+
+def test_kept_share_by_hand():
+    a = torch.tensor([[5.0, 4, 3, 0, 0]])
+    b = torch.tensor([[0.0, 4, 3, 9, 0]])
+    assert study.kept_share(a, b, k=3).tolist() == [pytest.approx(2 / 3)]
+
+
+def test_bench_answers_to_its_widgets():
+    size = stored_size(96)
+    images = torch.randint(0, 255, (6, 3, size, size), dtype=torch.uint8, generator=generator())
+    recipe = Recipe(image_size=96, width=0.125, units=32, input_scale=64.0)
+    trained = Trained(small(zfnet()), recipe, ("cat", "dog"), torch.full((3, size, size), 128.0))
+    tops = gallery.top_activations(
+        trained.network, [trained.normalised(images[2:])], ["conv2", "conv3"], progress=False
+    )
+    tops["conv3"].values[1] = 0  # a dead map
+    bench = ProjectionBench(trained, Split(images, torch.zeros(6, dtype=torch.long)), tops, torch.arange(2, 6))
+    notes = set()
+    for way in bench.way.options:
+        bench.way.value = way
+        notes.add(bench.note.value)
+    bench.way.value = "deconvnet"
+    assert len(notes) > 4 and "1.00" in bench.note.value
+    bench.map.value = 1
+    assert "dead" in bench.note.value

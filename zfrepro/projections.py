@@ -88,12 +88,16 @@ def by_rule(network: Network, images: Tensor, layer: str, units: Units, rule: st
     return backward_rules.project(model, images, units, rule=name, skip_norm=skip_norm, seed="one")
 
 
-def cut_to_field(network: Network, layer: str, units: Units, pictures: Tensor) -> Tensor:
-    """Pictures or images (B, C, S, S), each cut to its unit's receptive field (B, C, F, F); whole for `fc8`."""
+def cut_to_field(network: Network, layer: str, units: Units, pictures: Tensor, fill: float = 0) -> Tensor:
+    """Pictures or images (B, C, S, S), each cut to its unit's receptive field (B, C, F, F); whole for `fc8`.
+
+    Args:
+        fill: what stands outside the picture.
+    """
     if layer == "fc8":
         return pictures
     tops, lefts, size = crops.window(network, layer, units)
-    return crops.cut(pictures, tops, lefts, size)
+    return crops.cut(pictures, tops, lefts, size, fill)
 
 
 # --- switches --------------------------------------------------------------------------------------------------------
