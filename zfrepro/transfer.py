@@ -15,11 +15,11 @@ from zfrepro.training import MODERN, Recipe
 from zfrepro.weights import Trained
 
 SCRATCH: dict[str, Any] = MODERN | {
-    "image_size": 96, "width": 0.5, "units": 256, "batch": 64, "epochs": 25, "area": 0.5, "label_smoothing": 0.0,
+    "image_size": 96, "width": 0.5, "units": 256, "lr": 0.02, "area": 0.5, "label_smoothing": 0.0,
 }  # fmt: skip
 """What a network from scratch is trained with where there is no GPU: the `mini` scale and few epochs."""
 
-TUNED: dict[str, Any] = {"lr": 0.01, "batch": 64, "ema": 0.0, "schedule": "cosine", "warmup": 0.5}
+TUNED: dict[str, Any] = {"lr": 0.01, "ema": 0.0, "schedule": "cosine", "warmup": 0.5}
 """Changes to the source network's recipe when all its layers are trained on: few epochs at a low rate."""
 
 

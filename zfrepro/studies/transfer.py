@@ -33,6 +33,7 @@ class Target:
     trained: tuple[int, ...]  # sizes at which whole networks are trained
     epochs: dict[int, int]  # from scratch, by size
     tuned: int  # epochs of fine-tuning
+    batch: int  # few images need small batches, to make some hundred steps
 
 
 def target_of(study: Study, name: str | None = None) -> Target:
@@ -44,12 +45,19 @@ def target_of(study: Study, name: str | None = None) -> Target:
     name = name or ("novel" if study.dataset.name == "diorama" else "caltech101")
     shown, sizes = study.progress, (1, 2, 3, 4, 5, 6, 7, 10, 15, 30)
     if name == "novel":
-        return Target(lambda s: targets.novel_diorama(s, progress=shown), sizes, (15, 30), {15: 60, 30: 40}, 20)
+        return Target(lambda s: targets.novel_diorama(s, progress=shown), sizes, (15, 30), {15: 60, 30: 40}, 20, 16)
     if name == "caltech101":
-        return Target(lambda s: targets.caltech101(s, study.root, progress=shown), sizes, (15, 30), {15: 24, 30: 18}, 5)
+        return Target(
+            lambda s: targets.caltech101(s, study.root, progress=shown), sizes, (15, 30), {15: 24, 30: 18}, 5, 32
+        )
     if name == "caltech256":
         return Target(
-            lambda s: targets.caltech256(s, study.root, progress=shown), (*sizes, 45, 60), (15, 60), {15: 24, 60: 12}, 5
+            lambda s: targets.caltech256(s, study.root, progress=shown),
+            (*sizes, 45, 60),
+            (15, 60),
+            {15: 24, 60: 12},
+            5,
+            32,
         )
     raise ValueError(f"unknown target {name!r}; there are: novel, caltech101, caltech256")
 
@@ -168,9 +176,11 @@ def parts(study: Study, target: str | None = None) -> dict[str, Callable[[], Any
     def networks(number: int, start: Trained | None) -> dict[str, Any]:
         """Whole networks trained on the target: from scratch at the small scale, or on from the source's layers."""
         if start is None:
-            recipe = Recipe(**transfer.SCRATCH | {"epochs": aim.epochs[number], "dataset": kept().name})
+            recipe = Recipe(
+                **transfer.SCRATCH | {"epochs": aim.epochs[number], "batch": aim.batch, "dataset": kept().name}
+            )
         else:
-            recipe = replace(start.recipe, **transfer.TUNED | {"epochs": aim.tuned})
+            recipe = replace(start.recipe, **transfer.TUNED | {"epochs": aim.tuned, "batch": aim.batch})
         images = kept(recipe.image_size).images
         found = []
         for fold in range(TRAINED_FOLDS[kept().name]):
@@ -187,8 +197,10 @@ def parts(study: Study, target: str | None = None) -> dict[str, Callable[[], Any
                 probes.per_class_accuracy(learned, split.labels.numpy()),
             ])  # fmt: skip
         test, train = zip(*found, strict=True)
-        return {"accuracy": rounded(test), "train": rounded(train), "epochs": recipe.epochs, "lr": recipe.lr,
-                "image_size": recipe.image_size, "width": recipe.width, "units": recipe.units}  # fmt: skip
+        return {
+            "accuracy": rounded(test), "train": rounded(train), "epochs": recipe.epochs, "batch": recipe.batch,
+            "lr": recipe.lr, "image_size": recipe.image_size, "width": recipe.width, "units": recipe.units,
+        }  # fmt: skip
 
     made: dict[str, Callable[[], Any]] = {"duplicates": removed, "target": describe}
     for layer in LAYERS:
