@@ -91,7 +91,7 @@ def coherence(pictures: Tensor) -> Tensor:
 
     The structure tensor J of the gradients, summed over channels (Di Zenzo 1986) and over a Gaussian neighbourhood of
     1.5 px, has eigenvalues l1 >= l2; the measure is the sum of l1 - l2 over that of l1 + l2. Clean edges and stripes of
-    any direction have 1, white noise about 0.3 (its neighbourhood is small), isotropic speckle less.
+    any direction have 1, white noise in three channels about 0.15 (0 in the limit of a large neighbourhood).
 
     Returns:
         (B,), 0 to 1; nan for a blank picture.
