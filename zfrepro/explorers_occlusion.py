@@ -83,7 +83,7 @@ class OcclusionExplorer(widgets.VBox):
         label, number = int(self.split.labels[self.image.value]), int(sums[0].argmax())
         names, best = self.trained.classes, int(covered.argmax())
         self.note.value = (
-            f"<b>{names[label]}</b>: {clean[label]:.3f} without the square, {covered[label]:.3f} with it. Most probable: "
+            f"<b>{names[label]}</b>: {clean[label]:.3f} without the square, {covered[label]:.3f} with it. Now "
             f"<b>{names[best]}</b>, {covered[best]:.3f}. Layer-5 map {number}: "
             f"{100 * sums[1, number] / sums[0, number]:.0f} % of its activity ({WATCHED})."
         )

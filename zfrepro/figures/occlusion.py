@@ -73,7 +73,7 @@ def fig7(
         _heat(line[1], row.activity, f"map {row.map}")
         _projections(line[2], row.projections)
         together = occlusion.correlation(row.activity[None], row.probability[None]).item()
-        _heat(line[3], row.probability, f"clean {row.clean:.2f}; r = {together:+.2f}", top=1)
+        _heat(line[3], row.probability, f"clean {row.clean:.2f}; r = {together:+.2f}")
         _winners(line[4], row, classes)
     for ax in axes.flat:
         ax.set_xticks([])
@@ -93,8 +93,8 @@ def _input(ax, image: Tensor | None, name: str, patch: int, size: int) -> None:
     ax.set_xlabel(name, fontsize=9)
 
 
-def _heat(ax, values: Tensor, label: str, top: float | None = None) -> None:
-    drawn = ax.imshow(values.numpy(), cmap="viridis", vmin=0, vmax=top or values.max().item())
+def _heat(ax, values: Tensor, label: str) -> None:
+    drawn = ax.imshow(values.numpy(), cmap="viridis", vmin=0, vmax=values.max().item())
     bar = ax.figure.colorbar(drawn, ax=ax, fraction=0.046, pad=0.03)
     bar.ax.tick_params(labelsize=7)
     ax.set_xlabel(label, fontsize=8)
@@ -167,5 +167,5 @@ def settings(found: dict[str, list[dict[str, Any]]], width: float = 8) -> Figure
     axes[0].set_xlabel("largest fall of the true class's probability", fontsize=9)
     axes[1].set_xlabel("correlation of (b) with (d)", fontsize=9)
     axes[1].axvline(0, color="0.8", lw=1, zorder=0)
-    axes[0].legend(fontsize=8, frameon=False)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=8, frameon=False)
     return plots._alone(figure)

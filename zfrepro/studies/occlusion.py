@@ -25,7 +25,7 @@ from zfrepro.weights import Trained
 LAYER, WATCHED = "conv5", "convs.conv5"
 EXAMPLES = {"diorama": ("chapel", "zebra", "truck"), "imagenet20": ("Samoyed", "garbage truck", "French horn")}
 COUNTS = {"diorama": 200}  # images of the main measurement
-COUNT, COUNT_SETTINGS, COUNT_CLASS = 150, 100, 30  # elsewhere; for other squares; for the parts, a class
+COUNT, COUNT_SETTINGS, COUNT_CLASS = 120, 50, 30  # elsewhere; for other squares; for the parts, a class
 POSITIONS = 10  # a side, for statistics; the figure has 30
 SETTINGS = (
     ("grey", 1.0), ("mean", 1.0), ("blur", 1.0), ("noise", 1.0), ("grey", 0.5), ("grey", 1.5), ("grey", 2.0),
