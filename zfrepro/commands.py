@@ -245,7 +245,7 @@ def cmd_measure(options: argparse.Namespace) -> None:
     study = studies.Study(
         data.load(world, size, root=options.data, progress=not options.quiet), networks, where,
         images=options.images, seed=options.seed, root=Path(options.data) if options.data else None,
-        progress=not options.quiet, hashes=hashes,
+        progress=not options.quiet, hashes=hashes, runs=tuple(Path(run) for run in options.runs),
     )  # fmt: skip
     scratch = Path(options.scratch)
     with sole_owner(scratch / f"{options.chapter}-{world}"):
@@ -253,9 +253,22 @@ def cmd_measure(options: argparse.Namespace) -> None:
         command = f"python -m zfrepro measure {options.chapter} --dataset {world}"
         command += f" --images {options.images}" if options.images else ""
         command += f" --seed {options.seed}" if options.seed else ""
+        command += "".join([" --runs", *(f" runs/{Path(run).name}" for run in options.runs)]) if options.runs else ""
         target = records.results_root() / options.chapter / f"{world}.json"
         records.write_json(target, studies.record(options.chapter, study, found, command))
     print(f"wrote {target}")
+
+
+def cmd_transfer(options: argparse.Namespace) -> None:
+    own = ("novel", "caltech101")  # what the study `transfer` measures by itself, from the diorama and from photographs
+    chapter = "transfer" if options.target in own else f"transfer_{options.target}"
+    world = options.dataset or ("diorama" if options.target == "novel" else "imagenet20")
+    if (options.target == "novel") != (world == "diorama"):
+        raise ValueError(f"{world} to {options.target}: novel classes go with the diorama, the others with photographs")
+    words = ["measure", chapter, "--dataset", world, "--scratch", options.scratch]
+    words += ["--data", options.data] if options.data else []
+    words += ["--quiet"] if options.quiet else []
+    cmd_measure(parser().parse_args(words))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -338,10 +351,27 @@ def parser() -> argparse.ArgumentParser:
     measure.add_argument("--data", help="folder of the photographs; default $ZFREPRO_DATA")
     measure.add_argument("--images", type=int, help="how many images to use (default: what the chapter reports)")
     measure.add_argument("--seed", type=int, default=0, help="of everything drawn at random (default: %(default)s)")
+    measure.add_argument(
+        "--runs", nargs="+", default=[], help="finished runs of `train --keep`, one a seed (evolution only)"
+    )
     measure.add_argument("--scratch", default="runs/measure", help="folder of partial results (default: %(default)s)")
     measure.add_argument("--fresh", action="store_true", help="measure again what is kept from an earlier run")
     measure.add_argument("--device", help="cpu or cuda; default, a GPU if there is one")
     measure.add_argument("--quiet", action="store_true", help="a line a part and no progress bars")
+
+    transfer = add(
+        "transfer", cmd_transfer, "Measure a network's layers on another data set (Tables 4 to 7, Fig. 9).",
+        "Short for `measure transfer`, or `measure transfer_TARGET`. Example: "
+        "python -m zfrepro transfer --target caltech101 --data DIR",
+    )  # fmt: skip
+    transfer.add_argument(
+        "--target", choices=("caltech101", "caltech256", "voc2012", "novel"), default="caltech101",
+        help="novel: drawn classes that the diorama's networks have not seen (default: %(default)s)",
+    )  # fmt: skip
+    transfer.add_argument("--dataset", help="what the networks learned from (default: imagenet20; for novel, diorama)")
+    transfer.add_argument("--data", help="folder of the photographs; default $ZFREPRO_DATA")
+    transfer.add_argument("--scratch", default="runs/measure", help="folder of partial results (default: %(default)s)")
+    transfer.add_argument("--quiet", action="store_true", help="a line a part and no progress bars")
     return top
 
 

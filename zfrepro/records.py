@@ -97,3 +97,15 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"{file}: not a record, which is a JSON object; check it out or make it again")
     return found
+
+
+def runs(dataset: str, arch: str) -> list[dict[str, Any]]:
+    """The records of a shipped network and of the runs that repeat its recipe with other seeds, by seed."""
+    shipped = read(f"networks/{dataset}-{arch}")
+
+    def but_seed(record: dict[str, Any]) -> dict[str, Any]:
+        return {**record["recipe"], "seed": None}
+
+    others = map(read_json, sorted((results_root() / "runs").glob(f"{dataset}-{arch}-*.json")))
+    found = {record["recipe"]["seed"]: record for record in others if but_seed(record) == but_seed(shipped)}
+    return [record for _, record in sorted((found | {shipped["recipe"]["seed"]: shipped}).items())]

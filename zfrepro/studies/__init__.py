@@ -38,11 +38,13 @@ class Study:
     root: Path | None = None  # folder of the photographs
     progress: bool = True
     hashes: dict[str, str] = field(default_factory=dict)  # SHA-256 of the networks' files
+    runs: tuple[Path, ...] = ()  # folders of `train --keep`, for what follows a training
 
     @property
     def key(self) -> str:
-        """Changes when the outcome may: data, networks, number of images, seed."""
-        text = json.dumps([self.dataset.fingerprint, self.hashes, self.images, self.seed], sort_keys=True)
+        """Changes when the outcome may: data, networks, number of images, seed, runs."""
+        runs = [records.sha256(run / "weights.safetensors") for run in self.runs]
+        text = json.dumps([self.dataset.fingerprint, self.hashes, self.images, self.seed, *runs], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
