@@ -270,6 +270,7 @@ def test_the_study_runs_and_its_numbers_agree(few, monkeypatch):
     both = [over_pairs(sign_distance(e["fc7"])) for e in masks.of_control["random"]]
     assert math.isclose(found["control"], sum(both) / 2, rel_tol=1e-3)
     assert found["interval"][0] < found["better"] < found["interval"][1]
+    assert study.compared(eye, [0], 12, torch.arange(12) < 11, 0) == {"images": 11}
     thousand = study.papers_table(masks, "conv5", 0, times=50)
     assert set(thousand) == {*correspondence.PARTS, "random", "below"}
     assert 0 <= thousand["below"]["all"] <= min(thousand["below"][part] for part in correspondence.PARTS)

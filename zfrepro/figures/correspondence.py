@@ -194,8 +194,8 @@ def rows_of_kinds(records: Records) -> Rows:
     return rows
 
 
-def rows_of_checks(records: Records, fewest: int = 12) -> Rows:
-    """The lead for other sides of the mask and for untrained networks; None where under `fewest` faces are left."""
+def rows_of_checks(records: Records) -> Rows:
+    """The lead for other sides of the mask and for untrained networks; None where too few faces are left."""
     rows = []
     for world, record in records.items():
         tables = {f"trained, mask {side} px": table for side, table in record["sizes"].items()}
@@ -204,8 +204,8 @@ def rows_of_checks(records: Records, fewest: int = 12) -> Rows:
             row = {"data": world, "network": label, "layer": layer}
             for measure, control in (("sign", "random"), ("cosine", "matched"), ("cosine", "borrowed")):
                 found = table[layer][measure][control]
-                said = "{:+.1f} ({:+.1f} to {:+.1f})".format(*lead(found))
-                row[f"{measure}, {control}"] = said if found["images"] >= fewest else None
+                made = "better" in found
+                row[f"{measure}, {control}"] = "{:+.1f} ({:+.1f} to {:+.1f})".format(*lead(found)) if made else None
             rows.append(row)
     return rows
 

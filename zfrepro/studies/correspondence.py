@@ -23,6 +23,7 @@ CONTROLS = ("random", "matched", "borrowed")
 MEASURES = ("sign", "two signs", "beyond number", "equal number", "changed in both", "cosine", "cosine of maps")
 SHARE = 1 / 8  # side of a mask as a share of the picture's: 28 px of 224
 SHARES = (1 / 8, 1 / 6, 1 / 4)
+FEWEST = 12  # images below which a comparison is not made
 UNTRAINED = (0, 1, 2)  # seeds of the initial weights
 TIMES = 2000  # bootstrap samples, permutations, shuffles of kinds
 TURN = 0.3  # of an animal's turn away from us that is left: up to 21 or 24 degrees of 70 or 80
@@ -75,13 +76,16 @@ def drawn_faces(image_size: int, a_kind: int = A_KIND) -> Faces:
     raise ValueError(f"fewer than {a_kind} faces of some kind in {1000 + 100 * a_kind} drawings")
 
 
-def photographed_faces(image_size: int, root: Path | str | None) -> Faces:
-    """The dogs of `results/correspondence/dog_parts.json`, among the validation images of ImageNet-20."""
+def photographed_faces(image_size: int, root: Path | str | None, a_kind: int = A_KIND) -> Faces:
+    """The dogs of `results/correspondence/dog_parts.json`, validation images of ImageNet-20, up to `a_kind` a breed."""
     from PIL import Image
 
-    listed = records.read("correspondence/dog_parts")["dogs"]
+    by_breed: dict[str, list[dict[str, Any]]] = {}
+    for dog in records.read("correspondence/dog_parts")["dogs"]:
+        by_breed.setdefault(dog["breed"], []).append(dog)
+    listed = [dog for dogs in by_breed.values() for dog in dogs[:a_kind]]
     folder, stored = photos.find_folder("imagenet20", root), stored_size(image_size)
-    names = tuple(dict.fromkeys(dog["breed"] for dog in listed))
+    names = tuple(by_breed)
     images, places = [], []
     for dog in listed:
         file = folder / dog["file"]
@@ -98,7 +102,7 @@ def photographed_faces(image_size: int, root: Path | str | None) -> Faces:
 
 def faces_of(world: str, image_size: int, root: Path | str | None = None, a_kind: int = A_KIND) -> Faces:
     """The faces of a world."""
-    return photographed_faces(image_size, root) if world == "imagenet20" else drawn_faces(image_size, a_kind)
+    return photographed_faces(image_size, root, a_kind) if world == "imagenet20" else drawn_faces(image_size, a_kind)
 
 
 def features_of(trained: Trained, layers: Sequence[str] = LAYERS, network: Network | None = None) -> c.Features:
@@ -203,10 +207,13 @@ def compared(matrix: Tensor, sets: Sequence[int], count: int, rows: Tensor, seed
     """The part (set 0) against a control (the other sets): both means, their difference, interval and p.
 
     `better` is the control's mean less the part's: above 0 where the part is the more consistent. Its interval is of a
-    bootstrap over images; p of a permutation of the masks of each image.
+    bootstrap over images; p of a permutation of the masks of each image. With fewer than `FEWEST` images there is
+    nothing but their number.
     """
     generator = torch.Generator().manual_seed(seed)
     used = int(rows.sum())
+    if used < FEWEST:
+        return {"images": used}
     counts = c.resamples(used, TIMES, generator)
     one, *others = (block(matrix, [number], count, rows) for number in (0, *sets))
     part, control = c.over_pairs(one), sum(c.over_pairs(o) for o in others) / len(others)
@@ -373,7 +380,7 @@ def search_table(faces: Faces, features: c.Features, side: int, seed: int) -> di
 
 
 def parts(study: Study) -> Parts:
-    """The recorded measurements. `study.images` is the number of drawn faces of a kind."""
+    """The recorded measurements. `study.images` is the largest number of faces of a kind."""
     trained, world, size = study.networks["zfnet"], study.dataset.name, study.dataset.image_size
     if world not in ("diorama", "imagenet20"):
         raise ValueError(f"correspondence is measured on diorama or imagenet20, not on {world}")
