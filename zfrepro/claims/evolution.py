@@ -1,0 +1,101 @@
+"""Claims of section 4, Fig. 4, on how features develop during training."""
+
+from typing import Any
+
+import numpy as np
+
+from zfrepro.claims import Claim, Finding
+
+SETTLED = 0.9  # CKA with the final self from which a layer counts as settled
+FEW, LATE = 10, 40  # epochs
+LOWER, UPPER = ("conv1", "conv2"), ("conv4", "conv5")
+CONVS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+
+
+def runs(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The curves of every recorded run."""
+    return [value for name, value in sorted(record.items()) if name.startswith("seed") and isinstance(value, dict)]
+
+
+def settled(run: dict[str, Any], layer: str) -> int:
+    """The first kept epoch from which a layer stays settled."""
+    below = [e for e, value in zip(run["epochs"], run["cka"][layer], strict=True) if not value >= SETTLED]
+    later = [e for e in run["epochs"] if not below or e > below[-1]]
+    return later[0]
+
+
+def told(record: dict[str, Any], layers: tuple[str, ...]) -> str:
+    found = runs(record)
+    when = ", ".join(f"{layer} {'/'.join(str(settled(run, layer)) for run in found)}" for layer in layers)
+    return f"settled at epoch: {when} (of {found[0]['epochs'][-1]}, {len(found)} run{'s' * (len(found) > 1)})"
+
+
+def lower(record: dict[str, Any]) -> Finding:
+    early = [settled(run, layer) <= FEW for run in runs(record) for layer in LOWER]
+    verdict = "reproduced" if all(early) else "partly" if any(early) else "not reproduced"
+    return Finding(verdict, told(record, LOWER))
+
+
+def upper(record: dict[str, Any]) -> Finding:
+    late = [settled(run, layer) >= LATE for run in runs(record) for layer in UPPER]
+    verdict = "reproduced" if all(late) else "partly" if any(late) else "not reproduced"
+    return Finding(verdict, told(record, UPPER))
+
+
+def order(record: dict[str, Any]) -> Finding:
+    whole = [
+        all(a <= b for a, b in zip(when, when[1:], strict=False)) and when[0] < when[-1]
+        for when in ([settled(run, layer) for layer in CONVS] for run in runs(record))
+    ]
+    ends = [settled(run, CONVS[0]) < settled(run, CONVS[-1]) for run in runs(record)]
+    verdict = "reproduced" if all(whole) else "partly" if all(ends) else "not reproduced"
+    return Finding(verdict, told(record, CONVS))
+
+
+def jumps(record: dict[str, Any]) -> Finding:
+    lead = {}
+    for layer in CONVS:
+        same = [v for run in runs(record) for v in run["same_cosine"][layer]]
+        both = [v for run in runs(record) for v in run["cosine"][layer]]
+        pairs = [(a, b) for a, b in zip(same, both, strict=True) if a is not None and b is not None]
+        lead[layer] = float(np.mean([a - b for a, b in pairs])) if pairs else float("nan")
+    ahead = [layer for layer, value in lead.items() if value > 0]
+    verdict = "reproduced" if len(ahead) == len(CONVS) else "partly" if len(ahead) >= 3 else "not reproduced"
+    listed = ", ".join(f"{layer} {value:+.2f}" for layer, value in lead.items())
+    return Finding(verdict, f"cosine where the image stays, less that of all maps: {listed}")
+
+
+RULE_WHEN = (
+    f"a layer is settled from the kept epoch on after which its CKA with its final self stays at {SETTLED} or above; "
+)
+
+CLAIMS = (
+    Claim(
+        "evolution-lower", "evolution", "section 4, Fig. 4", "The lower layers converge within a few epochs.",
+        "linear CKA of layers 1 and 2 on validation images with their final selves",
+        RULE_WHEN + f"reproduced if layers 1 and 2 are by epoch {FEW} in every run, partly if in some",
+        lower, "a few epochs",
+    ),
+    Claim(
+        "evolution-upper", "evolution", "section 4, Fig. 4",
+        "The upper layers develop only after a considerable number of epochs (40 to 50).",
+        "the same of layers 4 and 5",
+        RULE_WHEN + f"reproduced if layers 4 and 5 are only from epoch {LATE} on in every run, partly if in some",
+        upper, "40 to 50 epochs",
+    ),
+    Claim(
+        "evolution-order", "evolution", "section 4, Fig. 4", "Layers settle from the bottom up.",
+        "the epoch from which each conv layer is settled",
+        RULE_WHEN + "reproduced if no layer is so before the one below it, and layer 5 after layer 1, in every run; "
+        "partly if only the latter",
+        order,
+    ),
+    Claim(
+        "evolution-jumps", "evolution", "section 4, Fig. 4",
+        "Sudden jumps of a projection come from another image becoming the strongest.",
+        "cosine of a map's projections at successive kept epochs, mean over maps, epochs and runs",
+        "reproduced if in all five layers maps whose strongest image stays change less than maps do in general, partly "
+        "if in three or four",
+        jumps,
+    ),
+)  # fmt: skip
