@@ -26,7 +26,7 @@ def _faces(record: dict[str, Any]) -> str:
 def _as_printed(record: dict[str, Any]) -> Finding:
     rows = {part: record["conv5"][part]["sign"]["random"] for part in PARTS}
     said = ", ".join(
-        f"{part} {r['part']:.3f} against {r['control']:.3f} (lower by {r['better']:+.3f}, 95 % interval "
+        f"{part} {r['part']:.3f} against {r['control']:.3f} (lower by {r['better']:.3f}, 95 % interval "
         f"{r['interval'][0]:+.3f} to {r['interval'][1]:+.3f})"
         for part, r in rows.items()
     )
