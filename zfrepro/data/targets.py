@@ -117,3 +117,12 @@ def novel_diorama(image_size: int, a_class: int = 80, *, seed: int = 0, progress
         progress=progress,
     )  # fmt: skip
     return Pool("novel", diorama.NOVEL_CLASSES, found["images"], found["labels"], diorama.VERSION)
+
+
+def some_classes(pool: Pool, count: int, a_class: int) -> Pool:
+    """The first `a_class` images of each of `count` classes spread over the list: a target for a page."""
+    chosen = torch.linspace(0, len(pool.classes) - 1, min(count, len(pool.classes))).long().unique()
+    kept = torch.cat([(pool.labels == c).nonzero()[:a_class, 0] for c in chosen])
+    labels = torch.searchsorted(chosen, pool.labels[kept])
+    names = tuple(pool.classes[c] for c in chosen.tolist())
+    return Pool(pool.name, names, pool.images[kept], labels, pool.fingerprint)
