@@ -1,17 +1,24 @@
-"""A small Sphinx extension: mathematics as MathML, written while the book is built.
+"""A small Sphinx extension: mathematics as MathML, and pictures of a weight that a phone can load.
 
 Browsers draw MathML by themselves, so the pages need no script from elsewhere and can be read offline.
 A formula that docutils cannot translate is a warning, hence an error of the build.
+
+Large figures are stored with 256 colours, dithered; the numbers of the book do not pass through them.
 """
 
 import html
+import io
 import re
+from pathlib import Path
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
+from PIL import Image
 from sphinx.locale import _
 from sphinx.util import logging
 from sphinx.util.math import get_node_equation_number
+
+HEAVY = 150_000  # bytes from which a picture is stored with fewer colours
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +63,39 @@ def drop_repeated_scripts(app, pagename, templatename, context, doctree) -> None
     context["script_files"] = list(kept.values())
 
 
+REPAIRS = {  # what axe-core finds in the pages that Sphinx writes
+    r'<section id="(?:exercise|solution)-content">': "<section>",  # sphinx-exercise: the same id many times
+    r' role="doc-biblioentry"': ' role="listitem"',  # what a list, such as that of the references, is made of
+}
+
+
+def repair_markup(app, pagename, templatename, context, doctree) -> None:
+    for pattern, better in REPAIRS.items():
+        if "body" in context:
+            context["body"] = re.sub(pattern, better, context["body"])
+
+
+def lighten(file: Path) -> None:
+    """Store a large PNG with 256 colours if that makes it much smaller."""
+    if file.stat().st_size < HEAVY:
+        return
+    with Image.open(file) as picture:
+        few = picture.convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
+    buffer = io.BytesIO()
+    few.save(buffer, "PNG", optimize=True)
+    if buffer.tell() < 0.7 * file.stat().st_size:
+        file.write_bytes(buffer.getvalue())
+
+
+def lighten_all(app, exception) -> None:
+    if exception is None:
+        for file in sorted((Path(app.outdir) / "_images").glob("*.png")):
+            lighten(file)
+
+
 def setup(app) -> dict:
     app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
     app.connect("html-page-context", drop_repeated_scripts, priority=900)
+    app.connect("html-page-context", repair_markup)
+    app.connect("build-finished", lighten_all)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -4,6 +4,7 @@
 2. the unit tests
 3. every notebook, run once in a copy of the book (.executed), so that the sources stay without outputs
 4. the book, built from that copy without running anything again
+5. the built pages in headless Chromium, if there is one
 """
 
 import os
@@ -16,6 +17,7 @@ import yaml
 from build_book import ROOT, build
 
 EXECUTED = ROOT / ".executed"  # not below _build: nbmake skips folders of that name
+PAGES = "tests/test_browser.py"  # needs the built book
 PYTEST = [sys.executable, "-m", "pytest"]
 
 
@@ -37,7 +39,7 @@ def run(*command: str, **environ: str) -> int:
 
 def unit_tests() -> int:
     # Two workers that share the cores: with torch's default, each would start a thread for every core.
-    return run(*PYTEST, "-n", "2", OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 2) // 2)))
+    return run(*PYTEST, "-n", "2", f"--ignore={PAGES}", OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 2) // 2)))
 
 
 def notebooks() -> int:
@@ -59,7 +61,8 @@ def main() -> int:
     stage("lint", lambda: run(sys.executable, "-m", "ruff", "check", "."))
     stage("unit tests", unit_tests)
     if stage("notebooks", notebooks):
-        stage("book", lambda: build(EXECUTED))
+        if stage("book", lambda: build(EXECUTED)):
+            stage("browser", lambda: run(*PYTEST, "-q", PAGES))
     else:
         results["book"] = (1, 0.0)
 

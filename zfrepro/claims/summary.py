@@ -1,6 +1,7 @@
 """The claims as a table of a page, with a summary count. Everything in it is computed when it is shown."""
 
 import html
+import re
 from dataclasses import dataclass
 
 from zfrepro import claims
@@ -47,7 +48,7 @@ class Table:
 
     def _row(self, claim: claims.Claim, by_world: dict[str, claims.Finding]) -> str:
         place = html.escape(claim.place)
-        if self.linked and (ROOT / "book" / f"{claim.chapter}.ipynb").is_file():
+        if self.linked and f"book/{claim.chapter}" in _pages():
             place += f'; chapter <a href="{claim.chapter}.html#claim-{claim.name}">{claim.chapter}</a>'
         anchor = "" if self.linked else f' id="claim-{claim.name}"'
         return (
@@ -57,6 +58,12 @@ class Table:
             + "".join(map(_cell, by_world.values()))
             + "</tr>"
         )
+
+
+def _pages() -> set[str]:
+    """The pages of the book, such as book/gallery."""
+    toc = ROOT / "_toc.yml"
+    return set(re.findall(r"(?:file|root): *(\S+)", toc.read_text())) if toc.is_file() else set()
 
 
 def _cell(finding: claims.Finding) -> str:

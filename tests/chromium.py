@@ -1,0 +1,87 @@
+"""The browser that tests drive, or a plain word that there is none."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tools"))
+
+from browser import Browser, program  # noqa: E402
+
+KEYS = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "End": 35, "Home": 36}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if program() is None:
+        pytest.skip("no Chromium found, so the pages are not tested in a browser: apt install chromium")
+    with Browser() as started:
+        yield started
+
+
+def press(browser: Browser, key: str) -> None:
+    browser.key(key, KEYS[key])
+
+
+def use_frames(browser: Browser, root: str) -> None:
+    """Move the first slider of a flip book, a JavaScript expression, by keyboard and by mouse."""
+    slider = f"{root}.querySelector('input[type=range]')"
+    index = f"Number({root}.dataset.index)"
+    moved = f"{root}.querySelector('.zf-window img').style.transform"
+    browser.place(slider)
+    browser.evaluate(f"{slider}.focus()")
+    press(browser, "Home")
+    first, at = browser.evaluate(index), browser.evaluate(moved)
+    press(browser, "ArrowRight")
+    assert browser.evaluate(index) > first
+    assert browser.evaluate(moved) != at
+    browser.click(*browser.place(slider, 0.98))
+    assert browser.evaluate(f"{slider}.value === {slider}.max")
+    assert browser.evaluate(f"{root}.querySelector('output').textContent") != ""
+
+
+def use_positions(browser: Browser, root: str) -> None:
+    """Move the square by mouse, finger and keyboard."""
+    stage, index = f"{root}.querySelector('.zf-stage')", f"Number({root}.dataset.index)"
+    last = browser.evaluate(f"Number({stage}.getAttribute('aria-valuemax'))")
+    browser.move(*browser.place(stage, 0.99, 0.99))
+    assert browser.evaluate(index) == last
+    browser.touch(*browser.place(stage, 0.01, 0.01))
+    assert browser.evaluate(index) == 0
+    browser.evaluate(f"{stage}.focus()")
+    press(browser, "ArrowRight")
+    assert browser.evaluate(index) == 1
+    before = browser.evaluate(f"{root}.querySelector('.zf-square').style.top")
+    press(browser, "ArrowDown")
+    assert browser.evaluate(f"{root}.querySelector('.zf-square').style.top") != before
+    heat = f"{root}.querySelector('.zf-heat img')"
+    browser.move(*browser.place(heat, 0.999, 0.999))
+    assert browser.evaluate(index) == last
+
+
+def use_table(browser: Browser, root: str) -> None:
+    """Sort by the first column, by mouse and by keyboard, and filter."""
+    button, heading = f"{root}.querySelector('thead button')", f"{root}.querySelector('thead th')"
+    column = f"[...{root}.querySelectorAll('tbody tr')].filter(r => !r.hidden).map(r => r.cells[0].textContent)"
+    browser.click(*browser.place(button, 0.1))
+    assert browser.evaluate(f"{heading}.getAttribute('aria-sort')") == "ascending"
+    rows = browser.evaluate(column)
+    browser.evaluate(f"{button}.focus()")
+    browser.call(
+        "Input.dispatchKeyEvent", type="keyDown", key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r"
+    )
+    browser.call("Input.dispatchKeyEvent", type="keyUp", key="Enter", code="Enter", windowsVirtualKeyCode=13)
+    assert browser.evaluate(f"{heading}.getAttribute('aria-sort')") == "descending"
+    assert sorted(browser.evaluate(column)) == sorted(rows)
+    browser.evaluate(f"{root}.querySelector('input[type=search]').focus()")
+    browser.type("no such thing anywhere")
+    assert browser.evaluate(column) == []
+    browser.evaluate(f"{root}.querySelector('input[type=search]').select()")
+    browser.type(rows[0])
+    assert rows[0] in browser.evaluate(column)
+
+
+USES = {"frames": use_frames, "positions": use_positions, "table": use_table}

@@ -1,0 +1,105 @@
+"""book/_static/explorer.js in headless Chromium, on a page made of three explorers and nothing else."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.chromium import ROOT, USES, browser, press  # noqa: F401
+from zfrepro import static
+
+PAGE = """<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>explorers</title>
+<meta name="viewport" content="width=device-width">
+<style>html {{ --here-rule: teal; --pst-color-text-base: black; --pst-color-background: white }}</style>
+<link rel="stylesheet" href="{static}/explorer.css"><script src="{static}/explorer.js"></script></head>
+<body><main class="bd-article"><h1>Explorers</h1>{body}</main></body></html>"""
+COLOURS = np.array([(250, 20, 20), (20, 250, 20), (20, 20, 250), (250, 250, 20), (20, 250, 250), (250, 20, 250)])
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> str:
+    """A page with a flip book of plain colours, a picture of 90 x 60 px with 2 x 3 positions, and a table."""
+    plain = np.broadcast_to(COLOURS[:, None, None].astype(np.uint8), (6, 30, 40, 3))
+    heat = np.arange(6.0).reshape(2, 3)
+    explorers = [
+        static.frames(plain, {"layer": ["1", "2"], "map": ["a", "b", "c"]}, list("uvwxyz"), alt="plain colours"),
+        static.positions(
+            np.full((60, 90, 3), 200, np.uint8), {"p": heat}, list("uvwxyz"), patch=30, stride=30, alt="a grey field"
+        ),
+        static.table(
+            [{"net": "b", "error": 9.5}, {"net": "a", "error": 10.5}, {"net": "c", "error": None}], caption="x"
+        ),
+    ]
+    file = tmp_path_factory.mktemp("page") / "page.html"
+    body = "".join(shown.data for shown in explorers)
+    file.write_text(PAGE.format(static=(ROOT / "book" / "_static").as_uri(), body=body))
+    return file.as_uri()
+
+
+def colour_at(browser, x: float, y: float) -> np.ndarray:  # noqa: F811
+    return np.asarray(Image.open(io.BytesIO(browser.screenshot())).convert("RGB"))[round(y), round(x)]
+
+
+def window_colours(browser) -> list[np.ndarray]:  # noqa: F811
+    """The colours at the middle and in two corners of the flip book's window."""
+    window = "document.querySelector('.zf-window')"
+    return [colour_at(browser, *browser.place(window, x, y)) for x, y in ((0.5, 0.5), (0.01, 0.01), (0.99, 0.99))]
+
+
+@pytest.mark.parametrize("kind", USES)
+def test_explorers_answer_to_mouse_keyboard_and_touch(kind, browser, page):  # noqa: F811
+    browser.open(page)
+    USES[kind](browser, f"document.querySelector('[data-kind={kind}]')")
+    assert not browser.errors
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_every_frame_is_shown_where_it_should_be(width, browser, page):  # noqa: F811
+    browser.open(page, width=width)
+    for layer, number in np.ndindex(2, 3):
+        browser.evaluate(
+            f"[...document.querySelectorAll('input[type=range]')].forEach((slider, i) => "
+            f"{{ slider.value = [{layer}, {number}][i]; slider.dispatchEvent(new Event('input')) }})"
+        )
+        for found in window_colours(browser):
+            assert np.abs(found - COLOURS[3 * layer + number]).max() < 12
+        assert browser.evaluate("document.querySelector('.zf-note').textContent") == "uvwxyz"[3 * layer + number]
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_without_scripts_the_first_picture_stands(browser, page):  # noqa: F811
+    browser.scripts = False
+    try:
+        browser.open(page)
+        picture = np.asarray(Image.open(io.BytesIO(browser.screenshot())).convert("RGB")).astype(int)
+    finally:
+        browser.scripts = True
+    close = [(np.abs(picture - colour).max(2) < 12).sum() for colour in COLOURS]
+    assert close[0] > 1000 and not any(close[1:])
+
+
+def test_the_square_covers_the_place_it_names(browser, page):  # noqa: F811
+    browser.open(page)
+    stage = "document.querySelector('.zf-stage')"
+    browser.evaluate(f"{stage}.focus()")
+    for key in ("ArrowRight", "ArrowDown"):
+        press(browser, key)
+    note = browser.evaluate("document.querySelectorAll('.zf-note')[1].textContent")
+    assert note == "y"  # row 1, column 1 of 2 x 3
+    assert (colour_at(browser, *browser.place(stage, 0.5, 0.75)) == 128).all()  # under the square
+    assert (colour_at(browser, *browser.place(stage, 0.2, 0.75)) == 200).all()  # beside it
+    spoken = browser.evaluate(f"{stage}.getAttribute('aria-valuetext')")
+    assert spoken == "row 2, column 2: y; p: 4"
+    press(browser, "End")
+    assert browser.evaluate("document.querySelectorAll('.zf-note')[1].textContent") == "z"
+
+
+def test_numbers_are_sorted_as_numbers_and_dashes_come_last(browser, page):  # noqa: F811
+    browser.open(page)
+    errors = "[...document.querySelectorAll('tbody tr')].map(r => r.cells[1].textContent)"
+    button = "document.querySelectorAll('thead button')[1]"
+    browser.evaluate(f"{button}.click()")
+    assert browser.evaluate(errors) == ["9.5", "10.5", "–"]
+    browser.evaluate(f"{button}.click()")
+    assert browser.evaluate(errors) == ["10.5", "9.5", "–"]
