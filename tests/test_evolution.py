@@ -116,11 +116,11 @@ def test_snapshots_are_read_in_order_and_missing_ones_are_told(tmp_path, kept):
 
 
 def test_recorded_pictures_come_back():
-    tiles = torch.rand(2, 3, 3, 9, 9)
-    record = {"pictures": {"png": {"conv1": encoded(plots.tiled(tiles.flatten(0, 1), 3))}, "maps": {"conv1": [4, 7]},
+    tiles = torch.rand(2, 3, 3, 1, 1).expand(-1, -1, -1, 32, 32)  # flat ones: JPEG blurs edges
+    record = {"pictures": {"sheets": {"conv1": encoded(plots.tiled(tiles.flatten(0, 1), 3))}, "maps": {"conv1": [4, 7]},
                            "epochs": [1, 2, 5]}}  # fmt: skip
-    assert (figures.decoded(record)["conv1"] - tiles).abs().max() < 0.02
-    assert figures.pages({"conv1": tiles}, side=18).shape == (3, 18, 38, 3)
+    assert (figures.decoded(record)["conv1"] - tiles).abs().median() < 0.02
+    assert figures.pages({"conv1": tiles}, side=16).shape == (3, 16, 34, 3)
 
 
 def made_up(lower: float, upper: float) -> dict:

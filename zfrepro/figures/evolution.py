@@ -31,9 +31,9 @@ MEASURES = {
 def decoded(record: dict[str, Any]) -> dict[str, Tensor]:
     """The recorded projections of every layer as colours of 0 to 1, (M, E, 3, t, t)."""
     found = {}
-    for name, png in record["pictures"]["png"].items():
+    for name, code in record["pictures"]["sheets"].items():
         maps, epochs = len(record["pictures"]["maps"][name]), len(record["pictures"]["epochs"])
-        sheet = torch.from_numpy(np.array(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"))) / 255
+        sheet = torch.from_numpy(np.array(Image.open(io.BytesIO(base64.b64decode(code))).convert("RGB"))) / 255
         side = (sheet.shape[1] + 1) // epochs - 1  # tiles stand one pixel apart
         rows = sheet.permute(2, 0, 1)[None].unfold(2, side, side + 1).unfold(3, side, side + 1)
         found[name] = rows[0].permute(1, 2, 0, 3, 4)[:maps, :epochs]
