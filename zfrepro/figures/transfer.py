@@ -123,7 +123,8 @@ def few_shot(record: Record, title: str, width: float = 8) -> Figure:
         ax.set_xticks([1, 2, 3, 5, 10, 15, 30, 60][: 8 if ax is left else 7])
         ax.set_xticks([], minor=True)
         ax.xaxis.set_major_formatter("{x:.0f}")
-        ax.legend(frameon=False, fontsize=8, loc="lower right" if ax is left else "upper left")
+        if ax.get_legend_handles_labels()[0]:
+            ax.legend(frameon=False, fontsize=8, loc="lower right" if ax is left else "upper left")
     left.set_ylabel("mean per-class accuracy, %")
     figure.tight_layout()
     plt.close(figure)
@@ -132,7 +133,8 @@ def few_shot(record: Record, title: str, width: float = 8) -> Figure:
 
 def layers(here: Mapping[str, Record], width: float = 8) -> Figure:
     """Table 7 as curves over the layers, and what it lacks: the untrained network, and the source's own classes."""
-    figure, axes = plt.subplots(1, len(here) + 1, figsize=(width, 0.42 * width), sharey=True)
+    figure, axes = plt.subplots(1, len(here) + 1, figsize=(width, 0.42 * width), sharey=True, squeeze=False)
+    axes = axes[0]
     for column, head, colour in ((0, "Caltech-101", BLUE), (1, "Caltech-256", GREEN)):
         found = {n: row[column] for (kind, n), row in paper.PROBES.items() if kind == "svm"}
         axes[0].errorbar(
