@@ -120,6 +120,12 @@ def kinds(records: Mapping[str, Mapping[str, Any]], width: float = 8.5) -> Figur
 
 Records = Mapping[str, Mapping[str, Any]]
 Rows = list[dict[str, Any]]
+FIXED = "\N{NO-BREAK SPACE}"
+
+
+def _kept(pattern: str, *values: float) -> str:
+    """Numbers put into a pattern whose `~` are spaces that do not break a line."""
+    return pattern.replace("~", FIXED).format(*values)
 
 
 def rows_of_fives(records: Records) -> Rows:
@@ -135,9 +141,9 @@ def rows_of_fives(records: Records) -> Rows:
                 "masked": part,
                 "mean": f"{mean:.3f}",
                 "± (pairs)": f"{spread:.3f}",
-                "95 % of fives": f"{low:.3f} to {high:.3f}",
+                "95 % of fives": _kept("{:.3f}~to~{:.3f}", low, high),
                 "below random, %": None if part == "random" else 100 * record["table"][layer]["below"][part],
-                "paper": "{:.3f} ± {:.3f}".format(*printed) if printed else None,
+                "paper": _kept("{:.3f}~±~{:.3f}", *printed) if printed else None,
             }
         )
     return rows
@@ -153,23 +159,16 @@ def rows_of_changed(records: Records) -> Rows:
 
 
 def rows_of_controls(records: Records) -> Rows:
-    """Parts against every control by every measure, mean of the three parts."""
+    """The lead of the parts (mean of the three) over every control by every measure, in per cent of the control's."""
     rows = []
-    for (world, record), layer, measure, control in itertools.product(records.items(), PAPERS, MEASURES, CONTROLS):
-        found = record[layer]["mean"][measure][control]
-        rows.append(
-            {
-                "data": world,
-                "layer": layer,
-                "measure": measure,
-                "control": control,
-                "parts": f"{found['part']:.3f}",
-                "control's": f"{found['control']:.3f}",
-                "lead, %": "{:+.1f} ({:+.1f} to {:+.1f})".format(*lead(found)),
-                "p": f"{found['p']:.4f}",
-                "faces": found["images"],
-            }
-        )
+    for (world, record), layer, measure in itertools.product(records.items(), ("conv5", "fc7"), MEASURES):
+        found = record[layer]["mean"][measure]
+        said = {
+            name: _kept("{:+.1f} ({:+.1f}~to~{:+.1f}), p~{:.4f}", *lead(found[name]), found[name]["p"])
+            for name in CONTROLS
+        }
+        row = {"data": world, "layer": layer, "measure": measure, "parts": f"{found['random']['part']:.3f}"}
+        rows.append(row | said)
     return rows
 
 
@@ -187,7 +186,7 @@ def rows_of_kinds(records: Records) -> Rows:
                 "measure": measure,
                 "lead within": f"{found['within']['better']:+.3f}",
                 "lead between": f"{found['between']['better']:+.3f}",
-                "within less between": f"{found['gained']:+.3f} ({low:+.3f} to {high:+.3f})",
+                "within less between": _kept("{:+.3f} ({:+.3f}~to~{:+.3f})", found["gained"], low, high),
                 "p of kinds in differences": max(table[part]["p"] for part in PARTS),
             }
         )
@@ -205,7 +204,7 @@ def rows_of_checks(records: Records) -> Rows:
             for measure, control in (("sign", "random"), ("cosine", "matched"), ("cosine", "borrowed")):
                 found = table[layer][measure][control]
                 made = "better" in found
-                row[f"{measure}, {control}"] = "{:+.1f} ({:+.1f} to {:+.1f})".format(*lead(found)) if made else None
+                row[f"{measure}, {control}"] = _kept("{:+.1f} ({:+.1f}~to~{:+.1f})", *lead(found)) if made else None
             rows.append(row)
     return rows
 
@@ -218,6 +217,6 @@ def rows_of_search(records: Records) -> Rows:
     ):
         for layer, part in itertools.product(("conv5", "fc7"), PARTS):
             found = record[key][layer][part]
-            said = {f"{what}, %": "{:.0f} ({:.0f} to {:.0f})".format(*found[what]) for what in ("hit", "rank")}
+            said = {f"{what}, %": _kept("{:.0f} ({:.0f}~to~{:.0f})", *found[what]) for what in ("hit", "rank")}
             rows.append({"data": world, "network": label, "layer": layer, "part": part, **said})
     return rows
