@@ -231,8 +231,8 @@ def _uri(kind: str, data: bytes) -> str:
 
 
 def _shown_width(width: int) -> int:
-    """Small pictures are shown larger, in whole multiples, up to about half the page."""
-    return width * max(1, 340 // width)
+    """Small pictures are shown larger, in whole multiples, about two thirds as wide as the page."""
+    return width * max(1, round(480 / width))
 
 
 def _heat(name: str, values: np.ndarray) -> str:
