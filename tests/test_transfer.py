@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
@@ -13,9 +14,12 @@ from sklearn.svm import SVC
 from tests.networks import small
 from tests.photographs import picture
 from tests.worlds import stripes, tiny
-from zfrepro import duplicates, paper, probes, training, transfer
+from zfrepro import claims, duplicates, paper, probes, training, transfer
+from zfrepro.claims.transfer import interval
+from zfrepro.commands import main
 from zfrepro.data import DataError, targets
 from zfrepro.data.transforms import mean_image
+from zfrepro.figures import transfer as figures
 from zfrepro.networks import krizhevsky, zfnet
 from zfrepro.studies import transfer as study
 from zfrepro.studies.transfer_voc2012 import once_a_class
@@ -243,7 +247,7 @@ def test_fine_tuning_starts_from_the_source_and_scratch_does_not():
 
 
 def test_a_network_from_scratch_learns_an_easy_world():
-    world, recipe = stripes(train=96), tiny(epochs=20, lr=0.03, dropout=0.0, units=32)
+    world, recipe = stripes(train=96), tiny(epochs=14, lr=0.04, dropout=0.0, units=32)
     network, mean = transfer.fitted(recipe, world.train, 3)
     named = transfer.names(network, recipe, mean, world.val.images)
     assert probes.per_class_accuracy(named, world.val.labels.numpy()) > 60
@@ -355,3 +359,89 @@ def test_unknown_targets_are_refused():
 
     with pytest.raises(ValueError, match="there are: novel"):
         study.target_of(World, "cifar")
+
+
+# --- verdicts and pages ----------------------------------------------------------------------------------------------
+
+
+def made_up(trained=(40, 50, 60, 70, 80, 81, 80), untrained=30.0, frozen=70.0, scratch=30.0) -> dict:
+    """A record of five folds around given numbers."""
+    noise = [-0.4, -0.2, 0.0, 0.2, 0.4]
+    record = {}
+    for layer, level in zip(study.LAYERS, trained, strict=True):
+        own = {"accuracy": [level + e for e in noise]}
+        record |= {f"trained-svm-{layer}": own, f"trained-softmax-{layer}": own}
+        record[f"untrained-svm-{layer}"] = {"accuracy": [untrained - e for e in noise]}
+        record[f"source-{layer}"] = {"trained": own["accuracy"], "untrained": [5.0] * 5}
+    for n in (1, 3, 6, 15, 30):
+        record.setdefault("curve-softmax-fc7", {})[str(n)] = [frozen - 30 / n + e for e in noise]
+    for n in (15, 30):
+        record[f"scratch-{n}"] = {"accuracy": [scratch]}
+    return record
+
+
+def verdict(name: str, **changes) -> str:
+    claim = next(c for c in claims.of_chapter("transfer") if c.name == f"transfer-{name}")
+    return claim.judge(made_up(**changes)).verdict
+
+
+def test_a_record_like_the_paper_s_reproduces_it():
+    like = {"trained": (44.8, 66.2, 72.3, 76.6, 86.2, 86.0, 85.5)}
+    for name in ("pretrained", "few", "depth", "flat", "exception", "learned"):
+        assert verdict(name, **like) == "reproduced", name
+
+
+@pytest.mark.parametrize(
+    "name, changes, expected",
+    [
+        ("pretrained", {"scratch": 65.0}, "partly"),
+        ("pretrained", {"scratch": 90.0}, "not reproduced"),
+        ("few", {"scratch": 66.0}, "partly"),
+        ("few", {"untrained": 90.0}, "not reproduced"),
+        ("depth", {"trained": (40, 50, 45, 60, 70, 70, 70)}, "partly"),
+        ("depth", {"trained": (80, 70, 60, 50, 40, 30, 20)}, "not reproduced"),
+        ("flat", {"trained": (40, 42, 44, 46, 48, 60, 70)}, "not reproduced"),
+        ("exception", {"trained": (40, 50, 60, 70, 80, 85, 90)}, "not reproduced"),
+        ("exception", {"trained": (40, 50, 60, 70, 80, 80, 80)}, "partly"),
+        ("learned", {"untrained": 55.0}, "partly"),
+        ("learned", {"untrained": 95.0}, "not reproduced"),
+    ],
+)
+def test_verdicts_can_fail(name, changes, expected):
+    assert verdict(name, **changes) == expected
+
+
+def test_intervals_are_student_s():
+    values = [1.0, 2.0, 4.0, 3.0, 2.5]
+    expected = stats.t.interval(0.95, 4, np.mean(values), stats.sem(values))
+    assert interval(values) == pytest.approx((np.mean(values), *expected))
+    assert interval([3.0])[1:] == (-np.inf, np.inf)
+
+
+def test_tables_and_figures_take_whole_and_empty_records():
+    record = made_up()
+    rows = figures.table4(record)
+    assert rows[3]["15 a class"] == "83.8 ± 0.5" and rows[6]["30 a class"] == "69.0 ± 0.3"
+    assert figures.table4(None)[6]["30 a class"] == "not run"
+    assert {row["here"] for row in figures.table6()} == {"not run"} and len(figures.table6()) == 21
+    assert [row["x"] for row in figures.table7({"x": record})][:2] == ["40.0 ± 0.3", "50.0 ± 0.3"]
+    assert figures.gains({"x, here": record})[0]["x, here"] == "10.0 ± 0.6"
+    for here in ({"x": record}, {}):
+        assert len(figures.layers(here).axes) == 1 + len(here)
+    for one in (record, {}):
+        assert len(figures.few_shot(one, "made up").axes) == 2
+
+
+def test_the_command_pairs_sources_with_targets(capsys):
+    assert main(["transfer", "--target", "novel", "--dataset", "imagenet20"]) == 1
+    assert "novel classes go with the diorama" in capsys.readouterr().err
+
+
+def test_some_classes_are_a_small_pool_with_labels_from_nought():
+    labels = torch.arange(60) % 6
+    pool = targets.Pool(
+        "x", tuple("abcdef"), torch.arange(60).byte().view(60, 1, 1, 1).expand(60, 3, 2, 2), labels, "0"
+    )
+    found = targets.some_classes(pool, 3, 4)
+    assert found.classes == ("a", "c", "f") and found.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert (found.images[:, 0, 0, 0] % 6).tolist() == [0] * 4 + [2] * 4 + [5] * 4
