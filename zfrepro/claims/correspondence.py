@@ -23,11 +23,16 @@ def _faces(record: dict[str, Any]) -> str:
     return f"{record['faces']['images']} faces of {len(record['faces']['kinds'])} kinds"
 
 
+def _percent(found: dict[str, Any], value: float | None = None) -> float:
+    """The part's lead, or another difference, in per cent of the control's distance."""
+    return 100 * (found["better"] if value is None else value) / found["control"]
+
+
 def _as_printed(record: dict[str, Any]) -> Finding:
     rows = {part: record["conv5"][part]["sign"]["random"] for part in PARTS}
     said = ", ".join(
-        f"{part} {r['part']:.3f} against {r['control']:.3f} (lower by {r['better']:.3f}, 95 % interval "
-        f"{r['interval'][0]:+.3f} to {r['interval'][1]:+.3f})"
+        f"{part} {r['part']:.3f}, random {r['control']:.3f} (parts lower by {_percent(r):.0f} %, 95 % interval "
+        f"{_percent(r, r['interval'][0]):.0f} to {_percent(r, r['interval'][1]):.0f})"
         for part, r in rows.items()
     )
     return Finding(_graded(sum(map(_clear, rows.values())), len(rows)), f"{_faces(record)}: {said}")
@@ -36,25 +41,29 @@ def _as_printed(record: dict[str, Any]) -> Finding:
 def _layer7_as_printed(record: dict[str, Any]) -> Finding:
     rows = [record["fc7"][part]["sign"]["random"] for part in PARTS]
     small = [all(abs(bound) < SMALL * r["control"] for bound in r["interval"]) for r in rows]
-    said = ", ".join(f"{part} {r['part']:.3f} against {r['control']:.3f}" for part, r in zip(PARTS, rows, strict=True))
-    return Finding(_graded(sum(small), len(small)), f"{_faces(record)}: {said}")
+    said = ", ".join(f"{part} {r['part']:.3f}" for part, r in zip(PARTS, rows, strict=True))
+    return Finding(_graded(sum(small), len(small)), f"{_faces(record)}: {said}, random {rows[0]['control']:.3f}")
 
 
 def _controlled(record: dict[str, Any], layer: str) -> tuple[int, str]:
-    rows = {(m, k): record[layer]["mean"][m][k] for m in ROBUST for k in STRICT}
-    said = ", ".join(f"{m} / {k}: {r['part']:.3f} against {r['control']:.3f}" for (m, k), r in rows.items())
-    return sum(map(_clear, rows.values())), f"{_faces(record)}, mean of three parts: {said}"
+    table = record[layer]["mean"]
+    held = sum(_clear(table[measure][control]) for measure in ROBUST for control in STRICT)
+    said = "; ".join(
+        f"{measure} {' and '.join(f'{_percent(table[measure][control]):.1f}' for control in STRICT)} %"
+        for measure in ROBUST
+    )
+    return held, f"{held} of 6 clear; {_faces(record)}, parts' lead over {' and '.join(STRICT)} masks: {said}"
 
 
 def _layer5_controlled(record: dict[str, Any]) -> Finding:
     held, said = _controlled(record, "conv5")
-    return Finding(_graded(held, len(ROBUST) * len(STRICT)), f"{held} of 6 clear; {said}")
+    return Finding(_graded(held, len(ROBUST) * len(STRICT)), said)
 
 
 def _layer7_controlled(record: dict[str, Any]) -> Finding:
     held, said = _controlled(record, "fc7")
     total = len(ROBUST) * len(STRICT)
-    return Finding(_graded(total - held, total), f"parts clearly better in {held} of 6; {said}")
+    return Finding(_graded(total - held, total), said)
 
 
 def _learned(record: dict[str, Any]) -> Finding:
@@ -62,14 +71,15 @@ def _learned(record: dict[str, Any]) -> Finding:
     held, said = 0, []
     for measure, control in itertools.product(ROBUST, STRICT):
         ours = record["conv5"]["mean"][measure][control]
-        others = [seed["conv5"][measure][control] for seed in record["untrained"].values()]
-        low, best = ours["interval"][0] / ours["control"], max(r["better"] / r["control"] for r in others)
+        low = _percent(ours, ours["interval"][0])
+        best = max(_percent(seed["conv5"][measure][control]) for seed in record["untrained"].values())
         held += low > best
-        said.append(
-            f"{measure} / {control}: lead {100 * ours['better'] / ours['control']:.1f} % (from {100 * low:.1f} %), "
-            f"untrained up to {100 * best:.1f} %"
-        )
-    return Finding(_graded(held, 6), f"{_faces(record)}, {len(record['untrained'])} untrained: {'; '.join(said)}")
+        said.append(f"{measure}, {control} {_percent(ours):.1f} (at least {low:.1f}), untrained {best:.1f}")
+    return Finding(
+        _graded(held, len(said)),
+        f"{held} of {len(said)}; {_faces(record)}, lead in %, trained and the best of {len(record['untrained'])} "
+        f"untrained networks: {'; '.join(said)}",
+    )
 
 
 def _by_kind(record: dict[str, Any]) -> Finding:

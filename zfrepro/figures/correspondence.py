@@ -123,7 +123,7 @@ Rows = list[dict[str, Any]]
 FIXED = "\N{NO-BREAK SPACE}"
 
 
-def _kept(pattern: str, *values: float) -> str:
+def _kept(pattern: str, *values: object) -> str:
     """Numbers put into a pattern whose `~` are spaces that do not break a line."""
     return pattern.replace("~", FIXED).format(*values)
 
@@ -197,8 +197,8 @@ def rows_of_checks(records: Records) -> Rows:
     """The lead for other sides of the mask and for untrained networks; None where too few faces are left."""
     rows = []
     for world, record in records.items():
-        tables = {f"trained, mask {side} px": table for side, table in record["sizes"].items()}
-        tables |= {f"untrained, seed {seed}": table for seed, table in record["untrained"].items()}
+        tables = {_kept("trained, mask {}~px", side): table for side, table in record["sizes"].items()}
+        tables |= {_kept("untrained, seed~{}", seed): table for seed, table in record["untrained"].items()}
         for (label, table), layer in itertools.product(tables.items(), ("conv5", "fc7")):
             row = {"data": world, "network": label, "layer": layer}
             for measure, control in (("sign", "random"), ("cosine", "matched"), ("cosine", "borrowed")):
