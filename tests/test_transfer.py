@@ -184,7 +184,7 @@ def test_probes_learn_and_shuffled_labels_do_not(kind):
 
 def test_unknown_classifiers_are_refused():
     rows, labels = clusters()
-    with pytest.raises(ValueError, match="choose among svm, softmax"):
+    with pytest.raises(ValueError, match="choose among svm, softmax, one-vs-rest"):
         probes.probe(rows, labels, probes.draw(labels, 2), "tree")
 
 
@@ -221,10 +221,18 @@ def test_pictures_saved_again_are_found_and_others_are_not(tmp_path):
 def test_normalised_correlation_is_pearson_s():
     a, b = natural(0, 32), natural(1, 32)
     rows = duplicates.thumbnails(torch.stack([a, b]))
-    expected = np.corrcoef(a.flatten().numpy(), b.flatten().numpy())[0, 1]
+    centred = [(x.float() - x.float().mean((1, 2), keepdim=True)).flatten().numpy() for x in (a, b)]
+    expected = np.corrcoef(*centred)[0, 1]
     assert (rows[0] @ rows[1]).item() == pytest.approx(expected, abs=1e-4)
     blank = duplicates.thumbnails(torch.full((1, 3, 32, 32), 9, dtype=torch.uint8))
     assert (blank == 0).all()
+
+
+def test_a_common_tint_is_not_likeness():
+    noise = torch.randint(0, 40, (2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
+    blue = (noise + torch.tensor([20, 90, 200]).view(1, 3, 1, 1)).to(torch.uint8)
+    one, other = duplicates.thumbnails(blue)
+    assert abs(one @ other) < 0.2
 
 
 # --- whole networks --------------------------------------------------------------------------------------------------

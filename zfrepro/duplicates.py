@@ -11,12 +11,13 @@ quality stay well above it (tested); different pictures of one plain subject com
 
 
 def thumbnails(images: Tensor, side: int = SIDE, chunk: int = 512) -> Tensor:
-    """Small pictures as rows of mean 0 and length 1. uint8 (N, 3, R, R) -> (N, 3 * side * side).
+    """Small pictures as rows of length 1, each colour of mean 0. uint8 (N, 3, R, R) -> (N, 3 * side * side).
 
-    A blank picture becomes a row of zeros: it correlates with nothing.
+    With one mean for all colours, whatever is blue all over would correlate: sea with sky, a turtle with a kite. A
+    blank picture becomes a row of zeros, which correlates with nothing.
     """
-    rows = torch.cat([F.adaptive_avg_pool2d(part.float(), side).flatten(1) for part in images.split(chunk)])
-    rows -= rows.mean(1, keepdim=True)
+    small = torch.cat([F.adaptive_avg_pool2d(part.float(), side) for part in images.split(chunk)])
+    rows = (small - small.mean((2, 3), keepdim=True)).flatten(1)
     length = rows.norm(dim=1, keepdim=True)
     return torch.where(length > 1e-3, rows / length.clamp_min(1e-3), 0)
 

@@ -18,7 +18,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import recall_score
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
+from sklearn.svm import SVC, LinearSVC
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -28,7 +28,7 @@ from zfrepro.records import write_atomically
 MOST = 3500
 """Numbers kept of one layer of one image. Layers with more are averaged over the fields of a coarser grid."""
 
-KINDS = ("svm", "softmax")
+KINDS = ("svm", "softmax", "one-vs-rest")
 STRENGTHS = (1.0, 10.0, 100.0)
 """Inverse regularisation C to choose among, for features of mean squared length 1."""
 
@@ -158,13 +158,16 @@ class Probe:
 
 
 def classifier(kind: str, strength: float) -> ClassifierMixin:
-    """The linear model on standardised rows: an SVM, one class against one (on inner products), or a softmax.
+    """The linear model on standardised rows: an SVM, one class against one (on inner products) or one against the rest,
+    or a softmax. Of the two SVMs, the first takes a twentieth of the time where classes are many.
 
     Raises:
         ValueError: unknown kind.
     """
     if kind == "svm":
         return SVC(C=strength, kernel="precomputed", cache_size=1000)
+    if kind == "one-vs-rest":
+        return LinearSVC(C=strength, dual=True, tol=1e-2, max_iter=300, random_state=0)
     if kind == "softmax":
         return LogisticRegression(C=strength, max_iter=100, tol=1e-4)
     raise ValueError(f"classifier {kind!r}: choose among {', '.join(KINDS)}")

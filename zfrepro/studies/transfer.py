@@ -171,6 +171,8 @@ def parts(study: Study, target: str | None = None) -> dict[str, Callable[[], Any
         found: dict[str, Any] = {"layer": "conv4", "side": whole.shape[-1], "grid": side, "test": len(one.test)}
         for name, maps in sets.items():
             found[name] = round(probes.probe(maps.flatten(1), labels, here, "svm").accuracy, 2)
+        rest = probes.probe(sets["averaged"].flatten(1), labels, here, "one-vs-rest", (0.1, 1.0))
+        found["one_vs_rest"] = round(rest.accuracy, 2)
         return found
 
     def networks(number: int, start: Trained | None) -> dict[str, Any]:
