@@ -44,6 +44,14 @@ def listed(values: dict[str, dict[str, float]], digits: int = 2) -> str:
     return ", ".join(f"{layer} {text(s, digits)}" for layer, s in values.items()) + f" (n = {n} pairs a layer)"
 
 
+def briefly(values: dict[str, dict[str, float]], digits: int = 2) -> str:
+    """Means of several layers, in their order, and the widest interval, where a cell of the table has many numbers."""
+    widest = max(values.values(), key=lambda s: s["high"] - s["low"])
+    n = "/".join(str(count) for count in sorted({s["n"] for s in values.values()}))
+    means = ", ".join(f"{s['mean']:.{digits}f}" for s in values.values())
+    return f"{means} (widest interval [{widest['low']:.{digits}f}, {widest['high']:.{digits}f}], n = {n})"
+
+
 def judge_image(record: Record) -> Finding:
     found = across(record, "switches", lambda r: r["own_minus_other_image"]["edges"])
     return Finding(by_share(sum(map(above, found.values())), len(found)), listed(found))
@@ -56,7 +64,9 @@ def judge_weighting(record: Record) -> Finding:
     verdict = by_share(held, len(LAYERS))
     if verdict == "not reproduced" and all(map(below, random.values())):
         verdict = "partly"
-    return Finding(verdict, f"against random: {listed(random)}; against another unit's: {listed(other)}")
+    return Finding(
+        verdict, f"layers 2 to 5, against random: {briefly(random)}; against another unit's: {briefly(other)}"
+    )
 
 
 MARKED = 0.085  # a tenth of the way from white noise, 0.15, to clean lines, 1
@@ -70,7 +80,7 @@ def judge_mask(record: Record) -> Finding:
     verdict = by_share(held, len(found))
     if verdict == "reproduced" and (not marked or any(map(above, fine.values()))):
         verdict = "partly"
-    return Finding(verdict, f"coherence {listed(found)}; fineness {listed(fine)}")
+    return Finding(verdict, f"layers 2 to 5, coherence: {briefly(found)}; fineness: {briefly(fine)}")
 
 
 def judge_norm(record: Record) -> Finding:
@@ -100,7 +110,7 @@ def judge_pooling(record: Record) -> Finding:
     found = across(record, "random", lambda r: r["max_minus_none"]["random"]["ssim"])
     kept = across(record, "random", lambda r: r["to_image"]["deconvnet, random, max"]["ssim"])
     verdict = by_share(sum(map(above, found.values())), len(found))
-    numbers = f"gain by max-pool {listed(found, 3)}; likeness with it {listed(kept)}"
+    numbers = f"layers 2 to 5, gain by max-pool: {briefly(found, 3)}; SSIM with it: {briefly(kept)}"
     return Finding(verdict, numbers)
 
 
@@ -135,8 +145,8 @@ def judge_part(record: Record) -> Finding:
     verdict = by_share(held, len(gains))
     if verdict == "not reproduced" and all(above(gain["area"]) for gain in gains.values()):
         verdict = "partly"
-    over = {name: listed({layer: gain[name] for layer, gain in gains.items()}) for name in controls}
-    return Finding(verdict, "; ".join(f"over {name}: {numbers}" for name, numbers in over.items()))
+    over = {name: briefly({layer: gain[name] for layer, gain in gains.items()}) for name in controls}
+    return Finding(verdict, "layers 2 to 5, " + "; ".join(f"over {name}: {said}" for name, said in over.items()))
 
 
 def judge_adversarial(record: Record) -> Finding:
