@@ -55,11 +55,16 @@ def visit_block(writer, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
-def drop_repeated_scripts(app, pagename, templatename, context, doctree) -> None:
-    """sphinx-thebe adds its inline settings twice, which browsers report as an error on every page."""
+def drop_useless_scripts(app, pagename, templatename, context, doctree) -> None:
+    """sphinx-thebe adds its inline settings twice, which browsers report as an error on every page.
+
+    And the state of widgets weighs much and is of no use without a kernel.
+    """
     kept = {}
     for position, script in enumerate(context.get("script_files", [])):
-        kept.setdefault(getattr(script, "attributes", {}).get("body") or position, script)
+        attributes = getattr(script, "attributes", {})
+        if attributes.get("type") != "application/vnd.jupyter.widget-state+json":
+            kept.setdefault(attributes.get("body") or position, script)
     context["script_files"] = list(kept.values())
 
 
@@ -95,7 +100,7 @@ def lighten_all(app, exception) -> None:
 
 def setup(app) -> dict:
     app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
-    app.connect("html-page-context", drop_repeated_scripts, priority=900)
+    app.connect("html-page-context", drop_useless_scripts, priority=900)
     app.connect("html-page-context", repair_markup)
     app.connect("build-finished", lighten_all)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

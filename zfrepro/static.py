@@ -20,7 +20,7 @@ from PIL import Image
 BUDGET = 400_000
 """Bytes of picture data, as base64 in the page, above which a coarser coding is taken."""
 
-JPEG_QUALITY = 88
+JPEG_QUALITY = 85
 
 
 def frames(
@@ -221,7 +221,7 @@ def _data_uri(picture: np.ndarray, jpeg: bool = False) -> str:
 
 def _coded(image: Image.Image, kind: str) -> bytes:
     buffer = io.BytesIO()
-    options = {"quality": JPEG_QUALITY, "subsampling": 0, "optimize": True} if kind == "JPEG" else {"optimize": True}
+    options = {"quality": JPEG_QUALITY, "optimize": True} if kind == "JPEG" else {"optimize": True}
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 

@@ -13,7 +13,7 @@ from zfrepro.data import Split
 from zfrepro.gallery import Top
 from zfrepro.weights import Trained
 
-TILE = 48  # px a side
+TILE = 40  # px a side
 GAP = 1
 
 
