@@ -67,7 +67,8 @@ def table6(record: Record | None = None) -> list[Row]:
     rows: list[Row] = []
     for name, values in (*paper.VOC2012.items(), ("mean", paper.VOC2012_MEAN)):
         here = own.get("mean") if name == "mean" else own.get("average_precision", {}).get(name)
-        rows.append({"class": name, **dict(zip(names, values, strict=True)), "here": here if here else "not run"})
+        row: Row = {"class": name, **dict(zip(names, map("{:.1f}".format, values), strict=True))}
+        rows.append(row | {"here": "not run" if here is None else f"{here:.1f}"})
     return rows
 
 
