@@ -21,6 +21,7 @@ from zfrepro.data import DataError, targets
 from zfrepro.data.transforms import mean_image
 from zfrepro.figures import transfer as figures
 from zfrepro.networks import krizhevsky, zfnet
+from zfrepro.studies import Study, transfer_voc2012
 from zfrepro.studies import transfer as study
 from zfrepro.studies.transfer_voc2012 import once_a_class
 from zfrepro.weights import Trained
@@ -330,6 +331,18 @@ def test_voc_in_torchvision_s_layout(tmp_path):
     assert images.tolist() == [0, 0, 1] and classes.tolist() == [0, 1, 1]
     with pytest.raises(DataError, match="dog_val.txt"):
         targets.voc2012("val", 28, tmp_path, progress=False)
+
+
+def test_table_6_is_measured_from_train_to_val(tmp_path):
+    source, world = trained_on_stripes()
+    marks = {"cat": [1, -1, -1] * 4, "dog": [-1, 1, -1] * 4, "person": [-1, -1, 1] * 4}  # the colour tells
+    for part in ("train", "val"):
+        voc(tmp_path, marks, part)
+    one = Study(world, {"zfnet": source}, torch.device("cpu"), root=tmp_path, progress=False)
+    found = transfer_voc2012.parts(one)["table6"]()
+    assert list(found["average_precision"]) == list(marks) and (found["train"], found["test"]) == (12, 12)
+    assert all(value > 90 for value in found["average_precision"].values())
+    assert found["mean"] == pytest.approx(np.mean(list(found["average_precision"].values())), abs=0.01)
 
 
 def test_damaged_voc_is_one_clear_error(tmp_path):
