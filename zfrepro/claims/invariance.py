@@ -1,0 +1,104 @@
+"""Claims of section 4.1 of the arXiv text, Fig. 5, on shifts, scales and turns of the image."""
+
+from typing import Any
+
+from zfrepro.claims import Claim, Finding
+
+FAMILIES = ("translation", "scale", "rotation")
+LINEAR = 0.9  # R squared of a line through zero from which a curve counts as quasi-linear
+STABLE = 80  # per cent of labels that stay
+
+
+def told(found: dict[str, float], form: str = ".0f") -> str:
+    return f"{found['mean']:{form}} ({found['low']:{form}} to {found['high']:{form}})"
+
+
+def graded(held: list[bool]) -> str:
+    return "reproduced" if all(held) else "partly" if any(held) else "not reproduced"
+
+
+def small(record: dict[str, Any]) -> Finding:
+    listed = ", ".join(
+        f"{family} {record[family]['small']['conv1']['mean']:.2f} against {record[family]['small']['fc7']['mean']:.2f} "
+        f"(lead {told(record[family]['small_lead'], '+.2f')})"
+        for family in FAMILIES
+    )
+    held = [record[family]["small_lead"]["low"] > 0 for family in FAMILIES]
+    return Finding(graded(held), f"layer 1 against layer 7, {record['scale']['n']} images: {listed}")
+
+
+def linear(record: dict[str, Any]) -> Finding:
+    reached = {family: record[family]["linearity"]["fc7"] for family in ("translation", "scale")}
+    listed = ", ".join(f"{family} {value:.2f}" for family, value in reached.items())
+    return Finding(graded([value >= LINEAR for value in reached.values()]), f"R squared of a line: {listed}")
+
+
+def stable(record: dict[str, Any]) -> Finding:
+    shares = {family: record[family]["kept_share"] for family in ("translation", "scale")}
+    listed = ", ".join(f"{family} {told(share)} %" for family, share in shares.items())
+    worst = ", ".join(f"{family} {record[family]['worst_right']:.0f} %" for family in shares)
+    return Finding(
+        graded([share["low"] >= STABLE for share in shares.values()]),
+        f"labels that stay: {listed}; images right under every amount: {worst}, untouched "
+        f"{record['scale']['clean_right']:.0f} %",
+    )
+
+
+def rotation(record: dict[str, Any]) -> Finding:
+    turned = record["rotation"]["kept_share"]
+    others = [record[family]["kept_share"] for family in ("translation", "scale")]
+    held = [turned["high"] < other["low"] for other in others] + [turned["high"] < STABLE]
+    return Finding(
+        graded(held), f"labels that stay under turns: {told(turned)} %, under shifts {told(others[0])} %, scales "
+        f"{told(others[1])} %",
+    )  # fmt: skip
+
+
+def symmetric(record: dict[str, Any]) -> Finding:
+    round_, other = record["rotation"]["symmetric"], record["rotation"]["other"]
+    held = round_["low"] > other["high"]
+    return Finding(
+        "reproduced" if held else "not reproduced",
+        f"spheres still right in {told(round_)} % of the turns ({round_['n']} images), other things in {told(other)} % "
+        f"({other['n']})",
+    )
+
+
+WHERE = "arXiv section 4.1, Fig. 5"
+
+CLAIMS = (
+    Claim(
+        "invariance-small", "invariance", WHERE,
+        "Small transformations have a dramatic effect in the first layer and a lesser one in the top layer.",
+        "distance of features in units of the distance between two images, layer 1 and layer 7, at the smallest change "
+        "(5 of 224 px, 5 % larger, 5 degrees)",
+        "reproduced if layer 1's lead over layer 7 is above zero (95 % interval over images) in all three families, "
+        "partly if in some",
+        small,
+    ),
+    Claim(
+        "invariance-linear", "invariance", WHERE,
+        "In the top layer the effect is quasi-linear for translation and scale.",
+        "R squared of a line through zero for the mean layer-7 distance against the size of the change",
+        f"reproduced if at least {LINEAR} for both, partly if for one",
+        linear,
+    ),
+    Claim(
+        "invariance-stable", "invariance", WHERE, "The network's output is stable to translations and scalings.",
+        "share of images whose label stays, mean over all amounts of Fig. 5",
+        f"reproduced if the 95 % interval lies above {STABLE} % for both, partly if for one",
+        stable,
+    ),
+    Claim(
+        "invariance-rotation", "invariance", WHERE, "The output is not invariant to rotation.",
+        "the same under turns of 5 to 315 degrees",
+        f"reproduced if the interval lies below those of shifts and scales and below {STABLE} %, partly if in part",
+        rotation,
+    ),
+    Claim(
+        "invariance-symmetry", "invariance", WHERE, "Except for objects with rotational symmetry.",
+        "share of turns after which an image that was right is still right; spheres (ball, golf ball) against the rest",
+        "reproduced if the 95 % intervals over images do not overlap and spheres are ahead",
+        symmetric, "one image",
+    ),
+)  # fmt: skip
