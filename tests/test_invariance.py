@@ -9,6 +9,8 @@ from torchvision.transforms.v2 import functional as tv
 from tests.networks import small
 from tests.worlds import tiny
 from zfrepro.claims import invariance as claims
+from zfrepro.data import Split
+from zfrepro.explorers_invariance import TransformExplorer
 from zfrepro.invariance import Change, changes_of, linearity, one_pixel, respond_to, seen_warped, warp
 from zfrepro.networks import zfnet
 from zfrepro.weights import Trained
@@ -150,3 +152,14 @@ def test_verdicts_follow_the_record():
     bad["rotation"]["kept_share"] = good["scale"]["kept_share"]
     bad["rotation"]["symmetric"], bad["rotation"]["other"] = good["rotation"]["other"], good["rotation"]["symmetric"]
     assert [claim.judge(bad).verdict for claim in claims.CLAIMS] == ["not reproduced"] * 5
+
+
+def test_the_live_explorer_answers(trained, pictures):
+    explorer = TransformExplorer(trained, Split(pictures, torch.arange(6)))
+    before = explorer.view.value
+    explorer.family.value = "rotation"
+    explorer.amount.value = 90.0
+    assert "rotation 90 degrees" in explorer.note.value and explorer.view.value != before
+    explorer.family.value = "translation"
+    explorer.amount.value = -60.0
+    assert "translation -60 px" in explorer.note.value

@@ -1,0 +1,61 @@
+"""Shift, enlarge and turn any image in a live kernel, and see what the network says."""
+
+import base64
+import io
+
+import ipywidgets as widgets
+import torch
+from PIL import Image
+
+from zfrepro import plots
+from zfrepro.data import Split
+from zfrepro.figures.invariance import notes
+from zfrepro.invariance import FAMILIES, FILLS, Change, respond_to, warp
+from zfrepro.weights import Trained
+
+RANGES = {"translation": (-60.0, 60.0, 0.0), "scale": (1.0, 1.8, 1.0), "rotation": (0.0, 350.0, 0.0)}
+
+
+class TransformExplorer(widgets.VBox):
+    """Choose an image, a transformation, its amount and the fill; one forward pass answers each move.
+
+    Args:
+        trained: the network.
+        split: the images to choose from.
+    """
+
+    def __init__(self, trained: Trained, split: Split):
+        self.trained, self.split = trained, split
+        self.image = widgets.IntSlider(description="image", max=len(split) - 1, continuous_update=False)
+        self.family = widgets.Dropdown(description="change", options=FAMILIES)
+        self.fill = widgets.Dropdown(description="fill", options=tuple(FILLS))
+        self.amount = widgets.FloatSlider(description="amount", continuous_update=False)
+        self.note, self.view = widgets.HTML(), widgets.HTML()
+        super().__init__([widgets.HBox([self.image, self.family, self.fill]), self.amount, self.note, self.view])
+        self._fit_range()
+        self.family.observe(lambda _: self._fit_range(), "value")
+        for control in (self.image, self.fill, self.amount):
+            control.observe(lambda _: self.show(), "value")
+
+    def _fit_range(self) -> None:
+        low, high, start = RANGES[self.family.value]
+        # Widened first, since a slider refuses a lowest value above its highest.
+        self.amount.min, self.amount.max = min(low, self.amount.min), max(high, self.amount.max)
+        self.amount.value = start
+        self.amount.min, self.amount.max, self.amount.step = low, high, (high - low) / 40
+        self.show()
+
+    def show(self) -> None:
+        """Draw the chosen image as it is changed, and say what the network makes of it."""
+        family, index = self.family.value, self.image.value
+        amount = self.amount.value / 224 if family == "translation" else self.amount.value
+        change = Change(family, amount)
+        pair = torch.tensor([index, (index + 1) % len(self.split)])  # relative distances need a second image
+        seen = self.trained.seen(self.split.images[pair])
+        found = respond_to(self.trained, seen, self.split.labels[pair], [change], self.fill.value)
+        self.note.value = notes(found, family, [amount], 0, self.trained.classes)[0]
+        picture = (warp(seen[:1].float() - 128, change, self.fill.value)[0] + 128).clamp(0, 255).byte()
+        data = io.BytesIO()
+        Image.fromarray(plots.array(picture)).resize((288, 288), Image.Resampling.NEAREST).save(data, "PNG")
+        uri = base64.b64encode(data.getvalue()).decode()
+        self.view.value = f'<img alt="the transformed image" src="data:image/png;base64,{uri}">'
