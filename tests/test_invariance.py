@@ -120,6 +120,11 @@ def test_bad_arguments_are_told():
         warp(torch.rand(1, 3, 8, 8), Change("scale", 2), "pink")
 
 
+def test_one_picture_has_no_other_to_compare_with(trained, pictures):
+    with pytest.raises(ValueError, match="two pictures"):
+        respond_to(trained, trained.seen(pictures[:1]), torch.zeros(1, dtype=torch.int64), changes_of("scale", (1.2,)))
+
+
 def test_pictures_of_another_size_are_refused(trained, pictures):
     with pytest.raises(ValueError, match="64 px"):
         seen_warped(trained, pictures, None)

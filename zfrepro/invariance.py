@@ -106,6 +106,8 @@ def respond(
         views: batches of (untouched, [one transformed copy for each change]), each (B, 3, S, S) as the network wants.
         labels: (N,), in the order of the batches.
         total: number of batches, for the progress bar.
+    Raises:
+        ValueError: fewer than two pictures.
     """
     network = trained.network
     layers = [name for name in network.layers if name != "fc8"]
@@ -135,6 +137,8 @@ def respond(
         for name in layers:
             distance[name].append(torch.stack(parts[name]))
             unit[name].append(torch.stack(unit_parts[name]))
+    if not spreads[layers[0]]:
+        raise ValueError("two pictures or more wanted: distances are told in units of that between two pictures")
     probabilities, untouched = torch.cat(scores, 1), torch.cat(clean)
     labels = labels.cpu()
     return Response(
