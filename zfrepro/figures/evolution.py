@@ -107,7 +107,7 @@ def curves(found: dict[str, dict[str, Any]], width: float = 9) -> Figure:
     figure, axes = plt.subplots(
         len(MEASURES), len(found), figsize=(width, 9), sharex="col", sharey="row", squeeze=False
     )
-    for column, (world, record) in zip(axes.T, found.items(), strict=True):
+    for place, (column, (world, record)) in enumerate(zip(axes.T, found.items(), strict=True)):
         runs = runs_of(record)
         for ax, (key, label) in zip(column, MEASURES.items(), strict=True):
             layers = list(runs[0][key])
@@ -121,7 +121,7 @@ def curves(found: dict[str, dict[str, Any]], width: float = 9) -> Figure:
             ax.set_xticks(runs[0]["epochs"], [str(e) for e in runs[0]["epochs"]])
             ax.minorticks_off()
             ax.grid(alpha=0.25)
-            if column is axes.T[0]:
+            if place == 0:
                 ax.set_ylabel(label, fontsize=9)
         column[0].set_title(f"{WORLD_NAMES[world]}, {len(runs)} run{'s' * (len(runs) > 1)}", fontsize=10)
         column[-1].set_xlabel("epoch")

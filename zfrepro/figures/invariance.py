@@ -37,8 +37,8 @@ def paper_figure(
         amounts: family -> all T amounts.
         names: of the N images' classes.
     """
-    ratios = {"width_ratios": [1.25, 1, 1, 1]}
-    figure, axes = plt.subplots(3, 4, figsize=(width, width * 0.72), gridspec_kw=ratios)
+    ratios = {"width_ratios": [0.72, 1, 1, 1]}
+    figure, axes = plt.subplots(3, 4, figsize=(width, width * 0.74), gridspec_kw=ratios)
     heads = ("images", "layer 1: distance", "layer 7: distance", "P(true class)")
     for row, (family, label) in zip(axes, FAMILIES.items(), strict=True):
         shown, found = examples[family], responses[family]
