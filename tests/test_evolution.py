@@ -9,6 +9,7 @@ from tests.worlds import stripes, tiny
 from zfrepro import evolution, plots
 from zfrepro.claims import evolution as claims
 from zfrepro.evolution import cka, cosine, grow, jumps, probe_accuracy, project, snapshots, strongest
+from zfrepro.explorers_evolution import EpochSlider
 from zfrepro.figures import evolution as figures
 from zfrepro.gallery import Top
 from zfrepro.studies.evolution import encoded
@@ -147,3 +148,13 @@ def test_layers_are_averaged_to_few_places(kept, dataset):
     maps = kept[0].trained.network.convs["conv1"].out_channels
     assert found["conv1"].shape == (len(dataset.val), maps * evolution.GRID**2)
     assert list(found) == list(kept[0].trained.network.layers)
+
+
+def test_the_slider_shows_the_chosen_epoch():
+    pictures = (torch.rand(3, 8, 8, 3) * 255).byte().numpy()
+    slider = EpochSlider(pictures, [1, 2, 5], ["a", "b", "c"])
+    first = slider.view.value
+    slider.epoch.value = 2
+    assert slider.note.value == "c" and slider.view.value != first
+    with pytest.raises(ValueError, match="not the same number"):
+        EpochSlider(pictures, [1, 2], ["a", "b", "c"])
