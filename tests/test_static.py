@@ -144,3 +144,8 @@ def test_tables_that_make_no_sense_are_refused(rows, caption):
 
 def test_captions_of_tables_are_what_screen_readers_hear():
     assert 'aria-label="Explorer: errors"' in static.table([{"a": 1}], caption="errors").data
+
+
+def test_versions_and_dates_are_no_numbers():
+    shown = static.table([{"version": "2.14.1", "date": "2026-11-24", "error": "12.3 ± 0.4"}], caption="x").data
+    assert shown.count("zf-number") == 2  # the heading and the cell of the error

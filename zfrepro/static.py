@@ -10,6 +10,7 @@ import html
 import io
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -21,6 +22,8 @@ BUDGET = 400_000
 """Bytes of picture data, as base64 in the page, above which a coarser coding is taken."""
 
 JPEG_QUALITY = 85
+NUMBER = re.compile(r"–|[+\-−]?\d[\d,]*(\.\d+)?([eE][+\-]?\d+)?( ?[±%(].*)?")  # 12.3 ± 0.4, but not 2.14.1
+LONG = 30  # characters from which a column is made wide
 
 
 def frames(
@@ -156,11 +159,12 @@ def table(rows: Sequence[Mapping[str, object]], *, caption: str) -> HTML:
         raise ValueError("a table needs rows, all with the same keys")
     if not caption.strip():
         raise ValueError("a table needs a caption")
-    numeric = {key for key in rows[0] if all(_leads_with_digit(_text(row[key])) for row in rows)}
+    numeric = {key for key in rows[0] if all(NUMBER.fullmatch(_text(row[key])) for row in rows)}
+    long = {key for key in rows[0] if any(len(_text(row[key])) > LONG for row in rows)} - numeric
 
     def cell(tag: str, key: str, text: str) -> str:
         scope = ' scope="col"' if tag == "th" else ""
-        side = ' class="zf-number"' if key in numeric else ""
+        side = ' class="zf-number"' if key in numeric else ' class="zf-long"' if key in long else ""
         return f"<{tag}{scope}{side}>{html.escape(text)}</{tag}>"
 
     head = "".join(cell("th", key, key) for key in rows[0])
@@ -262,7 +266,3 @@ def _text(value: object) -> str:
     if isinstance(value, float | np.floating):
         return f"{value:.4g}" if math.isfinite(value) else "–"
     return str(value)
-
-
-def _leads_with_digit(text: str) -> bool:
-    return text.lstrip("+-−")[:1].isdigit() or text == "–"

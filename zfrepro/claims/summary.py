@@ -9,6 +9,8 @@ from zfrepro.records import ROOT
 
 WORLD_NAMES = {"diorama": "diorama", "imagenet20": "ImageNet-20"}
 
+LONG = 100  # characters of numbers from which they are folded
+
 
 @dataclass(frozen=True)
 class Table:
@@ -70,7 +72,11 @@ def _cell(finding: claims.Finding) -> str:
     kind = finding.verdict.replace(" ", "-")
     numbers = html.escape(finding.numbers)
     numbers = f"<code>{numbers}</code>" if numbers.startswith("python -m ") else numbers
-    return f'<td><strong class="zf-verdict zf-{kind}">{finding.verdict}</strong><p>{numbers}</p></td>'
+    if len(finding.numbers) > LONG:
+        numbers = f"<details><summary>numbers</summary><p>{numbers}</p></details>"
+    else:
+        numbers = f"<p>{numbers}</p>"
+    return f'<td><strong class="zf-verdict zf-{kind}">{finding.verdict}</strong>{numbers}</td>'
 
 
 def table(chapter: str | None = None) -> Table:
