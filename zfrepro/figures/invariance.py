@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from zfrepro.claims.summary import WORLD_NAMES
-from zfrepro.invariance import Response
+from zfrepro.invariance import FILLS, Response
 from zfrepro.plots import array, tiled
 
 FAMILIES = {
@@ -82,12 +82,34 @@ def layers(found: dict[str, dict[str, Any]], width: float = 9) -> Figure:
             ax.axhline(1, color="grey", lw=0.8, ls=":")
             ax.set_xlabel(label, fontsize=8)
             ax.grid(alpha=0.25)
-            ax.set_ylim(bottom=0)
         column[0].set_title(f"{WORLD_NAMES[world]}, {record['scale']['n']:,} images", fontsize=10)
     for ax in axes[:, 0]:
+        ax.set_ylim(bottom=0)
         ax.set_ylabel("relative distance", fontsize=9)
     handles = axes[0, 0].get_legend_handles_labels()
     figure.legend(*handles, loc="lower center", ncols=len(handles[1]), fontsize=8, frameon=False)
+    figure.tight_layout(pad=0.6, rect=(0, 0.03, 1, 1))
+    plt.close(figure)
+    return figure
+
+
+def choices(record: dict[str, Any], width: float = 9) -> Figure:
+    """How the curves of layers 1 and 7 depend on the fill and on scaling features to unit length, in one world."""
+    figure, axes = plt.subplots(4, 3, figsize=(width, 8.5), sharex="col", sharey="row")
+    rows = [(layer, kind) for layer in ("conv1", "fc7") for kind in ("raw", "unit")]
+    for row, (layer, kind) in zip(axes, rows, strict=True):
+        for ax, family in zip(row, FAMILIES, strict=True):
+            at = [shown_amount(family, a) for a in record[family]["amounts"]]
+            for fill, style in zip(FILLS, ("o-", "s--", "^:"), strict=True):
+                ax.plot(at, record[f"fill {fill}"][family][kind][layer], style, ms=3, lw=1.2, label=fill)
+            ax.grid(alpha=0.25)
+            ax.tick_params(labelsize=8)
+        row[0].set_ylabel(f"{layer},\n{'as they are' if kind == 'raw' else 'unit length'}", fontsize=9)
+    for ax, label in zip(axes[-1], FAMILIES.values(), strict=True):
+        ax.set_xlabel(label, fontsize=8)
+    for ax in axes[:, 0]:  # once all curves are drawn, or the first panel would fix the range of its row
+        ax.set_ylim(bottom=0)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="lower center", ncols=3, fontsize=8, frameon=False)
     figure.tight_layout(pad=0.6, rect=(0, 0.03, 1, 1))
     plt.close(figure)
     return figure
