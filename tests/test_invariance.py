@@ -140,7 +140,7 @@ def made_up() -> dict:
             "n": 50, "small": {"conv1": share(0.5), "fc7": share(0.1)},
             "small_lead": {"mean": 0.4, "low": 0.3, "high": 0.5, "n": 50}, "linearity": {"conv1": 0.0, "fc7": 0.97},
             "kept_share": share(90), "worst_right": 60.0, "clean_right": 88.0,
-            "symmetric": share(95), "other": share(40),
+            "symmetric": ["ball"], "by_class": {"ball": share(95), "cup": share(40), "dog": share(20)},
         }  # fmt: skip
     record["rotation"]["kept_share"] = share(40)
     return record
@@ -155,12 +155,13 @@ def test_verdicts_follow_the_record():
         bad[family]["linearity"]["fc7"] = 0.5
         bad[family]["kept_share"] = good["rotation"]["kept_share"]
     bad["rotation"]["kept_share"] = good["scale"]["kept_share"]
-    bad["rotation"]["symmetric"], bad["rotation"]["other"] = good["rotation"]["other"], good["rotation"]["symmetric"]
+    kinds = bad["rotation"]["by_class"]
+    kinds["ball"], kinds["dog"] = kinds["dog"], kinds["ball"]
     assert [claim.judge(bad).verdict for claim in claims.CLAIMS] == ["not reproduced"] * 5
 
 
 def test_the_live_explorer_answers(trained, pictures):
-    explorer = TransformExplorer(trained, Split(pictures, torch.arange(6)))
+    explorer = TransformExplorer(trained, Split(pictures, torch.arange(6)), {"conv1": 1.0, "fc7": 1.0})
     before = explorer.view.value
     explorer.family.value = "rotation"
     explorer.amount.value = 90.0
@@ -168,3 +169,10 @@ def test_the_live_explorer_answers(trained, pictures):
     explorer.family.value = "translation"
     explorer.amount.value = -60.0
     assert "translation -60 px" in explorer.note.value
+
+
+def test_a_sphere_that_another_class_beats_is_no_proof_of_symmetry():
+    record = made_up()
+    record["rotation"]["by_class"]["cup"] = {"mean": 97, "low": 96, "high": 98, "n": 50}
+    found = claims.symmetric(record)
+    assert found.verdict == "partly" and "rank 2 of 3" in found.numbers

@@ -4,6 +4,7 @@
     python tools/build_book.py .executed    build from notebooks that already carry their outputs
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,9 @@ from pathlib import Path
 from refresh_cache import ROOT, refresh
 
 BUILD = ROOT / "_build"
+
+# Threads that wait for each other must not spin: beside any other job a page that trains would take ten times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def build(source: Path = ROOT) -> int:

@@ -22,10 +22,11 @@ class TransformExplorer(widgets.VBox):
     Args:
         trained: the network.
         split: the images to choose from.
+        spread: layer -> mean distance between two images, the unit of the distances told; see the record.
     """
 
-    def __init__(self, trained: Trained, split: Split):
-        self.trained, self.split = trained, split
+    def __init__(self, trained: Trained, split: Split, spread: dict[str, float]):
+        self.trained, self.split, self.spread = trained, split, spread
         self.image = widgets.IntSlider(description="image", max=len(split) - 1, continuous_update=False)
         self.family = widgets.Dropdown(description="change", options=FAMILIES)
         self.fill = widgets.Dropdown(description="fill", options=tuple(FILLS))
@@ -50,10 +51,10 @@ class TransformExplorer(widgets.VBox):
         family, index = self.family.value, self.image.value
         amount = self.amount.value / 224 if family == "translation" else self.amount.value
         change = Change(family, amount)
-        pair = torch.tensor([index, (index + 1) % len(self.split)])  # relative distances need a second image
+        pair = torch.tensor([index, (index + 1) % len(self.split)])  # `respond` compares at least two images
         seen = self.trained.seen(self.split.images[pair])
         found = respond_to(self.trained, seen, self.split.labels[pair], [change], self.fill.value)
-        self.note.value = notes(found, family, [amount], 0, self.trained.classes)[0]
+        self.note.value = notes(found, family, [amount], 0, self.trained.classes, self.spread)[0]
         picture = (warp(seen[:1].float() - 128, change, self.fill.value)[0] + 128).clamp(0, 255).byte()
         data = io.BytesIO()
         Image.fromarray(plots.array(picture)).resize((288, 288), Image.Resampling.NEAREST).save(data, "PNG")

@@ -115,12 +115,15 @@ def choices(record: dict[str, Any], width: float = 9) -> Figure:
     return figure
 
 
-def notes(found: Response, family: str, amounts: Sequence[float], image: int, classes: Sequence[str]) -> list[str]:
-    """A line for each amount: distances of layers 1 and 7, probability of the true class, label."""
+def notes(
+    found: Response, family: str, amounts: Sequence[float], image: int, classes: Sequence[str], spread: dict[str, float]
+) -> list[str]:
+    """A line for each amount: distances of layers 1 and 7 in units of `spread`, P(true class), and the label."""
     unit = {"translation": "px of 224", "scale": "times", "rotation": "degrees"}[family]
+    first, last = (found.distance[layer][:, image] / spread[layer] for layer in ("conv1", "fc7"))
     return [
-        f"{family} {shown_amount(family, amount):g} {unit}: layer 1 moves {found.relative('conv1')[t, image]:.2f}, "
-        f"layer 7 {found.relative('fc7')[t, image]:.2f}; P(true) {found.probability[t, image]:.2f}, "
+        f"{family} {shown_amount(family, amount):g} {unit}: layer 1 moves {first[t]:.2f}, "
+        f"layer 7 {last[t]:.2f}; P(true) {found.probability[t, image]:.2f}, "
         f"named {classes[int(found.named[t, image])]}"
         for t, amount in enumerate(amounts)
     ]

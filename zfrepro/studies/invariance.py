@@ -67,6 +67,7 @@ def curves(found: Response, labels: Tensor) -> dict[str, Any]:
             }
             for layer in found.distance
         },
+        "spread": {layer: short(value) for layer, value in found.spread.items()},
         "raw": {layer: numbers(values.mean(1)) for layer, values in found.distance.items()},
         "unit": {layer: numbers(values.mean(1)) for layer, values in found.unit.items()},
         "probability": numbers(found.probability.mean(1)),
@@ -87,16 +88,19 @@ def whole(study: Study, trained: Trained, seen: Tensor, labels: Tensor, family: 
     lead = found.relative("conv1")[small].mean(0) - found.relative("fc7")[small].mean(0)
     size = torch.tensor(amounts) - (1.0 if family == "scale" else 0.0)
     kept = 100 * (found.named == found.clean_named).float().mean(0)  # of each picture, over the amounts
-    classes = study.dataset.classes
-    round_ = torch.tensor([classes[k] in SYMMETRIC[study.dataset.name] for k in labels.tolist()])
+    right = 100 * (found.named == labels).float().mean(0)  # of each picture, over the amounts
     sure = found.clean_named == labels  # what was never recognised cannot be lost
     return {"amounts": [short(a) for a in amounts]} | curves(found, labels) | {
         "small": {layer: summary(found.relative(layer)[small].mean(0)) for layer in found.distance},
         "small_lead": summary(lead),
         "linearity": {layer: short(linearity(size, found.relative(layer).mean(1))) for layer in ("conv1", "fc7")},
         "kept_share": summary(kept),
-        "symmetric": summary(100 * (found.named == labels).float().mean(0)[round_ & sure]),
-        "other": summary(100 * (found.named == labels).float().mean(0)[~round_ & sure]),
+        "by_class": {
+            name: summary(right[sure & (labels == k)])
+            for k, name in enumerate(study.dataset.classes)
+            if (sure & (labels == k)).any()
+        },
+        "symmetric": list(SYMMETRIC[study.dataset.name]),
     }  # fmt: skip
 
 
