@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from zfrepro import gallery
 from zfrepro.data import Dataset
+from zfrepro.data.diorama.threads import one_thread_a_tensor
 from zfrepro.data.transforms import mean_image
 from zfrepro.gallery import Top
 from zfrepro.training import Recipe, start, train_epoch
@@ -50,6 +51,7 @@ def _epoch(file: Path) -> int:
     return int(re.fullmatch(r"epoch-(\d+)", file.stem)[1])
 
 
+@one_thread_a_tensor()  # a small network gains little from more, and on cores that are shared they wait for each other
 def grow(
     recipe: Recipe, dataset: Dataset, epochs: Iterable[int], *, device: torch.device, frozen: Sequence[str] = (),
     frozen_after: int = 0, progress: bool = True,
