@@ -11,7 +11,7 @@ from tests.worlds import tiny
 from zfrepro.claims import invariance as claims
 from zfrepro.data import Split
 from zfrepro.explorers_invariance import TransformExplorer
-from zfrepro.invariance import Change, changes_of, linearity, one_pixel, respond_to, seen_warped, warp
+from zfrepro.invariance import Change, changes_of, linearity, one_pixel, pictured, respond_to, warp
 from zfrepro.networks import zfnet
 from zfrepro.weights import Trained
 
@@ -58,9 +58,9 @@ def test_warps_agree_with_torchvision(change):
 
 def test_zero_fill_is_zero_for_the_network(trained, pictures):
     seen = trained.seen(pictures)
-    x = seen_warped(trained, seen, Change("translation", 0.25))
+    x = trained.of_view(pictured(trained, seen, Change("translation", 0.25)))
     assert x[:, :, :16].abs().max() < 1e-5
-    assert torch.allclose(seen_warped(trained, seen, None), trained.normalised(pictures), atol=1e-5)
+    assert torch.allclose(trained.of_view(seen), trained.normalised(pictures), atol=1e-5)
 
 
 def test_response_is_what_a_plain_loop_finds(trained, pictures):
@@ -69,9 +69,9 @@ def test_response_is_what_a_plain_loop_finds(trained, pictures):
     found = respond_to(trained, seen, labels, changes, batch=4)
     with torch.no_grad():
         for n in range(6):
-            clean = trained.network.features(seen_warped(trained, seen[n : n + 1], None), trained.network.layers)
+            clean = trained.network.features(trained.of_view(seen[n : n + 1]), trained.network.layers)
             for t, change in enumerate(changes):
-                x = seen_warped(trained, seen[n : n + 1], change)
+                x = trained.of_view(pictured(trained, seen[n : n + 1], change))
                 other = trained.network.features(x, trained.network.layers)
                 for layer in ("conv1", "conv5", "fc7"):
                     expected = (other[layer] - clean[layer]).norm().item()
@@ -127,7 +127,7 @@ def test_one_picture_has_no_other_to_compare_with(trained, pictures):
 
 def test_pictures_of_another_size_are_refused(trained, pictures):
     with pytest.raises(ValueError, match="64 px"):
-        seen_warped(trained, pictures, None)
+        trained.of_view(pictures)
 
 
 def made_up() -> dict:

@@ -16,7 +16,7 @@ from zfrepro.data.transforms import mean_image
 from zfrepro.explorers_occlusion import OcclusionExplorer
 from zfrepro.figures import occlusion as figures
 from zfrepro.networks import zfnet
-from zfrepro.occlusion import corners, correlation, elsewhere, filling, interval, lowest, occlude, share_covered
+from zfrepro.occlusion import corners, correlation, elsewhere, filling, lowest, occlude, share_covered
 from zfrepro.studies import occlusion as study
 from zfrepro.studies.occlusion import Row
 from zfrepro.weights import Trained
@@ -183,13 +183,6 @@ def test_elsewhere_moves_off_the_object_without_change_of_area():
     assert left[0] == 0 and not (moved[0] & mask[0]).any()
 
 
-def test_interval_covers_the_mean():
-    values = torch.cat([torch.zeros(50), torch.ones(50), torch.tensor([torch.nan])])
-    mean, low, high = interval(values)
-    assert mean == 0.5 and low == pytest.approx(0.40, abs=0.03) and high == pytest.approx(0.60, abs=0.03)
-    assert all(np.isnan(interval(torch.tensor([torch.nan]))))
-
-
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -324,7 +317,7 @@ def test_the_study_on_a_made_up_world():
     found = occlude(
         trained.network, x, patch=20, stride=11, fill=study.grey(trained), layer="convs.conv5", progress=False
     )
-    summary = study.summary(found, split.labels, seen)
+    summary = study.of_squares(found, split.labels, seen)
     assert 0 <= summary["object"]["pointing"]["mean"] <= 1 and summary["clean"]["n"] == 12
     energy = study.energy(trained, x[:2], found.strongest[:2])
     whole = deconvnet.project(trained.network, x[:1], "conv5", study._units(trained, x[:1], found.strongest[:1]))

@@ -1,9 +1,9 @@
-"""The statistics of pictures, on pictures whose statistics are known."""
+"""The statistics of pictures whose statistics are known, and intervals of numbers."""
 
 import pytest
 import torch
 
-from zfrepro.statistics import power_slope, radial_power, thumbnails
+from zfrepro.statistics import bootstrap, power_slope, radial_power, rounded, summary, thumbnails
 
 
 def noise(slope: float, count: int = 64, side: int = 96) -> torch.Tensor:
@@ -57,3 +57,17 @@ def test_thumbnails_are_mean_colours():
     found = thumbnails(images)
     assert found.shape == (2, 192) and not found[0].any()
     assert found[1].nonzero().flatten().tolist() == [0] and found[1, 0] == 1
+
+
+def test_a_bootstrap_interval_covers_the_mean_and_leaves_nan_out():
+    values = torch.cat([torch.zeros(50), torch.ones(50), torch.tensor([torch.nan])])
+    mean, low, high = bootstrap(values)
+    assert mean == 0.5 and low == pytest.approx(0.40, abs=0.03) and high == pytest.approx(0.60, abs=0.03)
+    assert summary(values) == {"mean": 0.5, "low": rounded(low), "high": rounded(high), "n": 100}
+    assert summary(torch.tensor([torch.nan])) == {"mean": None, "low": None, "high": None, "n": 0}
+
+
+def test_a_bootstrap_interval_is_as_wide_as_the_normal_one():
+    values = torch.randn(400, generator=torch.Generator().manual_seed(0))
+    mean, low, high = bootstrap(values)
+    assert high - low == pytest.approx(2 * 1.96 * values.std().item() / 20, rel=0.1) and low < mean < high

@@ -14,8 +14,8 @@ from sklearn.svm import SVC
 from tests.networks import small
 from tests.photographs import picture
 from tests.worlds import stripes, tiny
-from zfrepro import claims, duplicates, paper, probes, training, transfer
-from zfrepro.claims.transfer import interval
+from zfrepro import claims, duplicates, paper, probes, records, training, transfer
+from zfrepro.claims.transfer import CLAIMS, interval
 from zfrepro.commands import main
 from zfrepro.data import DataError, targets
 from zfrepro.data.transforms import mean_image
@@ -466,3 +466,12 @@ def test_some_classes_are_a_small_pool_with_labels_from_nought():
     found = targets.some_classes(pool, 3, 4)
     assert found.classes == ("a", "c", "f") and found.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert (found.images[:, 0, 0, 0] % 6).tolist() == [0] * 4 + [2] * 4 + [5] * 4
+
+
+@pytest.mark.parametrize(("mean", "verdict"), [(79.0, "partly"), (60.0, "not reproduced")])
+def test_the_voc_claim_is_judged_by_its_number(tmp_path, monkeypatch, mean, verdict):
+    monkeypatch.setenv("ZFREPRO_RESULTS", str(tmp_path))
+    claim = next(claim for claim in CLAIMS if claim.name == "transfer-voc")
+    assert claim.judge({}).verdict == "not tested"
+    records.write_json(tmp_path / "transfer_voc2012" / "imagenet20.json", {"table6": {"mean": mean}})
+    assert claim.judge({}).verdict == verdict

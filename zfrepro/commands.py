@@ -180,10 +180,7 @@ def evaluation(trained, dataset, progress: bool) -> dict[str, dict[str, float]]:
 
     found = {}
     for name, ten in (("one_crop", False), ("ten_crops", True)):
-        probabilities = training.scores(
-            trained.network, dataset.val.images, trained.mean, scale=trained.recipe.input_scale,
-            image_size=trained.recipe.image_size, ten=ten, progress=progress,
-        )  # fmt: skip
+        probabilities = trained.probabilities(dataset.val.images, ten=ten, progress=progress)
         found[name] = training.errors(probabilities, dataset.val.labels)
     return found
 

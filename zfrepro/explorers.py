@@ -1,12 +1,26 @@
 """Interactive views for a live kernel, made of ipywidgets."""
 
+import base64
+import html
+import io
+
 import ipywidgets as widgets
 from IPython.display import display
+from PIL import Image
+from torch import Tensor
 
 from zfrepro import gallery, plots
 from zfrepro.data import Split
 from zfrepro.gallery import Top
 from zfrepro.weights import Trained
+
+
+def picture(image: Tensor, alt: str, side: int = 288) -> str:
+    """HTML of a picture with its pixels enlarged. image: (3, S, S), 0 to 255."""
+    data = io.BytesIO()
+    small = Image.fromarray(plots.array(image.clamp(0, 255).byte().cpu()))
+    small.resize((side, side), Image.Resampling.NEAREST).save(data, "PNG")
+    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}">'
 
 
 class FeatureBrowser(widgets.VBox):

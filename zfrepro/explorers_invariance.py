@@ -1,16 +1,12 @@
 """Shift, enlarge and turn any image in a live kernel, and see what the network says."""
 
-import base64
-import io
-
 import ipywidgets as widgets
 import torch
-from PIL import Image
 
-from zfrepro import plots
 from zfrepro.data import Split
+from zfrepro.explorers import picture
 from zfrepro.figures.invariance import notes
-from zfrepro.invariance import FAMILIES, FILLS, Change, respond_to, warp
+from zfrepro.invariance import FAMILIES, FILLS, Change, pictured, respond_to
 from zfrepro.weights import Trained
 
 RANGES = {"translation": (-60.0, 60.0, 0.0), "scale": (1.0, 1.8, 1.0), "rotation": (0.0, 350.0, 0.0)}
@@ -55,8 +51,5 @@ class TransformExplorer(widgets.VBox):
         seen = self.trained.seen(self.split.images[pair])
         found = respond_to(self.trained, seen, self.split.labels[pair], [change], self.fill.value)
         self.note.value = notes(found, family, [amount], 0, self.trained.classes, self.spread)[0]
-        picture = (warp(seen[:1].float() - 128, change, self.fill.value)[0] + 128).clamp(0, 255).byte()
-        data = io.BytesIO()
-        Image.fromarray(plots.array(picture)).resize((288, 288), Image.Resampling.NEAREST).save(data, "PNG")
-        uri = base64.b64encode(data.getvalue()).decode()
-        self.view.value = f'<img alt="the transformed image" src="data:image/png;base64,{uri}">'
+        pixels = pictured(self.trained, seen[:1], change, self.fill.value)[0]
+        self.view.value = picture(pixels, "the transformed image")

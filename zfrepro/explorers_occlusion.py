@@ -1,14 +1,12 @@
 """Move a square over an image in a live kernel, and see what the classifier says."""
 
-import base64
-import io
-
 import ipywidgets as widgets
 import torch
-from PIL import Image
 
-from zfrepro import occlusion, plots
+from zfrepro import occlusion
 from zfrepro.data import Split
+from zfrepro.data.transforms import centre_crop
+from zfrepro.explorers import picture
 from zfrepro.studies.occlusion import WATCHED, grey
 from zfrepro.weights import Trained
 
@@ -24,13 +22,6 @@ def notes(found: occlusion.Occlusion, k: int, label: int, classes: tuple[str, ..
         for i in range(p.shape[0])
         for j in range(p.shape[1])
     ]
-
-
-def _png(image: torch.Tensor) -> str:
-    data = io.BytesIO()
-    Image.fromarray(plots.array(image)).resize((288, 288), Image.Resampling.NEAREST).save(data, "PNG")
-    uri = base64.b64encode(data.getvalue()).decode()
-    return f'<img alt="the image with the square" src="data:image/png;base64,{uri}">'
 
 
 class OcclusionExplorer(widgets.VBox):
@@ -87,8 +78,6 @@ class OcclusionExplorer(widgets.VBox):
             f"<b>{names[best]}</b>, {covered[best]:.3f}. Layer-5 map {number}: "
             f"{100 * sums[1, number] / sums[0, number]:.0f} % of its activity ({WATCHED})."
         )
-        size = self.trained.recipe.image_size
-        offset = (self.trained.mean.shape[-1] - size) // 2
-        mean = self.trained.mean[:, offset : offset + size, offset : offset + size]
-        pixels = (square[0] * self.trained.recipe.input_scale + mean).clamp(0, 255).byte()
-        self.view.value = _png(pixels.cpu())
+        mean = centre_crop(self.trained.mean[None], self.trained.recipe.image_size)[0]
+        pixels = square[0] * self.trained.recipe.input_scale + mean
+        self.view.value = picture(pixels, "the image with the square")

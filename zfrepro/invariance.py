@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from zfrepro.data.transforms import centre_crop
+from zfrepro.data.transforms import centre_crop, crop
 from zfrepro.weights import Trained
 
 FILLS = {"zero": "zeros", "reflected": "reflection", "edge": "border"}
@@ -58,24 +58,20 @@ def warp(images: Tensor, change: Change, fill: str = "zero") -> Tensor:
     return F.grid_sample(images, grid, mode="bilinear", padding_mode=FILLS[fill], align_corners=False)
 
 
-def seen_warped(trained: Trained, seen: Tensor, change: Change | None, fill: str = "zero") -> Tensor:
-    """What the network sees of a transformed picture: warped, then the mean subtracted.
+def pictured(trained: Trained, seen: Tensor, change: Change, fill: str = "zero") -> Tensor:
+    """Pictures as they are shown to the network, transformed. uint8 (B, 3, S, S) -> float, 0 to 255, the same shape.
 
     Zero fill is zero after the mean is subtracted: from outside comes the mean image, the network's neutral grey.
 
     Args:
-        seen: uint8 (B, 3, S, S), see `Trained.seen`.
+        seen: see `Trained.seen`.
     """
-    size = trained.recipe.image_size
-    if seen.shape[-2:] != (size, size):
-        raise ValueError(f"pictures of {size} px wanted, as the network sees them, got {tuple(seen.shape)}")
     raw = seen.to(trained.mean.device).float()
-    mean = centre_crop(trained.mean[None], size)
-    if change is not None:
-        raw = warp(raw, change, fill)
-        if fill == "zero":
-            raw = raw + (1 - warp(torch.ones_like(raw[:, :1]), change, fill)) * mean
-    return ((raw - mean) / trained.recipe.input_scale).contiguous(memory_format=torch.channels_last)
+    if fill != "zero":
+        return warp(raw, change, fill)
+    mean = centre_crop(trained.mean[None], seen.shape[-1])
+    inside = warp(torch.ones_like(raw[:, :1]), change)
+    return warp(raw, change) + (1 - inside) * mean
 
 
 @dataclass(frozen=True)
@@ -160,7 +156,7 @@ def respond_to(
 
     def views():
         for part in seen.split(batch):
-            yield seen_warped(trained, part, None), [seen_warped(trained, part, c, fill) for c in changes]
+            yield trained.of_view(part), [trained.of_view(pictured(trained, part, c, fill)) for c in changes]
 
     return respond(trained, views(), labels, total=-(-len(seen) // batch), progress=progress)
 
@@ -179,14 +175,10 @@ def one_pixel(trained: Trained, stored: Tensor, *, batch: int = 32, progress: bo
     if room < size + 1:
         raise ValueError(f"pictures of more than {size} px wanted, got {room}")
     offset = (room - size) // 2
-    mean = trained.mean
 
     def at(part: Tensor, dy: int, dx: int) -> Tensor:
-        rows, columns = slice(offset + dy, offset + dy + size), slice(offset + dx, offset + dx + size)
-        raw = part[..., rows, columns].to(mean.device).float()
         # the mean image stays where it is: the scene moves, not what the network subtracts
-        x = (raw - centre_crop(mean[None], size)) / trained.recipe.input_scale
-        return x.contiguous(memory_format=torch.channels_last)
+        return trained.of_view(crop(part, offset + dy, offset + dx, size))
 
     views = ((at(part, 0, 0), [at(part, 0, 1), at(part, 1, 0), at(part, 1, 1)]) for part in stored.split(batch))
     found = respond(

@@ -274,13 +274,3 @@ def elsewhere(mask: Tensor, avoid: Tensor) -> tuple[Tensor, Tensor]:
     best = (overlap.round() + away / (2 * height * width)).flatten(1).argmin(1)
     moved = torch.stack([m.roll((int(k) // width, int(k) % width), (0, 1)) for m, k in zip(mask, best, strict=True)])
     return moved, (moved & avoid).sum((1, 2)) / moved.sum((1, 2)).clamp_min(1)
-
-
-def interval(values: Tensor, seed: int = 0, draws: int = 2000) -> tuple[float, float, float]:
-    """Mean and its 95 % bootstrap interval over images; nan left out. values: (N,)."""
-    values = values[~values.isnan()].double()
-    if not len(values):
-        return (float("nan"),) * 3
-    picks = torch.randint(len(values), (draws, len(values)), generator=torch.Generator().manual_seed(seed))
-    low, high = torch.quantile(values[picks].mean(1), torch.tensor([0.025, 0.975], dtype=torch.double)).tolist()
-    return values.mean().item(), low, high

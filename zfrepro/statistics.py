@@ -1,4 +1,4 @@
-"""Simple statistics of pictures: how their power falls with frequency, and what is left of them in a thumbnail."""
+"""Simple statistics: of pictures, how their power falls with frequency; of numbers, means with their intervals."""
 
 import math
 from collections.abc import Iterable
@@ -64,6 +64,29 @@ def thumbnails(images: Tensor, side: int = 8) -> Tensor:
     return adaptive_avg_pool2d(images.float() / 255, side).flatten(1)
 
 
+def bootstrap(values: Tensor, seed: int = 0, draws: int = 2000) -> tuple[float, float, float]:
+    """Mean and its 95 % bootstrap interval; values that are nan are left out. values: (N,), numbers or bool."""
+    values = values.double()
+    values = values[~values.isnan()]
+    if not len(values):
+        return (math.nan,) * 3
+    picks = torch.randint(len(values), (draws, len(values)), generator=torch.Generator().manual_seed(seed))
+    low, high = torch.quantile(values.cpu()[picks].mean(1), torch.tensor([0.025, 0.975], dtype=torch.double)).tolist()
+    return values.mean().item(), low, high
+
+
+def rounded(value: float, digits: int = 4) -> float | None:
+    """A number for a record, to some significant digits; nan, which JSON does not know, as None."""
+    value = float(value)
+    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+
+
 def rounded_all(values: Iterable[float], digits: int = 4) -> list[float | None]:
-    """Numbers for a record, to some significant digits; nan, which JSON does not know, as None."""
-    return [float(f"{value:.{digits}g}") if math.isfinite(value) else None for value in values]
+    """`rounded` for several numbers."""
+    return [rounded(value, digits) for value in values]
+
+
+def summary(values: Tensor, seed: int = 0) -> dict[str, float | int | None]:
+    """`bootstrap` for a record: mean, low, high, and n, the values that are not nan. values: (N,)."""
+    mean, low, high = rounded_all(bootstrap(values, seed))
+    return {"mean": mean, "low": low, "high": high, "n": int((~values.double().isnan()).sum())}

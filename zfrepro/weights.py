@@ -15,7 +15,7 @@ from zfrepro import device as devices
 from zfrepro.data.transforms import centre_crop, normalise, stored_size
 from zfrepro.networks import Network, architecture
 from zfrepro.records import read_json, results_root, sha256, write_atomically
-from zfrepro.training import Recipe
+from zfrepro.training import Recipe, scores
 
 
 class WeightsError(Exception):
@@ -39,6 +39,25 @@ class Trained:
             )
         images = images.to(self.mean.device)
         return centre_crop(normalise(images, self.mean, self.recipe.input_scale), self.recipe.image_size)
+
+    def of_view(self, views: Tensor) -> Tensor:
+        """What the network sees of pictures at its own size, mean subtracted: 0 to 255 (B, 3, S, S) -> the same.
+
+        Raises:
+            ValueError: pictures of another size.
+        """
+        size = self.recipe.image_size
+        if views.shape[1:] != (3, size, size):
+            raise ValueError(f"pictures are {tuple(views.shape[1:])}, this network sees {size} px")
+        mean = centre_crop(self.mean[None], size)[0]
+        return normalise(views.to(self.mean.device), mean, self.recipe.input_scale)
+
+    def probabilities(self, images: Tensor, *, ten: bool = False, progress: bool = False) -> Tensor:
+        """`training.scores` of stored images, at the centre crop or ten crops: uint8 (N, 3, R, R) -> (N, classes)."""
+        return scores(
+            self.network, images, self.mean, scale=self.recipe.input_scale, image_size=self.recipe.image_size, ten=ten,
+            progress=progress,
+        )  # fmt: skip
 
     def seen(self, images: Tensor) -> Tensor:
         """The part of stored images that the network sees, uint8 (B, 3, R, R) -> uint8 (B, 3, S, S)."""

@@ -4,6 +4,7 @@ import itertools
 from typing import Any
 
 from zfrepro.claims import Claim, Finding
+from zfrepro.claims.words import graded
 from zfrepro.correspondence import PARTS
 
 ROBUST = ("equal number", "changed in both", "cosine")
@@ -13,10 +14,6 @@ SMALL = 0.1  # of random's score: the paper's parts lie 6 % below random in laye
 
 def _clear(found: dict[str, Any]) -> bool:
     return found["interval"][0] > 0 and found["p"] < 0.05
-
-
-def _graded(held: int, of: int) -> str:
-    return "reproduced" if held == of else "not reproduced" if held == 0 else "partly"
 
 
 def _faces(record: dict[str, Any]) -> str:
@@ -35,49 +32,51 @@ def _as_printed(record: dict[str, Any]) -> Finding:
         f"{_percent(r, r['interval'][0]):.0f} to {_percent(r, r['interval'][1]):.0f})"
         for part, r in rows.items()
     )
-    return Finding(_graded(sum(map(_clear, rows.values())), len(rows)), f"{_faces(record)}: {said}")
+    return Finding(graded(*map(_clear, rows.values())), f"{_faces(record)}: {said}")
 
 
 def _layer7_as_printed(record: dict[str, Any]) -> Finding:
     rows = [record["fc7"][part]["sign"]["random"] for part in PARTS]
     small = [all(abs(bound) < SMALL * r["control"] for bound in r["interval"]) for r in rows]
     said = ", ".join(f"{part} {r['part']:.3f}" for part, r in zip(PARTS, rows, strict=True))
-    return Finding(_graded(sum(small), len(small)), f"{_faces(record)}: {said}, random {rows[0]['control']:.3f}")
+    return Finding(graded(*small), f"{_faces(record)}: {said}, random {rows[0]['control']:.3f}")
 
 
-def _controlled(record: dict[str, Any], layer: str) -> tuple[int, str]:
+def _controlled(record: dict[str, Any], layer: str) -> tuple[list[bool], str]:
     table = record[layer]["mean"]
-    held = sum(_clear(table[measure][control]) for measure in ROBUST for control in STRICT)
+    held = [_clear(table[measure][control]) for measure in ROBUST for control in STRICT]
     said = "; ".join(
         f"{measure} {' and '.join(f'{_percent(table[measure][control]):.1f}' for control in STRICT)} %"
         for measure in ROBUST
     )
-    return held, f"{held} of 6 clear; {_faces(record)}, parts' lead over {' and '.join(STRICT)} masks: {said}"
+    return (
+        held,
+        f"{sum(held)} of {len(held)} clear; {_faces(record)}, parts' lead over {' and '.join(STRICT)} masks: {said}",
+    )
 
 
 def _layer5_controlled(record: dict[str, Any]) -> Finding:
     held, said = _controlled(record, "conv5")
-    return Finding(_graded(held, len(ROBUST) * len(STRICT)), said)
+    return Finding(graded(*held), said)
 
 
 def _layer7_controlled(record: dict[str, Any]) -> Finding:
     held, said = _controlled(record, "fc7")
-    total = len(ROBUST) * len(STRICT)
-    return Finding(_graded(total - held, total), said)
+    return Finding(graded(*(not clear for clear in held)), said)
 
 
 def _learned(record: dict[str, Any]) -> Finding:
     """Trained against untrained networks, by lead relative to the control's distance."""
-    held, said = 0, []
+    held, said = [], []
     for measure, control in itertools.product(ROBUST, STRICT):
         ours = record["conv5"]["mean"][measure][control]
         low = _percent(ours, ours["interval"][0])
         best = max(_percent(seed["conv5"][measure][control]) for seed in record["untrained"].values())
-        held += low > best
+        held.append(low > best)
         said.append(f"{measure}, {control} {_percent(ours):.1f} (at least {low:.1f}), untrained {best:.1f}")
     return Finding(
-        _graded(held, len(said)),
-        f"{held} of {len(said)}; {_faces(record)}, lead in %, trained and the best of {len(record['untrained'])} "
+        graded(*held),
+        f"{sum(held)} of {len(said)}; {_faces(record)}, lead in %, trained and the best of {len(record['untrained'])} "
         f"untrained networks: {'; '.join(said)}",
     )
 
@@ -92,7 +91,7 @@ def _by_kind(record: dict[str, Any]) -> Finding:
         f"{seventh['cosine']['within']['better']:.3f} within kinds and {seventh['cosine']['between']['better']:.3f} "
         f"between (95 % interval of the difference {low:+.3f} to {high:+.3f})"
     )
-    return Finding(_graded(int(apart) + int(low > 0), 2), said)
+    return Finding(graded(apart, low > 0), said)
 
 
 CLAIMS = (

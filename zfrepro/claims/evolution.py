@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from zfrepro.claims import Claim, Finding
+from zfrepro.claims.words import graded
 
 SETTLED = 0.9  # CKA with the final self from which a layer counts as settled
 FEW, LATE = 10, 40  # epochs
@@ -24,7 +25,7 @@ def settled(run: dict[str, Any], layer: str) -> int:
     return later[0]
 
 
-def told(record: dict[str, Any], layers: tuple[str, ...]) -> str:
+def when_settled(record: dict[str, Any], layers: tuple[str, ...]) -> str:
     found = runs(record)
     when = ", ".join(f"{layer} {'/'.join(str(settled(run, layer)) for run in found)}" for layer in layers)
     return f"settled at epoch: {when} (of {found[0]['epochs'][-1]}, {len(found)} run{'s' * (len(found) > 1)})"
@@ -32,14 +33,12 @@ def told(record: dict[str, Any], layers: tuple[str, ...]) -> str:
 
 def lower(record: dict[str, Any]) -> Finding:
     early = [settled(run, layer) <= FEW for run in runs(record) for layer in LOWER]
-    verdict = "reproduced" if all(early) else "partly" if any(early) else "not reproduced"
-    return Finding(verdict, told(record, LOWER))
+    return Finding(graded(*early), when_settled(record, LOWER))
 
 
 def upper(record: dict[str, Any]) -> Finding:
     late = [settled(run, layer) >= LATE for run in runs(record) for layer in UPPER]
-    verdict = "reproduced" if all(late) else "partly" if any(late) else "not reproduced"
-    return Finding(verdict, told(record, UPPER))
+    return Finding(graded(*late), when_settled(record, UPPER))
 
 
 def order(record: dict[str, Any]) -> Finding:
@@ -49,7 +48,7 @@ def order(record: dict[str, Any]) -> Finding:
     ]
     ends = [settled(run, CONVS[0]) < settled(run, CONVS[-1]) for run in runs(record)]
     verdict = "reproduced" if all(whole) else "partly" if all(ends) else "not reproduced"
-    return Finding(verdict, told(record, CONVS))
+    return Finding(verdict, when_settled(record, CONVS))
 
 
 def jumps(record: dict[str, Any]) -> Finding:

@@ -3,12 +3,9 @@
 from typing import Any
 
 from zfrepro.claims import Claim, Finding
+from zfrepro.claims.words import told
 
 DEEP = ("conv2", "conv3", "conv4", "conv5")
-
-
-def spelled(mean: float, low: float, high: float, form: str = "+.1f") -> str:
-    return f"{mean:{form}} ({low:{form}} to {high:{form}})"
 
 
 def layers(record: dict[str, Any]) -> str:
@@ -22,7 +19,7 @@ def hierarchy(record: dict[str, Any]) -> Finding:
     grows = whole[1] > 0
     return Finding(
         "reproduced" if grows and not falls else "partly" if grows else "not reproduced",
-        f"{layers(record)}, at random {record['purity']['random'][0]:.1f} %; from layer 2 to 5 {spelled(*whole)} "
+        f"{layers(record)}, at random {record['purity']['random'][0]:.1f} %; from layer 2 to 5 {told(*whole, '+.1f')} "
         f"points, steps clearly down: {len(falls)} of 3",
     )
 
@@ -31,7 +28,7 @@ def layer4(record: dict[str, Any]) -> Finding:
     step, maps = record["purity"]["steps"]["conv3 conv4"], record["purity"]["maps"]
     return Finding(
         "reproduced" if step[1] > 0 else "not reproduced",
-        f"{spelled(*step)} points over {maps['conv3']} and {maps['conv4']} maps",
+        f"{told(*step, '+.1f')} points over {maps['conv3']} and {maps['conv4']} maps",
     )
 
 
@@ -43,7 +40,7 @@ def objects(record: dict[str, Any]) -> Finding:
     place = found["random_place"]
     return Finding(
         "reproduced" if low > place else "not reproduced",
-        f"{spelled(mean, low, high, '.0f')} % of the top units of layer 5 look at the object, "
+        f"{told(mean, low, high, '.0f')} % of the top units of layer 5 look at the object, "
         f"layer 2: {found['layers']['conv2'][0]:.0f} %, a random place: {place:.0f} %",
     )
 
@@ -52,7 +49,7 @@ def variation(record: dict[str, Any]) -> Finding:
     leads = {layer: record["likeness"][layer]["lead"] for layer in DEEP}
     clear = [layer for layer, (_, low, _) in leads.items() if low > 0]
     against = [layer for layer, (_, _, high) in leads.items() if high < 0]
-    listed = ", ".join(f"{layer} {spelled(*lead, '+.2f')}" for layer, lead in leads.items())
+    listed = ", ".join(f"{layer} {told(*lead)}" for layer, lead in leads.items())
     verdict = "reproduced" if len(clear) == len(leads) else "partly" if len(clear) > len(against) else "not reproduced"
     return Finding(
         verdict, f"{listed}; clear in {len(clear)} of {len(leads)} layers, clearly the reverse in {len(against)}"

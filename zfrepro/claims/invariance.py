@@ -3,42 +3,41 @@
 from typing import Any
 
 from zfrepro.claims import Claim, Finding
+from zfrepro.claims.words import graded, told_of
 
 FAMILIES = ("translation", "scale", "rotation")
 LINEAR = 0.9  # R squared of a line through zero from which a curve counts as quasi-linear
 STABLE = 80  # per cent of labels that stay
 
 
-def told(found: dict[str, float], form: str = ".0f") -> str:
-    return f"{found['mean']:{form}} ({found['low']:{form}} to {found['high']:{form}})"
-
-
-def graded(held: list[bool]) -> str:
-    return "reproduced" if all(held) else "partly" if any(held) else "not reproduced"
+def percent(found: dict[str, float]) -> str:
+    return told_of(found, ".0f")
 
 
 def small(record: dict[str, Any]) -> Finding:
     listed = ", ".join(
         f"{family} {record[family]['small']['conv1']['mean']:.2f} against {record[family]['small']['fc7']['mean']:.2f} "
-        f"(lead {told(record[family]['small_lead'], '+.2f')})"
+        f"(lead {told_of(record[family]['small_lead'])})"
         for family in FAMILIES
     )
     held = [record[family]["small_lead"]["low"] > 0 for family in FAMILIES]
-    return Finding(graded(held), f"layer 1 against layer 7, {record['scale']['n']} images: {listed}")
+    return Finding(graded(*held), f"layer 1 against layer 7, {record['scale']['n']} images: {listed}")
 
 
 def linear(record: dict[str, Any]) -> Finding:
     reached = {family: record[family]["linearity"]["fc7"] for family in ("translation", "scale")}
     listed = ", ".join(f"{family} {value:.2f}" for family, value in reached.items())
-    return Finding(graded([value >= LINEAR for value in reached.values()]), f"R squared of a line: {listed}")
+    held = [value >= LINEAR for value in reached.values()]
+    return Finding(graded(*held), f"R squared of a line: {listed}")
 
 
 def stable(record: dict[str, Any]) -> Finding:
     shares = {family: record[family]["kept_share"] for family in ("translation", "scale")}
-    listed = ", ".join(f"{family} {told(share)} %" for family, share in shares.items())
+    listed = ", ".join(f"{family} {percent(share)} %" for family, share in shares.items())
     worst = ", ".join(f"{family} {record[family]['worst_right']:.0f} %" for family in shares)
+    held = [share["low"] >= STABLE for share in shares.values()]
     return Finding(
-        graded([share["low"] >= STABLE for share in shares.values()]),
+        graded(*held),
         f"labels that stay: {listed}; images right under every amount: {worst}, untouched "
         f"{record['scale']['clean_right']:.0f} %",
     )
@@ -49,9 +48,10 @@ def rotation(record: dict[str, Any]) -> Finding:
     others = [record[family]["kept_share"] for family in ("translation", "scale")]
     held = [turned["high"] < other["low"] for other in others] + [turned["high"] < STABLE]
     return Finding(
-        graded(held), f"labels that stay under turns: {told(turned)} %, under shifts {told(others[0])} %, scales "
-        f"{told(others[1])} %",
-    )  # fmt: skip
+        graded(*held),
+        f"labels that stay under turns: {percent(turned)} %, under shifts {percent(others[0])} %, scales "
+        f"{percent(others[1])} %",
+    )
 
 
 def symmetric(record: dict[str, Any]) -> Finding:
@@ -66,8 +66,8 @@ def symmetric(record: dict[str, Any]) -> Finding:
     rank = 1 + sum(mean > kinds[sphere]["mean"] for mean in others.values())
     return Finding(
         "reproduced" if low > others[best] else "partly" if low > average else "not reproduced",
-        f"{sphere} still right in {told(kinds[sphere])} % of the turns, rank {rank} of {len(kinds)} classes; the best "
-        f"other, {best}, {others[best]:.0f} %, mean of the others {average:.0f} %",
+        f"{sphere} still right in {percent(kinds[sphere])} % of the turns, rank {rank} of {len(kinds)} classes; the "
+        f"best other, {best}, {others[best]:.0f} %, mean of the others {average:.0f} %",
     )
 
 

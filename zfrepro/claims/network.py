@@ -4,6 +4,7 @@ from typing import Any
 
 from zfrepro import paper
 from zfrepro.claims import Claim, Finding
+from zfrepro.claims.words import graded
 
 
 def sizes(record: dict[str, Any]) -> Finding:
@@ -11,7 +12,7 @@ def sizes(record: dict[str, Any]) -> Finding:
     same = [name for name, side in paper.FIG3_SIZES.items() if ours[name] == side]
     listed = ", ".join(str(ours[name]) for name in paper.FIG3_SIZES)
     return Finding(
-        "reproduced" if len(same) == len(paper.FIG3_SIZES) else "partly" if same else "not reproduced",
+        graded(*(name in same for name in paper.FIG3_SIZES)),
         f"{listed}: {len(same)} of {len(paper.FIG3_SIZES)} agree; "
         f"{record['geometry']['zfnet']['parameters']:,} parameters",
     )
@@ -24,7 +25,7 @@ def fields(record: dict[str, Any]) -> Finding:
     same = [key for key in tiles if computed[key] == measured[key] == tiles[key]]
     listed = ", ".join(f"{name} {layer} {measured[name, layer]}" for name, layer in tiles)
     return Finding(
-        "reproduced" if len(same) == len(tiles) else "partly" if same else "not reproduced",
+        graded(*(key in same for key in tiles)),
         f"{listed} px: {len(same)} of {len(tiles)} agree",
     )
 

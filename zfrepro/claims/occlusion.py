@@ -3,17 +3,13 @@
 from typing import Any
 
 from zfrepro.claims import Claim, Finding
+from zfrepro.claims.words import graded, told_of
 
 WEAK = 0.1  # share of images that we call "some"
 
 
-def _graded(*held: bool) -> str:
-    return "reproduced" if all(held) else "partly" if any(held) else "not reproduced"
-
-
 def _told(found: dict[str, Any], percent: bool = False) -> str:
-    factor, form = (100, "{:.0f} % ({:.0f} to {:.0f})") if percent else (1, "{:+.2f} ({:+.2f} to {:+.2f})")
-    return form.format(*(factor * found[key] for key in ("mean", "low", "high")))
+    return told_of(found, ".0f", 100).replace(" (", " % (", 1) if percent else told_of(found)
 
 
 NO_MASKS = "nobody drew the masks of these photographs"
@@ -25,7 +21,7 @@ def _object(record: dict[str, Any]) -> Finding:
     squares, shapes = record["main"]["object"], record["shapes"]
     held = [found["extra"]["low"] > 0 and found["lower"]["low"] > 0.5 for found in (squares, shapes)]
     return Finding(
-        _graded(*held),
+        graded(*held),
         f"squares on the object take {_told(squares['extra'])} more of the probability than squares beside it, lower "
         f"in {_told(squares['lower'], True)} of {squares['lower']['n']} images; the object covered to the pixel takes "
         f"{_told(shapes['extra'])} more than the same shape elsewhere, lower in {_told(shapes['lower'], True)} of "
@@ -39,7 +35,7 @@ def _pointing(record: dict[str, Any]) -> Finding:
     found = record["main"]["object"]
     above_chance = found["pointing"]["low"] > found["pointing_random"]["high"]
     return Finding(
-        _graded(above_chance, found["pointing_gain"]["low"] > 0),
+        graded(above_chance, found["pointing_gain"]["low"] > 0),
         f"the minimum lies on the object in {_told(found['pointing'], True)} of {found['pointing']['n']} images, a "
         f"random position in {_told(found['pointing_random'], True)}, the middle of the picture in "
         f"{_told(found['pointing_centre'], True)}",
@@ -50,7 +46,7 @@ def _projection(record: dict[str, Any]) -> Finding:
     found = record["projections"]
     own, other = found["own"], found["other"]
     return Finding(
-        _graded(own["high"] < 0, own["high"] < other["low"]),
+        graded(own["high"] < 0, own["high"] < other["low"]),
         f"correlation of the projection's energy under the square with the map's activity {_told(own)}, with another "
         f"image's projection {_told(other)}, n = {own['n']}; at its strongest place {_told(found['left_own'], True)} "
         f"of the activity is left, at the other's {_told(found['left_other'], True)}",
@@ -61,7 +57,7 @@ def _differs(record: dict[str, Any]) -> Finding:
     found = record["maps"]
     negative = found["negative"]
     return Finding(
-        _graded(negative["mean"] >= WEAK, negative["low"] >= WEAK),
+        graded(negative["mean"] >= WEAK, negative["low"] >= WEAK),
         f"correlation of the strongest map's activity with the class's probability {_told(found['strongest'])} over "
         f"{found['strongest']['n']} images, below 0 in {_told(negative, True)}, above 0.3 in "
         f"{_told(found['positive'], True)}",
@@ -71,7 +67,7 @@ def _differs(record: dict[str, Any]) -> Finding:
 def _label(record: dict[str, Any]) -> Finding:
     kept, changes = record["main"]["label_kept"], record["main"]["label_changes"]
     return Finding(
-        _graded(kept["low"] > 0.5, changes["low"] > 0.5),
+        graded(kept["low"] > 0.5, changes["low"] > 0.5),
         f"the true class wins at {_told(kept, True)} of the positions; it loses at one position at least in "
         f"{_told(changes, True)} of {changes['n']} images",
     )

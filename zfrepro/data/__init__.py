@@ -35,6 +35,12 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def shuffled(self, count: int | None = None, seed: int = 0) -> "Split":
+        """The images in a random order, or the first `count` of them: photographs are stored class by class."""
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count]
+        truth = {name: values[order] for name, values in self.truth.items()}
+        return Split(self.images[order], self.labels[order], truth)
+
 
 @dataclass(frozen=True)
 class Dataset:

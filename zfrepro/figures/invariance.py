@@ -1,15 +1,18 @@
 """Fig. 5 of the arXiv text, and its curves over the whole validation set."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
+from IPython.display import HTML
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from zfrepro import plots, static
 from zfrepro.claims.summary import WORLD_NAMES
+from zfrepro.claims.words import told_of
 from zfrepro.invariance import FILLS, Response
 from zfrepro.plots import array, tiled
 
@@ -18,6 +21,8 @@ FAMILIES = {
     "scale": "scale (ratio)",
     "rotation": "rotation (degrees)",
 }
+
+SHIFTED = ("conv1", "conv2", "conv5", "fc7")  # layers in the table of one-pixel shifts
 
 
 def shown_amount(family: str, amount: float) -> float:
@@ -129,6 +134,70 @@ def notes(
     ]
 
 
-def drawn(images: Tensor) -> Tensor:
-    """Warped pictures of 0 to 255 as colours of 0 to 1."""
-    return torch.as_tensor(images).float().clamp(0, 255) / 255
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def labels(found: dict[str, dict[str, Any]]) -> HTML:
+    """Labels under each family of changes: mean over amounts, and the worst case. found: world -> record."""
+    rows = [
+        {
+            "world": world, "transformation": family, "images": record[family]["n"],
+            "right, untouched, %": record[family]["clean_right"],
+            "right, mean of amounts, %": float(np.mean(record[family]["right"])),
+            "right at every amount, %": record[family]["worst_right"],
+            "labels that stay, %": record[family]["kept_share"]["mean"],
+        }
+        for world, record in found.items()
+        for family in FAMILIES
+    ]  # fmt: skip
+    return static.table(rows, caption="Labels under transformations: the mean over amounts, and the worst case")
+
+
+def moves_least(found: dict[str, dict[str, Any]], layer: str = "fc7") -> tuple[int, int]:
+    """At how many of all amounts the median relative distance of a layer is the smallest, and of how many."""
+    medians = [
+        {name: values["quantiles"][1] for name, values in record[family]["relative"].items()}
+        for record in found.values()
+        for family in FAMILIES
+    ]
+    least = [min(m, key=lambda name: m[name][t]) == layer for m in medians for t in range(len(m[layer]))]
+    return sum(least), len(least)
+
+
+def fills(found: dict[str, dict[str, Any]]) -> HTML:
+    """Labels that stay and the relative distance in layer 7, mean over amounts, by fill."""
+    rows = []
+    for (world, record), fill in itertools.product(found.items(), FILLS):
+        row: dict[str, object] = {"world": world, "fill": fill}
+        for family in FAMILIES:
+            own = record[f"fill {fill}"][family]
+            row[f"{family}: kept, %"] = float(np.mean(own["kept"]))
+            row[f"{family}: layer 7"] = f"{np.mean(own['relative']['fc7']):.2f}"
+        rows.append(row)
+    return static.table(rows, caption="Labels that stay and relative distance in layer 7, mean over amounts, by fill")
+
+
+def redrawn(record: dict[str, Any]) -> HTML:
+    """What changes of the scene itself do, and what warping the picture adds to that."""
+    rows = []
+    for name, own in record["redrawn"].items():
+        gain = own.get("gain")
+        rows.append({
+            "change": name, "amounts": f"{own['amounts'][0]:.2g} to {own['amounts'][-1]:.2g}", "scenes": own["n"],
+            "labels that stay, %": own["kept_share"]["mean"],
+            "more than when warped, points": told_of(gain, "+.1f") if gain else None,
+            "layer 1": f"{np.mean(own['relative']['conv1']['mean']):.2f}",
+            "layer 7": f"{np.mean(own['relative']['fc7']['mean']):.2f}",
+        })  # fmt: skip
+    return plots.table(rows)
+
+
+def one_pixel(found: dict[str, dict[str, Any]]) -> HTML:
+    """Labels that stay and relative distances under shifts by one pixel, for both networks."""
+    rows = []
+    for (world, record), arch in itertools.product(found.items(), ("zfnet", "krizhevsky")):
+        own = record[f"one pixel {arch}"]
+        row = {"world": world, "network": arch, "images": own["kept"]["n"]}
+        row["labels that stay, %"] = told_of(own["kept"], ".1f")
+        rows.append(row | {layer: f"{own['relative'][layer]['mean']:.2f}" for layer in SHIFTED})
+    return plots.table(rows)

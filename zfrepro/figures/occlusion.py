@@ -1,23 +1,22 @@
 """Fig. 7 and what was measured around it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from IPython.display import HTML
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from safetensors.torch import load_file
 from torch import Tensor
 
-from zfrepro import occlusion, plots, records
+from zfrepro import occlusion, paper, plots, records, static
+from zfrepro.claims.words import told_of
 from zfrepro.studies.occlusion import Row
-
-PAPER = {"Pomeranian": 0.66, "car wheel": -0.39, "Afghan hound": -0.19}
-"""Correlation of panels (b) and (d) in the paper's own three examples, measured on the printed heat maps."""
 
 LABELS = 4  # classes that get a colour of their own in panel (e)
 TRUE, OTHERS, REST = "#3b6fb6", ("#e8a33d", "#b5462f", "#6a9f58"), "#9a9a9a"
@@ -139,7 +138,8 @@ def correlations(found: dict[str, dict[str, Any]], width: float = 8) -> Figure:
         ax.axvline(mean, color=TRUE, lw=2)
         top = ax.get_ylim()[1]
         ax.text(mean, 1.02 * top, f"mean {mean:+.2f}", color=TRUE, fontsize=8, ha="center", va="bottom")
-        for name, value in PAPER.items():
+        for name, example in paper.OCCLUSION.items():
+            value = example["together"]
             ax.axvline(value, color=OTHERS[1], lw=1.2, ls="--")
             ax.text(value + 0.02, 0.97 * top, name, color=OTHERS[1], fontsize=7, rotation=90, va="top")
         ax.set_title(f"{world}, {maps['strongest']['n']} images", fontsize=9, pad=18)
@@ -169,3 +169,120 @@ def settings(found: dict[str, list[dict[str, Any]]], width: float = 8) -> Figure
     axes[1].axvline(0, color="0.8", lw=1, zorder=0)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=8, frameon=False)
     return plots._alone(figure)
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def share(found: dict[str, float]) -> str:
+    """A share and its interval in per cent."""
+    return told_of(found, ".0f", 100)
+
+
+def number(found: dict[str, float]) -> str:
+    """A mean and its interval."""
+    return told_of(found, ".2f")
+
+
+def examples(found: dict[str, dict[str, Any]]) -> HTML:
+    """The rows of the figure in numbers, and the paper's own. found: world -> record."""
+    rows = [(world, r["class"], r) for world, record in found.items() for r in record["figure"]["rows"]]
+    rows += [("the paper", name, r) for name, r in paper.OCCLUSION.items()]
+    return plots.table([
+        {
+            "world": world, "class": name, "clean": f"{r['clean']:.2f}" if "clean" in r else None,
+            "lowest": f"{r['min']:.2f}", "median": f"{r['median']:.2f}", "highest": f"{r['max']:.2f}",
+            "true class wins, %": f"{100 * r['kept']:.1f}", "(b) with (d)": f"{r['together']:+.2f}",
+        }
+        for world, name, r in rows
+    ])  # fmt: skip
+
+
+def objects(record: dict[str, Any]) -> HTML:
+    """Squares on the object and beside it; its shape on it and elsewhere."""
+    squares, shapes = record["main"]["object"], record["shapes"]
+    rows = (("squares", squares, squares["drop_beside"]), ("the object's shape", shapes, shapes["drop_elsewhere"]))
+    return plots.table([
+        {
+            "covered": what, "images": own["drop"]["n"], "fall on the object": number(own["drop"]),
+            "elsewhere": number(beside), "lower on the object, % of images": share(own["lower"]),
+        }
+        for what, own, beside in rows
+    ])  # fmt: skip
+
+
+def parts(record: dict[str, Any], most: int = 20) -> HTML:
+    """The parts that cost most, with both controls; a dash where the object has no room for one."""
+
+    def short(r: dict[str, float]) -> str | None:
+        return None if r["mean"] is None else f"{r['mean']:.2f} ± {(r['high'] - r['low']) / 2:.2f}"
+
+    rows = [
+        {
+            "kind": r["class"], "part": r["part"], "n": r["drop"]["n"],
+            "% of picture": round(100 * r["area"]["mean"], 1), "fall": short(r["drop"]),
+            "beside the object": short(r["drop_beside"]), "elsewhere on it": short(r["drop_on_object"]),
+        }
+        for r in record["object_parts"][:most]
+    ]  # fmt: skip
+    caption = "Fall of the true class's probability when a part is covered: the largest (recorded, diorama)"
+    return static.table(rows, caption=caption)
+
+
+def _by_world(found: dict[str, dict[str, Any]], lines: dict[str, Callable[[dict[str, Any]], object]]) -> HTML:
+    return plots.table([{"": name, **{w: line(r) for w, r in found.items()}} for name, line in lines.items()])
+
+
+def minima(found: dict[str, dict[str, Any]]) -> HTML:
+    """Where the lowest probability lies, and whether another network is hurt at the same places."""
+
+    def hit(key: str) -> Callable[[dict[str, Any]], str | None]:
+        return lambda r: share(r["main"]["object"][key]) if "object" in r["main"] else None
+
+    return _by_world(found, {
+        "minimum on the object, %": hit("pointing"),
+        "any position, %": hit("pointing_random"),
+        "middle of the picture, %": hit("pointing_centre"),
+        "images": lambda r: r["main"]["images"],
+        "minimum to middle": lambda r: number(r["main"]["from_middle"]),
+        "any position to middle": lambda r: f"{r['main']['from_middle_random']:.2f}",
+        "two networks, same image": lambda r: number(r["networks"]["same"]),
+        "two networks, other image": lambda r: number(r["networks"]["other"]),
+    })  # fmt: skip
+
+
+def maps(found: dict[str, dict[str, Any]]) -> HTML:
+    """Correlation of panel (b) with panel (d) for two readings of the strongest map, and for any map."""
+    return _by_world(found, {
+        "images": lambda r: r["maps"]["strongest"]["n"],
+        "strongest map": lambda r: number(r["maps"]["strongest"]),
+        "strongest by peak": lambda r: number(r["maps"]["strongest_by_peak"]),
+        "average map": lambda r: number(r["maps"]["any_map"]),
+        "below 0, % of images": lambda r: share(r["maps"]["negative"]),
+        "above 0.3, % of images": lambda r: share(r["maps"]["positive"]),
+        "maps it beats, %": lambda r: share(r["maps"]["rank"]),
+    })  # fmt: skip
+
+
+def projections(found: dict[str, dict[str, Any]]) -> HTML:
+    """Whether a map loses its activity where its projection is covered; control, another image's projection."""
+    return _by_world(found, {
+        "images": lambda r: r["projections"]["own"]["n"],
+        "correlation, own projection": lambda r: number(r["projections"]["own"]),
+        "correlation, another's": lambda r: number(r["projections"]["other"]),
+        "activity left, own, %": lambda r: share(r["projections"]["left_own"]),
+        "activity left, another's, %": lambda r: share(r["projections"]["left_other"]),
+        "less left at its own, % of images": lambda r: share(r["projections"]["lower"]),
+    })  # fmt: skip
+
+
+def squares(drawn: list[dict[str, Any]], photographed: list[dict[str, Any]]) -> HTML:
+    """What other fills and sizes do, from the records' `settings`."""
+    return plots.table([
+        {
+            "square": f"{a['fill']}, {a['factor']:g} x", "true class wins, %, diorama": share(a["label_kept"]),
+            "ImageNet-20": share(b["label_kept"]), "lower on the object, %, diorama": share(a["object"]["lower"]),
+            "minimum on the object, %, diorama": share(a["object"]["pointing"]),
+        }
+        for a, b in zip(drawn, photographed, strict=True)
+    ])  # fmt: skip

@@ -12,8 +12,9 @@ from torch import Tensor
 from zfrepro import correspondence as c
 from zfrepro import records
 from zfrepro.data import diorama, photos
-from zfrepro.data.transforms import centre_crop, normalise, stored_size
+from zfrepro.data.transforms import centre_crop, stored_size
 from zfrepro.networks import Network
+from zfrepro.statistics import rounded
 from zfrepro.studies import Parts, Study
 from zfrepro.weights import Trained
 
@@ -111,13 +112,12 @@ def features_of(trained: Trained, layers: Sequence[str] = LAYERS, network: Netwo
     Args:
         network: another network of the same geometry instead of the trained one.
     """
-    network, size = network or trained.network, trained.recipe.image_size
-    mean = centre_crop(trained.mean[None], size)[0]
+    network = network or trained.network
     fifth = next(conv for conv in network.architecture.convs if conv.layer == 5)
 
     @torch.no_grad()
     def features(images: Tensor) -> dict[str, Tensor]:
-        x = normalise(images.to(mean.device), mean, trained.recipe.input_scale)
+        x = trained.of_view(images)
         wanted = {"conv5" if layer == "pool5" else layer for layer in layers}
         found = {layer: y.float().cpu() for layer, y in network.features(x, wanted).items()}
         if "pool5" in layers:
@@ -190,11 +190,6 @@ class Masks:
         """Mean share of the units that change, a part or a draw."""
         sets = {"part": self.of_part, **self.of_control}
         return {name: [rounded(e[layer].ne(0).float().mean()) for e in found] for name, found in sets.items()}
-
-
-def rounded(value: Any, digits: int = 4) -> float:
-    """Four significant digits."""
-    return float(f"{float(value):.{digits}g}")
 
 
 def block(matrix: Tensor, sets: Sequence[int], count: int, rows: Tensor) -> Tensor:

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zfrepro import backward_rules, crops, deconvnet
-from zfrepro.occlusion import interval
-from zfrepro.statistics import rounded_all
+from zfrepro.statistics import bootstrap, rounded_all
 from zfrepro.studies import Parts, Study
 from zfrepro.weights import Trained
 
@@ -39,7 +38,7 @@ def relation(trained: Trained, images: Tensor) -> dict[str, Any]:
         peak = explicit.abs().amax((1, 2, 3))
         found[layer] = {
             "rule_gap": float(f"{((explicit - general).abs().amax((1, 2, 3)) / peak).max():.2g}"),
-            "gradient_cosine": rounded_all(interval(F.cosine_similarity(explicit.flatten(1), gradient.flatten(1)))),
+            "gradient_cosine": rounded_all(bootstrap(F.cosine_similarity(explicit.flatten(1), gradient.flatten(1)))),
         }
     return found
 
@@ -58,7 +57,7 @@ def resemblance(trained: Trained, images: Tensor) -> dict[str, Any]:
         other = crops.cut(images.roll(1, 0), projected.tops, projected.lefts, side)
         like = {"own": correlation(projected.pixels, own), "other": correlation(projected.pixels, other)}
         like["lead"] = like["own"] - like["other"]
-        found[layer] = {name: rounded_all(interval(values)) for name, values in like.items()}
+        found[layer] = {name: rounded_all(bootstrap(values)) for name, values in like.items()}
     return found
 
 

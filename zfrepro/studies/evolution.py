@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from zfrepro import data, plots, records
-from zfrepro.data import Dataset, Split
+from zfrepro.data import Dataset
 from zfrepro.evolution import (
     Snapshot,
     cka,
@@ -31,7 +31,7 @@ from zfrepro.evolution import (
     strongest,
 )
 from zfrepro.studies import Parts, Study
-from zfrepro.training import MODERN, Recipe
+from zfrepro.training import MODERN, Recipe, errors
 
 COMPARED = 1000  # validation images on which layers are compared and probes are tested
 PROBED = 1000  # training images a probe is fitted to
@@ -55,12 +55,6 @@ def parts(study: Study) -> Parts:
     return found | {"freezing": lambda: freezing(dataset, study.progress)}
 
 
-def shuffled(split: Split, count: int, seed: int = 0) -> Split:
-    """Some images of a split at random, since photographs are stored class by class."""
-    chosen = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))[:count]
-    return Split(split.images[chosen], split.labels[chosen])
-
-
 def small_recipe(dataset: str, seed: int = 0) -> Recipe:
     """A quarter-width ZFNet that learns something in a minute on two cores: the one the page trains."""
     own = {"dataset": dataset, "image_size": 96, "width": 0.25, "units": 128, "epochs": 40, "batch": 32,
@@ -70,7 +64,7 @@ def small_recipe(dataset: str, seed: int = 0) -> Recipe:
 
 def small_set(dataset: Dataset, seed: int = 0, count: int = SMALL) -> Dataset:
     """The images that the page's network learns from."""
-    train = shuffled(dataset.train, count, seed)
+    train = dataset.train.shuffled(count, seed)
     return Dataset(dataset.name, dataset.classes, train, dataset.val, dataset.image_size, dataset.fingerprint)
 
 
@@ -118,7 +112,7 @@ def encoded(picture: Tensor) -> str:
 def curves(run: Path, dataset: Dataset, compared: int, progress: bool) -> dict[str, Any]:
     """Of one run, by layer and epoch: CKA with the final self, probe accuracy, and change between snapshots."""
     kept = snapshots(run)
-    val, train = shuffled(dataset.val, compared), shuffled(dataset.train, PROBED)
+    val, train = dataset.val.shuffled(compared), dataset.train.shuffled(PROBED)
     final = layer_features(kept[-1].trained, val.images)
     trained = records.read_json(run / "record.json")
     found: dict[str, Any] = {
@@ -156,6 +150,6 @@ def freezing(dataset: Dataset, progress: bool, seeds: int = 3) -> dict[str, Any]
             recipe, small_set(dataset, seed), [recipe.epochs], device=torch.device("cpu"), frozen=frozen,
             frozen_after=after, progress=progress,
         )[0].trained  # fmt: skip
-        named = torch.cat([last.network(last.normalised(x)).argmax(1) for x in dataset.val.images.split(64)])
-        found[name].append(round(100 * (named == dataset.val.labels).float().mean().item(), 2))
+        wrong = errors(last.probabilities(dataset.val.images), dataset.val.labels)["top1_error"]
+        found[name].append(round(100 - wrong, 2))
     return {"accuracy": found, "seeds": seeds, "epochs": recipe.epochs, "frozen_after": after, "images": SMALL}

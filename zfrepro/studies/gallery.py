@@ -9,8 +9,7 @@ from torch import Tensor
 from zfrepro import gallery
 from zfrepro.data.transforms import centre_crop
 from zfrepro.gallery import Top
-from zfrepro.occlusion import interval
-from zfrepro.statistics import rounded_all
+from zfrepro.statistics import bootstrap, rounded_all
 from zfrepro.studies import Parts, Study
 from zfrepro.weights import Trained
 
@@ -35,9 +34,9 @@ def purity(tops: dict[str, Top], labels: Tensor, seed: int) -> dict[str, Any]:
     return {
         "maps": {layer: len(values) for layer, values in found.items()},
         "dead": {layer: len(found[layer]) - len(values) for layer, values in alive.items()},
-        "layers": {layer: rounded_all(interval(values, seed)) for layer, values in alive.items()},
+        "layers": {layer: rounded_all(bootstrap(values, seed)) for layer, values in alive.items()},
         "steps": {f"{a} {b}": difference(alive[a], alive[b], seed) for a, b in NEIGHBOURS},
-        "random": rounded_all(interval(100 * gallery.purity(draws, labels), seed)),
+        "random": rounded_all(bootstrap(100 * gallery.purity(draws, labels), seed)),
     }
 
 
@@ -52,9 +51,9 @@ def likeness(trained: Trained, images: Tensor, tops: dict[str, Top], seed: int) 
         theirs = gallery.likeness(gallery.patches(seen, trained.network, top, maps))
         found[layer] = {
             "maps": len(maps),
-            "projections": rounded_all(interval(ours, seed)),
-            "patches": rounded_all(interval(theirs, seed)),
-            "lead": rounded_all(interval(ours - theirs, seed)),
+            "projections": rounded_all(bootstrap(ours, seed)),
+            "patches": rounded_all(bootstrap(theirs, seed)),
+            "lead": rounded_all(bootstrap(ours - theirs, seed)),
             "more_alike": int((ours > theirs).sum()),
         }
     return found
@@ -66,7 +65,7 @@ def on_object(trained: Trained, tops: dict[str, Top], masks: Tensor, seed: int) 
     found = {}
     for layer, top in tops.items():
         shares = 100 * gallery.on_mask(top, trained.network, mask).nanmean(1)
-        found[layer] = rounded_all(interval(shares, seed))
+        found[layer] = rounded_all(bootstrap(shares, seed))
     return {"layers": found, "random_place": float(f"{100 * mask.float().mean():.4g}")}
 
 

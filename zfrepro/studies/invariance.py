@@ -1,16 +1,18 @@
 """Recorded: distances, probabilities and labels under shifts, scales and turns of the images (arXiv Fig. 5)."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from zfrepro.data import Split, diorama
+from zfrepro.data import diorama
+from zfrepro.data.diorama.scene import Scene
 from zfrepro.data.transforms import stored_size
 from zfrepro.invariance import FILLS, Response, changes_of, linearity, one_pixel, respond, respond_to
+from zfrepro.statistics import rounded, rounded_all, summary
 from zfrepro.studies import Parts, Study
-from zfrepro.studies.projections import short, summary
 from zfrepro.weights import Trained
 
 PIXELS = (-60, -40, -20, -10, -5, 5, 10, 20, 40, 60)  # of 224, as in the paper's range
@@ -18,7 +20,10 @@ FACTORS = (1.05, 1.1, 1.2, 1.4, 1.6, 1.8)
 DEGREES = (5, 10, 20, 45, 90, 135, 180, 225, 270, 315)
 AMOUNTS = {"translation": tuple(p / 224 for p in PIXELS), "scale": FACTORS, "rotation": DEGREES}
 SMALLEST = {"translation": (-5 / 224, 5 / 224), "scale": (1.05,), "rotation": (5,)}
-YAWS = (5, 10, 20, 45, 90)
+YAWS = (5, 10, 20, 45, 90)  # degrees
+SIZES = (0.9, 0.8, 0.65, 0.5)
+PLACES = (-0.2, -0.1, -0.05, 0.05, 0.1, 0.2)  # sides of the picture, along the table
+BATCH = 16
 COMPARED = 300  # pictures for the comparison of fills, and drawn again in the diorama
 SYMMETRIC = {"diorama": ("ball",), "imagenet20": ("golf ball",)}
 """Classes that look alike after any turn in the picture plane: spheres. The cassette player's box, like the paper's
@@ -28,7 +33,7 @@ QUANTILES = (0.1, 0.5, 0.9)
 
 def parts(study: Study) -> Parts:
     """The three families over the validation set; fills; one-pixel shifts of both networks; scenes drawn again."""
-    trained, split = study.networks["zfnet"], mixed(study.dataset.val, study.images, study.seed)
+    trained, split = study.networks["zfnet"], study.dataset.val.shuffled(study.images, study.seed)
     seen = trained.seen(split.images)
     found: Parts = {}
     for family in AMOUNTS:
@@ -42,41 +47,27 @@ def parts(study: Study) -> Parts:
     return found
 
 
-def mixed(split: Split, count: int | None = None, seed: int = 0) -> Split:
-    """The images in a random order, so that neighbours are of different classes; the first `count` of them."""
-    order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))[:count]
-    truth = {name: values[order] for name, values in split.truth.items()}
-    return Split(split.images[order], split.labels[order], truth)
-
-
 def curves(found: Response, labels: Tensor) -> dict[str, Any]:
     """Of each amount: distances in every layer, probability of the true class, labels kept, labels right."""
-    ratio = found.probability / found.clean_probability
     kept, right = found.named == found.clean_named, found.named == labels
     quantiles = torch.tensor(QUANTILES)
-
-    def numbers(values: Tensor) -> list[float]:
-        return [short(v) for v in values.tolist()]
-
     return {
         "n": len(labels),
         "relative": {
             layer: {
-                "mean": numbers(found.relative(layer).mean(1)),
-                "quantiles": [numbers(q) for q in torch.quantile(found.relative(layer), quantiles, dim=1)],
+                "mean": rounded_all(found.relative(layer).mean(1)),
+                "quantiles": [rounded_all(q) for q in torch.quantile(found.relative(layer), quantiles, dim=1)],
             }
             for layer in found.distance
         },
-        "spread": {layer: short(value) for layer, value in found.spread.items()},
-        "raw": {layer: numbers(values.mean(1)) for layer, values in found.distance.items()},
-        "unit": {layer: numbers(values.mean(1)) for layer, values in found.unit.items()},
-        "probability": numbers(found.probability.mean(1)),
-        "clean_probability": short(found.clean_probability.mean().item()),
-        "probability_kept_median": numbers(ratio.median(1).values),
-        "kept": numbers(100 * kept.float().mean(1)),
-        "right": numbers(100 * right.float().mean(1)),
-        "clean_right": short(100 * (found.clean_named == labels).float().mean().item()),
-        "worst_right": short(100 * (right.all(0) & (found.clean_named == labels)).float().mean().item()),
+        "spread": {layer: rounded(value) for layer, value in found.spread.items()},
+        "raw": {layer: rounded_all(values.mean(1)) for layer, values in found.distance.items()},
+        "unit": {layer: rounded_all(values.mean(1)) for layer, values in found.unit.items()},
+        "probability": rounded_all(found.probability.mean(1)),
+        "kept": rounded_all(100 * kept.float().mean(1)),
+        "right": rounded_all(100 * right.float().mean(1)),
+        "clean_right": rounded(100 * (found.clean_named == labels).float().mean().item()),
+        "worst_right": rounded(100 * (right.all(0) & (found.clean_named == labels)).float().mean().item()),
     }
 
 
@@ -87,14 +78,13 @@ def whole(study: Study, trained: Trained, seen: Tensor, labels: Tensor, family: 
     small = torch.tensor([amounts.index(a) for a in SMALLEST[family]])
     lead = found.relative("conv1")[small].mean(0) - found.relative("fc7")[small].mean(0)
     size = torch.tensor(amounts) - (1.0 if family == "scale" else 0.0)
-    kept = 100 * (found.named == found.clean_named).float().mean(0)  # of each picture, over the amounts
     right = 100 * (found.named == labels).float().mean(0)  # of each picture, over the amounts
     sure = found.clean_named == labels  # what was never recognised cannot be lost
-    return {"amounts": [short(a) for a in amounts]} | curves(found, labels) | {
+    return {"amounts": rounded_all(amounts)} | curves(found, labels) | {
         "small": {layer: summary(found.relative(layer)[small].mean(0)) for layer in found.distance},
         "small_lead": summary(lead),
-        "linearity": {layer: short(linearity(size, found.relative(layer).mean(1))) for layer in ("conv1", "fc7")},
-        "kept_share": summary(kept),
+        "linearity": {layer: rounded(linearity(size, found.relative(layer).mean(1))) for layer in ("conv1", "fc7")},
+        "kept_share": summary(kept_share(found)),
         "by_class": {
             name: summary(right[sure & (labels == k)])
             for k, name in enumerate(study.dataset.classes)
@@ -131,49 +121,36 @@ def redrawn(study: Study, trained: Trained) -> dict[str, Any]:
 
     The lens shift and the zoom show what a warp does, but nothing has to be filled in and nothing is interpolated.
     """
-    count = min(study.images or COMPARED, COMPARED)
-    scene = diorama.sample(range(count), seed=1)  # the first validation scenes
-    margin = trained.recipe.image_size / stored_size(trained.recipe.image_size)  # the crop's share of the picture
-    makers = {
-        "translation": lambda part, amount: diorama.shifted(part, dy=amount * margin),
-        "scale": diorama.zoomed,
-        "yaw": diorama.rotated,
-        "distance": lambda part, factor: diorama.scaled(part, factor),
-        "place": lambda part, amount: diorama.moved(part, dx=amount * margin),
+    scene = diorama.sample(range(min(study.images or COMPARED, COMPARED)), seed=1)  # the first validation scenes
+    stored = stored_size(trained.recipe.image_size)
+    margin = trained.recipe.image_size / stored  # the network's share of the picture's side
+    makers: dict[str, tuple[Callable[[Scene, float], Scene], tuple[float, ...]]] = {
+        "translation": (lambda part, a: diorama.shifted(part, dy=a * margin), AMOUNTS["translation"]),
+        "scale": (diorama.zoomed, FACTORS),
+        "yaw": (diorama.rotated, YAWS),
+        "size": (diorama.scaled, SIZES),
+        "place": (lambda part, a: diorama.moved(part, dx=a * margin), PLACES),
     }
-    amounts = {"translation": AMOUNTS["translation"], "scale": FACTORS, "yaw": YAWS, "distance": (0.9, 0.8, 0.65, 0.5),
-               "place": (-0.2, -0.1, -0.05, 0.05, 0.1, 0.2)}  # fmt: skip
+
+    def views(change, amounts):
+        for rows in torch.arange(len(scene)).split(BATCH):
+            shown = [scene.rows(rows), *(change(scene.rows(rows), amount) for amount in amounts)]
+            untouched, *changed = (trained.normalised(diorama.render(one, stored).images) for one in shown)
+            yield untouched, changed
+
     found: dict[str, Any] = {}
-    for name, make in makers.items():
-        answer = respond(
-            trained, scenes(trained, scene, partial(map_amounts, make, amounts[name])), scene.labels,
-            total=-(-count // 16), progress=study.progress,
-        )  # fmt: skip
-        found[name] = {"amounts": [short(a) for a in amounts[name]]} | curves(answer, scene.labels)
-        kept = 100 * (answer.named == answer.clean_named).float().mean(0)
-        found[name]["kept_share"] = summary(kept)
+    for name, (change, amounts) in makers.items():
+        total = -(-len(scene) // BATCH)
+        answer = respond(trained, views(change, amounts), scene.labels, total=total, progress=study.progress)
+        kept = kept_share(answer)
+        found[name] = {"amounts": rounded_all(amounts), "kept_share": summary(kept)} | curves(answer, scene.labels)
         if name in AMOUNTS:
-            seen = trained.seen(diorama.render(scene, stored_size(trained.recipe.image_size)).images)
-            warped = respond_to(trained, seen, scene.labels, changes_of(name, amounts[name]), progress=study.progress)
-            both = 100 * (warped.named == warped.clean_named).float().mean(0)
-            found[name]["warped"] = {k: curves(warped, scene.labels)[k] for k in ("kept", "probability", "relative")}
-            found[name]["gain"] = summary(kept - both)
+            seen = trained.seen(diorama.render(scene, stored).images)
+            warped = respond_to(trained, seen, scene.labels, changes_of(name, amounts), progress=study.progress)
+            found[name]["gain"] = summary(kept - kept_share(warped))
     return found
 
 
-def map_amounts(make, amounts, part) -> list:
-    """The changed scenes, one for each amount."""
-    return [make(part, amount) for amount in amounts]
-
-
-def scenes(trained: Trained, scene: diorama.scene.Scene, change, batch: int = 16):
-    """Batches of the scene and its changed versions as the network wants them, for `respond`."""
-    size = stored_size(trained.recipe.image_size)
-    for start in range(0, len(scene), batch):
-        part = scene.rows(torch.arange(len(scene))[start : start + batch])
-        yield view(trained, part, size), [view(trained, other, size) for other in change(part)]
-
-
-def view(trained: Trained, scene: diorama.scene.Scene, size: int) -> Tensor:
-    """What the network sees of a scene, mean subtracted."""
-    return trained.normalised(diorama.render(scene, size).images)
+def kept_share(found: Response) -> Tensor:
+    """Of each picture, the share of changes that leave its label, in per cent. (N,)."""
+    return 100 * (found.named == found.clean_named).float().mean(0)

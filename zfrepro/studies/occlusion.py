@@ -18,7 +18,8 @@ from zfrepro import crops, device, gallery, occlusion, plots, records
 from zfrepro.data import Split
 from zfrepro.data.diorama import PART_NAMES
 from zfrepro.deconvnet import Units, strongest
-from zfrepro.occlusion import Occlusion, interval, occlude
+from zfrepro.occlusion import Occlusion, occlude
+from zfrepro.statistics import rounded, summary
 from zfrepro.studies import Parts, Study
 from zfrepro.weights import Trained
 
@@ -134,17 +135,7 @@ def energy(trained: Trained, images: Tensor, maps: Tensor) -> Tensor:
     return torch.cat(found)
 
 
-def spread(values: Tensor) -> dict[str, float | int]:
-    """Mean over images, bootstrap interval, number of images."""
-    mean, low, high = interval(values.float())
-    return {"mean": _short(mean), "low": _short(low), "high": _short(high), "n": int((~values.float().isnan()).sum())}
-
-
-def _short(x: float) -> float | None:
-    return None if x != x else float(f"{x:.4g}")  # JSON has no nan
-
-
-def summary(found: Occlusion, labels: Tensor, mask: Tensor | None) -> dict[str, Any]:
+def of_squares(found: Occlusion, labels: Tensor, mask: Tensor | None) -> dict[str, Any]:
     """Means over images of what one kind of square does.
 
     Args:
@@ -155,12 +146,12 @@ def summary(found: Occlusion, labels: Tensor, mask: Tensor | None) -> dict[str, 
     kept = found.predicted.eq(labels[:, None, None]).float().mean((1, 2))
     out = {
         "patch": found.patch,
-        "clean": spread(clean),
-        "worst_drop": spread(clean - p.flatten(1).amin(1)),
-        "typical_drop": spread(clean - p.flatten(1).median(1).values),
-        "label_kept": spread(kept),
-        "label_changes": spread(kept.lt(1)),
-        "together": spread(together),
+        "clean": summary(clean),
+        "worst_drop": summary(clean - p.flatten(1).amin(1)),
+        "typical_drop": summary(clean - p.flatten(1).median(1).values),
+        "label_kept": summary(kept),
+        "label_changes": summary(kept.lt(1)),
+        "together": summary(together),
     }
     if mask is None:
         return out
@@ -173,18 +164,18 @@ def summary(found: Occlusion, labels: Tensor, mask: Tensor | None) -> dict[str, 
     middle = mask[:, mask.shape[1] // 2, mask.shape[2] // 2].float()
     changed = found.predicted.ne(labels[:, None, None])
     out["object"] = {
-        "cover": spread((cover * on).sum((1, 2)) / on.sum((1, 2))),
-        "cover_beside": spread((cover * off).sum((1, 2)) / off.sum((1, 2))),
-        "lower": spread(covered < beside),
-        "drop": spread(clean - covered),
-        "drop_beside": spread(clean - beside),
-        "extra": spread(beside - covered),
-        "pointing": spread(hit),
-        "pointing_random": spread(occlusion.middles_on(mask, found).float().mean((1, 2))),
-        "pointing_centre": spread(middle),
-        "pointing_gain": spread(hit - middle),
-        "cover_changed": spread((cover * changed).sum((1, 2)) / changed.sum((1, 2))),
-        "cover_kept": spread((cover * ~changed).sum((1, 2)) / (~changed).sum((1, 2))),
+        "cover": summary((cover * on).sum((1, 2)) / on.sum((1, 2))),
+        "cover_beside": summary((cover * off).sum((1, 2)) / off.sum((1, 2))),
+        "lower": summary(covered < beside),
+        "drop": summary(clean - covered),
+        "drop_beside": summary(clean - beside),
+        "extra": summary(beside - covered),
+        "pointing": summary(hit),
+        "pointing_random": summary(occlusion.middles_on(mask, found).float().mean((1, 2))),
+        "pointing_centre": summary(middle),
+        "pointing_gain": summary(hit - middle),
+        "cover_changed": summary((cover * changed).sum((1, 2)) / changed.sum((1, 2))),
+        "cover_kept": summary((cover * ~changed).sum((1, 2)) / (~changed).sum((1, 2))),
     }
     return out
 
@@ -240,7 +231,7 @@ def parts(study: Study) -> Parts:
     m = _Measured(study)
     found: Parts = {
         "figure": lambda: _figure(m),
-        "main": lambda: summary(m.grey_squares, m.split.labels[m.main()], m.mask(m.main())) | _choice(m),
+        "main": lambda: of_squares(m.grey_squares, m.split.labels[m.main()], m.mask(m.main())) | _choice(m),
         "maps": lambda: _maps(m),
         "projections": lambda: _projections(m),
         "networks": lambda: _networks(m),
@@ -260,8 +251,8 @@ def _choice(m: _Measured) -> dict[str, Any]:
     everywhere = (places[:, None].square() + places[None].square()).sqrt().mean()
     return {
         "positions": POSITIONS, "precision": m.precision, "images": len(labels),
-        "right": _short(m.searched[0].argmax(1).eq(m.split.labels).float().mean().item()),
-        "validation": len(m.split), "from_middle": spread(at), "from_middle_random": _short(everywhere.item()),
+        "right": rounded(m.searched[0].argmax(1).eq(m.split.labels).float().mean().item()),
+        "validation": len(m.split), "from_middle": summary(at), "from_middle_random": rounded(everywhere.item()),
     }  # fmt: skip
 
 
@@ -285,8 +276,8 @@ def _figure(m: _Measured) -> dict[str, Any]:
     whole = torch.stack([r.probability for r in found])
     off = (half.of(torch.tensor([r.label for r in found])) - whole).abs()
     return {
-        "patch": patch, "stride": _short(stride),
-        "bf16_error": {"mean": _short(off.mean().item()), "max": _short(off.max().item())},
+        "patch": patch, "stride": rounded(stride),
+        "bf16_error": {"mean": rounded(off.mean().item()), "max": rounded(off.max().item())},
         "rows": [_told(r, classes) for r in found],
     }  # fmt: skip
 
@@ -303,10 +294,10 @@ def _told(r: Row, classes: tuple[str, ...]) -> dict[str, Any]:
     counts = Counter(r.predicted.flatten().tolist())
     return {
         "index": r.index, "class": classes[r.label], "label": r.label, "map": r.map, "others": list(r.others),
-        "clean": _short(r.clean), "min": _short(p.min().item()), "median": _short(p.median().item()),
-        "max": _short(p.max().item()), "kept": _short(counts[r.label] / p.numel()),
+        "clean": rounded(r.clean), "min": rounded(p.min().item()), "median": rounded(p.median().item()),
+        "max": rounded(p.max().item()), "kept": rounded(counts[r.label] / p.numel()),
         "winners": {classes[k]: n for k, n in counts.most_common(4)},
-        "together": _short(occlusion.correlation(r.activity[None], p[None]).item()),
+        "together": rounded(occlusion.correlation(r.activity[None], p[None]).item()),
     }  # fmt: skip
 
 
@@ -323,12 +314,12 @@ def _maps(m: _Measured) -> dict[str, Any]:
         [occlusion.correlation(found.activity[..., c], p) for c in range(found.activity.shape[-1])], 1
     )  # (B, C)
     return {
-        "strongest": spread(by_sum),
-        "strongest_by_peak": spread(by_peak),
-        "any_map": spread(every.nanmean(1)),
-        "rank": spread((every < by_sum[:, None]).sum(1) / (~every.isnan()).sum(1)),
-        "positive": spread(by_sum.gt(0.3).float().masked_fill(by_sum.isnan(), torch.nan)),
-        "negative": spread(by_sum.lt(0).float().masked_fill(by_sum.isnan(), torch.nan)),
+        "strongest": summary(by_sum),
+        "strongest_by_peak": summary(by_peak),
+        "any_map": summary(every.nanmean(1)),
+        "rank": summary((every < by_sum[:, None]).sum(1) / (~every.isnan()).sum(1)),
+        "positive": summary(by_sum.gt(0.3).float().masked_fill(by_sum.isnan(), torch.nan)),
+        "negative": summary(by_sum.lt(0).float().masked_fill(by_sum.isnan(), torch.nan)),
         "values": [round(v, 3) for v in by_sum[~by_sum.isnan()].tolist()],
     }
 
@@ -343,11 +334,11 @@ def _projections(m: _Measured) -> dict[str, Any]:
     clean = found.clean_activity.gather(1, found.strongest[:, None])[:, 0]
     left = [activity.flatten(1).gather(1, a)[:, 0] / clean for a in at]
     return {
-        "own": spread(occlusion.correlation(under, activity)),
-        "other": spread(occlusion.correlation(other, activity)),
-        "left_own": spread(left[0]),
-        "left_other": spread(left[1]),
-        "lower": spread(left[0] < left[1]),
+        "own": summary(occlusion.correlation(under, activity)),
+        "other": summary(occlusion.correlation(other, activity)),
+        "left_own": summary(left[0]),
+        "left_other": summary(left[1]),
+        "lower": summary(left[0] < left[1]),
     }
 
 
@@ -357,8 +348,8 @@ def _networks(m: _Measured) -> dict[str, Any]:
     ours = m.grey_squares.of(labels)
     theirs = m.squares(m.main(), arch="krizhevsky").of(labels)
     return {
-        "same": spread(occlusion.correlation(ours, theirs)),
-        "other": spread(occlusion.correlation(ours, theirs.roll(1, 0))),
+        "same": summary(occlusion.correlation(ours, theirs)),
+        "other": summary(occlusion.correlation(ours, theirs.roll(1, 0))),
     }
 
 
@@ -368,7 +359,7 @@ def _settings(m: _Measured) -> list[dict[str, Any]]:
     found = []
     for kind, factor in SETTINGS:
         squares = m.squares(indices, kind=kind, factor=factor)
-        found.append({"fill": kind, "factor": factor, **summary(squares, m.split.labels[indices], m.mask(indices))})
+        found.append({"fill": kind, "factor": factor, **of_squares(squares, m.split.labels[indices], m.mask(indices))})
     return found
 
 
@@ -392,12 +383,12 @@ def _shapes(m: _Measured) -> dict[str, Any]:
     clean = m.searched[0][indices, m.split.labels[indices]]
     on, off = _covered(m, indices, mask), _covered(m, indices, moved)
     return {
-        "area": spread(mask.float().mean((1, 2))),
-        "overlap": spread(left),
-        "lower": spread(on < off),
-        "drop": spread(clean - on),
-        "drop_elsewhere": spread(clean - off),
-        "extra": spread(off - on),
+        "area": summary(mask.float().mean((1, 2))),
+        "overlap": summary(left),
+        "lower": summary(on < off),
+        "drop": summary(clean - on),
+        "drop_elsewhere": summary(clean - off),
+        "extra": summary(off - on),
     }
 
 
@@ -424,8 +415,8 @@ def _object_parts(m: _Measured) -> list[dict[str, Any]]:
             # a part as large as the object has no "elsewhere on it"
             rest = _covered(m, own, on_object).masked_fill(left.gt(0.5), torch.nan)
             found.append({
-                "class": name, "part": PART_NAMES[number], "area": spread(mask.float().mean((1, 2))),
-                "drop": spread(clean - on), "drop_beside": spread(clean - _covered(m, own, beside)),
-                "drop_on_object": spread(clean - rest), "extra": spread(rest - on),
+                "class": name, "part": PART_NAMES[number], "area": summary(mask.float().mean((1, 2))),
+                "drop": summary(clean - on), "drop_beside": summary(clean - _covered(m, own, beside)),
+                "drop_on_object": summary(clean - rest), "extra": summary(rest - on),
             })  # fmt: skip
     return sorted(found, key=lambda row: -row["drop"]["mean"])

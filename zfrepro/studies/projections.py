@@ -7,7 +7,6 @@ import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,6 +16,7 @@ from zfrepro import picture_measures as measures
 from zfrepro.data.transforms import centre_crop
 from zfrepro.deconvnet import Units
 from zfrepro.networks import Network
+from zfrepro.statistics import rounded, summary
 from zfrepro.studies import Parts, Study
 
 LAYERS = ("conv2", "conv3", "conv4", "conv5")
@@ -26,19 +26,7 @@ SEEDS = 2  # networks with random weights
 RADIUS = 2.0  # of adversarial changes, in grey levels of 255
 STEPS = {"fgsm": 1, "pgd": 10}
 
-Summary = dict[str, float]
-
-
-def summary(values: Tensor, seed: int = 0, resamples: int = 2000) -> Summary:
-    """Mean, bootstrap 95 % interval over the values that are not nan, and their number."""
-    found = values[~values.isnan()].double().numpy()
-    drawn = np.random.default_rng(seed).integers(len(found), size=(resamples, len(found)))
-    low, high = np.quantile(found[drawn].mean(1), (0.025, 0.975))
-    return {"mean": short(found.mean()), "low": short(low), "high": short(high), "n": len(found)}
-
-
-def short(value: float) -> float:
-    return float(f"{value:.4g}")
+Summary = dict[str, float | int | None]
 
 
 def summaries(values: dict[str, Tensor]) -> dict[str, Summary]:
@@ -366,8 +354,8 @@ def toy() -> dict:
         pictures = {"filter": made.filter, "pattern": made.pattern}
         rows.append(
             {"angle": angle}
-            | {f"{name}_signal": short(linear_toy.cosine(p, made.signal)) for name, p in pictures.items()}
-            | {f"{name}_distractor": short(linear_toy.cosine(p, made.distractor)) for name, p in pictures.items()}
+            | {f"{name}_signal": rounded(linear_toy.cosine(p, made.signal)) for name, p in pictures.items()}
+            | {f"{name}_distractor": rounded(linear_toy.cosine(p, made.distractor)) for name, p in pictures.items()}
         )
     return {"rows": rows}
 
