@@ -7,7 +7,6 @@ from IPython.display import display
 from zfrepro import picture_measures as measures
 from zfrepro import plots, projections
 from zfrepro.data import Split
-from zfrepro.figures.projections import grid
 from zfrepro.gallery import Top
 from zfrepro.weights import Trained
 
@@ -62,4 +61,4 @@ class ProjectionBench(widgets.VBox):
             for t, fill in ((seen, 128), (own, 0), (drawn, 0))
         )
         with self.view:
-            display(grid([[patch, *map(plots.shown, cut)]], ["image", "deconvnet", way], [""], width=7))
+            display(plots.grid([[patch, *map(plots.shown, cut)]], ["image", "deconvnet", way], [""], width=7))

@@ -69,7 +69,7 @@ def blocks(images: Tensor, columns: int, *, gap: int = 6, ground: float = 1.0) -
     return tiled(squares, columns, gap, ground)
 
 
-def _alone(figure: Figure) -> Figure:
+def alone(figure: Figure) -> Figure:
     """The figure, off pyplot's list of open ones, or a cell that ends with it would show it twice."""
     plt.close(figure)
     return figure
@@ -83,7 +83,7 @@ def _frame(image: Tensor, width: float, title: str | None = None) -> Figure:
     ax.axis("off")
     if title:
         ax.set_title(title, fontsize=10)
-    return _alone(figure)
+    return alone(figure)
 
 
 def filters(weight: Tensor, columns: int = 16, width: float = 8) -> Figure:
@@ -123,7 +123,7 @@ def receptive_fields(architecture: Architecture, image: Tensor, layers: Sequence
     ax.set_xlim(-0.5, image.shape[-1] - 0.5)
     ax.set_ylim(image.shape[-1] - 0.5, -0.5)
     ax.axis("off")
-    return _alone(figure)
+    return alone(figure)
 
 
 def side_by_side(
@@ -139,7 +139,32 @@ def side_by_side(
         ax.imshow(array(as_colours(picture)), interpolation="nearest")
         ax.set_title(title, fontsize=9)
     figure.tight_layout(pad=0.4)
-    return _alone(figure)
+    return alone(figure)
+
+
+def grid(rows: Sequence[Sequence[Tensor]], columns: Sequence[str], names: Sequence[str], width: float = 9.5) -> Figure:
+    """Pictures in a table with names for rows and columns, each resized to the same square.
+
+    Args:
+        rows: (3, H, W) each, uint8 or 0 to 1.
+    """
+    side = max(picture.shape[-1] for row in rows for picture in row)
+    flat = torch.stack([_resized(as_colours(picture), side) for row in rows for picture in row])
+    sheet = tiled(flat, len(columns), gap=2)
+    figure, ax = plt.subplots(figsize=(width, width * sheet.shape[1] / sheet.shape[2]))
+    ax.imshow(array(sheet), interpolation="nearest")
+    ax.set_xticks([side / 2 + (side + 2) * i for i in range(len(columns))], columns, fontsize=9)
+    ax.set_yticks([side / 2 + (side + 2) * i for i in range(len(rows))], names, fontsize=9)
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0)
+    for edge in ax.spines.values():
+        edge.set_visible(False)
+    figure.tight_layout(pad=0.3)
+    return alone(figure)
+
+
+def _resized(picture: Tensor, side: int) -> Tensor:
+    return torch.nn.functional.interpolate(picture[None], (side, side), mode="nearest")[0]
 
 
 def _box(ax, x: float, y: float, side: float, depth: float, colour: str) -> float:
@@ -194,7 +219,7 @@ def network(architecture: Architecture, image_size: int = 224, classes: int = 10
                     ax.add_patch(plt.Rectangle((at, -tall / 2), 1.3, tall, fc=colour, ec="black", lw=0.7))
         ax.set(xlim=(-1, 89), ylim=(-low, high + 3.5))
         ax.axis("off")
-    return _alone(figure)
+    return alone(figure)
 
 
 def table(rows: Sequence[dict[str, object]]) -> HTML:

@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from zfrepro import paper
 from zfrepro.correspondence import PARTS
-from zfrepro.plots import array, as_colours, tiled
+from zfrepro.plots import alone, grid
 from zfrepro.studies.correspondence import CONTROLS, MEASURES, PAPERS
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
@@ -31,21 +30,8 @@ def masks(images: Tensor, masked: Sequence[Tensor], titles: Sequence[str], width
         masked: the same pictures, covered, once for each further column.
         titles: of all columns.
     """
-    columns = [images, *masked]
-    size = images.shape[-1]
-    stacked = torch.stack([as_colours(column) for column in columns], 1).flatten(0, 1)
-    sheet = tiled(stacked, len(columns), gap=2)
-    figure, ax = plt.subplots(figsize=(width, width * sheet.shape[1] / sheet.shape[2] + 0.3))
-    ax.imshow(array(sheet), interpolation="nearest")
-    ax.set_xticks([size / 2 + (size + 2) * i for i in range(len(columns))], titles, fontsize=10)
-    ax.xaxis.tick_top()
-    ax.tick_params(length=0)
-    ax.set_yticks([])
-    for side in ax.spines.values():
-        side.set_visible(False)
-    figure.tight_layout(pad=0.2)
-    plt.close(figure)
-    return figure
+    rows = list(zip(images, *masked, strict=True))
+    return grid(rows, titles, [""] * len(rows), width)
 
 
 def lead(found: Mapping[str, Any]) -> tuple[float, float, float]:
@@ -77,8 +63,7 @@ def leads(record: Mapping[str, Any], measures: Sequence[str], titles: Sequence[s
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=3, fontsize=9, frameon=False, title="masks compared with")
     figure.tight_layout(pad=0.6, rect=(0, 0.55 / figure.get_figheight(), 1, 1))
-    plt.close(figure)
-    return figure
+    return alone(figure)
 
 
 def kinds(records: Mapping[str, Mapping[str, Any]], width: float = 8.5) -> Figure:
@@ -112,8 +97,7 @@ def kinds(records: Mapping[str, Mapping[str, Any]], width: float = 8.5) -> Figur
             ax.tick_params(labelsize=9)
             ax.legend(fontsize=8, frameon=False)
     figure.tight_layout(pad=0.6)
-    plt.close(figure)
-    return figure
+    return alone(figure)
 
 
 # --- rows of the page's tables, from records by world -----------------------------------------------------------------

@@ -17,7 +17,7 @@ from zfrepro import records
 from zfrepro.claims import WORLDS
 from zfrepro.claims.evolution import runs as runs_of
 from zfrepro.claims.summary import WORLD_NAMES
-from zfrepro.plots import array, enlarged, shown, tiled
+from zfrepro.plots import alone, array, enlarged, shown, tiled
 
 RED = torch.tensor([0.85, 0.1, 0.1])[:, None, None]
 MEASURES = {
@@ -64,8 +64,7 @@ def evolution(
         for i, epoch in enumerate(epochs):
             ax.text(side * (i + 0.5), -4, str(epoch), fontsize=7.5, ha="center", va="bottom")
     figure.tight_layout(pad=0.4)
-    plt.close(figure)
-    return figure
+    return alone(figure)
 
 
 def pages(tiles: dict[str, Tensor], side: int = 64) -> np.ndarray:
@@ -94,8 +93,7 @@ def enhanced(projections: Tensor, width: float = 9) -> Figure:
         ax.set_title(name, fontsize=9, loc="left", pad=3)
         ax.axis("off")
     figure.tight_layout(pad=0.4)
-    plt.close(figure)
-    return figure
+    return alone(figure)
 
 
 def curves(found: dict[str, dict[str, Any]], width: float = 9) -> Figure:
@@ -128,8 +126,7 @@ def curves(found: dict[str, dict[str, Any]], width: float = 9) -> Figure:
     handles = axes[0, 0].get_legend_handles_labels()
     figure.legend(*handles, loc="lower center", ncols=len(handles[1]), fontsize=8, frameon=False)
     figure.tight_layout(pad=0.6, rect=(0, 0.03, 1, 1))
-    plt.close(figure)
-    return figure
+    return alone(figure)
 
 
 def recorded() -> dict[str, dict[str, Any]]:

@@ -14,7 +14,7 @@ from zfrepro import plots, static
 from zfrepro.claims.summary import WORLD_NAMES
 from zfrepro.claims.words import told_of
 from zfrepro.invariance import FILLS, Response
-from zfrepro.plots import array, tiled
+from zfrepro.plots import alone, array, tiled
 
 FAMILIES = {
     "translation": "vertical translation (pixels of 224)",
@@ -63,8 +63,7 @@ def paper_figure(
     handles = axes[0, 1].get_legend_handles_labels()
     figure.legend(*handles, loc="lower center", ncols=len(names), fontsize=8, frameon=False)
     figure.tight_layout(pad=0.5, rect=(0, 0.04, 1, 1))
-    plt.close(figure)
-    return figure
+    return alone(figure)
 
 
 def layers(found: dict[str, dict[str, Any]], width: float = 9) -> Figure:
@@ -94,8 +93,7 @@ def layers(found: dict[str, dict[str, Any]], width: float = 9) -> Figure:
     handles = axes[0, 0].get_legend_handles_labels()
     figure.legend(*handles, loc="lower center", ncols=len(handles[1]), fontsize=8, frameon=False)
     figure.tight_layout(pad=0.6, rect=(0, 0.03, 1, 1))
-    plt.close(figure)
-    return figure
+    return alone(figure)
 
 
 def choices(record: dict[str, Any], width: float = 9) -> Figure:
@@ -116,8 +114,7 @@ def choices(record: dict[str, Any], width: float = 9) -> Figure:
         ax.set_ylim(bottom=0)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="lower center", ncols=3, fontsize=8, frameon=False)
     figure.tight_layout(pad=0.6, rect=(0, 0.03, 1, 1))
-    plt.close(figure)
-    return figure
+    return alone(figure)
 
 
 def notes(

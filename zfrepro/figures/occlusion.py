@@ -77,7 +77,7 @@ def fig7(
     for ax in axes.flat:
         ax.set_xticks([])
         ax.set_yticks([])
-    return plots._alone(figure)
+    return plots.alone(figure)
 
 
 def _input(ax, image: Tensor | None, name: str, patch: int, size: int) -> None:
@@ -145,7 +145,7 @@ def correlations(found: dict[str, dict[str, Any]], width: float = 8) -> Figure:
         ax.set_title(f"{world}, {maps['strongest']['n']} images", fontsize=9, pad=18)
         ax.set_xlabel("correlation of (b) with (d)", fontsize=9)
     axes[0, 0].set_ylabel("images", fontsize=9)
-    return plots._alone(figure)
+    return plots.alone(figure)
 
 
 def settings(found: dict[str, list[dict[str, Any]]], width: float = 8) -> Figure:
@@ -168,7 +168,7 @@ def settings(found: dict[str, list[dict[str, Any]]], width: float = 8) -> Figure
     axes[1].set_xlabel("correlation of (b) with (d)", fontsize=9)
     axes[1].axvline(0, color="0.8", lw=1, zorder=0)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, fontsize=8, frameon=False)
-    return plots._alone(figure)
+    return plots.alone(figure)
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------

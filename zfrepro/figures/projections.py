@@ -4,44 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
-import torch
 from matplotlib.figure import Figure
-from torch import Tensor
 
-from zfrepro.plots import array, as_colours, tiled
+from zfrepro.claims.summary import WORLD_NAMES
+from zfrepro.plots import alone
 
 LAYERS = ("conv2", "conv3", "conv4", "conv5")
-WORLDS = {"diorama": "diorama", "imagenet20": "ImageNet-20"}
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666")  # Okabe & Ito (2008)
 MARKS = "os^DvPX"
 
 Records = Mapping[str, Mapping[str, Any]]
-
-
-def grid(rows: Sequence[Sequence[Tensor]], columns: Sequence[str], names: Sequence[str], width: float = 9.5) -> Figure:
-    """Pictures in a table with names for rows and columns, each resized to the same square.
-
-    Args:
-        rows: (3, H, W) each, uint8 or 0 to 1.
-    """
-    side = max(picture.shape[-1] for row in rows for picture in row)
-    flat = torch.stack([_resized(as_colours(picture), side) for row in rows for picture in row])
-    sheet = tiled(flat, len(columns), gap=2)
-    figure, ax = plt.subplots(figsize=(width, width * sheet.shape[1] / sheet.shape[2]))
-    ax.imshow(array(sheet), interpolation="nearest")
-    ax.set_xticks([side / 2 + (side + 2) * i for i in range(len(columns))], columns, fontsize=9)
-    ax.set_yticks([side / 2 + (side + 2) * i for i in range(len(rows))], names, fontsize=9)
-    ax.xaxis.tick_top()
-    ax.tick_params(length=0)
-    for edge in ax.spines.values():
-        edge.set_visible(False)
-    figure.tight_layout(pad=0.3)
-    plt.close(figure)
-    return figure
-
-
-def _resized(picture: Tensor, side: int) -> Tensor:
-    return torch.nn.functional.interpolate(picture[None], (side, side), mode="nearest")[0]
 
 
 def _dots(ax, summaries: Sequence[Mapping[str, float]], shift: float, label: str, number: int) -> None:
@@ -56,8 +28,7 @@ def _dots(ax, summaries: Sequence[Mapping[str, float]], shift: float, label: str
 def _finished(figure: Figure, handles_of, columns: int, bottom: float) -> Figure:
     figure.legend(*handles_of.get_legend_handles_labels(), loc="lower center", ncols=columns, fontsize=9, frameon=False)
     figure.tight_layout(rect=(0, bottom, 1, 1))
-    plt.close(figure)
-    return figure
+    return alone(figure)
 
 
 def _by_layer(axes, records: Records, series: Mapping[str, Any], pick, layers: Sequence[str], label: str) -> None:
@@ -67,7 +38,7 @@ def _by_layer(axes, records: Records, series: Mapping[str, Any], pick, layers: S
             shift = (number - (len(series) - 1) / 2) * 0.7 / len(series)
             _dots(ax, [pick(record, layer, what) for layer in layers], shift, name, number)
         ax.set_xticks(range(len(layers)), layers, fontsize=9)
-        ax.set_title(WORLDS.get(world, world), fontsize=10)
+        ax.set_title(WORLD_NAMES.get(world, world), fontsize=10)
         ax.grid(axis="y", alpha=0.3)
     axes[0].set_ylabel(label, fontsize=9)
 
@@ -144,7 +115,7 @@ def cascade(records: Records, layers: Sequence[str] = ("fc8", "conv5", "conv3"),
                 stages = [found["curves"][f"{rule}, {stage}"]["rank"] for stage in found["stages"]]
                 _curve(ax, range(len(stages) + 1), [WHOLE, *stages], rule, number)
             ax.set_xticks(range(len(found["stages"]) + 1), ["–", *found["stages"]], fontsize=8, rotation=60)
-            ax.set_title(f"{WORLDS.get(world, world)}: a unit of {layer}", fontsize=9)
+            ax.set_title(f"{WORLD_NAMES.get(world, world)}: a unit of {layer}", fontsize=9)
             ax.grid(axis="y", alpha=0.3)
         row[0].set_ylabel("rank correlation", fontsize=9)
     return _finished(figure, axes[0, 0], 3, 0.05)
@@ -183,7 +154,7 @@ def deletion(
             percent = [100 * fraction for fraction in found["fractions"]]
             for number, (order, name) in enumerate(ORDERS.items()):
                 _curve(ax, percent, found["curves"][order], name, number)
-            ax.set_title(f"{WORLDS.get(world, world)}: {layer}", fontsize=9)
+            ax.set_title(f"{WORLD_NAMES.get(world, world)}: {layer}", fontsize=9)
             ax.grid(alpha=0.3)
             ax.set_xlabel("pixels deleted, %", fontsize=8)
         row[0].set_ylabel("activation left", fontsize=9)
@@ -215,7 +186,7 @@ def adversarial(records: Records, width: float = 8.5) -> Figure:
         kept = [moved[f"{c}, conv5"]["top9"] for c in changes]
         _dots(ax, kept, 0.36, "of the 9 strongest maps of conv5, kept", 3)
         ax.set_xticks(range(3), ["noise of\nthe same size", "class\nflipped", "another\nimage"], fontsize=9)
-        ax.set_title(WORLDS.get(world, world), fontsize=10)
+        ax.set_title(WORLD_NAMES.get(world, world), fontsize=10)
         ax.grid(axis="y", alpha=0.3)
     axes[0, 0].set_ylabel("cosine; share kept", fontsize=9)
     return _finished(figure, axes[0, 0], 4, 0.08)

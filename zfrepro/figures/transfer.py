@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from zfrepro import paper, records
+from zfrepro.plots import alone
 from zfrepro.transfer import spread
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
@@ -128,8 +129,7 @@ def few_shot(record: Record, title: str, width: float = 8) -> Figure:
             ax.legend(frameon=False, fontsize=8, loc="lower right" if ax is left else "upper left")
     left.set_ylabel("mean per-class accuracy, %")
     figure.tight_layout()
-    plt.close(figure)
-    return figure
+    return alone(figure)
 
 
 def layers(here: Mapping[str, Record], width: float = 8) -> Figure:
@@ -164,8 +164,7 @@ def layers(here: Mapping[str, Record], width: float = 8) -> Figure:
         ax.legend(frameon=False, fontsize=8)
     axes[0].set_ylabel("mean per-class accuracy, %")
     figure.tight_layout()
-    plt.close(figure)
-    return figure
+    return alone(figure)
 
 
 def recorded() -> dict[str, Record]:
