@@ -81,10 +81,24 @@ class Response:
     distance: dict[str, Tensor]  # layer -> (T, N), Euclidean
     unit: dict[str, Tensor]  # layer -> (T, N), of features scaled to unit length, at most 2
     spread: dict[str, float]  # layer -> mean Euclidean distance between the features of two different pictures
-    probability: Tensor  # (T, N), of the true class
-    named: Tensor  # int64 (T, N), the most probable class
-    clean_probability: Tensor  # (N,), of the untouched pictures
-    clean_named: Tensor  # (N,)
+    probabilities: Tensor  # (T, N, classes)
+    clean_probabilities: Tensor  # (N, classes), of the untouched pictures
+    labels: Tensor  # (N,)
+
+    @property
+    def probability(self) -> Tensor:
+        """(T, N), of the true class."""
+        return self.probabilities[:, torch.arange(len(self.labels)), self.labels]
+
+    @property
+    def named(self) -> Tensor:
+        """The most probable class, (T, N)."""
+        return self.probabilities.argmax(2)
+
+    @property
+    def clean_named(self) -> Tensor:
+        """The same of the untouched pictures, (N,)."""
+        return self.clean_probabilities.argmax(1)
 
     def relative(self, layer: str) -> Tensor:
         """(T, N): 1 is as far as another picture."""
@@ -135,16 +149,13 @@ def respond(
             unit[name].append(torch.stack(unit_parts[name]))
     if not spreads[layers[0]]:
         raise ValueError("two pictures or more wanted: distances are told in units of that between two pictures")
-    probabilities, untouched = torch.cat(scores, 1), torch.cat(clean)
-    labels = labels.cpu()
     return Response(
         {name: torch.cat(parts, 1) for name, parts in distance.items()},
         {name: torch.cat(parts, 1) for name, parts in unit.items()},
         {name: float(torch.cat(parts).mean()) for name, parts in spreads.items()},
-        probabilities.gather(2, labels[None, :, None].expand(len(probabilities), -1, 1))[..., 0],
-        probabilities.argmax(2),
-        untouched.gather(1, labels[:, None])[:, 0],
-        untouched.argmax(1),
+        torch.cat(scores, 1),
+        torch.cat(clean),
+        labels.cpu(),
     )
 
 

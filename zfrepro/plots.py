@@ -132,7 +132,7 @@ def side_by_side(
     """Pictures with titles. pictures: (3, H, W) each, uint8 or 0 to 1."""
     columns = columns or len(pictures)
     rows = math.ceil(len(pictures) / columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(width, width / columns * rows * 1.12), squeeze=False)
+    figure, axes = plt.subplots(rows, columns, figsize=(width, rows * (width / columns + 0.28)), squeeze=False)
     for ax in axes.flat:
         ax.axis("off")
     for ax, picture, title in zip(axes.flat, pictures, titles, strict=False):

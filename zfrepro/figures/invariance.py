@@ -120,15 +120,20 @@ def choices(record: dict[str, Any], width: float = 9) -> Figure:
 def notes(
     found: Response, family: str, amounts: Sequence[float], image: int, classes: Sequence[str], spread: dict[str, float]
 ) -> list[str]:
-    """A line for each amount: distances of layers 1 and 7 in units of `spread`, P(true class), and the label."""
+    """A line for each amount: distances of layers 1 and 7 in units of `spread`, and the likeliest classes."""
     unit = {"translation": "px of 224", "scale": "times", "rotation": "degrees"}[family]
     first, last = (found.distance[layer][:, image] / spread[layer] for layer in ("conv1", "fc7"))
-    return [
-        f"{family} {shown_amount(family, amount):g} {unit}: layer 1 moves {first[t]:.2f}, "
-        f"layer 7 {last[t]:.2f}; P(true) {found.probability[t, image]:.2f}, "
-        f"named {classes[int(found.named[t, image])]}"
-        for t, amount in enumerate(amounts)
-    ]
+    true = int(found.labels[image])
+    lines = []
+    for t, amount in enumerate(amounts):
+        p = found.probabilities[t, image]
+        best = [k for k in p.topk(min(4, len(p))).indices.tolist() if k != true][:3]
+        said = ", ".join(f"{classes[k]} {p[k]:.2f}" for k in best)
+        lines.append(
+            f"{family} {shown_amount(family, amount):g} {unit}: layer 1 moves {first[t]:.2f}, layer 7 {last[t]:.2f}; "
+            f"{classes[true]} (true) {p[true]:.2f}, {said}"
+        )
+    return lines
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ AMOUNTS = {"translation": tuple(p / 224 for p in PIXELS), "scale": FACTORS, "rot
 SMALLEST = {"translation": (-5 / 224, 5 / 224), "scale": (1.05,), "rotation": (5,)}
 YAWS = (5, 10, 20, 45, 90)  # degrees
 SIZES = (0.9, 0.8, 0.65, 0.5)
-PLACES = (-0.2, -0.1, -0.05, 0.05, 0.1, 0.2)  # sides of the picture, along the table
+PLACES = (-0.2, -0.1, -0.05, 0.05, 0.1, 0.2)  # sides of the picture, on the table: along it, or towards the camera
 BATCH = 16
 COMPARED = 300  # pictures for the comparison of fills, and drawn again in the diorama
 SYMMETRIC = {"diorama": ("ball",), "imagenet20": ("golf ball",)}
@@ -129,6 +129,7 @@ def redrawn(study: Study, trained: Trained) -> dict[str, Any]:
         "scale": (diorama.zoomed, FACTORS),
         "yaw": (diorama.rotated, YAWS),
         "size": (diorama.scaled, SIZES),
+        "distance": (lambda part, a: diorama.moved(part, dy=a * margin), PLACES),
         "place": (lambda part, a: diorama.moved(part, dx=a * margin), PLACES),
     }
 
