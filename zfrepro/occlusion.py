@@ -199,7 +199,7 @@ def occlude(
                 own[square] = fill[i][square]
             yield x
 
-    total = -(-n // batch) + -(-len(places) // batch)
+    clean_batches = -(-n // batch)
     with (
         devices.autocast(images.device, precision), _ready(model, precision) as ready,
         _watching(ready, layer) as sums,
@@ -208,7 +208,8 @@ def occlude(
         said = []
         for number, x in enumerate(covered()):
             said.append(F.softmax(ready(x.contiguous(memory_format=torch.channels_last)).float(), 1).cpu())
-            bar.update(len(x) if number >= total - -(-len(places) // batch) else 0)
+            if number >= clean_batches:
+                bar.update(len(x))
     found, activity = torch.cat(said), torch.cat(sums).cpu() if layer else None
     shape = (n, len(rows), len(columns), -1)
     return Occlusion(
