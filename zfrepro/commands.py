@@ -11,12 +11,17 @@ from typing import Any
 
 from zfrepro.networks import ARCHITECTURES
 
+SWEEPS = ("ablation", "architecture", "table1")
+
 SCALES: dict[str, dict[str, Any]] = {
     "paper": {"image_size": 224, "width": 1.0, "units": 4096},
     "compact": {"image_size": 128, "width": 1.0, "units": 512},
     "mini": {"image_size": 96, "width": 0.5, "units": 256},
+    "micro": {"image_size": 96, "width": 0.25, "units": 256},
 }
-"""Three sizes of everything: the paper's for a GPU, one for an hour or two on two cores, one for minutes."""
+"""Sizes of everything: the paper's for a GPU, one for an hour or two on two cores, one for minutes, one for sweeps."""
+
+TRAIN_IMAGES = 20_000  # of which the training error is taken: more would only cost time
 
 KEPT_EPOCHS = (1, 2, 5, 10, 20, 30, 40, 64)  # of Fig. 4
 
@@ -25,7 +30,7 @@ HELP: dict[str, str] = {
     "dataset": "diorama (drawn, needs nothing), imagenette, imagewoof, imagenet20, imagenet, caltech101",
     "image_size": "side of the network's input in pixels; images are stored at 256/224 of it",
     "width": "convolutions this many times as wide as the paper's",
-    "units": "units in each of layers 6 and 7",
+    "units": "units in each of layers 6 and 7, where the paper has 4096; its 2048 and 8192 keep their proportion",
     "epochs": "passes over the training images",
     "batch": "images a step",
     "lr": "learning rate at the start (plateau) or at its highest (cosine)",
@@ -124,6 +129,7 @@ def cmd_data(options: argparse.Namespace) -> None:
 
 def cmd_train(options: argparse.Namespace) -> None:
     from zfrepro import data, device, records, training, weights
+    from zfrepro.receptive_field import multiply_adds
 
     recipe = recipe_of(options)
     where = device.pick(options.device)
@@ -162,6 +168,7 @@ def cmd_train(options: argparse.Namespace) -> None:
                 "val": len(dataset.val),
             },
             "parameters": sum(p.numel() for p in network.parameters()),
+            "multiply_adds": multiply_adds(recipe.architecture(), recipe.image_size, len(dataset.classes)),
             "weights_sha256": sha,
             "seconds": sum(row["seconds"] for row in state.history),
             "errors": evaluation(
@@ -175,10 +182,12 @@ def cmd_train(options: argparse.Namespace) -> None:
 
 
 def evaluation(trained, dataset, progress: bool) -> dict[str, dict[str, float]]:
-    """Top-1 and top-5 errors in per cent on the validation split, in fp32, at one crop and averaged over ten."""
+    """Top-1 and top-5 errors in per cent, in fp32: on the validation split at one crop and averaged over ten, and at
+    one crop on the training split or, of a large one, on a random part."""
     from zfrepro import training
 
-    found = {}
+    part = dataset.train.shuffled(TRAIN_IMAGES)
+    found = {"train": training.errors(trained.probabilities(part.images, progress=progress), part.labels)}
     for name, ten in (("one_crop", False), ("ten_crops", True)):
         probabilities = trained.probabilities(dataset.val.images, ten=ten, progress=progress)
         found[name] = training.errors(probabilities, dataset.val.labels)
@@ -256,6 +265,24 @@ def cmd_measure(options: argparse.Namespace) -> None:
     print(f"wrote {target}")
 
 
+def cmd_sweep(options: argparse.Namespace) -> None:
+    from zfrepro import data, records, sweeps
+
+    world = options.dataset or data.default_name()
+    chosen = sweeps.recipes(options.sweep, world, range(options.seeds), options.scale, options.epochs)
+    data.load(world, chosen[0].image_size, root=options.data)  # decoded once, before the runs ask for it all at once
+    words = ["--data", options.data] if options.data else []
+    words += ["--device", options.device] if options.device else []
+    folder = Path(options.scratch) / f"{options.sweep}-{options.scale}"
+    with sole_owner(folder):
+        target = records.results_root() / options.sweep / f"{world}.json"
+        sweeps.run(
+            options.sweep, chosen, folder, target, jobs=options.jobs, options=words, fresh=options.fresh,
+            say=lambda text: print(text, flush=True),
+        )  # fmt: skip
+    print(f"wrote {target}")
+
+
 def cmd_transfer(options: argparse.Namespace) -> None:
     own = ("novel", "caltech101")  # what the study `transfer` measures by itself, from the diorama and from photographs
     chapter = "transfer" if options.target in own else f"transfer_{options.target}"
@@ -288,7 +315,7 @@ def parser() -> argparse.ArgumentParser:
     table.add_argument("--image-size", type=int, default=224, help=HELP["image_size"] + " (default: %(default)s)")
     table.add_argument("--classes", type=int, default=1000, help="number of classes (default: %(default)s)")
     table.add_argument("--width", type=float, default=1.0, help=HELP["width"] + " (default: %(default)s)")
-    table.add_argument("--units", type=int, default=None, help=HELP["units"] + " (default: the architecture's)")
+    table.add_argument("--units", type=int, default=4096, help=HELP["units"] + " (default: %(default)s)")
 
     found = add("data", cmd_data, "Check that a data set is there, decode or draw it into the cache, and describe it.")
     found.add_argument("name", help=HELP["dataset"])
@@ -356,6 +383,27 @@ def parser() -> argparse.ArgumentParser:
     measure.add_argument("--device", help="cpu or cuda; default, a GPU if there is one")
     measure.add_argument("--quiet", action="store_true", help="a line a part and no progress bars")
 
+    for name, text in (
+        ("sweep", "Train networks that differ in one thing, with equal budgets, and file every run."),
+        ("ablate", "Train the twelve networks of Table 2 with equal budgets: short for `sweep ablation`."),
+    ):
+        sweep = add(name, cmd_sweep, text, "A killed sweep continues when the same command is given again.")
+        if name == "sweep":
+            sweep.add_argument("sweep", choices=SWEEPS, help="which networks: those of Table 2, Fig. 6, Table 1")
+        else:
+            sweep.set_defaults(sweep="ablation")
+        sweep.add_argument("--dataset", help="default $ZFREPRO_DATASET, else diorama")
+        sweep.add_argument("--data", help="folder of the photographs; default $ZFREPRO_DATA")
+        sweep.add_argument("--seeds", type=int, default=3, help="runs of each network (default: %(default)s)")
+        sweep.add_argument(
+            "--scale", choices=tuple(SCALES), default="micro", help="size of all of them (default: %(default)s)"
+        )
+        sweep.add_argument("--epochs", type=int, help="passes over the training images (default: a small budget)")
+        sweep.add_argument("--jobs", type=int, default=1, help="runs at the same time (default: %(default)s)")
+        sweep.add_argument("--scratch", default="runs", help="folder of the runs' folders (default: %(default)s)")
+        sweep.add_argument("--fresh", action="store_true", help="begin a new record, for another scale or budget")
+        sweep.add_argument("--device", help="cpu or cuda; default, a GPU if there is one")
+
     transfer = add(
         "transfer", cmd_transfer, "Measure a network's layers on another data set (Tables 4 to 7, Fig. 9).",
         "Short for `measure transfer`, or `measure transfer_TARGET`. Example: "
@@ -381,16 +429,18 @@ def measurements() -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; a foreseen failure is one line on standard error and exit code 1."""
     from zfrepro.data import DataError
+    from zfrepro.sweeps import SweepError
     from zfrepro.training import CheckpointError
     from zfrepro.weights import WeightsError
 
+    own = (CheckpointError, DataError, SweepError, WeightsError)
     options = parser().parse_args(arguments)
     try:
         options.run(options)
     except KeyboardInterrupt:
         print("stopped; give the same command again to continue", file=sys.stderr)
         return 130
-    except (CheckpointError, DataError, WeightsError, FloatingPointError, OSError, RuntimeError, ValueError) as error:
+    except (*own, FloatingPointError, OSError, RuntimeError, ValueError) as error:
         print(f"zfrepro {options.command}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0

@@ -96,6 +96,17 @@ def contrast_norm(
     return _ContrastNorm.apply(x, size, alpha, beta, k)
 
 
+def blur_down(x: Tensor) -> Tensor:
+    """Low-pass filter each map with 1-2-1 on both axes and keep every second unit (Zhang 2019, anti-aliasing).
+
+    x: (B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2)); beyond the border are zeros, and the last window may overhang.
+    """
+    maps, (high, wide) = x.shape[1], x.shape[-2:]
+    taps = torch.tensor([1.0, 2.0, 1.0], dtype=x.dtype, device=x.device) / 4
+    x = F.pad(x, (0, 1 - wide % 2, 0, 1 - high % 2))
+    return F.conv2d(x, (taps[:, None] * taps).expand(maps, 1, 3, 3), stride=2, padding=1, groups=maps)
+
+
 @torch.no_grad()
 def clip_filters_(weight: Tensor, radius: float = 0.1) -> Tensor:
     """Rescale, in place, each filter whose root mean square exceeds `radius` to that radius (section 3.1).

@@ -7,14 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zfrepro.layers import CeilConv2d, ceil_size, contrast_norm
+from zfrepro.layers import CeilConv2d, blur_down, ceil_size, contrast_norm
 
 POOL_KERNEL, POOL_STRIDE = 3, 2
 
 
 @dataclass(frozen=True)
 class Conv:
-    """One convolutional layer: conv, ReLU and, where set, 3x3/2 max-pool and contrast norm."""
+    """One convolutional layer: conv, ReLU and, where set, low-pass, 3x3/2 max-pool and contrast norm."""
 
     layer: int  # the paper's number, kept when other layers are removed
     maps: int
@@ -23,6 +23,7 @@ class Conv:
     padding: int = 0
     pool: bool = False
     norm: bool = False
+    blur: bool = False  # before the pool, low-pass filter the maps and keep every second unit, see `layers.blur_down`
 
     @property
     def name(self) -> str:
@@ -131,16 +132,47 @@ ARCHITECTURES: dict[str, Architecture] = _table2()
 """All twelve rows of Table 2 by name, in the paper's order."""
 
 
-def architecture(name: str, *, width: float = 1.0, units: int | None = None) -> Architecture:
-    """A row of `ARCHITECTURES`, optionally with narrower convolutions and smaller fully connected layers."""
-    if name not in ARCHITECTURES:
-        raise ValueError(f"unknown architecture {name!r}; there are: {', '.join(ARCHITECTURES)}")
-    if not width > 0 or (units is not None and units < 1):
+def _stem(kernel: int, stride: int, stride2: int, wide: bool, blur: bool) -> Architecture:
+    first = Conv(1, 96, kernel, stride // 2 if blur else stride, blur=blur, pool=True, norm=True)
+    second = Conv(2, 256, kernel=5, stride=stride2, padding=2, pool=True, norm=True)
+    name = f"{kernel}s{stride}{'-blur' if blur else ''}-5s{stride2}{'-wide' if wide else ''}"
+    found = Architecture(name, (first, second, *_UPPER), _FULLS)
+    return found.with_maps(96, 256, 512, 1024, 512) if wide else found
+
+
+STEMS: dict[str, Architecture] = {
+    stem.name: stem
+    for stem in (
+        *(
+            _stem(kernel, stride, stride2, wide, blur=False)
+            for wide in (False, True) for stride2 in (2, 1) for stride in (4, 2) for kernel in (11, 7)
+        ),
+        *(_stem(kernel, 4, 1, wide=False, blur=True) for kernel in (11, 7)),
+    )
+}  # fmt: skip
+"""What the paper changes at once, changed one by one: filter size and stride of layer 1, stride of layer 2, width.
+
+All have ZFNet's order of norm and pool and Krizhevsky's padding in layer 2: `11s4-5s1` is his network but for the
+order, `7s2-5s2` is ZFNet but for the padding. Two have half their stride of 4 behind a low-pass filter.
+"""
+
+
+def architecture(name: str, *, width: float = 1.0, units: int = 4096) -> Architecture:
+    """A row of `ARCHITECTURES` or `STEMS`, optionally with narrower convolutions and smaller fully connected layers.
+
+    Args:
+        width: every convolution this many times as wide.
+        units: of a fully connected layer that has 4096; one of 2048 or 8192 keeps its proportion.
+    """
+    known = ARCHITECTURES | STEMS
+    if name not in known:
+        raise ValueError(f"unknown architecture {name!r}; there are: {', '.join(known)}")
+    if not width > 0 or units < 1:
         raise ValueError(f"width {width}, units {units}: must be above 0")
-    found = ARCHITECTURES[name]
+    found = known[name]
     if width != 1.0:
         found = found.with_width(width)
-    return found if units is None else found.with_units(units)
+    return replace(found, fulls=tuple(replace(f, units=max(1, f.units * units // 4096)) for f in found.fulls))
 
 
 class Network(nn.Module):
@@ -158,6 +190,8 @@ class Network(nn.Module):
                 )
             self.convs[c.name] = CeilConv2d(maps, c.maps, c.kernel, c.stride, c.padding)
             maps, size = c.maps, ceil_size(size, c.kernel, c.stride, c.padding)
+            if c.blur:
+                size = ceil_size(size, 3, 2, 1)
             if c.pool:
                 if size < POOL_KERNEL:
                     raise ValueError(f"{architecture.name}: an image of {image_size} px is too small to pool {c.name}")
@@ -213,7 +247,9 @@ class Network(nn.Module):
         return found
 
     def shrink(self, conv: Conv, x: Tensor) -> Tensor:
-        """Pool and contrast norm of one layer, in the architecture's order. x: (B, C, H, W), after the ReLU."""
+        """Low-pass, pool and contrast norm of a layer, in the architecture's order. x: (B, C, H, W), after the ReLU."""
+        if conv.blur:
+            x = blur_down(x)
         if conv.norm and self.architecture.norm_before_pool:
             x = contrast_norm(x)
         if conv.pool:

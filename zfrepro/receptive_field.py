@@ -60,6 +60,8 @@ def stages(architecture: Architecture, image_size: int) -> list[Stage]:
 
     for c in architecture.convs:
         add(c.name, c.kernel, c.stride, c.padding, c.maps, maps * c.kernel**2)
+        if c.blur:
+            add(f"blur{c.layer}", 3, 2, 1, maps, 0)
         if c.pool:
             add(f"pool{c.layer}", POOL_KERNEL, POOL_STRIDE, 0, maps, 0)
     return found
@@ -110,6 +112,11 @@ def table(architecture: Architecture, image_size: int = 224, classes: int = 1000
         )
         units = out
     return rows
+
+
+def multiply_adds(architecture: Architecture, image_size: int, classes: int) -> int:
+    """Multiply-adds of a forward pass of one image, biases, pools and norms aside."""
+    return sum(row["multiply-adds"] for row in table(architecture, image_size, classes))
 
 
 def format_table(architecture: Architecture, image_size: int = 224, classes: int = 1000) -> str:

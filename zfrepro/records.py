@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -62,8 +63,10 @@ def write_atomically(file: Path, data: bytes) -> None:
 
 
 def write_json(file: Path, content: Any) -> None:
-    """`write_atomically` for JSON, indented and with a newline at the end."""
-    write_atomically(file, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    """`write_atomically` for JSON, indented, each list of plain values in one line, with a newline at the end."""
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    text = re.sub(r"\[\n([^\[\]{}]*?)\n\s*\]", lambda found: "[" + " ".join(found[1].split()) + "]", text)
+    write_atomically(file, (text + "\n").encode())
 
 
 def provenance(command: str | None = None) -> dict[str, Any]:

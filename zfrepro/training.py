@@ -19,7 +19,7 @@ from zfrepro import device as devices
 from zfrepro.data import Dataset, Split
 from zfrepro.data.transforms import CROPS, augment, centre_crop, mean_image, normalise, ten_crops
 from zfrepro.layers import clip_filters_
-from zfrepro.networks import INITIAL_WEIGHTS, Network, architecture, build, initialise_
+from zfrepro.networks import INITIAL_WEIGHTS, Architecture, Network, architecture, build, initialise_
 from zfrepro.records import write_atomically
 
 SCHEDULES = ("plateau", "cosine")
@@ -33,7 +33,7 @@ class Recipe:
     dataset: str = "diorama"
     image_size: int = 224
     width: float = 1.0  # convolutions this many times as wide as the paper's
-    units: int = 4096  # of layers 6 and 7
+    units: int = 4096  # of layers 6 and 7, where the paper has 4096
     epochs: int = 70
     batch: int = 128
     lr: float = 1e-2
@@ -76,9 +76,12 @@ class Recipe:
         with torch.device("meta"):  # unknown networks and images too small for them are told before any data is read
             self._built(classes=2)
 
+    def architecture(self) -> Architecture:
+        """The network as a value."""
+        return architecture(self.arch, width=self.width, units=self.units)
+
     def _built(self, classes: int) -> Network:
-        spelled = architecture(self.arch, width=self.width, units=None if self.units == 4096 else self.units)
-        return build(spelled, self.image_size, classes, self.dropout)
+        return build(self.architecture(), self.image_size, classes, self.dropout)
 
     def network(self, classes: int) -> Network:
         """The network this recipe trains, freshly initialised from the seed."""

@@ -68,11 +68,6 @@ def ten_crops(images: Tensor, size: int) -> Tensor:
     return torch.stack(five + [view.flip(-1) for view in five])
 
 
-def _flip_some(images: Tensor, generator: torch.Generator) -> Tensor:
-    flip = torch.rand(len(images), generator=generator).lt(0.5).to(images.device)
-    return torch.where(flip[:, None, None, None], images.flip(-1), images)
-
-
 def _resized_crops(images: Tensor, size: int, generator: torch.Generator, area: tuple[float, float]) -> Tensor:
     """Windows of random area (share of the image) and aspect (3/4 to 4/3), resampled bilinearly to size x size."""
     n = len(images)
@@ -81,10 +76,20 @@ def _resized_crops(images: Tensor, size: int, generator: torch.Generator, area: 
     wide, high = (shares.sqrt() * ratio).clamp_max(1), (shares.sqrt() / ratio).clamp_max(1)
     x = (2 * torch.rand(n, generator=generator) - 1) * (1 - wide)
     y = (2 * torch.rand(n, generator=generator) - 1) * (1 - high)
-    zero = torch.zeros(n)
-    theta = torch.stack([torch.stack([wide, zero, x], 1), torch.stack([zero, high, y], 1)], 1).to(images)
-    grid = F.affine_grid(theta, [n, 3, size, size], align_corners=False)
+    wide = torch.where(_flips(n, generator), -wide, wide)  # a mirrored window costs nothing, a mirrored image does
+    centres = (2 * torch.arange(size) + 1) / size - 1  # of the output's pixels, from -1 to 1
+    columns = (x[:, None] + wide[:, None] * centres)[:, None, :].expand(n, size, size)
+    rows = (y[:, None] + high[:, None] * centres)[:, :, None].expand(n, size, size)
+    grid = torch.stack([columns, rows], -1).to(images)
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+
+
+def _flips(count: int, generator: torch.Generator) -> Tensor:
+    return torch.rand(count, generator=generator) < 0.5
+
+
+def _flip_some(images: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.where(_flips(len(images), generator).to(images.device)[:, None, None, None], images.flip(-1), images)
 
 
 def augment(
@@ -103,12 +108,12 @@ def augment(
     n, stored = len(images), images.shape[-1]
     if crops == "ten":
         offsets = torch.tensor(_five_offsets(stored, size))[torch.randint(5, (n,), generator=generator)]
-        views = crop(images, offsets[:, 0], offsets[:, 1], size)
+        views = _flip_some(crop(images, offsets[:, 0], offsets[:, 1], size), generator)
     elif crops == "random":
         offsets = torch.randint(stored - size + 1, (2, n), generator=generator)
-        views = crop(images, offsets[0], offsets[1], size)
+        views = _flip_some(crop(images, offsets[0], offsets[1], size), generator)
     elif crops == "resized":
         views = _resized_crops(images, size, generator, area)
     else:
         raise ValueError(f"crops {crops!r}: choose among {', '.join(CROPS)}")
-    return _flip_some(views, generator).contiguous(memory_format=torch.channels_last)
+    return views.contiguous(memory_format=torch.channels_last)

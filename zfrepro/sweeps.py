@@ -1,0 +1,175 @@
+"""Many trainings with one budget that differ in the network and the seed; every run is filed as soon as it is done.
+
+    python -m zfrepro sweep ablation --dataset diorama --jobs 2
+
+Each run is the command `train` in a process of its own, with its own folder, so a killed sweep repeats nothing.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from zfrepro import records
+from zfrepro.commands import SCALES, command_of
+from zfrepro.networks import ARCHITECTURES, STEMS
+from zfrepro.receptive_field import multiply_adds
+from zfrepro.training import MODERN, Recipe
+
+SWEEPS: dict[str, tuple[str, ...]] = {
+    "ablation": tuple(ARCHITECTURES),
+    "architecture": tuple(STEMS),
+    "table1": ("krizhevsky", "zfnet", "zfnet-wide"),
+}
+"""Chapter -> the networks that are compared."""
+
+BUDGETS: dict[str, dict[str, Any]] = {
+    "diorama": {"epochs": 16, "batch": 32, "lr": 0.03, "dropout": 0.0, "label_smoothing": 0.0, "area": 0.5},
+    "imagenet20": {"epochs": 8, "batch": 32, "lr": 0.03, "dropout": 0.25, "area": 0.4},
+}
+"""World -> what its runs change of the modern recipe: some 100,000 images each, minutes on one core."""
+
+
+class SweepError(Exception):
+    """A sweep that cannot go on or did not finish, with the remedy in one line."""
+
+
+def recipes(
+    sweep: str, dataset: str, seeds: Iterable[int] = (0, 1, 2), scale: str = "micro", epochs: int | None = None
+) -> list[Recipe]:
+    """The runs of a sweep, all networks of one seed before the next seed, so that a part of them is a comparison too.
+
+    Raises:
+        ValueError: unknown sweep.
+    """
+    if sweep not in SWEEPS:
+        raise ValueError(f"no sweep called {sweep!r}; there are: {', '.join(SWEEPS)}")
+    options = MODERN | SCALES[scale] | BUDGETS.get(dataset, {}) | {"dataset": dataset}
+    options |= {"epochs": epochs} if epochs else {}
+    return [Recipe(**options | {"arch": arch, "seed": seed}) for seed in seeds for arch in SWEEPS[sweep]]
+
+
+def shared(recipe: Recipe) -> dict[str, Any]:
+    """What the runs of a sweep have in common."""
+    return {name: value for name, value in asdict(recipe).items() if name not in ("arch", "seed")}
+
+
+def row(record: dict[str, Any]) -> dict[str, Any]:
+    """What a sweep keeps of the record of a training."""
+    recipe = record["recipe"]
+    kept = ("command", "commit", "versions", "date", "device", "seconds", "parameters", "multiply_adds", "errors")
+    history = {name: [round(epoch[name], 3) for epoch in record["history"]] for name in ("loss", "val_top1_error")}
+    return {"arch": recipe["arch"], "seed": recipe["seed"], **{k: record[k] for k in kept}, "history": history}
+
+
+def read(target: Path, recipe: Recipe) -> list[dict[str, Any]]:
+    """The runs that a sweep's record already holds; none when there is no record.
+
+    Raises:
+        SweepError: they were trained with other options.
+    """
+    if not target.exists():
+        return []
+    found = records.read_json(target)
+    theirs = found.get("recipe", {})
+    differing = [name for name, value in shared(recipe).items() if theirs.get(name) != value]
+    if differing:
+        raise SweepError(f"{target}: its runs have another {', '.join(differing)}; --fresh starts a new record")
+    return found["runs"]
+
+
+def write(target: Path, sweep: str, recipe: Recipe, scale: str, dataset: dict[str, Any], runs: list[dict]) -> None:
+    """File the runs, in the order of networks and then of seeds."""
+    order = SWEEPS[sweep]
+    runs = sorted(runs, key=lambda run: (order.index(run["arch"]), run["seed"]))
+    content = {"kind": "sweep", "chapter": sweep, "scale": scale, "dataset": dataset, "recipe": shared(recipe)}
+    records.write_json(target, content | {"runs": runs})
+
+
+def run(
+    sweep: str, chosen: list[Recipe], folder: Path, target: Path, *, jobs: int = 1, options: Iterable[str] = (),
+    fresh: bool = False, say: Callable[[str], None] = print,
+) -> None:  # fmt: skip
+    """Train what `target` does not hold yet, `jobs` at a time, and add each run to it when it is done.
+
+    Args:
+        folder: of the runs' own folders.
+        target: the sweep's record.
+        options: more words for every `train`, such as --data DIR.
+        fresh: start a new record; runs whose folders are whole are filed again, not trained again.
+    Raises:
+        SweepError: the record is of other options, or some runs failed; the others are filed.
+    """
+    runs = [] if fresh else read(target, chosen[0])
+    there = {(run["arch"], run["seed"]) for run in runs}
+    waiting = [recipe for recipe in chosen if (recipe.arch, recipe.seed) not in there]
+    say(f"{sweep} on {chosen[0].dataset}: {len(chosen)} runs, {len(chosen) - len(waiting)} of them done before")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` ends the runs too
+    began, done, todo = time.monotonic(), 0.0, sum(map(_cost, waiting))
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    running: dict[subprocess.Popen, Recipe] = {}
+    failed = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                recipe = waiting.pop(0)
+                running[_start(recipe, _folder(folder, recipe), threads, options)] = recipe
+            process = _first_finished(running)
+            recipe = running.pop(process)
+            own = _folder(folder, recipe)
+            name = f"{recipe.arch} seed {recipe.seed}"
+            if process.returncode:
+                failed.append(name)
+                say(f"{name} failed: {_last_line(own / 'log.txt')}")
+                continue
+            record = records.read_json(own / "record.json")
+            runs.append(row(record))
+            write(target, sweep, recipe, record["scale"], record["dataset"], runs)
+            done += _cost(recipe)
+            left = (time.monotonic() - began) / done * (todo - done)
+            say(
+                f"{len(runs)}/{len(chosen)} {name}: top-1 error {record['errors']['one_crop']['top1_error']:.1f} % "
+                f"in {record['seconds'] / 60:.1f} min; about {left / 60:.0f} min left"
+            )
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+    if failed:
+        raise SweepError(f"{len(failed)} of {len(chosen)} runs failed, see {folder}: {', '.join(failed)}")
+
+
+def _cost(recipe: Recipe) -> float:
+    network = recipe.architecture()
+    return recipe.epochs * (multiply_adds(network, recipe.image_size, 20) + 1e7)  # crops and pools cost something too
+
+
+def _folder(folder: Path, recipe: Recipe) -> Path:
+    return folder / f"{recipe.dataset}-{recipe.arch}-seed{recipe.seed}"
+
+
+def _start(recipe: Recipe, own: Path, threads: int, options: Iterable[str]) -> subprocess.Popen:
+    own.mkdir(parents=True, exist_ok=True)
+    words = [sys.executable, "-m", "zfrepro", *command_of(recipe).split()[3:], "--out", str(own), "--quiet", *options]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    with open(own / "log.txt", "w") as log:
+        return subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, env=environment)
+
+
+def _first_finished(running: Iterable[subprocess.Popen]) -> subprocess.Popen:
+    while True:
+        for process in running:
+            if process.poll() is not None:
+                return process
+        time.sleep(0.2)
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
