@@ -275,7 +275,7 @@ def cmd_sweep(options: argparse.Namespace) -> None:
     words += ["--device", options.device] if options.device else []
     folder = Path(options.scratch) / f"{options.sweep}-{options.scale}"
     with sole_owner(folder):
-        target = records.results_root() / options.sweep / f"{world}.json"
+        target = records.results_root() / "sweeps" / f"{options.sweep}-{world}.json"
         sweeps.run(
             options.sweep, chosen, folder, target, jobs=options.jobs, options=words, fresh=options.fresh,
             say=lambda text: print(text, flush=True),

@@ -41,26 +41,32 @@ class Claim:
     says: str  # the claim in our words
     measure: str  # what is measured, with its unit
     rule: str  # how numbers become a verdict, in words: what `judge` does
-    judge: Callable[[dict[str, Any]], Finding]  # from the record results/CHAPTER/WORLD.json
+    judge: Callable[[dict[str, Any]], Finding]  # from the record, see `finding`
     paper: str = "no number"  # the paper's own number
+    sweep: bool = False  # whether the record is one of `sweep CHAPTER`, and not of `measure CHAPTER`
+
+    def command(self, world: str) -> str:
+        """What makes the record."""
+        return f"python -m zfrepro {'sweep' if self.sweep else 'measure'} {self.chapter} --dataset {world}"
 
     def finding(self, world: str) -> Finding:
-        """What `results/CHAPTER/WORLD.json` says; `not tested` when there is no such record.
+        """What results/CHAPTER/WORLD.json, or results/sweeps/CHAPTER-WORLD.json, says; without it, `not tested`.
 
         Raises:
             ValueError: the record lacks what the claim reads, with the command that measures it again.
         """
+        name = f"sweeps/{self.chapter}-{world}" if self.sweep else f"{self.chapter}/{world}"
         try:
-            record = records.read(f"{self.chapter}/{world}")
+            record = records.read(name)
         except FileNotFoundError:
-            return Finding("not tested", f"python -m zfrepro measure {self.chapter} --dataset {world}")
+            return Finding("not tested", self.command(world))
         try:
             return self.judge(record)
         except (LookupError, TypeError, ArithmeticError, AttributeError) as error:
             raise ValueError(
-                f"results/{self.chapter}/{world}.json does not hold what the claim {self.name} reads "
+                f"results/{name}.json does not hold what the claim {self.name} reads "
                 f"({type(error).__name__}: {error}); "
-                f"python -m zfrepro measure {self.chapter} --dataset {world} --fresh makes it again"
+                f"{self.command(world)} --fresh makes it again"
             ) from error
 
 
