@@ -1,10 +1,11 @@
 """Records have what their kind asks for; the status page lists them all."""
 
 import json
+import re
 
 import pytest
 
-from zfrepro import records, status
+from zfrepro import claims, records, status
 
 NAMES = sorted(
     f.relative_to(records.results_root()).with_suffix("").as_posix() for f in records.results_root().rglob("*.json")
@@ -22,13 +23,49 @@ def test_a_record_is_finite(name):
     json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} in {name}"))
 
 
-@pytest.mark.parametrize("missing", status.KEYS["study"])
-def test_a_record_without_a_key_is_refused(missing):
-    record = dict.fromkeys(status.KEYS["study"], "x") | {"kind": "study"}
-    status.check("gallery/diorama", record)
+def whole(kind: str) -> dict:
+    record = dict.fromkeys(status.KEYS[kind], "x") | {"kind": kind}
+    return record | ({"runs": [dict.fromkeys(status.RUN, "x")]} if kind == "sweep" else {})
+
+
+@pytest.mark.parametrize("kind, missing", [(kind, key) for kind, keys in status.KEYS.items() for key in keys])
+def test_a_record_without_a_key_is_refused(kind, missing):
+    record = whole(kind)
+    status.check("some/record", record)
     del record[missing]
-    with pytest.raises(ValueError, match=f"gallery/diorama.json: a record of kind study without {missing}"):
-        status.check("gallery/diorama", record)
+    with pytest.raises(ValueError, match=f"some/record.json: a record of kind {kind} without {missing}; make it again"):
+        status.check("some/record", record)
+
+
+@pytest.mark.parametrize("missing", status.RUN)
+def test_a_run_of_a_sweep_without_a_key_is_refused(missing):
+    record = whole("sweep")
+    del record["runs"][0][missing]
+    with pytest.raises(ValueError, match=f"sweeps/x.json: run 0 without {missing}"):
+        status.check("sweeps/x", record)
+
+
+@pytest.mark.parametrize("world", claims.WORLDS)
+@pytest.mark.parametrize("chapter", sorted({claim.chapter for claim in claims.all_claims() if not claim.sweep}))
+def test_no_record_that_a_claim_reads_is_missing(chapter, world):
+    # Sweeps may still be running: their pages say how far they are.
+    assert f"{chapter}/{world}" in NAMES, f"python -m zfrepro measure {chapter} --dataset {world}"
+
+
+def test_every_record_that_a_page_reads_is_there():
+    text = "".join(file.read_text() for file in sorted((records.ROOT / "book").glob("*.ipynb")))
+    read = set(re.findall(r'records\.read\((?:\\"|\')([\w/-]+)(?:\\"|\')\)', text))
+    assert read <= set(NAMES)
+
+
+def test_a_sweep_is_one_row_with_the_command_of_all_its_runs(monkeypatch):
+    run = {"seconds": 90, "device": "CPU", "versions": {"torch": "2"}, "date": "2026-01-02", "commit": "a"}
+    runs = [run | {"seed": 0}, run | {"seed": 1, "commit": "b", "date": "2026-01-03"}]
+    record = {"kind": "sweep", "chapter": "ablation", "scale": "micro", "dataset": {"name": "diorama"}, "runs": runs}
+    monkeypatch.setattr(status, "all_records", lambda: {"sweeps/x": record | {"recipe": {"epochs": 16}}})
+    (row,) = status.recorded()
+    assert row["command"] == "python -m zfrepro sweep ablation --dataset diorama --scale micro --epochs 16 --seeds 2"
+    assert (row["minutes"], row["device"], row["date"], row["commit"]) == (3, "CPU", "2026-01-03", "a, b")
 
 
 def test_unknown_kinds_are_refused():

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+from collections.abc import Iterable
 from typing import Any
 
 from zfrepro import data, device, records
@@ -12,9 +13,14 @@ MADE = ("command", "commit", "versions", "date", "device", "dataset", "seconds")
 KEYS: dict[str, tuple[str, ...]] = {
     "training": (*MADE, "scale", "recipe", "parameters", "errors", "history"),
     "study": (*MADE, "chapter", "image_size", "networks", "images", "seed"),
+    "sweep": ("chapter", "scale", "dataset", "recipe", "runs"),
     "annotation": ("set", "what", "check"),
 }
 """What a record of each kind has at least."""
+
+RUN = ("arch", "seed", "command", "commit", "versions", "date", "device", "seconds", "parameters", "multiply_adds",
+       "errors", "history")  # fmt: skip
+"""What each run of a sweep has."""
 
 
 def check(name: str, record: dict[str, Any]) -> None:
@@ -29,6 +35,9 @@ def check(name: str, record: dict[str, Any]) -> None:
     missing = [key for key in KEYS[kind] if key not in record]
     if missing:
         raise ValueError(f"results/{name}.json: a record of kind {kind} without {', '.join(missing)}; make it again")
+    for number, run in enumerate(record["runs"] if kind == "sweep" else ()):
+        if missing := [key for key in RUN if key not in run]:
+            raise ValueError(f"results/{name}.json: run {number} without {', '.join(missing)}; make it again")
 
 
 def all_records() -> dict[str, dict[str, Any]]:
@@ -58,20 +67,39 @@ def recorded() -> list[dict[str, object]]:
     for name, record in all_records().items():
         if record["kind"] == "annotation":
             continue  # made by hand
-        seconds = record["seconds"]
-        total = sum(seconds.values()) if isinstance(seconds, dict) else seconds
+        runs = record["runs"] if record["kind"] == "sweep" else [record]
         rows.append(
             {
                 "record": name,
-                "command": record["command"],
-                "minutes": round(total / 60, 1),
-                "device": record["device"],
-                "torch": record["versions"]["torch"],
-                "date": record["date"],
-                "commit": record["commit"],
-            }  # fmt: skip
+                "command": _command(record),
+                "minutes": round(sum(map(_seconds, runs)) / 60, 1),
+                "device": _each(run["device"] for run in runs),
+                "torch": _each(run["versions"]["torch"] for run in runs),
+                "date": max((run["date"] for run in runs), default=None),
+                "commit": _each(run["commit"] for run in runs),
+            }
         )
     return rows
+
+
+def _command(record: dict[str, Any]) -> str:
+    """What makes a record; of a sweep, what makes all its runs."""
+    if record["kind"] != "sweep":
+        return record["command"]
+    seeds = 1 + max((run["seed"] for run in record["runs"]), default=0)
+    words = (
+        f"python -m zfrepro sweep {record['chapter']} --dataset {record['dataset']['name']} --scale {record['scale']}"
+    )
+    return f"{words} --epochs {record['recipe']['epochs']} --seeds {seeds}"
+
+
+def _seconds(run: dict[str, Any]) -> float:
+    return sum(run["seconds"].values()) if isinstance(run["seconds"], dict) else run["seconds"]
+
+
+def _each(values: Iterable[str]) -> str:
+    """Every value once, in order of appearance: the runs of a sweep may differ."""
+    return ", ".join(dict.fromkeys(values))
 
 
 def _version(package: str) -> str:
