@@ -273,7 +273,8 @@ def cmd_sweep(options: argparse.Namespace) -> None:
     data.load(world, chosen[0].image_size, root=options.data)  # decoded once, before the runs ask for it all at once
     words = ["--data", options.data] if options.data else []
     words += ["--device", options.device] if options.device else []
-    folder = Path(options.scratch) / f"{options.sweep}-{options.scale}"
+    budget = f"-{options.epochs}epochs" if options.epochs else ""
+    folder = Path(options.scratch) / f"{options.sweep}-{options.scale}{budget}"
     with sole_owner(folder):
         target = records.results_root() / "sweeps" / f"{options.sweep}-{world}.json"
         sweeps.run(

@@ -67,20 +67,20 @@ def row(record: dict[str, Any]) -> dict[str, Any]:
     return {"arch": recipe["arch"], "seed": recipe["seed"], **{k: record[k] for k in kept}, "history": history}
 
 
-def read(target: Path, recipe: Recipe) -> list[dict[str, Any]]:
-    """The runs that a sweep's record already holds; none when there is no record.
+def read(target: Path, recipe: Recipe) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """The runs that a sweep's record already holds and the data they saw; none when there is no record.
 
     Raises:
         SweepError: they were trained with other options.
     """
     if not target.exists():
-        return []
+        return [], None
     found = records.read_json(target)
     theirs = found.get("recipe", {})
     differing = [name for name, value in shared(recipe).items() if theirs.get(name) != value]
     if differing:
         raise SweepError(f"{target}: its runs have another {', '.join(differing)}; --fresh starts a new record")
-    return found["runs"]
+    return found["runs"], found["dataset"]
 
 
 def write(target: Path, sweep: str, recipe: Recipe, scale: str, dataset: dict[str, Any], runs: list[dict]) -> None:
@@ -103,13 +103,13 @@ def run(
         options: more words for every `train`, such as --data DIR.
         fresh: start a new record; runs whose folders are whole are filed again, not trained again.
     Raises:
-        SweepError: the record is of other options, or some runs failed; the others are filed.
+        SweepError: the record is of other options or other data, or some runs failed; the others are filed.
     """
-    runs = [] if fresh else read(target, chosen[0])
+    runs, data = ([], None) if fresh else read(target, chosen[0])
     there = {(run["arch"], run["seed"]) for run in runs}
     waiting = [recipe for recipe in chosen if (recipe.arch, recipe.seed) not in there]
     say(f"{sweep} on {chosen[0].dataset}: {len(chosen)} runs, {len(chosen) - len(waiting)} of them done before")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` ends the runs too
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` ends the runs too
     began, done, todo = time.monotonic(), 0.0, sum(map(_cost, waiting))
     threads = max(1, (os.cpu_count() or 1) // jobs)
     running: dict[subprocess.Popen, Recipe] = {}
@@ -128,12 +128,17 @@ def run(
                 say(f"{name} failed: {_last_line(own / 'log.txt')}")
                 continue
             record = records.read_json(own / "record.json")
+            if runs and record["dataset"] != data:
+                raise SweepError(f"{target}: its runs saw other data than {name}; --fresh starts a new record")
+            data = record["dataset"]
             runs.append(row(record))
+            there.add((recipe.arch, recipe.seed))
             write(target, sweep, recipe, record["scale"], record["dataset"], runs)
             done += _cost(recipe)
             left = (time.monotonic() - began) / done * (todo - done)
+            finished = sum((recipe.arch, recipe.seed) in there for recipe in chosen)
             say(
-                f"{len(runs)}/{len(chosen)} {name}: top-1 error {record['errors']['one_crop']['top1_error']:.1f} % "
+                f"{finished}/{len(chosen)} {name}: top-1 error {record['errors']['one_crop']['top1_error']:.1f} % "
                 f"in {record['seconds'] / 60:.1f} min; about {left / 60:.0f} min left"
             )
     finally:
@@ -141,6 +146,7 @@ def run(
             process.terminate()
         for process in running:
             process.wait()
+        signal.signal(signal.SIGTERM, before)
     if failed:
         raise SweepError(f"{len(failed)} of {len(chosen)} runs failed, see {folder}: {', '.join(failed)}")
 
@@ -167,7 +173,7 @@ def _first_finished(running: Iterable[subprocess.Popen]) -> subprocess.Popen:
         for process in running:
             if process.poll() is not None:
                 return process
-        time.sleep(0.2)
+        time.sleep(0.05)
 
 
 def _last_line(log: Path) -> str:

@@ -1,0 +1,272 @@
+"""Sweeps: equal budgets, one process a run, every run filed when it is done, nothing repeated, nothing left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from tests.photographs import photographs
+from tests.worlds import tiny
+from zfrepro import records, sweeps
+from zfrepro.commands import main, parser, recipe_of
+from zfrepro.networks import ARCHITECTURES
+from zfrepro.sweeps import SweepError
+
+ARCHS = ("krizhevsky", "zfnet", "zfnet-wide")
+STUB = "import os, signal, sys, time; from pathlib import Path; own = Path(sys.argv[1]); "
+
+
+@pytest.fixture
+def sweep(tmp_path, monkeypatch):
+    """A sweep of three tiny networks whose trainings are stubs that only write their record."""
+    monkeypatch.setattr(sweeps, "SWEEPS", {"ablation": ARCHS})
+    return Stubs(tmp_path, monkeypatch)
+
+
+class Stubs:
+    """Runs sweeps with `script` as the training of each network, and remembers which were started."""
+
+    def __init__(self, root: Path, monkeypatch):
+        self.folder, self.target = root / "runs", root / "results" / "sweeps" / "ablation-diorama.json"
+        self.scripts: dict[str, str] = {}  # arch -> what its training does instead
+        self.started: list[str] = []
+        self.said: list[str] = []
+        self.fingerprint = "0"
+        monkeypatch.setattr(sweeps, "_start", self.start)
+
+    def start(self, recipe, own, threads, options):
+        self.started.append(f"{recipe.arch} {recipe.seed}")
+        own.mkdir(parents=True, exist_ok=True)
+        (own / "to-be.json").write_text(json.dumps(record_of(recipe, self.fingerprint)))
+        script = STUB + self.scripts.get(recipe.arch, "(own / 'to-be.json').rename(own / 'record.json')")
+        with open(own / "log.txt", "w") as log:
+            return subprocess.Popen([sys.executable, "-S", "-c", script, str(own)], stdout=log, stderr=log)
+
+    def run(self, seeds=(0,), say=None, **more):
+        chosen = [tiny(arch=arch, seed=seed) for seed in seeds for arch in ARCHS]
+        if "epochs" in more:
+            chosen = [replace(recipe, epochs=more["epochs"]) for recipe in chosen]
+        more.pop("epochs", None)
+        sweeps.run("ablation", chosen, self.folder, self.target, say=say or self.said.append, **more)
+
+    def filed(self) -> list[str]:
+        return [f"{run['arch']} {run['seed']}" for run in records.read_json(self.target)["runs"]]
+
+    def pids(self) -> list[int]:
+        return [int(file.read_text()) for file in self.folder.glob("*/pid")]
+
+
+def record_of(recipe, fingerprint="0") -> dict:
+    """The record that `train` would write."""
+    both = {"top1_error": 40.0, "top5_error": 10.0}
+    return {
+        "kind": "training", "scale": "own", "command": "train", "commit": "c", "versions": {}, "date": "d",
+        "device": "cpu", "recipe": asdict(recipe), "dataset": {"name": "diorama", "fingerprint": fingerprint},
+        "parameters": 10, "multiply_adds": 20, "weights_sha256": "w", "seconds": 6.0,
+        "errors": {"train": both, "one_crop": both, "ten_crops": both},
+        "history": [{"loss": 1.23456, "val_top1_error": 40.0, "seconds": 6.0}],
+    }  # fmt: skip
+
+
+# --- what is trained -------------------------------------------------------------------------------------------------
+
+
+def test_the_ablation_is_the_whole_table_with_one_budget():
+    chosen = sweeps.recipes("ablation", "diorama")
+    assert {recipe.arch for recipe in chosen} == set(ARCHITECTURES) and len(chosen) == 12 * 3
+    assert [recipe.seed for recipe in chosen] == [0] * 12 + [1] * 12 + [2] * 12  # a part of it is a comparison too
+    assert all(sweeps.shared(recipe) == sweeps.shared(chosen[0]) for recipe in chosen)
+
+
+def test_epochs_change_the_budget_of_all_and_unknown_sweeps_are_refused():
+    assert {recipe.epochs for recipe in sweeps.recipes("ablation", "diorama", epochs=2)} == {2}
+    with pytest.raises(ValueError, match="no sweep called 'rows'; there are: ablation, architecture, table1"):
+        sweeps.recipes("rows", "diorama")
+
+
+def test_a_run_is_the_command_train_with_the_recipe_and_its_own_folder(tmp_path, monkeypatch):
+    started = {}
+    monkeypatch.setattr(subprocess, "Popen", lambda words, **more: started.update(words=words, **more))
+    recipe = sweeps.recipes("ablation", "imagenet20")[5]
+    sweeps._start(recipe, tmp_path / "own", 2, ["--data", "a folder"])
+    assert started["words"][1:4] == ["-m", "zfrepro", "train"]
+    options = parser().parse_args(started["words"][3:])
+    assert recipe_of(options) == recipe
+    assert options.out == str(tmp_path / "own") and options.data == "a folder"
+    assert started["env"]["OMP_NUM_THREADS"] == "2"
+
+
+# --- filing ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_run_is_filed_and_the_time_left_is_told(sweep):
+    sweep.run(seeds=(0, 1), jobs=2)
+    assert sweep.filed() == [f"{arch} {seed}" for arch in ARCHS for seed in (0, 1)]
+    found = records.read_json(sweep.target)
+    assert (found["kind"], found["chapter"], found["scale"]) == ("sweep", "ablation", "own")
+    assert "arch" not in found["recipe"] and found["recipe"]["epochs"] == 3
+    assert found["runs"][0]["history"] == {"loss": [1.235], "val_top1_error": [40.0]}
+    assert sweep.said[0] == "ablation on diorama: 6 runs, 0 of them done before"
+    assert all("top-1 error 40.0 % in 0.1 min; about " in line and "min left" in line for line in sweep.said[1:])
+    assert [line.split()[0] for line in sweep.said[1:]] == [f"{n}/6" for n in range(1, 7)]
+    assert sweep.said[-1].endswith("about 0 min left")
+
+
+def test_a_second_time_nothing_is_trained_and_more_seeds_train_only_the_new(sweep):
+    sweep.run()
+    sweep.run()
+    assert sweep.started == [f"{arch} 0" for arch in ARCHS]
+    sweep.run(seeds=(0, 1))
+    assert sweep.started[3:] == [f"{arch} 1" for arch in ARCHS]
+    assert len(sweep.filed()) == 6 and "6 runs, 3 of them done before" in sweep.said[-4]
+
+
+def test_fewer_seeds_than_the_record_holds_are_counted_right_and_lose_nothing(sweep):
+    sweep.run(seeds=(0, 1))
+    content = records.read_json(sweep.target)
+    content["runs"] = [run for run in content["runs"] if (run["arch"], run["seed"]) != ("zfnet", 0)]
+    records.write_json(sweep.target, content)
+    sweep.run(seeds=(0,))
+    assert sweep.said[-1].startswith("3/3 zfnet seed 0") and len(sweep.filed()) == 6
+
+
+def test_another_budget_is_refused_and_fresh_begins_anew(sweep):
+    sweep.run()
+    before = sweep.target.read_bytes()
+    with pytest.raises(SweepError, match="its runs have another epochs; --fresh starts a new record"):
+        sweep.run(epochs=4)
+    assert sweep.target.read_bytes() == before and len(sweep.started) == 3
+    sweep.run(epochs=4, fresh=True)
+    assert records.read_json(sweep.target)["recipe"]["epochs"] == 4 and len(sweep.started) == 6
+
+
+def test_runs_on_other_data_are_not_filed_together(sweep):
+    sweep.run()
+    sweep.fingerprint = "1"
+    before = sweep.target.read_bytes()
+    with pytest.raises(SweepError, match="other data"):
+        sweep.run(seeds=(0, 1))
+    assert sweep.target.read_bytes() == before
+
+
+def test_a_failed_run_is_named_with_its_reason_and_the_others_are_filed(sweep):
+    sweep.scripts["zfnet"] = "print('epoch 1'); print('the loss is not finite'); sys.exit(1)"
+    with pytest.raises(SweepError, match="1 of 3 runs failed, see .*runs: zfnet seed 0"):
+        sweep.run()
+    assert "zfnet seed 0 failed: the loss is not finite" in sweep.said
+    assert sweep.filed() == ["krizhevsky 0", "zfnet-wide 0"]
+    sweep.scripts.clear()
+    sweep.run()
+    assert sweep.started[3:] == ["zfnet 0"] and len(sweep.filed()) == 3
+
+
+def test_a_run_that_dies_without_a_word_is_named_too(sweep):
+    sweep.scripts["krizhevsky"] = "os.kill(os.getpid(), signal.SIGKILL)"
+    with pytest.raises(SweepError, match="krizhevsky seed 0"):
+        sweep.run()
+    assert "krizhevsky seed 0 failed: it said nothing" in sweep.said
+
+
+def test_no_reader_sees_half_a_record(sweep, monkeypatch):
+    sweep.run()
+    before = sweep.target.read_bytes()
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "disk is full")))
+    with pytest.raises(OSError, match="disk is full"):
+        sweep.run(seeds=(0, 1))
+    assert sweep.target.read_bytes() == before
+    assert [file.name for file in sweep.target.parent.iterdir()] == [sweep.target.name]
+
+
+# --- interruptions ---------------------------------------------------------------------------------------------------
+
+ENDLESS = "(own / 'part').write_text(str(os.getpid())); (own / 'part').rename(own / 'pid'); time.sleep(60)"
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_for(condition, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def test_an_interrupted_sweep_ends_its_runs_and_goes_on_where_it_was(sweep):
+    sweep.scripts["zfnet"] = ENDLESS
+
+    def interrupted(text: str) -> None:
+        if text.startswith("1/3"):
+            wait_for(sweep.pids)
+            raise KeyboardInterrupt  # as Ctrl-C does
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run(jobs=2, say=interrupted)
+    assert sweep.filed() == ["krizhevsky 0"] and not any(map(alive, sweep.pids()))
+    sweep.scripts.clear()
+    sweep.run(jobs=2)
+    assert sorted(sweep.started) == ["krizhevsky 0", "zfnet 0", "zfnet 0", "zfnet-wide 0"] and len(sweep.filed()) == 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to catch")
+def test_a_terminated_sweep_ends_its_runs_and_puts_the_old_handler_back(sweep):
+    def mine(*_):
+        raise AssertionError("the sweep did not catch SIGTERM")
+
+    before = signal.signal(signal.SIGTERM, mine)
+    try:
+        kill = "os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)"
+        sweep.scripts = {"krizhevsky": ENDLESS.replace("time.sleep(60)", kill), "zfnet": ENDLESS}
+        with pytest.raises(SystemExit) as ended:
+            sweep.run(jobs=2)
+        assert ended.value.code == 128 + signal.SIGTERM
+        assert sweep.pids() and not any(map(alive, sweep.pids()))
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """`ablate` on miniature photographs, in folders of its own."""
+    photographs(tmp_path / "data", "imagenet")
+    for name, value in {"CACHE": "cache", "RESULTS": "results", "DATA": "data"}.items():
+        monkeypatch.setenv(f"ZFREPRO_{name}", str(tmp_path / value))
+    monkeypatch.setattr(sweeps, "SWEEPS", {"ablation": ("krizhevsky-without-3-4-6-7",)})
+    monkeypatch.chdir(tmp_path)
+    return ["ablate", "--dataset", "imagenet", "--seeds", "1", "--epochs", "1"]
+
+
+def test_ablate_trains_files_and_repeats_nothing(command, capsys, monkeypatch):
+    assert main(command) == 0
+    target = records.results_root() / "sweeps" / "ablation-imagenet.json"
+    run = records.read_json(target)["runs"][0]
+    assert run["arch"] == "krizhevsky-without-3-4-6-7" and run["seconds"] > 0
+    assert {"train", "one_crop", "ten_crops"} == set(run["errors"])
+    assert capsys.readouterr().out.endswith(f"wrote {target}\n")
+    monkeypatch.setattr(sweeps, "_start", None)  # calling it would fail
+    assert main(command) == 0
+
+
+def test_budgets_have_folders_of_their_own(command, monkeypatch):
+    # or the checkpoints of one budget would stop the runs of another
+    used = []
+    monkeypatch.setattr(sweeps, "run", lambda sweep, chosen, folder, target, **more: used.append(folder))
+    for epochs in ("1", "2"):
+        assert main([*command[:-1], epochs]) == 0
+    assert main(command[:-2]) == 0
+    assert len(set(used)) == 3 and str(used[2]) == os.path.join("runs", "ablation-micro")
