@@ -1,0 +1,120 @@
+"""Recorded: what the changes of Table 2 do to the features, and how sure the errors are of the validation images.
+
+python -m zfrepro sweep ablation --dataset diorama
+python -m zfrepro measure ablation --dataset diorama --runs runs/ablation-micro/diorama-*
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zfrepro import ablation, data
+from zfrepro.data import Dataset
+from zfrepro.evolution import cka, layer_features, probe_accuracy
+from zfrepro.networks import ARCHITECTURES
+from zfrepro.statistics import rounded
+from zfrepro.studies import Parts, Study
+from zfrepro.weights import Trained, load_weights
+
+COMPARED = 500  # validation images on which layers are compared
+PROBED = 1000  # training images a probe is fitted to
+TOP = "conv5"  # the highest layer that every row has
+
+Networks = dict[str, dict[int, Trained]]  # by row of Table 2 and seed
+
+
+def parts(study: Study) -> Parts:
+    """CKA of layers with those of the base, a probe of the last conv layer, and the error that the images add."""
+    networks = loaded(study.runs, study.device)
+    size = next(iter(next(iter(networks.values())).values())).recipe.image_size
+    dataset = data.load(study.dataset.name, size, root=study.root, progress=study.progress)
+    return {
+        "runs": lambda: {name: sorted(by_seed) for name, by_seed in networks.items()},
+        "features": lambda: features(networks, dataset, study.images or COMPARED),
+        "probe": lambda: probes(networks, dataset),
+        "images_error": lambda: images_error(networks, dataset),
+    }
+
+
+def loaded(runs: tuple[Path, ...], device: torch.device | None = None) -> Networks:
+    """The networks of a sweep's runs, rows in the order of Table 2.
+
+    Raises:
+        ValueError: no runs, or not of rows of Table 2.
+    """
+    if not runs:
+        raise ValueError("ablation needs --runs, the folders of finished runs of `sweep ablation`")
+    found: Networks = {name: {} for name in ARCHITECTURES}
+    for run in runs:
+        trained = load_weights(run / "weights.safetensors", device=device)
+        if trained.recipe.arch not in found:
+            raise ValueError(f"{run}: {trained.recipe.arch} is no row of Table 2")
+        found[trained.recipe.arch][trained.recipe.seed] = trained
+    return {name: by_seed for name, by_seed in found.items() if by_seed}
+
+
+def pairs(networks: Networks, name: str) -> Iterator[tuple[Trained, Trained]]:
+    """Each network of a row with one of its base, of another seed: one seed gives both the same first filters."""
+    base = networks.get(ablation.base_of(name), {})
+    seeds = sorted(set(networks[name]) & set(base))
+    if len(seeds) > 1:
+        for seed, other in zip(seeds, seeds[1:] + seeds[:1], strict=True):
+            yield networks[name][seed], base[other]
+
+
+def features(networks: Networks, dataset: Dataset, images: int) -> dict[str, Any]:
+    """Row -> layer -> linear CKA with the same layer of the base, a value a pair; of a base, with its other seeds."""
+    seen = dataset.val.shuffled(images).images
+    kept: dict[int, dict[str, torch.Tensor]] = {}
+
+    def of(trained: Trained) -> dict[str, torch.Tensor]:
+        if id(trained) not in kept:
+            kept[id(trained)] = layer_features(trained, seen)
+        return kept[id(trained)]
+
+    found: dict[str, Any] = {}
+    for name in networks:
+        found[name] = {}
+        for own, base in pairs(networks, name):
+            a, b = of(own), of(base)
+            for layer in (layer for layer in a if layer in b):
+                found[name].setdefault(layer, []).append(rounded(cka(a[layer], b[layer])))
+    return {"cka": found, "images": len(seen)}
+
+
+def probes(networks: Networks, dataset: Dataset) -> dict[str, Any]:
+    """Row -> seed -> validation accuracy in per cent of a linear classifier on the highest conv layer."""
+    train, val = dataset.train.shuffled(PROBED), dataset.val
+
+    def of(trained: Trained) -> float:
+        a, b = (layer_features(trained, split.images)[TOP] for split in (train, val))
+        return round(probe_accuracy(a, train.labels, b, val.labels), 2)
+
+    found = {name: {str(seed): of(trained) for seed, trained in own.items()} for name, own in networks.items()}
+    return {"accuracy": found, "layer": TOP, "train": len(train), "val": len(val)}
+
+
+def images_error(networks: Networks, dataset: Dataset) -> dict[str, Any]:
+    """Row -> standard error in points of its difference to the base, over validation images, its seeds as they are.
+
+    The errors of two networks on one image go together, so it is smaller than that of either.
+    """
+    wrong = {
+        name: {seed: 100.0 * _wrong(trained, dataset) for seed, trained in own.items()}
+        for name, own in networks.items()
+    }
+    found: dict[str, float | None] = {}
+    for name, own in wrong.items():
+        base = wrong.get(ablation.base_of(name), {})
+        seeds = set(own) & set(base)
+        if name not in ablation.BASES and seeds:
+            differences = torch.stack([own[seed] - base[seed] for seed in seeds]).mean(0)
+            found[name] = rounded(differences.std().item() / math.sqrt(len(differences)), 3)
+    return {"standard_error": found, "images": len(dataset.val)}
+
+
+def _wrong(trained: Trained, dataset: Dataset) -> torch.Tensor:
+    return 100.0 * (trained.probabilities(dataset.val.images).argmax(1) != dataset.val.labels)
