@@ -218,7 +218,7 @@ def test_train_eval_and_ship(trained, tmp_path, capsys):
     run, line, said = trained
     assert re.search(r"epoch 1/2: loss \d.*epoch 2/2: ", said, re.DOTALL)
     assert {f.name for f in run.iterdir()} - {".lock"} == {
-        "checkpoint.safetensors", "weights.safetensors", "record.json",
+        "checkpoint.safetensors", "weights.safetensors", "probabilities.safetensors", "record.json",
     }  # fmt: skip
     record = records.read_json(run / "record.json")
     assert record["scale"] == "own" and record["dataset"]["train"] == 12 and len(record["history"]) == 2

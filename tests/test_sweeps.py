@@ -86,7 +86,7 @@ def test_the_ablation_is_the_whole_table_with_one_budget():
 
 def test_epochs_change_the_budget_of_all_and_unknown_sweeps_are_refused():
     assert {recipe.epochs for recipe in sweeps.recipes("ablation", "diorama", epochs=2)} == {2}
-    with pytest.raises(ValueError, match="no sweep called 'rows'; there are: ablation, architecture, table1"):
+    with pytest.raises(ValueError, match="no sweep called 'rows'; there are: ablation, architecture, training"):
         sweeps.recipes("rows", "diorama")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from zfrepro.networks import ARCHITECTURES
 
-SWEEPS = ("ablation", "architecture", "table1")
+SWEEPS = ("ablation", "architecture", "training")
 
 SCALES: dict[str, dict[str, Any]] = {
     "paper": {"image_size": 224, "width": 1.0, "units": 4096},
@@ -172,7 +172,7 @@ def cmd_train(options: argparse.Namespace) -> None:
             "weights_sha256": sha,
             "seconds": sum(row["seconds"] for row in state.history),
             "errors": evaluation(
-                weights.load_weights(out / "weights.safetensors", device=where), dataset, not options.quiet
+                [weights.load_weights(out / "weights.safetensors", device=where)], dataset, not options.quiet, out
             ),
             "history": state.history,
         }
@@ -181,17 +181,22 @@ def cmd_train(options: argparse.Namespace) -> None:
     print(f"wrote {out}/weights.safetensors and record.json; `python -m zfrepro ship {out}` puts them into results/")
 
 
-def evaluation(trained, dataset, progress: bool) -> dict[str, dict[str, float]]:
-    """Top-1 and top-5 errors in per cent, in fp32: on the validation split at one crop and averaged over ten, and at
-    one crop on the training split or, of a large one, on a random part."""
-    from zfrepro import training
+def evaluation(networks, dataset, progress: bool, folder: Path | None = None) -> dict[str, dict[str, float]]:
+    """Top-1 and top-5 errors in per cent, in fp32, of a network, or of several whose probabilities are averaged: on the
+    validation split at one crop and averaged over ten, and at one crop on the training split or, of a large one, on a
+    random part. With a folder, the probabilities behind the validation errors are kept there, see `ensembles`."""
+    from zfrepro import ensembles, training
+
+    def probabilities(images, ten: bool = False):
+        found = (network.probabilities(images, ten=ten, progress=progress) for network in networks)
+        return sum(found) / len(networks)
 
     part = dataset.train.shuffled(TRAIN_IMAGES)
-    found = {"train": training.errors(trained.probabilities(part.images, progress=progress), part.labels)}
-    for name, ten in (("one_crop", False), ("ten_crops", True)):
-        probabilities = trained.probabilities(dataset.val.images, ten=ten, progress=progress)
-        found[name] = training.errors(probabilities, dataset.val.labels)
-    return found
+    found = {"train": training.errors(probabilities(part.images), part.labels)}
+    views = {"one_crop": probabilities(dataset.val.images), "ten_crops": probabilities(dataset.val.images, ten=True)}
+    if folder:
+        ensembles.keep(folder, views, dataset.val.labels)
+    return found | {name: training.errors(values, dataset.val.labels) for name, values in views.items()}
 
 
 def print_errors(errors: dict[str, dict[str, float]]) -> None:
@@ -204,14 +209,16 @@ def cmd_eval(options: argparse.Namespace) -> None:
     from zfrepro import data, device, weights
 
     where = device.pick(options.device)
-    trained = weights.load_weights(options.weights, device=where)
-    dataset = data.load(options.dataset or trained.recipe.dataset, trained.recipe.image_size, root=options.data)
-    if dataset.classes != trained.classes:
-        raise ValueError(
-            f"{options.weights} knows other classes than {dataset.name}; name the data set it was trained on"
-        )
-    print(f"{dataset.name}, {len(dataset.val):,} validation images at {trained.recipe.image_size} px")
-    print_errors(evaluation(trained, dataset, True))
+    networks = [weights.load_weights(file, device=where) for file in options.weights]
+    recipe = networks[0].recipe
+    dataset = data.load(options.dataset or recipe.dataset, recipe.image_size, root=options.data)
+    for file, network in zip(options.weights, networks, strict=True):
+        if dataset.classes != network.classes:
+            raise ValueError(f"{file} knows other classes than {dataset.name}; name the data set it was trained on")
+        if network.recipe.image_size != recipe.image_size:
+            raise ValueError(f"{file} sees {network.recipe.image_size} px, {options.weights[0]} {recipe.image_size} px")
+    print(f"{dataset.name}, {len(dataset.val):,} validation images at {recipe.image_size} px")
+    print_errors(evaluation(networks, dataset, True))
 
 
 def cmd_ship(options: argparse.Namespace) -> None:
@@ -269,7 +276,8 @@ def cmd_sweep(options: argparse.Namespace) -> None:
     from zfrepro import data, records, sweeps
 
     world = options.dataset or data.default_name()
-    chosen = sweeps.recipes(options.sweep, world, range(options.seeds), options.scale, options.epochs)
+    seeds = range(options.seeds) if options.seeds else None
+    chosen = sweeps.recipes(options.sweep, world, seeds, options.scale, options.epochs)
     data.load(world, chosen[0].image_size, root=options.data)  # decoded once, before the runs ask for it all at once
     words = ["--data", options.data] if options.data else []
     words += ["--device", options.device] if options.device else []
@@ -355,7 +363,7 @@ def parser() -> argparse.ArgumentParser:
         )
 
     ev = add("eval", cmd_eval, "Top-1 and top-5 error of trained weights at one crop and at ten.")
-    ev.add_argument("weights", help="a .safetensors file")
+    ev.add_argument("weights", nargs="+", help="a .safetensors file; of several, the mean of their probabilities")
     ev.add_argument("--dataset", help="default, the one the network was trained on")
     ev.add_argument("--data", help="folder of the photographs; default $ZFREPRO_DATA")
     ev.add_argument("--device", help="cpu or cuda; default, a GPU if there is one")
@@ -395,7 +403,7 @@ def parser() -> argparse.ArgumentParser:
             sweep.set_defaults(sweep="ablation")
         sweep.add_argument("--dataset", help="default $ZFREPRO_DATASET, else diorama")
         sweep.add_argument("--data", help="folder of the photographs; default $ZFREPRO_DATA")
-        sweep.add_argument("--seeds", type=int, default=3, help="runs of each network (default: %(default)s)")
+        sweep.add_argument("--seeds", type=int, help="runs of each network (default: 5 for training, 3 for others)")
         sweep.add_argument(
             "--scale", choices=tuple(SCALES), default="micro", help="size of all of them (default: %(default)s)"
         )

@@ -1,6 +1,7 @@
 """Many trainings with one budget that differ in the network and the seed; every run is filed as soon as it is done.
 
     python -m zfrepro sweep ablation --dataset diorama --jobs 2
+    python -m zfrepro sweep training --dataset imagenet20 --data DIR --jobs 2
 
 Each run is the command `train` in a process of its own, with its own folder, so a killed sweep repeats nothing.
 """
@@ -15,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from zfrepro import records
+from zfrepro import ensembles, records
 from zfrepro.commands import SCALES, command_of
 from zfrepro.networks import ARCHITECTURES, STEMS
 from zfrepro.receptive_field import multiply_adds
@@ -24,9 +25,19 @@ from zfrepro.training import MODERN, Recipe
 SWEEPS: dict[str, tuple[str, ...]] = {
     "ablation": tuple(ARCHITECTURES),
     "architecture": tuple(STEMS),
-    "table1": ("krizhevsky", "zfnet", "zfnet-wide"),
+    "training": ("krizhevsky", "zfnet", "zfnet-wide", "zfnet-ten-crops", "zfnet-random-crops", "zfnet-unclipped"),
 }
-"""Chapter -> the networks that are compared."""
+"""Chapter -> the networks that are compared, by name: those of `ARCHITECTURES`, `STEMS` and `VARIANTS`."""
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "zfnet-ten-crops": {"arch": "zfnet", "crops": "ten"},
+    "zfnet-random-crops": {"arch": "zfnet", "crops": "random"},
+    "zfnet-unclipped": {"arch": "zfnet", "clip": 0.0},
+}
+"""What a run changes besides its network: both readings of the paper's crops, and no clipping of filters."""
+
+SEEDS: dict[str, int] = {"ablation": 3, "architecture": 3, "training": 5}
+"""Chapter -> runs of each network, when nobody says how many."""
 
 BUDGETS: dict[str, dict[str, Any]] = {
     "diorama": {"epochs": 16, "batch": 32, "lr": 0.03, "dropout": 0.0, "label_smoothing": 0.0, "area": 0.5},
@@ -40,9 +51,14 @@ class SweepError(Exception):
 
 
 def recipes(
-    sweep: str, dataset: str, seeds: Iterable[int] = (0, 1, 2), scale: str = "micro", epochs: int | None = None
+    sweep: str, dataset: str, seeds: Iterable[int] | None = None, scale: str = "micro", epochs: int | None = None
 ) -> list[Recipe]:
     """The runs of a sweep, all networks of one seed before the next seed, so that a part of them is a comparison too.
+
+    Variants come last, for without the networks that they vary they say nothing.
+
+    Args:
+        seeds: default 0, 1, ... up to `SEEDS`.
 
     Raises:
         ValueError: unknown sweep.
@@ -51,11 +67,20 @@ def recipes(
         raise ValueError(f"no sweep called {sweep!r}; there are: {', '.join(SWEEPS)}")
     options = MODERN | SCALES[scale] | BUDGETS.get(dataset, {}) | {"dataset": dataset}
     options |= {"epochs": epochs} if epochs else {}
-    return [Recipe(**options | {"arch": arch, "seed": seed}) for seed in seeds for arch in SWEEPS[sweep]]
+    seeds = range(SEEDS[sweep]) if seeds is None else list(seeds)
+    pairs = sorted(((name, seed) for seed in seeds for name in SWEEPS[sweep]), key=lambda pair: pair[0] in VARIANTS)
+    return [Recipe(**options | {"arch": name} | VARIANTS.get(name, {}) | {"seed": seed}) for name, seed in pairs]
+
+
+def name_of(recipe: Recipe, sweep: str) -> str:
+    """What a run is called in a sweep: its variant, else its network."""
+    variants = {name: changes for name, changes in VARIANTS.items() if name in SWEEPS[sweep]}
+    fits = (name for name, own in variants.items() if all(getattr(recipe, k) == v for k, v in own.items()))
+    return next(fits, recipe.arch)
 
 
 def shared(recipe: Recipe) -> dict[str, Any]:
-    """What the runs of a sweep have in common."""
+    """What the runs of a sweep have in common; the first of them, which is no variant, speaks for all."""
     return {name: value for name, value in asdict(recipe).items() if name not in ("arch", "seed")}
 
 
@@ -83,11 +108,15 @@ def read(target: Path, recipe: Recipe) -> tuple[list[dict[str, Any]], dict[str, 
     return found["runs"], found["dataset"]
 
 
-def write(target: Path, sweep: str, recipe: Recipe, scale: str, dataset: dict[str, Any], runs: list[dict]) -> None:
-    """File the runs, in the order of networks and then of seeds."""
+def write(
+    target: Path, sweep: str, recipe: Recipe, scale: str, dataset: dict[str, Any], runs: list[dict],
+    averages: list[dict] | None = None,
+) -> None:  # fmt: skip
+    """File the runs, in the order of networks and then of seeds, and what averages of them reach."""
     order = SWEEPS[sweep]
     runs = sorted(runs, key=lambda run: (order.index(run["arch"]), run["seed"]))
     content = {"kind": "sweep", "chapter": sweep, "scale": scale, "dataset": dataset, "recipe": shared(recipe)}
+    content |= {"ensembles": averages} if averages else {}
     records.write_json(target, content | {"runs": runs})
 
 
@@ -106,37 +135,42 @@ def run(
         SweepError: the record is of other options or other data, or some runs failed; the others are filed.
     """
     runs, data = ([], None) if fresh else read(target, chosen[0])
+    own = {(name_of(recipe, sweep), recipe.seed): recipe for recipe in chosen}
     there = {(run["arch"], run["seed"]) for run in runs}
-    waiting = [recipe for recipe in chosen if (recipe.arch, recipe.seed) not in there]
+    waiting = [key for key in own if key not in there]
     say(f"{sweep} on {chosen[0].dataset}: {len(chosen)} runs, {len(chosen) - len(waiting)} of them done before")
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` ends the runs too
-    began, done, todo = time.monotonic(), 0.0, sum(map(_cost, waiting))
+    began, done, todo = time.monotonic(), 0.0, sum(_cost(own[key]) for key in waiting)
     threads = max(1, (os.cpu_count() or 1) // jobs)
-    running: dict[subprocess.Popen, Recipe] = {}
+    running: dict[subprocess.Popen, tuple[str, int]] = {}
     failed = []
+
+    def place(key: tuple[str, int]) -> Path:
+        return folder / f"{chosen[0].dataset}-{key[0]}-seed{key[1]}"
+
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
-                recipe = waiting.pop(0)
-                running[_start(recipe, _folder(folder, recipe), threads, options)] = recipe
+                key = waiting.pop(0)
+                running[_start(own[key], place(key), threads, options)] = key
             process = _first_finished(running)
-            recipe = running.pop(process)
-            own = _folder(folder, recipe)
-            name = f"{recipe.arch} seed {recipe.seed}"
+            key = running.pop(process)
+            name = f"{key[0]} seed {key[1]}"
             if process.returncode:
                 failed.append(name)
-                say(f"{name} failed: {_last_line(own / 'log.txt')}")
+                say(f"{name} failed: {_last_line(place(key) / 'log.txt')}")
                 continue
-            record = records.read_json(own / "record.json")
+            record = records.read_json(place(key) / "record.json")
             if runs and record["dataset"] != data:
                 raise SweepError(f"{target}: its runs saw other data than {name}; --fresh starts a new record")
             data = record["dataset"]
-            runs.append(row(record))
-            there.add((recipe.arch, recipe.seed))
-            write(target, sweep, recipe, record["scale"], record["dataset"], runs)
-            done += _cost(recipe)
+            runs.append(row(record) | {"arch": key[0]})
+            there.add(key)
+            averages = ensembles.of_runs(sweep, {filed: place(filed) for filed in sorted(there)})
+            write(target, sweep, chosen[0], record["scale"], data, runs, averages)
+            done += _cost(own[key])
             left = (time.monotonic() - began) / done * (todo - done)
-            finished = sum((recipe.arch, recipe.seed) in there for recipe in chosen)
+            finished = len(there & own.keys())
             say(
                 f"{finished}/{len(chosen)} {name}: top-1 error {record['errors']['one_crop']['top1_error']:.1f} % "
                 f"in {record['seconds'] / 60:.1f} min; about {left / 60:.0f} min left"
@@ -154,10 +188,6 @@ def run(
 def _cost(recipe: Recipe) -> float:
     network = recipe.architecture()
     return recipe.epochs * (multiply_adds(network, recipe.image_size, 20) + 1e7)  # crops and pools cost something too
-
-
-def _folder(folder: Path, recipe: Recipe) -> Path:
-    return folder / f"{recipe.dataset}-{recipe.arch}-seed{recipe.seed}"
 
 
 def _start(recipe: Recipe, own: Path, threads: int, options: Iterable[str]) -> subprocess.Popen:

@@ -1,0 +1,161 @@
+"""Table 1: what its sweep trains, ensembles, and what eval says of several networks."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.photographs import photographs
+from tests.test_sweeps import record_of
+from zfrepro import ensembles, records, sweeps
+from zfrepro.commands import command_of, main, parser, recipe_of
+
+LABELS = torch.tensor([0, 1, 2, 2])
+
+
+def probabilities(*right: float) -> torch.Tensor:
+    """Three classes; each number is the probability of that image's class, the class after it has the rest."""
+    found = torch.zeros(4, 3)
+    found[range(4), LABELS] = torch.tensor(right)
+    found[range(4), (LABELS + 1) % 3] = 1 - torch.tensor(right)
+    return found
+
+
+def run(folder: Path, one: torch.Tensor, ten: torch.Tensor | None = None, labels: torch.Tensor = LABELS) -> Path:
+    folder.mkdir(parents=True)
+    ensembles.keep(folder, {"one_crop": one, "ten_crops": one.clone() if ten is None else ten}, labels)
+    return folder
+
+
+# --- the sweep -------------------------------------------------------------------------------------------------------
+
+
+def test_table_1_has_the_three_networks_five_times_and_then_the_variants():
+    chosen = sweeps.recipes("training", "imagenet20")
+    names = [sweeps.name_of(recipe, "training") for recipe in chosen]
+    assert names[:6] == ["krizhevsky", "zfnet", "zfnet-wide"] * 2 and len(chosen) == 30
+    assert set(names[15:]) == {"zfnet-ten-crops", "zfnet-random-crops", "zfnet-unclipped"}
+    assert len({(name, recipe.seed) for name, recipe in zip(names, chosen, strict=True)}) == 30
+    assert {recipe.arch for recipe in chosen[15:]} == {"zfnet"}
+
+
+def test_a_variant_differs_from_its_network_in_one_thing():
+    by_name = {sweeps.name_of(recipe, "training"): recipe for recipe in sweeps.recipes("training", "imagenet20", [0])}
+    base = sweeps.shared(by_name["zfnet"])
+    for name, what in {
+        "ten-crops": ("crops", "ten"),
+        "random-crops": ("crops", "random"),
+        "unclipped": ("clip", 0.0),
+    }.items():
+        own = sweeps.shared(by_name[f"zfnet-{name}"])
+        assert {(key, own[key]) for key in own if own[key] != base[key]} == {what}
+
+
+def test_the_command_of_a_variant_makes_it_again():
+    for recipe in sweeps.recipes("training", "diorama", [3]):
+        assert recipe_of(parser().parse_args(command_of(recipe).split()[3:])) == recipe
+
+
+def test_a_finished_sweep_files_variants_by_name_and_ensembles(tmp_path, monkeypatch):
+    def start(recipe, own, threads, options):
+        run(own, probabilities(0.9, 0.8, 0.7, 0.2 + 0.2 * recipe.seed))
+        (own / "record.json").write_text(json.dumps(record_of(recipe)))
+        return Finished()
+
+    class Finished:
+        returncode = 0
+
+        def poll(self):
+            return 0
+
+    monkeypatch.setattr(sweeps, "_start", start)
+    target = tmp_path / "training-diorama.json"
+    chosen = sweeps.recipes("training", "diorama", range(2))
+    sweeps.run("training", chosen, tmp_path / "runs", target, say=lambda _: None)
+    found = records.read_json(target)
+    assert [(r["arch"], r["seed"]) for r in found["runs"]] == [
+        (n, s) for n in sweeps.SWEEPS["training"] for s in (0, 1)
+    ]
+    assert found["recipe"]["crops"] == "resized" and found["recipe"]["clip"] == 0.1
+    assert [e["name"] for e in found["ensembles"]] == ["krizhevsky", "zfnet", "both", "both"]
+    assert found["ensembles"][3]["members"] == [["zfnet", 0], ["zfnet", 1], ["zfnet-wide", 1]]
+    (tmp_path / "runs" / "diorama-zfnet-unclipped-seed1").rename(tmp_path / "elsewhere")
+    sweeps.run("training", chosen, tmp_path / "runs", target, say=lambda _: None)  # nothing is trained twice
+    assert records.read_json(target) == found
+
+
+# --- ensembles -------------------------------------------------------------------------------------------------------
+
+
+def test_probabilities_are_averaged_and_not_votes(tmp_path):
+    # The last image: right with 0.45 and 0.45 and sure in the third, so two wrong votes lose to the mean of 0.6.
+    runs = [run(tmp_path / str(i), probabilities(0.9, 0.9, 0.4, last)) for i, last in enumerate((0.45, 0.45, 0.9))]
+    assert ensembles.average(runs)["one_crop"] == {"top1_error": 25.0, "top5_error": 0.0}
+    assert ensembles.average(runs[:2])["one_crop"]["top1_error"] == 50.0
+
+
+def test_both_ways_to_crop_are_averaged_by_themselves(tmp_path):
+    good, bad = probabilities(0.9, 0.9, 0.9, 0.9), probabilities(0.1, 0.1, 0.1, 0.1)
+    runs = [run(tmp_path / "a", good, bad), run(tmp_path / "b", good, bad)]
+    found = ensembles.average(runs)
+    assert (found["one_crop"]["top1_error"], found["ten_crops"]["top1_error"]) == (0.0, 100.0)
+
+
+def test_an_ensemble_of_none_is_refused():
+    with pytest.raises(ValueError, match="at least one run"):
+        ensembles.average([])
+
+
+def test_other_images_and_damaged_files_are_refused(tmp_path):
+    first = run(tmp_path / "a", probabilities(0.9, 0.9, 0.9, 0.9))
+    other = run(tmp_path / "b", probabilities(0.9, 0.9, 0.9, 0.9), labels=torch.tensor([0, 1, 2, 1]))
+    with pytest.raises(ValueError, match="b: evaluated on other images than .*a; average runs of one data set"):
+        ensembles.average([first, other])
+    file = other / ensembles.FILE
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(ValueError, match="probabilities.safetensors: no whole probabilities .*`train` command again"):
+        ensembles.average([first, other])
+
+
+def test_what_is_not_there_yet_is_left_out(tmp_path):
+    one = probabilities(0.9, 0.9, 0.9, 0.9)
+    folders = {("zfnet", 0): run(tmp_path / "z0", one), ("zfnet", 1): tmp_path / "missing"}
+    assert ensembles.of_runs("training", folders) == []
+    folders["zfnet-wide", 0] = run(tmp_path / "w0", one)
+    folders["zfnet-unclipped", 0] = run(tmp_path / "u0", one)
+    (found,) = ensembles.of_runs("training", folders)
+    assert found["name"] == "both" and found["members"] == [["zfnet", 0], ["zfnet-wide", 0]]
+    assert ensembles.of_runs("ablation", folders) == []
+
+
+# --- train and eval --------------------------------------------------------------------------------------------------
+
+
+def test_eval_of_several_weights_is_the_ensemble_of_their_runs(tmp_path, monkeypatch, capsys):
+    photographs(tmp_path / "photos", train=8, val=6)
+    monkeypatch.setenv("ZFREPRO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("ZFREPRO_DATA", str(tmp_path / "photos"))
+    small = "--recipe modern --image-size 64 --width 0.125 --units 16 --epochs 1 --batch 8 --ema 0 --precision fp32"
+    for seed in ("0", "1"):
+        words = [
+            "train",
+            "--dataset",
+            "imagenet",
+            *small.split(),
+            "--seed",
+            seed,
+            "--out",
+            str(tmp_path / seed),
+            "--quiet",
+        ]
+        assert main([*words, "--device", "cpu"]) == 0
+    expected = ensembles.average([tmp_path / "0", tmp_path / "1"])
+    alone = records.read_json(tmp_path / "0" / "record.json")["errors"]
+    assert ensembles.average([tmp_path / "0"])["ten_crops"] == alone["ten_crops"]
+    capsys.readouterr()
+    assert main(["eval", *(str(tmp_path / seed / "weights.safetensors") for seed in "01"), "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    for name, errors in expected.items():
+        top1, top5 = errors.values()
+        assert f"{name.replace('_', ' '):9}  top-1 error {top1:5.2f} %   top-5 error {top5:5.2f} %" in said
