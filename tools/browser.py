@@ -1,6 +1,7 @@
 """A headless Chromium spoken to over its DevTools protocol, for looking at the built book and for testing it."""
 
 import base64
+import functools
 import itertools
 import json
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 import websocket  # comes with jupyter_server
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+PLAYWRIGHT = Path.home() / ".cache" / "ms-playwright"  # where Playwright puts those it fetches
 # No name is resolved: the network is off.
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -22,9 +24,15 @@ FLAGS = (
 FLAGS[-1] = FLAGS[-1].replace("_", " ")
 
 
+@functools.cache
 def program() -> str | None:
-    """The Chromium of this machine, or None."""
-    return next(filter(None, map(shutil.which, PROGRAMS)), None)
+    """The Chromium of this machine that can be run, or None."""
+    fetched = map(str, sorted(PLAYWRIGHT.glob("chromium-*/chrome-linux*/chrome"), reverse=True))
+    return next(filter(_runs, (*filter(None, map(shutil.which, PROGRAMS)), *fetched)), None)
+
+
+def _runs(path: str) -> bool:
+    return subprocess.run([path, "--version"], capture_output=True).returncode == 0
 
 
 class Browser:

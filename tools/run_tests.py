@@ -14,6 +14,7 @@ import sys
 import time
 
 import yaml
+from browser import program
 from build_book import ROOT, build
 
 EXECUTED = ROOT / ".executed"  # not below _build: nbmake skips folders of that name
@@ -69,6 +70,10 @@ def main() -> int:
     print("\n=== summary")
     for name, (status, seconds) in results.items():
         print(f"{name:12} {'passed' if status == 0 else 'FAILED'} {seconds:8.1f} s")
+    if program() is None:
+        print(
+            "NO BROWSER was found, so the pages were not tested in one: sh tools/chromium.sh, or apt install chromium"
+        )
     return int(any(status for status, _ in results.values()))
 
 
