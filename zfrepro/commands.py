@@ -266,10 +266,17 @@ def cmd_measure(options: argparse.Namespace) -> None:
         command = f"python -m zfrepro measure {options.chapter} --dataset {world}"
         command += f" --images {options.images}" if options.images else ""
         command += f" --seed {options.seed}" if options.seed else ""
-        command += "".join([" --runs", *(f" runs/{Path(run).name}" for run in options.runs)]) if options.runs else ""
+        command += " ".join([" --runs", *map(_told, options.runs)]) if options.runs else ""
         target = records.results_root() / options.chapter / f"{world}.json"
         records.write_json(target, studies.record(options.chapter, study, found, command))
     print(f"wrote {target}")
+
+
+def _told(run: str) -> str:
+    """A run's folder as a record names it: below `runs`, wherever that is."""
+    parts = Path(run).parts
+    below = parts[len(parts) - parts[::-1].index("runs") :] if "runs" in parts[:-1] else parts[-1:]
+    return "/".join(("runs", *below))
 
 
 def cmd_sweep(options: argparse.Namespace) -> None:
@@ -385,7 +392,10 @@ def parser() -> argparse.ArgumentParser:
     measure.add_argument("--images", type=int, help="how many images to use (default: what the chapter reports)")
     measure.add_argument("--seed", type=int, default=0, help="of everything drawn at random (default: %(default)s)")
     measure.add_argument(
-        "--runs", nargs="+", default=[], help="finished runs of `train --keep`, one a seed (evolution only)"
+        "--runs",
+        nargs="+",
+        default=[],
+        help="finished runs: of `train --keep` for evolution, of `sweep ablation` for ablation",
     )
     measure.add_argument("--scratch", default="runs/measure", help="folder of partial results (default: %(default)s)")
     measure.add_argument("--fresh", action="store_true", help="measure again what is kept from an earlier run")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from zfrepro import ablation, data
 from zfrepro.data import Dataset
@@ -19,22 +20,21 @@ from zfrepro.statistics import rounded
 from zfrepro.studies import Parts, Study
 from zfrepro.weights import Trained, load_weights
 
-COMPARED = 500  # validation images on which layers are compared
+COMPARED = 500  # validation images on which layers are compared and probes are tested
 PROBED = 1000  # training images a probe is fitted to
-TOP = "conv5"  # the highest layer that every row has
 
 Networks = dict[str, dict[int, Trained]]  # by row of Table 2 and seed
 
 
 def parts(study: Study) -> Parts:
-    """CKA of layers with those of the base, a probe of the last conv layer, and the error that the images add."""
+    """CKA of layers with the base's, a probe of the last conv layer's maps, and the error that the images add."""
     networks = loaded(study.runs, study.device)
     size = next(iter(next(iter(networks.values())).values())).recipe.image_size
     dataset = data.load(study.dataset.name, size, root=study.root, progress=study.progress)
     return {
         "runs": lambda: {name: sorted(by_seed) for name, by_seed in networks.items()},
         "features": lambda: features(networks, dataset, study.images or COMPARED),
-        "probe": lambda: probes(networks, dataset),
+        "probe": lambda: probes(networks, dataset, study.images or COMPARED),
         "images_error": lambda: images_error(networks, dataset),
     }
 
@@ -68,9 +68,9 @@ def pairs(networks: Networks, name: str) -> Iterator[tuple[Trained, Trained]]:
 def features(networks: Networks, dataset: Dataset, images: int) -> dict[str, Any]:
     """Row -> layer -> linear CKA with the same layer of the base, a value a pair; of a base, with its other seeds."""
     seen = dataset.val.shuffled(images).images
-    kept: dict[int, dict[str, torch.Tensor]] = {}
+    kept: dict[int, dict[str, Tensor]] = {}
 
-    def of(trained: Trained) -> dict[str, torch.Tensor]:
+    def of(trained: Trained) -> dict[str, Tensor]:
         if id(trained) not in kept:
             kept[id(trained)] = layer_features(trained, seen)
         return kept[id(trained)]
@@ -85,16 +85,27 @@ def features(networks: Networks, dataset: Dataset, images: int) -> dict[str, Any
     return {"cka": found, "images": len(seen)}
 
 
-def probes(networks: Networks, dataset: Dataset) -> dict[str, Any]:
-    """Row -> seed -> validation accuracy in per cent of a linear classifier on the highest conv layer."""
-    train, val = dataset.train.shuffled(PROBED), dataset.val
+def probes(networks: Networks, dataset: Dataset, images: int) -> dict[str, Any]:
+    """Row -> seed -> validation accuracy in per cent of a linear classifier on the maps that leave the conv layers."""
+    train, val = dataset.train.shuffled(PROBED), dataset.val.shuffled(images)
 
     def of(trained: Trained) -> float:
-        a, b = (layer_features(trained, split.images)[TOP] for split in (train, val))
+        a, b = (pooled(trained, split.images) for split in (train, val))
         return round(probe_accuracy(a, train.labels, b, val.labels), 2)
 
     found = {name: {str(seed): of(trained) for seed, trained in own.items()} for name, own in networks.items()}
-    return {"accuracy": found, "layer": TOP, "train": len(train), "val": len(val)}
+    return {"accuracy": found, "layer": "pool5", "train": len(train), "val": len(val)}
+
+
+@torch.no_grad()
+def pooled(trained: Trained, images: Tensor, batch: int = 64) -> Tensor:
+    """What the first fully connected layer sees of stored images, uint8 (N, 3, R, R) -> (N, D)."""
+    network, last = trained.network, trained.network.architecture.convs[-1]
+    rows = []
+    for part in images.split(batch):
+        maps = network.features(trained.normalised(part), [last.name])[last.name]
+        rows.append(network.shrink(last, maps).flatten(1).float().cpu())
+    return torch.cat(rows)
 
 
 def images_error(networks: Networks, dataset: Dataset) -> dict[str, Any]:
@@ -102,10 +113,7 @@ def images_error(networks: Networks, dataset: Dataset) -> dict[str, Any]:
 
     The errors of two networks on one image go together, so it is smaller than that of either.
     """
-    wrong = {
-        name: {seed: 100.0 * _wrong(trained, dataset) for seed, trained in own.items()}
-        for name, own in networks.items()
-    }
+    wrong = {name: {seed: _wrong(own[seed], dataset) for seed in own} for name, own in networks.items()}
     found: dict[str, float | None] = {}
     for name, own in wrong.items():
         base = wrong.get(ablation.base_of(name), {})
@@ -116,5 +124,5 @@ def images_error(networks: Networks, dataset: Dataset) -> dict[str, Any]:
     return {"standard_error": found, "images": len(dataset.val)}
 
 
-def _wrong(trained: Trained, dataset: Dataset) -> torch.Tensor:
+def _wrong(trained: Trained, dataset: Dataset) -> Tensor:
     return 100.0 * (trained.probabilities(dataset.val.images).argmax(1) != dataset.val.labels)
