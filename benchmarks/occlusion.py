@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.result import Check, Result, difference, faster
-from benchmarks.timing import medians
+from benchmarks.timing import matmul_rate, medians
 from benchmarks.training_step import plain_copy
 from zfrepro import device as devices
 from zfrepro.networks import build, initialise_, zfnet
 from zfrepro.occlusion import Occlusion, occlude
+from zfrepro.receptive_field import multiply_adds
 
 PATCH, STRIDE, TARGET = 50, 29, 0  # 7 x 7 of the paper's 30 x 30 positions, from border to border
 GOALS = {"fp32": 2, "bf16": 4}
@@ -83,9 +84,10 @@ def run(quick: bool) -> Iterator[Result]:
             Check("Captum's map", difference(averaged(found, size), expected[0, 0]), 1e-3) if precision == "fp32"
             else Check("probabilities", difference(found.probabilities, exact), 0.05)
         )  # fmt: skip
+        least = multiply_adds(network.architecture, size, 1000) / matmul_rate(precision)
         for rival, goal in zip(rivals, (GOALS[precision], None), strict=True):
             seconds, batch = best[rival]
             yield faster(
                 f"occlusion, {precision}, {size} px, batches of {best[precision][1]}", best[precision][0] / count,
-                f"Captum, {rival}, batches of {batch}", seconds / count, (check,), goal,
+                f"Captum, {rival}, batches of {batch}", seconds / count, (check,), goal, least,
             )  # fmt: skip

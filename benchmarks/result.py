@@ -35,6 +35,7 @@ class Result:
     goal: float | None = None
     at_most: bool = False  # whether a small ratio is good
     unit: str = "x faster"
+    ceiling: float | None = None  # the ratio if nothing but the multiply-adds took time, at the measured matmul rate
 
     @property
     def correct(self) -> bool:
@@ -46,10 +47,12 @@ class Result:
 
 
 def faster(
-    name: str, seconds: float, rival: str, rival_seconds: float, checks: tuple[Check, ...], goal: float | None = None
-) -> Result:
-    """A result whose ratio says how many times faster we are."""
-    return Result(name, seconds, rival_seconds / seconds, checks, rival, rival_seconds, goal)
+    name: str, seconds: float, rival: str, rival_seconds: float, checks: tuple[Check, ...], goal: float | None = None,
+    least_seconds: float | None = None,
+) -> Result:  # fmt: skip
+    """A result whose ratio says how many times faster we are, and at best could be with `least_seconds`."""
+    ceiling = rival_seconds / least_seconds if least_seconds else None
+    return Result(name, seconds, rival_seconds / seconds, checks, rival, rival_seconds, goal, ceiling=ceiling)
 
 
 def difference(a: Tensor, b: Tensor) -> float:
@@ -67,13 +70,28 @@ def _row(r: Result) -> tuple[str, ...]:
     ratio = f"{r.ratio:.2f}" if r.ratio < 10 else f"{r.ratio:.0f}"
     goal = "" if r.goal is None else f"{'at most' if r.at_most else 'at least'} {r.goal:g}"
     verdict = "" if r.goal is None else "reached" if r.reached else "missed"
+    ceiling = "" if r.ceiling is None else f"{r.ceiling:.2f}"
     checks = "; ".join(map(str, r.checks))
-    return r.name, _time(r.seconds), r.rival, _time(r.rival_seconds), f"{ratio} {r.unit}", goal, verdict, checks
+    return (
+        r.name,
+        _time(r.seconds),
+        r.rival,
+        _time(r.rival_seconds),
+        f"{ratio} {r.unit}",
+        goal,
+        verdict,
+        ceiling,
+        checks,
+    )
 
 
 def table(results: Iterable[Result]) -> str:
-    """All results as text; times are those of one item."""
-    head = ("what", "ours", "against", "its time", "ratio", "goal", "", "largest difference")
+    """All results as text; times are those of one item.
+
+    The ceiling is the ratio that would be had if nothing but the network's multiply-adds took time, at the rate that a
+    large matrix product in the same precision reaches on this machine.
+    """
+    head = ("what", "ours", "against", "its time", "ratio", "goal", "", "ceiling", "largest difference")
     rows = [head, *map(_row, results)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)

@@ -1,8 +1,11 @@
 """Times of several functions, taken in turn so that whatever else the machine does falls on all of them."""
 
+import functools
 import statistics
 import time
 from collections.abc import Callable, Sequence
+
+import torch
 
 
 def _seconds(function: Callable[[], object], calls: int) -> float:
@@ -26,3 +29,11 @@ def medians(functions: Sequence[Callable[[], object]], repeats: int, at_least: f
         calls.append(max(1, round(at_least / max(_seconds(function, 1), 1e-9))) if fast else 1)
     taken = [[_seconds(f, n) for f, n in zip(functions, calls, strict=True)] for _ in range(repeats)]
     return [statistics.median(column) for column in zip(*taken, strict=True)]
+
+
+@functools.cache
+def matmul_rate(precision: str) -> float:
+    """Multiply-adds a second of a large matrix product in `fp32` or `bf16`: what arithmetic can cost at the least."""
+    side = 2048
+    matrix = torch.randn(side, side).to(torch.bfloat16 if precision == "bf16" else torch.float32)
+    return side**3 / medians([lambda: matrix @ matrix], 5)[0]

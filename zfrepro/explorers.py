@@ -5,6 +5,7 @@ import html
 import io
 
 import ipywidgets as widgets
+import torch
 from IPython.display import display
 from PIL import Image
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from zfrepro import gallery, plots
 from zfrepro.data import Split
 from zfrepro.gallery import Top
+from zfrepro.own_images import Bring
 from zfrepro.weights import Trained
 
 
@@ -38,10 +40,18 @@ class FeatureBrowser(widgets.VBox):
         self.map = widgets.IntSlider(description="map", continuous_update=False, layout={"width": "60%"})
         self.note = widgets.HTML()
         self.view = widgets.Output()
-        super().__init__([widgets.HBox([self.layer, self.map]), self.note, self.view])
+        controls = [widgets.HBox([self.layer, self.map]), Bring(trained, self.take)]
+        super().__init__([*controls, self.note, self.view])
         self._fit_slider()
         self.layer.observe(lambda _: self._fit_slider(), "value")
         self.map.observe(lambda _: self.show(), "value")
+        self.show()
+
+    def take(self, split: Split) -> None:
+        """Search other images instead, such as `own_images.brought(trained, ["my.jpg"])`."""
+        self.split = split
+        batches = map(self._fetch, torch.arange(len(split)).split(32))
+        self.tops = gallery.top_activations(self.trained.network, batches, self.tops, progress=False)
         self.show()
 
     def _fit_slider(self) -> None:
@@ -63,7 +73,7 @@ class FeatureBrowser(widgets.VBox):
         network = self.trained.network
         projections = gallery.projections(network, self._fetch, top, [number])
         patches = gallery.patches(self.trained.seen(self.split.images), network, top, [number])
-        labels = self.split.labels[top.images[number].clamp_min(0)]
+        labels = self.split.labels[top.of([number])[0]]
         names = ", ".join(self.trained.classes[i] for i in labels.tolist())
         self.note.value = f"strongest activation {top.values[number, 0]:.2f}; images of: {names}"
         self.view.clear_output(wait=True)

@@ -7,6 +7,7 @@ from zfrepro.data import Split
 from zfrepro.explorers import picture
 from zfrepro.figures.invariance import notes
 from zfrepro.invariance import FAMILIES, FILLS, Change, pictured, respond_to
+from zfrepro.own_images import Bring
 from zfrepro.weights import Trained
 
 RANGES = {"translation": (-60.0, 60.0, 0.0), "scale": (1.0, 1.8, 1.0), "rotation": (0.0, 350.0, 0.0)}
@@ -28,11 +29,18 @@ class TransformExplorer(widgets.VBox):
         self.fill = widgets.Dropdown(description="fill", options=tuple(FILLS))
         self.amount = widgets.FloatSlider(description="amount", continuous_update=False)
         self.note, self.view = widgets.HTML(), widgets.HTML()
-        super().__init__([widgets.HBox([self.image, self.family, self.fill]), self.amount, self.note, self.view])
+        controls = [widgets.HBox([self.image, self.family, self.fill]), self.amount, Bring(trained, self.take)]
+        super().__init__([*controls, self.note, self.view])
         self._fit_range()
         self.family.observe(lambda _: self._fit_range(), "value")
         for control in (self.image, self.fill, self.amount):
             control.observe(lambda _: self.show(), "value")
+
+    def take(self, split: Split) -> None:
+        """Choose among other images instead, such as `own_images.brought(trained, ["my.jpg"])`."""
+        self.split = split
+        self.image.max, self.image.value = len(split) - 1, 0
+        self.show()
 
     def _fit_range(self) -> None:
         low, high, start = RANGES[self.family.value]

@@ -7,6 +7,7 @@ from zfrepro import occlusion
 from zfrepro.data import Split
 from zfrepro.data.transforms import centre_crop
 from zfrepro.explorers import picture
+from zfrepro.own_images import Bring
 from zfrepro.studies.occlusion import WATCHED, grey
 from zfrepro.weights import Trained
 
@@ -47,9 +48,15 @@ class OcclusionExplorer(widgets.VBox):
         self.fill = widgets.Dropdown(options=occlusion.FILLS, description="fill")
         self.view, self.note = widgets.HTML(), widgets.HTML()
         controls = (self.image, self.fill, self.patch, self.row, self.column)
-        super().__init__([*controls, self.note, self.view])
+        super().__init__([*controls, Bring(trained, self.take), self.note, self.view])
         for control in controls:
             control.observe(lambda change: self.show(), "value")
+        self.show()
+
+    def take(self, split: Split) -> None:
+        """Choose among other images instead, such as `own_images.brought(trained, ["my.jpg"])`."""
+        self.split = split
+        self.image.max, self.image.value = len(split) - 1, 0
         self.show()
 
     def covered(self) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,10 +4,11 @@ import ipywidgets as widgets
 import torch
 from IPython.display import display
 
+from zfrepro import gallery, plots, projections
 from zfrepro import picture_measures as measures
-from zfrepro import plots, projections
 from zfrepro.data import Split
 from zfrepro.gallery import Top
+from zfrepro.own_images import Bring
 from zfrepro.weights import Trained
 
 
@@ -28,9 +29,17 @@ class ProjectionBench(widgets.VBox):
         self.map = widgets.BoundedIntText(description="map", max=10_000)
         self.way = widgets.Dropdown(options=ways, value="another unit", description="drawn with")
         self.note, self.view = widgets.HTML(), widgets.Output()
-        super().__init__([widgets.HBox([self.layer, self.map, self.way]), self.note, self.view])
+        controls = [widgets.HBox([self.layer, self.map, self.way]), Bring(trained, self.take)]
+        super().__init__([*controls, self.note, self.view])
         for control in (self.layer, self.map, self.way):
             control.observe(lambda _: self.show(), "value")
+        self.show()
+
+    def take(self, split: Split) -> None:
+        """Search other images instead, such as `own_images.brought(trained, ["my.jpg"])`."""
+        self.split, self.searched = split, torch.arange(len(split))
+        batches = map(self.trained.normalised, split.images.split(32))
+        self.tops = gallery.top_activations(self.trained.network, batches, self.tops, progress=False)
         self.show()
 
     def show(self) -> None:

@@ -76,16 +76,19 @@ def decode(file: Path, size: int) -> np.ndarray:
     try:
         with Image.open(file) as image:
             image.draft("RGB", (size, size))
-            image = _rgb(image)
-            side = min(image.size)
-            left, top = (image.width - side) / 2, (image.height - side) / 2
-            square = image.resize(
-                (size, size), Image.Resampling.BILINEAR, (left, top, left + side, top + side), reducing_gap=3
-            )
+            return square(image, size)
     except Exception as error:  # damaged files make Pillow's decoders raise SyntaxError, ValueError, struct.error, ...
         reason = " ".join(str(error).replace(str(file), "it").split()) or type(error).__name__
         raise DataError(f"{file}: cannot be decoded ({reason}); replace or remove it") from error
-    return np.asarray(square)
+
+
+def square(image: Image.Image, size: int) -> np.ndarray:
+    """The central square of an opened image of any mode, resized: uint8 (size, size, 3)."""
+    image = _rgb(image)
+    side = min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    box = (left, top, left + side, top + side)
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box, reducing_gap=3))
 
 
 def _rgb(image: Image.Image) -> Image.Image:
