@@ -145,6 +145,7 @@ def project(network: Network, images: Tensor, layer: str, units: Units) -> Proje
         raise ValueError(f"no conv layer {layer!r} in {network.architecture.name}; it has {', '.join(network.convs)}")
     if images.shape[-1] != network.image_size:
         raise ValueError(f"images are {images.shape[-1]} px, this network sees {network.image_size}")
+    deconvnet.require_no_blur(network)
     below = stages(network.architecture, network.image_size)
     below = below[: [s.name for s in below].index(layer) + 1]
     if below[-1].field.size < network.image_size:

@@ -72,6 +72,19 @@ def transposed(conv: CeilConv2d, x: Tensor, size: tuple[int, int]) -> Tensor:
     return full[:, :, padding : padding + size[0], padding : padding + size[1]]
 
 
+def require_no_blur(network: Network) -> None:
+    """Refuse a network with low-pass filters, for which the paper's deconvnet has no step.
+
+    Raises:
+        ValueError: with what to use instead.
+    """
+    if any(c.blur for c in network.architecture.convs):
+        raise ValueError(
+            f"{network.architecture.name} low-pass filters its maps, the deconvnet has no step for that; "
+            "use backward_rules.project, which filters back by the transpose"
+        )
+
+
 def forward(network: Network, images: Tensor, layer: str) -> Forward:
     """Run up to `layer`, keeping the switches.
 
@@ -81,6 +94,7 @@ def forward(network: Network, images: Tensor, layer: str) -> Forward:
     """
     if layer not in network.layers:
         raise ValueError(f"no layer {layer!r} in {network.architecture.name}; it has {', '.join(network.layers)}")
+    require_no_blur(network)
     x = images
     switches: dict[str, tuple[Tensor, torch.Size]] = {}
     input_sizes: dict[str, tuple[int, int]] = {}

@@ -1,0 +1,206 @@
+"""What each of several changes does when all are made one by one: effects in a factorial of networks and seeds.
+
+An effect is the mean difference in error over all pairs of networks that differ in that one change and in nothing
+else. In a full factorial this is the main effect of textbooks; where networks are missing it uses the pairs there are.
+Its interval comes from how much seeds of the same network differ, pooled over all networks.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from zfrepro.networks import STEMS
+
+FACTORS = {
+    "kernel": "layer 1: 11x11 to 7x7",
+    "stride": "layer 1: stride 4 to 2",
+    "stride2": "layer 2: stride 1 to 2",
+    "width": "layers 3 to 5: 384, 384, 256 to 512, 1024, 512 maps",
+}
+"""What differs between the networks of `networks.STEMS`, each from Krizhevsky's side to the paper's."""
+
+OLD, FIXED = "11s4-5s1", "7s2-5s2"
+"""Krizhevsky's two layers and the paper's: all of kernel, stride and stride2 changed."""
+
+Cells = Mapping[str, Sequence[float]]
+"""Network -> its errors, one a seed."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A difference in the unit of the errors, with its 95 % interval: nan if no network has two seeds."""
+
+    value: float
+    low: float
+    high: float
+    pairs: int  # comparisons that it is the mean of
+    freedom: int  # degrees of freedom of the seeds' variance
+
+    @property
+    def told(self) -> str:
+        """`-1.20 (-1.90 to -0.50)`."""
+        if math.isnan(self.low):
+            return f"{self.value:+.2f} (one seed)"
+        return f"{self.value:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
+
+    @property
+    def below(self) -> bool:
+        """Whether the whole interval lies below zero."""
+        return self.high < 0
+
+
+def levels(name: str) -> dict[str, bool]:
+    """Which changes a network of `networks.STEMS` has made: those of `FACTORS`, and `blur`."""
+    first, second, third = STEMS[name].convs[:3]
+    return {
+        "kernel": first.kernel == 7,
+        "stride": first.stride == 2 and not first.blur,
+        "stride2": second.stride == 2,
+        "width": third.maps == 512,
+        "blur": first.blur,
+    }
+
+
+def pooled_variance(cells: Cells) -> tuple[float, int]:
+    """Variance of seeds around the mean of their network, over all networks, and its degrees of freedom."""
+    freedom = sum(len(values) - 1 for values in cells.values())
+    squares = sum(float(np.square(np.asarray(values) - np.mean(values)).sum()) for values in cells.values())
+    return (squares / freedom if freedom else math.nan), freedom
+
+
+def contrast(cells: Cells, weights: Mapping[str, float], pairs: int = 1) -> Estimate:
+    """A weighted sum of the networks' mean errors, such as {new: 1, old: -1}, with its interval.
+
+    Raises:
+        KeyError: a network with a weight that is not among the cells.
+    """
+    variance, freedom = pooled_variance(cells)
+    value = sum(w * float(np.mean(cells[name])) for name, w in weights.items())
+    if not freedom:
+        return Estimate(value, math.nan, math.nan, pairs, 0)
+    error = math.sqrt(variance * sum(w * w / len(cells[name]) for name, w in weights.items()))
+    reach = float(stats.t.ppf(0.975, freedom)) * error
+    return Estimate(value, value - reach, value + reach, pairs, freedom)
+
+
+def matched(cells: Cells, factor: str, **given: bool) -> list[tuple[str, str]]:
+    """Pairs (without, with) of networks that differ in one factor only; `given` fixes others, stride2=True say."""
+    found = {tuple(sorted(levels(name).items())): name for name in cells}
+    pairs = []
+    for name in cells:
+        own = levels(name)
+        if own[factor] or any(own[key] != value for key, value in given.items()):
+            continue
+        other = found.get(tuple(sorted((own | {factor: True}).items())))
+        if other:
+            pairs.append((name, other))
+    return pairs
+
+
+def effect(cells: Cells, factor: str, **given: bool) -> Estimate | None:
+    """Mean difference that one factor makes, over `matched` pairs; None if there are none.
+
+    `blur` has no second stride to go with: its partners are the networks of stride 4.
+    """
+    pairs = matched(cells, factor, **given)
+    weights: dict[str, float] = {}
+    for old, new in pairs:
+        weights[new] = weights.get(new, 0) + 1 / len(pairs)
+        weights[old] = weights.get(old, 0) - 1 / len(pairs)
+    return contrast(cells, weights, len(pairs)) if pairs else None
+
+
+def interaction(cells: Cells, one: str, other: str) -> Estimate | None:
+    """How much the effect of `one` changes when `other` is made too, over matched fours; None if there are none."""
+    without, within = ({(a, b) for a, b in matched(cells, one, **{other: made})} for made in (False, True))
+    partner = {levels_key(a, other): (a, b) for a, b in within}
+    fours = [((a, b), partner[levels_key(a, other)]) for a, b in without if levels_key(a, other) in partner]
+    weights: dict[str, float] = {}
+    for (a, b), (c, d) in fours:
+        for name, sign in ((a, 1), (b, -1), (c, -1), (d, 1)):
+            weights[name] = weights.get(name, 0) + sign / len(fours)
+    return contrast(cells, weights, len(fours)) if fours else None
+
+
+def levels_key(name: str, but: str) -> tuple:
+    """A network's levels except one, to find what it can be compared with."""
+    return tuple(sorted((k, v) for k, v in levels(name).items() if k != but))
+
+
+@dataclass(frozen=True)
+class CostLine:
+    """Error as a straight line in the logarithm of multiply-adds."""
+
+    slope: float  # error a doubling
+    intercept: float
+    explained: float  # R squared, of the networks the line was fitted to
+
+    def at(self, multiply_adds: float) -> float:
+        """The error that this much computation is worth."""
+        return self.intercept + self.slope * math.log2(multiply_adds)
+
+
+def cost_line(cells: Cells, multiply_adds: Mapping[str, int]) -> CostLine:
+    """The line through the networks' mean errors.
+
+    Raises:
+        ValueError: fewer than three networks.
+    """
+    if len(cells) < 3:
+        raise ValueError(f"a line through {len(cells)} networks says nothing; three or more wanted")
+    x = np.log2([multiply_adds[name] for name in cells])
+    y = np.array([np.mean(values) for values in cells.values()])
+    slope, intercept = np.polyfit(x, y, 1)
+    rest = y - intercept - slope * x
+    scatter = float(np.square(y - y.mean()).sum())
+    return CostLine(float(slope), float(intercept), 1 - float(np.square(rest).sum()) / scatter if scatter else math.nan)
+
+
+def beyond_cost(cells: Cells, multiply_adds: Mapping[str, int], name: str = FIXED) -> Estimate | None:
+    """How far a network's error lies from what its multiply-adds are worth, by a line through all the other networks.
+
+    Returns:
+        with a 95 % prediction interval of that line; None with fewer than four other networks.
+    """
+    others = {key: values for key, values in cells.items() if key != name}
+    if name not in cells or len(others) < 4:
+        return None
+    line = cost_line(others, multiply_adds)
+    x = np.log2([multiply_adds[key] for key in others])
+    rest = [float(np.mean(values)) - line.at(multiply_adds[key]) for key, values in others.items()]
+    freedom = len(others) - 2
+    spread = math.sqrt(float(np.square(rest).sum()) / freedom)
+    away = (math.log2(multiply_adds[name]) - x.mean()) ** 2 / float(np.square(x - x.mean()).sum())
+    reach = float(stats.t.ppf(0.975, freedom)) * spread * math.sqrt(1 + 1 / len(others) + away)
+    value = float(np.mean(cells[name])) - line.at(multiply_adds[name])
+    return Estimate(value, value - reach, value + reach, len(others), freedom)
+
+
+# --- records ---------------------------------------------------------------------------------------------------------
+
+
+def cells_of(record: Mapping, kind: str = "top1_error", view: str = "one_crop") -> dict[str, list[float]]:
+    """Errors in per cent by network from the record of a sweep, networks in the order of `STEMS`."""
+    found: dict[str, list[float]] = {}
+    for run in record["runs"]:
+        found.setdefault(run["arch"], []).append(run["errors"][view][kind])
+    return {name: found[name] for name in STEMS if name in found}
+
+
+def costs_of(record: Mapping) -> dict[str, int]:
+    """Multiply-adds of a forward pass by network."""
+    return {run["arch"]: run["multiply_adds"] for run in record["runs"]}
+
+
+def missing(cells: Cells) -> list[str]:
+    """Networks of the factorial that have no run yet."""
+    return [name for name in STEMS if name not in cells]
+
+
+def seeds(cells: Cells) -> tuple[int, int]:
+    """Fewest and most seeds of a network."""
+    counts = [len(values) for values in cells.values()]
+    return (min(counts), max(counts)) if counts else (0, 0)
