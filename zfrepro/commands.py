@@ -51,6 +51,12 @@ HELP: dict[str, str] = {
     "seed": "of the weights, the order of the images, the crops and dropout",
 }
 
+SKIP_DAMAGED: dict[str, Any] = {
+    "action": "store_true",
+    "default": None,
+    "help": "leave out photographs that cannot be decoded, and say which (default: if $ZFREPRO_SKIP_DAMAGED is set)",
+}
+
 
 def recipe_of(options: argparse.Namespace):
     """The `Recipe` of parsed options: the paper's, changed by --recipe, then by --scale, then by single options."""
@@ -119,7 +125,7 @@ def cmd_data(options: argparse.Namespace) -> None:
         if not root:
             raise ValueError("--download needs --data (or ZFREPRO_DATA), the folder to put the photographs in")
         print(f"{options.name} is in {photos.download(options.name, Path(root).expanduser())}")
-    found = data.load(options.name, options.image_size, root=options.data)
+    found = data.load(options.name, options.image_size, root=options.data, skip_damaged=options.skip_damaged)
     for part in ("train", "val"):
         split = getattr(found, part)
         shape = tuple(split.images.shape[1:])
@@ -136,8 +142,11 @@ def cmd_train(options: argparse.Namespace) -> None:
     kept = KEPT_EPOCHS if options.keep == [] else options.keep or ()
     out = Path(options.out or f"runs/{recipe.dataset}-{recipe.arch}-seed{recipe.seed}")
     with sole_owner(out):
-        dataset = data.load(recipe.dataset, recipe.image_size, root=options.data, progress=not options.quiet)
-        origin = records.provenance(command_of(recipe))
+        dataset = data.load(
+            recipe.dataset, recipe.image_size, root=options.data, progress=not options.quiet,
+            skip_damaged=options.skip_damaged,
+        )  # fmt: skip
+        origin = records.provenance(command_of(recipe) + (" --skip-damaged" if dataset.skipped else ""))
 
         def keep(state, mean) -> None:
             epoch = len(state.history)
@@ -166,6 +175,7 @@ def cmd_train(options: argparse.Namespace) -> None:
                 "fingerprint": dataset.fingerprint,
                 "train": len(dataset.train),
                 "val": len(dataset.val),
+                **({"skipped": list(dataset.skipped)} if dataset.skipped else {}),
             },
             "parameters": sum(p.numel() for p in network.parameters()),
             "multiply_adds": multiply_adds(recipe.architecture(), recipe.image_size, len(dataset.classes)),
@@ -211,7 +221,9 @@ def cmd_eval(options: argparse.Namespace) -> None:
     where = device.pick(options.device)
     networks = [weights.load_weights(file, device=where) for file in options.weights]
     recipe = networks[0].recipe
-    dataset = data.load(options.dataset or recipe.dataset, recipe.image_size, root=options.data)
+    dataset = data.load(
+        options.dataset or recipe.dataset, recipe.image_size, root=options.data, skip_damaged=options.skip_damaged
+    )
     for file, network in zip(options.weights, networks, strict=True):
         if dataset.classes != network.classes:
             raise ValueError(f"{file} knows other classes than {dataset.name}; name the data set it was trained on")
@@ -255,8 +267,14 @@ def cmd_measure(options: argparse.Namespace) -> None:
         networks[arch] = weights.pretrained(arch, world, device=where)
         hashes[arch] = records.read(weights.record_name(arch, world))["weights_sha256"]
     size = networks["zfnet"].recipe.image_size
+    dataset = data.load(world, size, root=options.data, progress=not options.quiet)
+    if dataset.classes != networks["zfnet"].classes:
+        raise ValueError(
+            f"{world} has {len(dataset.classes)} classes, its networks know {len(networks['zfnet'].classes)}; "
+            "measure on the data set they were trained on"
+        )
     study = studies.Study(
-        data.load(world, size, root=options.data, progress=not options.quiet), networks, where,
+        dataset, networks, where,
         images=options.images, seed=options.seed, root=Path(options.data) if options.data else None,
         progress=not options.quiet, hashes=hashes, runs=tuple(Path(run) for run in options.runs),
     )  # fmt: skip
@@ -340,6 +358,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--download", action="store_true", help="fetch it first, where torchvision knows how (imagenette)"
     )
+    found.add_argument("--skip-damaged", **SKIP_DAMAGED)
 
     train = add(
         "train", cmd_train, "Train a network; the defaults are the paper's recipe at the paper's size.",
@@ -359,6 +378,7 @@ def parser() -> argparse.ArgumentParser:
         help="also keep the weights after these epochs and the last, as epoch-NNN.safetensors "
         f"(--keep alone: {' '.join(map(str, KEPT_EPOCHS))}, those of Fig. 4)",
     )  # fmt: skip
+    train.add_argument("--skip-damaged", **SKIP_DAMAGED)
     train.add_argument("--quiet", action="store_true", help="a line an epoch and no progress bars")
     for f in fields(Recipe):
         modern = f", modern: {MODERN[f.name]}" if f.name in MODERN else ""
@@ -373,6 +393,7 @@ def parser() -> argparse.ArgumentParser:
     ev.add_argument("weights", nargs="+", help="a .safetensors file; of several, the mean of their probabilities")
     ev.add_argument("--dataset", help="default, the one the network was trained on")
     ev.add_argument("--data", help="folder of the photographs; default $ZFREPRO_DATA")
+    ev.add_argument("--skip-damaged", **SKIP_DAMAGED)
     ev.add_argument("--device", help="cpu or cuda; default, a GPU if there is one")
 
     ship = add("ship", cmd_ship, "Copy weights and records of finished runs into results/, where the book reads them.")
@@ -456,10 +477,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         options.run(options)
+        return 0
     except KeyboardInterrupt:
-        print("stopped; give the same command again to continue", file=sys.stderr)
-        return 130
+        code, message = 130, "stopped; give the same command again to continue"
     except (*own, FloatingPointError, OSError, RuntimeError, ValueError) as error:
-        print(f"zfrepro {options.command}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    return 0
+        code, message = 1, f"zfrepro {options.command}: {' '.join(str(error).split())}"
+    print(message, file=sys.stderr)  # the exception is gone by now, and progress bars that it kept open are closed
+    return code

@@ -139,19 +139,26 @@ def project(network: Network, images: Tensor, layer: str, units: Units) -> Proje
     Returns:
         `Projections`, pixels (B, 3, F, F).
     Raises:
-        ValueError: unknown layer, or images of another size than the network's.
+        ValueError: unknown layer, images of another size than the network's, not one existing unit for each image, or
+            a unit that sees NaN.
     """
     if layer not in network.convs:
         raise ValueError(f"no conv layer {layer!r} in {network.architecture.name}; it has {', '.join(network.convs)}")
+    network.require(images)
     if images.shape[-1] != network.image_size:
         raise ValueError(f"images are {images.shape[-1]} px, this network sees {network.image_size}")
     deconvnet.require_no_blur(network)
     below = stages(network.architecture, network.image_size)
     below = below[: [s.name for s in below].index(layer) + 1]
+    units.require(layer, len(images), (below[-1].maps, below[-1].size, below[-1].size))
     if below[-1].field.size < network.image_size:
-        return _on_crops(network, images, layer, units, below)
+        found = _on_crops(network, images, layer, units, below)
+        deconvnet.require_finite(layer, found.activations)
+        return found
     up = deconvnet.forward(network, images, layer)
     pixels = deconvnet.backward(network, up, layer, deconvnet.seed(up.activations, units))
     tops, lefts, _ = window(network, layer, units)
     batch = torch.arange(len(units), device=images.device)
-    return Projections(pixels, tops, lefts, up.activations[batch, units.maps, units.rows, units.columns])
+    activations = up.activations[batch, units.maps, units.rows, units.columns]
+    deconvnet.require_finite(layer, activations)
+    return Projections(pixels, tops, lefts, activations)

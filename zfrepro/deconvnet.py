@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zfrepro.layers import CeilConv2d, contrast_norm
+from zfrepro.layers import CeilConv2d, contrast_norm, require_index
 from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Network
 
 
@@ -31,6 +31,24 @@ class Units:
         if self.rows is None:
             return Units(self.maps[chosen])
         return Units(self.maps[chosen], self.rows[chosen], self.columns[chosen])
+
+    def require(self, layer: str, images: int, shape: tuple[int, ...]) -> None:
+        """Refuse units that do not exist.
+
+        Args:
+            layer: its name, for the message.
+            images: how many there are.
+            shape: of the layer for one image: (C, H, W) or (units,).
+        Raises:
+            ValueError: not one unit an image, rows and columns where there are none or none where there are, or an
+                index outside the layer.
+        """
+        if len(self) != images or (self.rows is None) != (len(shape) == 1):
+            what = "a map" if len(shape) == 1 else "a map, row and column"
+            raise ValueError(f"{layer}: needs {what} for each of the {images} images")
+        places = ("map", self.maps), ("row", self.rows), ("column", self.columns)
+        for (name, own), count in zip(places, shape, strict=False):
+            require_index(f"{layer}: {name}", own, count)
 
 
 @dataclass(frozen=True)
@@ -95,6 +113,7 @@ def forward(network: Network, images: Tensor, layer: str) -> Forward:
     if layer not in network.layers:
         raise ValueError(f"no layer {layer!r} in {network.architecture.name}; it has {', '.join(network.layers)}")
     require_no_blur(network)
+    network.require(images)
     x = images
     switches: dict[str, tuple[Tensor, torch.Size]] = {}
     input_sizes: dict[str, tuple[int, int]] = {}
@@ -127,6 +146,17 @@ def seed(activations: Tensor, units: Units) -> Tensor:
     where = (batch, units.maps) if units.rows is None else (batch, units.maps, units.rows, units.columns)
     only[where] = activations[where]
     return only
+
+
+def require_finite(layer: str, activations: Tensor) -> None:
+    """Refuse units whose activation is NaN or infinite, as it is when a pixel or a weight they see is. (B,).
+
+    Raises:
+        ValueError: naming the first image.
+    """
+    wrong = (~activations.isfinite()).nonzero().flatten()
+    if len(wrong):
+        raise ValueError(f"{layer}: the unit of image {int(wrong[0])} is not finite; its pixels or weights hold NaN")
 
 
 def strongest(activations: Tensor) -> Units:
@@ -186,18 +216,16 @@ def project(network: Network, images: Tensor, layer: str, units: Units) -> Tenso
     Returns:
         (B, 3, S, S); zero outside each unit's receptive field.
     Raises:
-        ValueError: unknown layer, or not one unit for each image.
+        ValueError: unknown layer, not one existing unit for each image, or a unit that sees NaN.
     """
-    if len(units) != len(images) or (units.rows is None) != (layer in network.fulls):
-        raise ValueError(
-            f"{layer}: needs a map{'' if layer in network.fulls else ', row and column'} "
-            f"for each of the {len(images)} images"
-        )
     was_training = network.training
     network.eval()
     try:
         with torch.no_grad():
             up = forward(network, images, layer)
-            return backward(network, up, layer, seed(up.activations, units))
+            units.require(layer, len(images), tuple(up.activations.shape[1:]))
+            only = seed(up.activations, units)
+            require_finite(layer, only.flatten(1).sum(1))
+            return backward(network, up, layer, only)
     finally:
         network.train(was_training)

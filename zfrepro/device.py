@@ -3,8 +3,15 @@
 import contextlib
 import os
 import platform
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+Found = TypeVar("Found")
 
 
 def pick(name: str | None = None) -> torch.device:
@@ -43,6 +50,35 @@ def fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def in_pieces(run: Callable[[Tensor], Found], batches: Iterable[Tensor]) -> Iterator[Found]:
+    """`run` on each batch; where the GPU's memory does not suffice, on halves of it, and on no more from then on.
+
+    Args:
+        run: keeps nothing of a batch when it raises: it is called again with a part of the same batch.
+    Raises:
+        RuntimeError: not even one image fits.
+    """
+    most: int | None = None
+    for batch in batches:
+        start = 0
+        while start < len(batch):
+            part = batch[start : start + (most or len(batch))]
+            with contextlib.suppress(torch.OutOfMemoryError):
+                yield run(part)
+                start += len(part)
+                continue
+            most = _fewer(len(part))  # not inside an `except`, which would keep the failed batch alive
+
+
+def _fewer(count: int) -> int:
+    if count == 1:
+        raise RuntimeError("out of GPU memory with one image at a time; free some, or use --device cpu")
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    tqdm.write(f"out of GPU memory with {count} images at once: going on with {count // 2}", file=sys.stderr)
+    return count // 2
 
 
 def describe(device: torch.device) -> str:

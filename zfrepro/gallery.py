@@ -8,7 +8,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from zfrepro import crops
+from zfrepro import device as devices
 from zfrepro.deconvnet import Units
+from zfrepro.layers import require_index
 from zfrepro.networks import Network
 from zfrepro.receptive_field import stage
 
@@ -28,8 +30,13 @@ class Top:
     columns: Tensor
 
     def of(self, maps: Iterable[int]) -> tuple[Tensor, Units]:
-        """Image indices and units of the given maps, (len(maps) * K,), map after map; empty places left out."""
-        chosen = torch.as_tensor(list(maps))
+        """Image indices and units of the given maps, (len(maps) * K,), map after map; empty places left out.
+
+        Raises:
+            ValueError: a map that is not there.
+        """
+        chosen = torch.as_tensor(list(maps), dtype=torch.int64)
+        require_index(f"{self.layer}: map", chosen, len(self.values))
         images = self.images[chosen].flatten()
         units = Units(
             chosen.repeat_interleave(self.values.shape[1]),
@@ -91,14 +98,23 @@ def top_activations(
         total: number of batches, for the progress bar.
     Returns:
         layer name -> `Top`.
+    Raises:
+        ValueError: a layer without maps, no images, activations that are not finite.
     """
     layers = list(network.convs) if layers is None else list(layers)
+    if odd := [name for name in layers if name not in network.convs]:
+        raise ValueError(f"no conv layer {odd[0]!r} in {network.architecture.name}; it has {', '.join(network.convs)}")
+    if k < 1:
+        raise ValueError(f"k {k}: must be at least 1")
     device = next(network.parameters()).device
     trackers = {name: TopTracker(name, network.convs[name].out_channels, k, device) for name in layers}
     network.eval()
-    for images in tqdm(batches, total=total, desc="searching", unit="batch", disable=not progress):
-        for name, found in network.features(images.to(device), layers).items():
-            trackers[name].add(found)
+    bar = tqdm(batches, total=total, desc="searching", unit="batch", disable=not progress)
+    for found in devices.in_pieces(lambda images: network.features(images.to(device), layers), bar):
+        for name, activations in found.items():
+            trackers[name].add(activations)
+    if any(tracker.seen == 0 for tracker in trackers.values()):
+        raise ValueError("no images to search; give at least one batch")
     return {name: tracker.top() for name, tracker in trackers.items()}
 
 
@@ -121,12 +137,13 @@ def projections(
     """
     maps = list(maps)
     images, units = top.of(maps)
-    chunks = range(0, len(images), batch)
-    found = []
-    for start in tqdm(chunks, desc=f"projecting {top.layer}", unit="batch", disable=not progress):
-        part = slice(start, start + batch)
-        found.append(crops.project(network, fetch(images[part]), top.layer, units[part]).pixels.cpu())
-    return _in_places(torch.cat(found), top, maps)
+
+    def project(places: Tensor) -> Tensor:
+        return crops.project(network, fetch(images[places]), top.layer, units[places]).pixels.cpu()
+
+    chunks = torch.arange(len(images)).split(batch)
+    bar = tqdm(chunks, desc=f"projecting {top.layer}", unit="batch", disable=not progress)
+    return _in_places(torch.cat(list(devices.in_pieces(project, bar))), top, maps)
 
 
 def patches(images: Tensor, network: Network, top: Top, maps: Iterable[int], *, fill: int = 128) -> Tensor:

@@ -37,6 +37,19 @@ class CeilConv2d(nn.Conv2d):
         return super().forward(x)
 
 
+def require_index(what: str, indices: Tensor, count: int) -> None:
+    """Refuse indices outside 0 to count - 1: torch would count negative ones from the end.
+
+    Args:
+        what: of which they are, such as `conv3: map`.
+    Raises:
+        ValueError: naming the first that does not exist.
+    """
+    wrong = indices[(indices < 0) | (indices >= count)]
+    if len(wrong):
+        raise ValueError(f"{what} {int(wrong[0])}: there are {count}, counted from 0")
+
+
 BLOCK = 2**17  # values of a block that stays in a processor's cache from one step to the next
 
 

@@ -175,6 +175,26 @@ def architecture(name: str, *, width: float = 1.0, units: int = 4096) -> Archite
     return replace(found, fulls=tuple(replace(f, units=max(1, f.units * units // 4096)) for f in found.fulls))
 
 
+def _pooled_size(architecture: Architecture, image_size: int) -> int:
+    """Side of the maps that layer 6 reads, in units.
+
+    Raises:
+        ValueError: the image is too small for a layer.
+    """
+    size = image_size
+    for c in architecture.convs:
+        if size + 2 * c.padding < c.kernel:
+            raise ValueError(f"{architecture.name}: an image of {image_size} px is too small, {c.name} sees {size} px")
+        size = ceil_size(size, c.kernel, c.stride, c.padding)
+        if c.blur:
+            size = ceil_size(size, 3, 2, 1)
+        if c.pool:
+            if size < POOL_KERNEL:
+                raise ValueError(f"{architecture.name}: an image of {image_size} px is too small to pool {c.name}")
+            size = ceil_size(size, POOL_KERNEL, POOL_STRIDE)
+    return size
+
+
 class Network(nn.Module):
     """The module of an `Architecture`. Its feature maps are taken after the ReLU and before the pool."""
 
@@ -182,20 +202,10 @@ class Network(nn.Module):
         super().__init__()
         self.architecture, self.image_size, self.classes, self.dropout = architecture, image_size, classes, dropout
         self.convs, self.fulls = nn.ModuleDict(), nn.ModuleDict()
-        maps, size = 3, image_size
+        size, maps = _pooled_size(architecture, image_size), 3
         for c in architecture.convs:
-            if size + 2 * c.padding < c.kernel:
-                raise ValueError(
-                    f"{architecture.name}: an image of {image_size} px is too small, {c.name} sees {size} px"
-                )
             self.convs[c.name] = CeilConv2d(maps, c.maps, c.kernel, c.stride, c.padding)
-            maps, size = c.maps, ceil_size(size, c.kernel, c.stride, c.padding)
-            if c.blur:
-                size = ceil_size(size, 3, 2, 1)
-            if c.pool:
-                if size < POOL_KERNEL:
-                    raise ValueError(f"{architecture.name}: an image of {image_size} px is too small to pool {c.name}")
-                size = ceil_size(size, POOL_KERNEL, POOL_STRIDE)
+            maps = c.maps
         units = maps * size * size
         for f in architecture.fulls:
             self.fulls[f.name] = nn.Linear(units, f.units)
@@ -218,6 +228,7 @@ class Network(nn.Module):
             For a conv layer its feature maps after ReLU and before the pool, (B, C, H, W); for `fc6` and `fc7` the
             activations after ReLU, (B, units); for `fc8` the class scores.
         """
+        self.require(images)
         wanted = set(layers)
         if not wanted or not wanted <= set(self.layers):
             raise ValueError(f"layers {sorted(wanted)}: choose among {', '.join(self.layers)}")
@@ -245,6 +256,17 @@ class Network(nn.Module):
             x = F.dropout(x, self.dropout, self.training)
         found["fc8"] = self.fulls["fc8"](x)
         return found
+
+    def require(self, images: Tensor) -> None:
+        """Refuse images that the convolutions cannot take, with the reason.
+
+        Raises:
+            ValueError: not float (B, 3, H, W), or too small.
+        """
+        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            found = f"{images.dtype} {tuple(images.shape)}"
+            raise ValueError(f"images are {found}: wanted float (B, 3, H, W), as `Trained.normalised` makes them")
+        _pooled_size(self.architecture, min(images.shape[-2:]))
 
     def shrink(self, conv: Conv, x: Tensor) -> Tensor:
         """Low-pass, pool and contrast norm of a layer, in the architecture's order. x: (B, C, H, W), after the ReLU."""

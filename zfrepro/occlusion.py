@@ -17,6 +17,7 @@ from torchvision.transforms.functional import gaussian_blur
 from tqdm.auto import tqdm
 
 from zfrepro import device as devices
+from zfrepro.layers import require_index
 
 FILLS = ("grey", "mean", "blur", "noise")
 PAPER_SIDE, PAPER_PATCH, PAPER_POSITIONS = 224, 50, 30  # pixels, pixels, positions a side: measured on the figure
@@ -61,17 +62,23 @@ class Occlusion:
         return self.probabilities.argmax(-1)
 
     def of(self, labels: Tensor) -> Tensor:
-        """Probability of one class an image at every position. labels: (B,) -> (B, R, Q): panel (d)."""
+        """Probability of one class an image at every position. labels: (B,) -> (B, R, Q): panel (d).
+
+        Raises:
+            ValueError: a class that is not there.
+        """
+        require_index("class", labels, self.probabilities.shape[3])
         return self.probabilities[torch.arange(len(labels)), :, :, labels]
 
     def activity_of(self, maps: Tensor) -> Tensor:
         """Summed activity of one map an image. maps: (B,) -> (B, R, Q): panel (b).
 
         Raises:
-            ValueError: no layer was watched.
+            ValueError: no layer was watched, or a map that is not there.
         """
         if self.activity is None:
             raise ValueError("no layer was watched; give occlude(..., layer=...) one")
+        require_index("map", maps, self.activity.shape[3])
         return self.activity[torch.arange(len(maps)), :, :, maps]
 
     @property
@@ -134,7 +141,7 @@ def _ready(model: Callable[[Tensor], Tensor], precision: str) -> Iterator[Callab
 
 @contextmanager
 def _watching(model: Callable, layer: str | None) -> Iterator[list[Tensor]]:
-    """Collects, each time the model runs, the layer's maps rectified and summed over space, (B, C)."""
+    """Holds, after the model has run, the layer's maps rectified and summed over space, (B, C)."""
     sums: list[Tensor] = []
     if layer is None:
         yield sums
@@ -145,7 +152,7 @@ def _watching(model: Callable, layer: str | None) -> Iterator[list[Tensor]]:
 
     def add(module, inputs, output):
         # summed here: a ReLU that follows may work in place, and whole maps would fill the memory
-        sums.append(output.clamp_min(0).sum((2, 3), dtype=torch.float32))
+        sums[:] = (output.clamp_min(0).sum((2, 3), dtype=torch.float32),)
 
     handle = modules[layer].register_forward_hook(add)
     try:
@@ -170,17 +177,22 @@ def occlude(
         layer: name of a submodule (B, C, h, w) to watch, as in `model.named_modules()`. What is summed is its positive
             part, so that a convolution and the ReLU behind it give the same: `convs.conv5` is layer 5 here.
         precision: `fp32` or `bf16`.
-        batch: covered images in memory at once. Nothing else grows with the number of positions but the result.
+        batch: covered images in memory at once, or fewer where a GPU's does not suffice. Nothing else grows with the
+            number of positions but the result.
         progress: show a bar.
     Returns:
         `Occlusion`, on the CPU.
     Raises:
-        ValueError: no images, a square or fill that does not fit, unknown layer or precision.
+        ValueError: no images or pixels that are not finite, a square or fill that does not fit, unknown layer or
+            precision.
     """
     if images.ndim != 4 or not len(images):
         raise ValueError(f"images {tuple(images.shape)}: wanted (B, 3, H, W), at least one")
     if batch < 1:
         raise ValueError(f"batch {batch}: must be at least 1")
+    if not images.isfinite().all():
+        number = int(images.isfinite().flatten(1).all(1).int().argmin())
+        raise ValueError(f"image {number}: holds NaN or infinite pixels; mend it or leave it out")
     n, _, height, width = images.shape
     rows, columns = corners(height, patch, stride), corners(width, patch, stride)
     try:
@@ -199,18 +211,24 @@ def occlude(
                 own[square] = fill[i][square]
             yield x
 
-    clean_batches = -(-n // batch)
     with (
         devices.autocast(images.device, precision), _ready(model, precision) as ready,
         _watching(ready, layer) as sums,
         tqdm(total=len(places), desc="covering", unit="position", disable=not progress) as bar,
     ):  # fmt: skip
-        said = []
-        for number, x in enumerate(covered()):
-            said.append(F.softmax(ready(x.contiguous(memory_format=torch.channels_last)).float(), 1).cpu())
-            if number >= clean_batches:
-                bar.update(len(x))
-    found, activity = torch.cat(said), torch.cat(sums).cpu() if layer else None
+
+        def answer(x: Tensor) -> tuple[Tensor, ...]:
+            said = F.softmax(ready(x.contiguous(memory_format=torch.channels_last)).float(), 1)
+            return said.cpu(), *(s.cpu() for s in sums)
+
+        answers, done = [], 0
+        for one in devices.in_pieces(answer, covered()):
+            answers.append(one)
+            done += len(one[0])
+            if done > n:
+                bar.update(len(one[0]))
+    found, *watched = (torch.cat(parts) for parts in zip(*answers, strict=True))
+    activity = watched[0] if layer else None
     shape = (n, len(rows), len(columns), -1)
     return Occlusion(
         found[n:].view(shape), found[:n], None if activity is None else activity[n:].view(shape),

@@ -54,8 +54,7 @@ def write_atomically(file: Path, data: bytes) -> None:
             os.fsync(stream.fileno())
         os.replace(partial, file)
     except OSError as error:
-        if error.filename is None:  # a failed write, as on a full disk, does not say where
-            error.filename = str(file)
+        error.filename, error.filename2 = str(file), None  # a failed write says no name, a failed opening the partial's
         raise
     finally:
         with contextlib.suppress(OSError):
@@ -65,7 +64,9 @@ def write_atomically(file: Path, data: bytes) -> None:
 def write_json(file: Path, content: Any) -> None:
     """`write_atomically` for JSON, indented, each list of plain values in one line, with a newline at the end."""
     text = json.dumps(content, indent=1, ensure_ascii=False)
-    text = re.sub(r"\[\n([^\[\]{}]*?)\n\s*\]", lambda found: "[" + " ".join(found[1].split()) + "]", text)
+    # only line breaks and what indents the next line go: spaces within strings stay
+    plain = re.compile(r"\[\n *([^\[\]{}]*?)\n *\]")
+    text = plain.sub(lambda found: "[" + re.sub(r"\n *", " ", found[1]) + "]", text)
     write_atomically(file, (text + "\n").encode())
 
 

@@ -10,12 +10,15 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from zfrepro import device as devices
 from zfrepro.data.transforms import centre_crop, normalise, stored_size
 from zfrepro.networks import Network, architecture
 from zfrepro.records import read_json, results_root, sha256, write_atomically
 from zfrepro.training import Recipe, scores
+
+BATCH = 64  # images evaluated at once, or fewer where they do not fit
 
 
 class WeightsError(Exception):
@@ -54,10 +57,14 @@ class Trained:
 
     def probabilities(self, images: Tensor, *, ten: bool = False, progress: bool = False) -> Tensor:
         """`training.scores` of stored images, at the centre crop or ten crops: uint8 (N, 3, R, R) -> (N, classes)."""
-        return scores(
-            self.network, images, self.mean, scale=self.recipe.input_scale, image_size=self.recipe.image_size, ten=ten,
-            progress=progress,
-        )  # fmt: skip
+
+        def said(part: Tensor) -> Tensor:
+            return scores(
+                self.network, part, self.mean, scale=self.recipe.input_scale, image_size=self.recipe.image_size, ten=ten
+            )
+
+        batches = tqdm(images.split(BATCH), disable=not progress, unit="batch", desc="evaluating")
+        return torch.cat(list(devices.in_pieces(said, batches)))
 
     def seen(self, images: Tensor) -> Tensor:
         """The part of stored images that the network sees, uint8 (B, 3, R, R) -> uint8 (B, 3, S, S)."""

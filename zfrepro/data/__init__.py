@@ -4,6 +4,7 @@
 """
 
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,6 +53,7 @@ class Dataset:
     val: Split | None
     image_size: int  # S, what the network sees
     fingerprint: str  # changes when the images do
+    skipped: tuple[str, ...] = ()  # damaged photographs that were left out, as PART/CLASS/FILE
 
     @property
     def photographs(self) -> bool:
@@ -73,7 +75,7 @@ def default_name() -> str:
 
 def load(
     name: str | None = None, image_size: int = 128, *, root: str | Path | None = None,
-    parts: tuple[str, ...] = PARTS, progress: bool = True,
+    parts: tuple[str, ...] = PARTS, progress: bool = True, skip_damaged: bool | None = None,
 ) -> Dataset:  # fmt: skip
     """A data set at the resolution a network of `image_size` px needs, drawn or decoded once and cached.
 
@@ -82,6 +84,8 @@ def load(
         image_size: side S of the network's input in pixels; images are stored at 256/224 of it.
         root: folder of the photographs; default `$ZFREPRO_DATA`.
         parts: which splits to load.
+        skip_damaged: leave out photographs that cannot be decoded, and say which, instead of refusing the set; default,
+            whether `$ZFREPRO_SKIP_DAMAGED` is set.
     Raises:
         ValueError: unknown name or part.
         DataError: photographs that are not there or cannot be read, with the file and the remedy.
@@ -93,7 +97,11 @@ def load(
         raise ValueError(f"parts {parts!r}: choose among {', '.join(PARTS)}")
     if name == "diorama":
         return load_diorama(image_size, parts=parts, progress=progress)
-    return load_photographs(name, image_size, root=root, parts=parts, progress=progress)
+    if skip_damaged is None:
+        skip_damaged = bool(os.environ.get("ZFREPRO_SKIP_DAMAGED"))
+    return load_photographs(
+        name, image_size, root=root, parts=parts, progress=progress, skip_damaged=skip_damaged
+    )  # fmt: skip
 
 
 def load_diorama(image_size: int, *, parts: tuple[str, ...] = PARTS, progress: bool = True) -> Dataset:
@@ -112,23 +120,41 @@ def load_diorama(image_size: int, *, parts: tuple[str, ...] = PARTS, progress: b
 
 
 def load_photographs(
-    name: str, image_size: int, *, root: str | Path | None = None, parts: tuple[str, ...] = PARTS, progress: bool = True
-) -> Dataset:
+    name: str, image_size: int, *, root: str | Path | None = None, parts: tuple[str, ...] = PARTS,
+    progress: bool = True, skip_damaged: bool = False,
+) -> Dataset:  # fmt: skip
     """Photographs of `ROOT/NAME/{train,val}/CLASS/*`, or of `ROOT/caltech101/CLASS/*`, split as in section 5.2."""
     folder = photos.find_folder(name, root)
     labels = photos.class_folders(name, folder)
-    size = stored_size(image_size)
+    fingerprint = photos.fingerprint(folder, list(labels))  # lists all files: what is missing is told before decoding
+    size, cache = stored_size(image_size), cache_root() / name
+    skipped: list[str] = []
 
     def split(part: str) -> Split | None:
         if part not in parts:
             return None
         files, numbers = photos.list_part(folder, part, list(labels))
         own = folder / part if (folder / part).is_dir() else folder
-        images = photos.decoded(files, own, size, cache_root() / name, progress=progress)
+        if not skip_damaged:
+            return Split(photos.decoded(files, own, size, cache, progress=progress), torch.tensor(numbers))
+        images, bad = photos.decoded_but_damaged(files, own, size, cache, progress=progress)
+        numbers = [number for file, number in zip(files, numbers, strict=True) if file not in bad]
+        if bad:
+            _say_skipped(f"{name} {part}", bad, len(files))
+            skipped.extend(f"{part}/{file.relative_to(own)}" for file in bad)
+        if empty := sorted(set(range(len(labels))) - set(numbers)):
+            raise DataError(f"{own / list(labels)[empty[0]]}: none of its images can be decoded; each class needs one")
         return Split(images, torch.tensor(numbers))
 
     train, val = split("train"), split("val")
-    return Dataset(name, tuple(labels.values()), train, val, image_size, photos.fingerprint(folder, list(labels)))
+    return Dataset(name, tuple(labels.values()), train, val, image_size, fingerprint, tuple(skipped))
+
+
+def _say_skipped(what: str, bad: dict[Path, str], count: int, named: int = 3) -> None:
+    """One line that counts and names what was left out."""
+    names = "; ".join(f"{file} ({reason})" for file, reason in list(bad.items())[:named])
+    more = f"; and {len(bad) - named:,} more" if len(bad) > named else ""
+    print(f"{what}: skipped {len(bad):,} damaged of {count:,} images: {names}{more}", file=sys.stderr)
 
 
 __all__ = ["DATASETS", "PARTS", "PHOTOGRAPHS", "DataError", "Dataset", "Split", "cache_root", "default_name", "load"]

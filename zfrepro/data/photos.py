@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,8 @@ import numpy as np
 import torch
 from PIL import Image
 from tqdm.auto import tqdm
+
+from zfrepro.records import write_json
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm"}
 
@@ -78,8 +81,8 @@ def decode(file: Path, size: int) -> np.ndarray:
             image.draft("RGB", (size, size))
             return square(image, size)
     except Exception as error:  # damaged files make Pillow's decoders raise SyntaxError, ValueError, struct.error, ...
-        reason = " ".join(str(error).replace(str(file), "it").split()) or type(error).__name__
-        raise DataError(f"{file}: cannot be decoded ({reason}); replace or remove it") from error
+        remedy = "replace or remove it, or skip such files with --skip-damaged"
+        raise DataError(f"{file}: cannot be decoded ({_reason(error, file)}); {remedy}") from error
 
 
 def square(image: Image.Image, size: int) -> np.ndarray:
@@ -89,6 +92,10 @@ def square(image: Image.Image, size: int) -> np.ndarray:
     left, top = (image.width - side) / 2, (image.height - side) / 2
     box = (left, top, left + side, top + side)
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box, reducing_gap=3))
+
+
+def _reason(error: BaseException, file: Path) -> str:
+    return " ".join(str(error).replace(str(file), "it").split()) or type(error).__name__
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -122,9 +129,7 @@ def decoded(files: list[Path], root: Path, size: int, cache: Path, *, progress: 
         DataError: an image cannot be decoded.
         OSError: the cache cannot be written, with its name.
     """
-    stats = [f.stat() for f in files]
-    lines = [f"{f.relative_to(root)} {s.st_size} {s.st_mtime_ns}" for f, s in zip(files, stats, strict=True)]
-    target = cache / f"{root.name}-{size}-{_digest(lines)}.npy"
+    target = _cache_file(files, root, size, cache)
     shape = (len(files), size, size, 3)
     images = _cached(target, shape)
     if images is None:
@@ -134,6 +139,58 @@ def decoded(files: list[Path], root: Path, size: int, cache: Path, *, progress: 
             _write_array(target, shape, bar)
         images = np.load(target, mmap_mode="c")
     return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+
+def _cache_file(files: list[Path], root: Path, size: int, cache: Path) -> Path:
+    stats = [f.stat() for f in files]
+    lines = [f"{f.relative_to(root)} {s.st_size} {s.st_mtime_ns}" for f, s in zip(files, stats, strict=True)]
+    return cache / f"{root.name}-{size}-{_digest(lines)}.npy"
+
+
+def decoded_but_damaged(
+    files: list[Path], root: Path, size: int, cache: Path, *, progress: bool = True
+) -> tuple[torch.Tensor, dict[Path, str]]:
+    """`decoded` of the files that can be, and the others with the reason.
+
+    The others are listed beside the decoded images, under the same key, so that a mended file is looked at again.
+
+    Raises:
+        DataError: not one image can be decoded.
+        OSError: a file or the cache cannot be read or written, which says nothing about an image.
+    """
+    kept = _cache_file(files, root, size, cache).with_suffix(".damaged.json")
+    bad = _listed(kept, root)
+    if bad is None:
+        try:
+            return decoded(files, root, size, cache, progress=progress), {}
+        except DataError:
+            bad = _damaged(files, size, f"checking {root.name}", progress)
+        write_json(kept, {str(file.relative_to(root)): reason for file, reason in bad.items()})
+    sound = [file for file in files if file not in bad]
+    if not sound:
+        raise DataError(f"{root}: none of its {len(files):,} images can be decoded")
+    return decoded(sound, root, size, cache, progress=progress), bad
+
+
+def _listed(file: Path, root: Path) -> dict[Path, str] | None:
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # absent, or not such a list
+        return {root / name: str(reason) for name, reason in json.loads(file.read_text("utf-8")).items()}
+    return None
+
+
+def _damaged(files: list[Path], size: int, what: str, progress: bool) -> dict[Path, str]:
+    def reason(file: Path) -> str:
+        try:
+            decode(file, size)
+        except DataError as error:
+            if isinstance(error.__cause__, MemoryError) or getattr(error.__cause__, "errno", None):
+                raise  # a full memory or a failing disk, not a damaged image
+            return _reason(error.__cause__ or error, file)
+        return ""
+
+    with ThreadPoolExecutor() as pool:
+        reasons = tqdm(_in_order(pool, reason, files), what, len(files), unit="image", disable=not progress)
+        return {file: text for file, text in zip(files, reasons, strict=True) if text}
 
 
 def _cached(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -173,8 +230,7 @@ def _write_array(file: Path, shape: tuple[int, ...], rows: Iterable[np.ndarray])
             os.fsync(stream.fileno())
         os.replace(partial, file)
     except OSError as error:
-        if error.filename is None:  # a failed write does not say where
-            error.filename = str(file)
+        error.filename, error.filename2 = str(file), None  # a failed write says no name, a failed opening the partial's
         raise
     finally:
         with contextlib.suppress(OSError):
