@@ -84,7 +84,7 @@ def test_random_crops_reach_every_offset_and_flip():
 
 def test_flips_are_whole_images():
     images = torch.randn(50, 3, 4, 4)
-    found = transforms._flip_some(images, generator())
+    found = transforms._flip_some(images, transforms._flips(50, generator()))
     flipped = [torch.equal(a, b.flip(-1)) for a, b in zip(found, images, strict=True)]
     kept = [torch.equal(a, b) for a, b in zip(found, images, strict=True)]
     assert all(a != b for a, b in zip(flipped, kept, strict=True)) and 10 < sum(flipped) < 40

@@ -93,7 +93,13 @@ def scale_of(recipe) -> str:
 
 @contextlib.contextmanager
 def sole_owner(folder: Path) -> Iterator[None]:
-    """Hold `folder` for one process; the lock goes when the process does, however it ends."""
+    """Hold `folder` for one process; the lock goes when the process does, however it ends.
+
+    Of several that train together, the first holds it for all.
+    """
+    if int(os.environ.get("RANK", "0")):
+        yield
+        return
     folder.mkdir(parents=True, exist_ok=True)
     try:
         import fcntl
@@ -134,7 +140,7 @@ def cmd_data(options: argparse.Namespace) -> None:
 
 
 def cmd_train(options: argparse.Namespace) -> None:
-    from zfrepro import data, device, records, training, weights
+    from zfrepro import data, device, distributed, records, training, weights
     from zfrepro.receptive_field import multiply_adds
 
     recipe = recipe_of(options)
@@ -142,23 +148,28 @@ def cmd_train(options: argparse.Namespace) -> None:
     kept = KEPT_EPOCHS if options.keep == [] else options.keep or ()
     out = Path(options.out or f"runs/{recipe.dataset}-{recipe.arch}-seed{recipe.seed}")
     with sole_owner(out):
-        dataset = data.load(
-            recipe.dataset, recipe.image_size, root=options.data, progress=not options.quiet,
-            skip_damaged=options.skip_damaged,
-        )  # fmt: skip
-        origin = records.provenance(command_of(recipe) + (" --skip-damaged" if dataset.skipped else ""))
-
-        def keep(state, mean) -> None:
-            epoch = len(state.history)
-            if kept and (epoch in kept or epoch == recipe.epochs):
-                weights.save_weights(
-                    out / f"epoch-{epoch:03}.safetensors", state.network, recipe, dataset.classes, mean,
-                    data=dataset.fingerprint, epoch=epoch, **origin,
+        with distributed.group(where):
+            first, processes = not distributed.rank(), distributed.count()
+            with distributed.first_alone(where):
+                dataset = data.load(
+                    recipe.dataset, recipe.image_size, root=options.data, progress=first and not options.quiet,
+                    skip_damaged=options.skip_damaged,
                 )  # fmt: skip
+            origin = records.provenance(command_of(recipe) + (" --skip-damaged" if dataset.skipped else ""))
 
-        state, mean = training.train(
-            recipe, dataset, out, device=where, progress=not options.quiet, after_epoch=keep
-        )  # fmt: skip
+            def keep(state, mean) -> None:
+                epoch = len(state.history)
+                if kept and (epoch in kept or epoch == recipe.epochs):
+                    weights.save_weights(
+                        out / f"epoch-{epoch:03}.safetensors", state.network, recipe, dataset.classes, mean,
+                        data=dataset.fingerprint, epoch=epoch, **origin,
+                    )  # fmt: skip
+
+            state, mean = training.train(
+                recipe, dataset, out, device=where, progress=not options.quiet, after_epoch=keep
+            )  # fmt: skip
+        if not first:
+            return
         network = training.evaluated(recipe, state, where)
         sha = weights.save_weights(
             out / "weights.safetensors", network, recipe, dataset.classes, mean, data=dataset.fingerprint, **origin
@@ -169,6 +180,7 @@ def cmd_train(options: argparse.Namespace) -> None:
             "scale": scale_of(recipe),
             **origin,
             "device": device.describe(where),
+            "processes": processes,
             "recipe": vars(recipe),
             "dataset": {
                 "name": dataset.name,

@@ -15,13 +15,16 @@ Found = TypeVar("Found")
 
 
 def pick(name: str | None = None) -> torch.device:
-    """The named device, or `$ZFREPRO_DEVICE`, or a GPU if there is one, or the CPU.
+    """The named device, or `$ZFREPRO_DEVICE`, or a GPU if there is one, or the CPU. Of several processes that torchrun
+    starts, each gets a GPU of its own.
 
     Raises:
         ValueError: neither the CPU nor CUDA.
         RuntimeError: CUDA, or that many GPUs, asked for and absent.
     """
     name = name or os.environ.get("ZFREPRO_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and (own := os.environ.get("LOCAL_RANK")):
+        name = f"cuda:{own}"
     kind, _, number = name.partition(":")
     if kind not in ("cpu", "cuda") or not (number.isdecimal() or name == kind):
         raise ValueError(f"device {name!r}: choose cpu, cuda or cuda:NUMBER")
@@ -30,6 +33,7 @@ def pick(name: str | None = None) -> torch.device:
             raise RuntimeError(f"device {name!r}: torch finds no CUDA here; use cpu or leave it out")
         if int(number or 0) >= torch.cuda.device_count():
             raise RuntimeError(f"device {name!r}: there are {torch.cuda.device_count()} GPUs, counted from cuda:0")
+        torch.cuda.set_device(int(number or 0))
     return torch.device(name)
 
 

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from zfrepro import device as devices
+from zfrepro import distributed
 from zfrepro.data import Dataset, Split
-from zfrepro.data.transforms import CROPS, augment, centre_crop, mean_image, normalise, ten_crops
+from zfrepro.data.transforms import CROPS, augment, centre_crop, normalise, pixel_sum, ten_crops
 from zfrepro.layers import clip_filters_
 from zfrepro.networks import INITIAL_WEIGHTS, Architecture, Network, architecture, build, initialise_
 from zfrepro.records import write_atomically
@@ -112,6 +113,7 @@ class State:
     history: list[dict[str, float]]
     rate: float  # learning rate of the plateau schedule
     waited: int = 0  # epochs since the best validation error
+    trained: nn.Module | None = None  # what wraps the network in training, see `distributed.wrapped`
 
 
 def start(recipe: Recipe, classes: int, device: torch.device) -> State:
@@ -141,15 +143,18 @@ def train_epoch(
 ) -> dict[str, float]:
     """One pass over the training split, in an order and with views that depend on (seed, epoch) alone.
 
+    Of several processes each takes its share of every batch; only dropout is drawn by each for itself.
+
     Raises:
         FloatingPointError: the loss or a weight is no longer finite.
     """
     network, device = state.network, mean.device
     generator = torch.Generator().manual_seed(_epoch_seed(recipe, epoch))
-    torch.manual_seed(_epoch_seed(recipe, epoch))  # dropout
+    torch.manual_seed(_epoch_seed(recipe, epoch) + 1000 * distributed.rank())  # dropout
     order = torch.randperm(len(split), generator=generator)
     steps = max(1, len(split) // recipe.batch)
     network.train()
+    trained = network if state.trained is None else state.trained
     loss_sum = torch.zeros((), device=device)
     wrong = torch.zeros((), device=device)
     seen = 0
@@ -157,15 +162,20 @@ def train_epoch(
         range(steps), desc=f"epoch {epoch + 1}/{recipe.epochs}", unit="step", disable=not progress, mininterval=1
     )
     for step in bar:
-        chosen = order[step * recipe.batch : (step + 1) * recipe.batch]
+        batch = order[step * recipe.batch : (step + 1) * recipe.batch]
+        share = distributed.share(len(batch))
+        chosen = batch[share]
         labels = split.labels[chosen].to(device)
         images = normalise(split.images[chosen].to(device), mean, recipe.input_scale)
-        images = augment(images, recipe.image_size, recipe.crops, generator, (recipe.area, 1.0))
+        images = augment(
+            images, recipe.image_size, recipe.crops, generator, (recipe.area, 1.0), of=len(batch), share=share
+        )  # fmt: skip
         for group in state.optimiser.param_groups:
             group["lr"] = learning_rate(recipe, state, epoch + step / steps)
         with devices.autocast(device, recipe.precision):
-            scores = network(images)
+            scores = trained(images)
             loss = F.cross_entropy(scores.float(), labels, label_smoothing=recipe.label_smoothing)
+        loss = loss * (distributed.count() * len(chosen) / len(batch))  # shares differ in size, DDP averages over them
         state.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         state.optimiser.step()
@@ -175,16 +185,18 @@ def train_epoch(
         _update_average(recipe, state, epoch * steps + step)
         loss_sum += loss.detach()
         wrong += scores.detach().argmax(1).ne(labels).sum()
-        seen += len(chosen)
+        seen += len(batch)
         if step % 10 == 9 or step == steps - 1:
-            if not math.isfinite(loss_sum.item()):
+            loss_so_far, wrong_so_far = distributed.summed(torch.stack([loss_sum, wrong])).tolist()
+            loss_so_far /= distributed.count() * (step + 1)
+            if not math.isfinite(loss_so_far):
                 raise FloatingPointError(
                     f"epoch {epoch + 1}, step {step + 1}: the loss is not finite; lower --lr (now {recipe.lr}). "
                     "The last checkpoint is untouched."
                 )
             rate = bar.format_dict["rate"] or 0
-            text = f"{rate * recipe.batch:.0f} images/s, loss {loss_sum.item() / (step + 1):.3f}"
-            text += f", train error {100 * wrong.item() / seen:.1f} %"
+            text = f"{rate * recipe.batch:.0f} images/s, loss {loss_so_far:.3f}"
+            text += f", train error {100 * wrong_so_far / seen:.1f} %"
             if state.history:
                 text += f", last val error {state.history[-1]['val_top1_error']:.1f} %"
             bar.set_postfix_str(text)
@@ -194,7 +206,7 @@ def train_epoch(
             "The last checkpoint is untouched."
         )
 
-    return {"loss": loss_sum.item() / steps, "train_error": 100 * wrong.item() / seen}
+    return {"loss": loss_so_far, "train_error": 100 * wrong_so_far / seen}
 
 
 @torch.no_grad()
@@ -251,12 +263,16 @@ def evaluated(recipe: Recipe, state: State, device: torch.device) -> Network:
 
 
 def evaluate(recipe: Recipe, state: State, split: Split, mean: Tensor) -> dict[str, float]:
-    """Errors on a split at the centre crop."""
+    """Errors on a split at the centre crop; of several processes each evaluates its share."""
+    share = distributed.share(len(split))
     found = scores(
-        evaluated(recipe, state, mean.device), split.images, mean, scale=recipe.input_scale,
+        evaluated(recipe, state, mean.device), split.images[share], mean, scale=recipe.input_scale,
         image_size=recipe.image_size, precision=recipe.precision,
     )  # fmt: skip
-    return errors(found, split.labels)
+    own = errors(found, split.labels[share])
+    wrong = torch.tensor(list(own.values()), dtype=torch.float64) * len(found) / 100
+    total = distributed.summed(wrong.round().to(mean.device)).tolist()
+    return {name: 100 * number / len(split) for name, number in zip(own, total, strict=True)}
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------------------
@@ -330,14 +346,20 @@ def train(
 ) -> tuple[State, Tensor]:  # fmt: skip
     """Train from the start or from `out/checkpoint.safetensors`, checkpointing after every epoch.
 
+    Several processes (see `distributed`) train as one would, up to the order of sums and dropout; the first writes.
+
     Args:
         after_epoch: called with the state and the mean image once an epoch is over, before its checkpoint is written.
     Returns:
         The final state and the training set's mean image (3, R, R).
     Raises:
+        ValueError: more processes than images in a batch or in a split.
         CheckpointError: the checkpoint in `out` is damaged, foreign, or of another recipe or number of classes.
         FloatingPointError: the training diverged; the last checkpoint stays.
     """
+    first, few = not distributed.rank(), min(recipe.batch, len(dataset.train), len(dataset.val))
+    if distributed.count() > few:
+        raise ValueError(f"{distributed.count()} processes for {few} images at a time: start fewer, or raise --batch")
     checkpoint = out / "checkpoint.safetensors"
     if checkpoint.exists():
         state, mean = load_checkpoint(checkpoint, recipe, device)
@@ -346,12 +368,16 @@ def train(
                 f"{checkpoint}: made with {state.network.classes} classes, {dataset.name} has {len(dataset.classes)}; "
                 "use the same data or another --out"
             )
-        say(f"continuing {checkpoint} after epoch {len(state.history)}")
+        if first:
+            say(f"continuing {checkpoint} after epoch {len(state.history)}")
     else:
-        state, mean = start(recipe, len(dataset.classes), device), mean_image(dataset.train.images).to(device)
+        images = dataset.train.images
+        total = distributed.summed(pixel_sum(images[distributed.share(len(images))]).to(device))
+        state, mean = start(recipe, len(dataset.classes), device), (total / len(images)).float()
+    state.trained = distributed.wrapped(state.network)
     for epoch in range(len(state.history), recipe.epochs):
         began = time.perf_counter()
-        row = train_epoch(recipe, state, dataset.train, mean, epoch, progress)
+        row = train_epoch(recipe, state, dataset.train, mean, epoch, progress and first)
         row |= {f"val_{k}": v for k, v in evaluate(recipe, state, dataset.val, mean).items()}
         row["seconds"] = time.perf_counter() - began
         best = min((r["val_top1_error"] for r in state.history), default=math.inf)
@@ -359,6 +385,8 @@ def train(
         state.waited = 0 if row["val_top1_error"] < best else state.waited + 1
         if recipe.schedule == "plateau" and state.waited > recipe.patience:
             state.rate, state.waited = state.rate / 10, 0
+        if not first:
+            continue
         if after_epoch:
             after_epoch(state, mean)
         save_checkpoint(checkpoint, recipe, state, mean)

@@ -12,12 +12,17 @@ def stored_size(image_size: int) -> int:
     return round(image_size * 256 / 224)
 
 
-def mean_image(images: Tensor, chunk: int = 512) -> Tensor:
-    """Per-pixel mean. images: uint8 (N, 3, R, R) -> float (3, R, R), 0 to 255."""
-    total = torch.zeros(images.shape[1:], dtype=torch.float64)
+def pixel_sum(images: Tensor, chunk: int = 512) -> Tensor:
+    """Exact sum of images. uint8 (N, 3, R, R) -> double (3, R, R)."""
+    total = torch.zeros(images.shape[1:], dtype=torch.float64, device=images.device)
     for part in images.split(chunk):
         total += part.float().sum(0)
-    return (total / len(images)).float()
+    return total
+
+
+def mean_image(images: Tensor, chunk: int = 512) -> Tensor:
+    """Per-pixel mean. images: uint8 (N, 3, R, R) -> float (3, R, R), 0 to 255."""
+    return (pixel_sum(images, chunk) / len(images)).float()
 
 
 def normalise(images: Tensor, mean: Tensor, scale: float) -> Tensor:
@@ -68,52 +73,66 @@ def ten_crops(images: Tensor, size: int) -> Tensor:
     return torch.stack(five + [view.flip(-1) for view in five])
 
 
-def _resized_crops(images: Tensor, size: int, generator: torch.Generator, area: tuple[float, float]) -> Tensor:
-    """Windows of random area (share of the image) and aspect (3/4 to 4/3), resampled bilinearly to size x size."""
-    n = len(images)
+def _flips(count: int, generator: torch.Generator) -> Tensor:
+    return torch.rand(count, generator=generator) < 0.5
+
+
+def _draws(
+    n: int, stored: int, size: int, crops: str, generator: torch.Generator, area: tuple[float, float]
+) -> tuple[Tensor, ...]:
+    """What chance decides of n training views, (n,) each: rows, columns and flips of crops, or windows (`_windows`)."""
+    if crops == "ten":
+        offsets = torch.tensor(_five_offsets(stored, size))[torch.randint(5, (n,), generator=generator)]
+        return offsets[:, 0], offsets[:, 1], _flips(n, generator)
+    if crops == "random":
+        tops, lefts = torch.randint(stored - size + 1, (2, n), generator=generator)
+        return tops, lefts, _flips(n, generator)
     shares = torch.empty(n).uniform_(*area, generator=generator)
     ratio = torch.empty(n).uniform_(-0.2877, 0.2877, generator=generator).exp().sqrt()  # log(4/3)
     wide, high = (shares.sqrt() * ratio).clamp_max(1), (shares.sqrt() / ratio).clamp_max(1)
     x = (2 * torch.rand(n, generator=generator) - 1) * (1 - wide)
     y = (2 * torch.rand(n, generator=generator) - 1) * (1 - high)
-    wide = torch.where(_flips(n, generator), -wide, wide)  # a mirrored window costs nothing, a mirrored image does
-    centres = (2 * torch.arange(size) + 1) / size - 1  # of the output's pixels, from -1 to 1
+    # A mirrored window costs nothing, a mirrored image does.
+    return x, y, torch.where(_flips(n, generator), -wide, wide), high
+
+
+def _windows(images: Tensor, size: int, x: Tensor, y: Tensor, wide: Tensor, high: Tensor) -> Tensor:
+    """Windows resampled bilinearly to size x size; middle and half sides, (B,) each, in units of half the image."""
+    n = len(images)
+    x, y, wide, high = (values.to(images) for values in (x, y, wide, high))
+    centres = (2 * torch.arange(size, device=images.device) + 1) / size - 1  # of the output's pixels, from -1 to 1
     columns = (x[:, None] + wide[:, None] * centres)[:, None, :].expand(n, size, size)
     rows = (y[:, None] + high[:, None] * centres)[:, :, None].expand(n, size, size)
-    grid = torch.stack([columns, rows], -1).to(images)
-    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    return F.grid_sample(images, torch.stack([columns, rows], -1), padding_mode="reflection", align_corners=False)
 
 
-def _flips(count: int, generator: torch.Generator) -> Tensor:
-    return torch.rand(count, generator=generator) < 0.5
-
-
-def _flip_some(images: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.where(_flips(len(images), generator).to(images.device)[:, None, None, None], images.flip(-1), images)
+def _flip_some(images: Tensor, flips: Tensor) -> Tensor:
+    return torch.where(flips.to(images.device)[:, None, None, None], images.flip(-1), images)
 
 
 def augment(
-    images: Tensor, size: int, crops: str, generator: torch.Generator, area: tuple[float, float] = (0.35, 1.0)
-) -> Tensor:
+    images: Tensor, size: int, crops: str, generator: torch.Generator, area: tuple[float, float] = (0.35, 1.0),
+    *, of: int | None = None, share: slice = slice(None),
+) -> Tensor:  # fmt: skip
     """One random training view of each image.
 
     Args:
         images: normalised, (B, 3, R, R).
         crops: `ten`, one of the paper's ten fixed views; `random`, a random window and flip (Krizhevsky's reading);
-            `resized`, windows of random size and aspect (the modern habit).
+            `resized`, windows of random size (`area`, a share of the image) and aspect (3/4 to 4/3; the modern habit).
         generator: a CPU generator, so that a run repeats on any device.
+        of, share: the images are this share of a batch of so many. Chance is drawn for the whole batch, so that the
+            views do not depend on how many processes share it.
     Returns:
         (B, 3, size, size).
     """
-    n, stored = len(images), images.shape[-1]
-    if crops == "ten":
-        offsets = torch.tensor(_five_offsets(stored, size))[torch.randint(5, (n,), generator=generator)]
-        views = _flip_some(crop(images, offsets[:, 0], offsets[:, 1], size), generator)
-    elif crops == "random":
-        offsets = torch.randint(stored - size + 1, (2, n), generator=generator)
-        views = _flip_some(crop(images, offsets[0], offsets[1], size), generator)
-    elif crops == "resized":
-        views = _resized_crops(images, size, generator, area)
-    else:
+    if crops not in CROPS:
         raise ValueError(f"crops {crops!r}: choose among {', '.join(CROPS)}")
+    drawn = _draws(of or len(images), images.shape[-1], size, crops, generator, area)
+    drawn = tuple(values[share] for values in drawn)
+    if crops == "resized":
+        views = _windows(images, size, *drawn)
+    else:
+        tops, lefts, flips = drawn
+        views = _flip_some(crop(images, tops, lefts, size), flips)
     return views.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,171 @@
+"""Several processes train as one would; a miniature of ILSVRC-2012 goes through the paper's recipe from end to end."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.photographs import photographs
+from tests.worlds import stripes, tiny
+from zfrepro import commands, distributed, records, training, weights
+from zfrepro.commands import main
+from zfrepro.data.transforms import CROPS, augment
+
+CPU = torch.device("cpu")
+WNIDS = ("n02110341", "n01440764", "n03888257")  # as the folders of ILSVRC-2012 are named; labels follow their order
+SIZES = ["--image-size", "64", "--width", "0.125", "--units", "16", "--epochs", "2", "--batch", "5", "--lr", "0.05"]
+EQUAL = ["--dropout", "0", "--precision", "fp32", "--init", "modern", "--input-scale", "64"]  # so that it learns
+
+
+# --- two processes and one -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def miniature(tmp_path_factory):
+    """`imagenet/{train,val}/WNID/*`, seven and three images a class: odd numbers, so that shares differ in size."""
+    folder = photographs(tmp_path_factory.mktemp("photos"), train=7, val=3)
+    for part in ("train", "val"):
+        for number, wnid in enumerate(WNIDS):
+            (folder / part / f"class{number}").rename(folder / part / wnid)
+    return folder.parent
+
+
+@pytest.fixture(scope="module")
+def runs(miniature, tmp_path_factory):
+    """The same command by two processes and by one: what the two said, and both folders."""
+    root = tmp_path_factory.mktemp("runs")
+    words = ["train", "--dataset", "imagenet", "--data", str(miniature), *SIZES, *EQUAL, "--device", "cpu", "--quiet"]
+    cache = {"ZFREPRO_CACHE": str(root / "cache"), "OMP_NUM_THREADS": "1"}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    two = subprocess.run(
+        [*torchrun, "zfrepro", *words, "--out", str(root / "two")],
+        cwd=records.ROOT, env=os.environ | cache, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert two.returncode == 0, two.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZFREPRO_CACHE", cache["ZFREPRO_CACHE"])
+        assert main([*words, "--out", str(root / "one")]) == 0
+    return two.stdout, root / "two", root / "one"
+
+
+def test_two_processes_end_where_one_does(runs):
+    _, two, one = runs
+    ours, theirs = (load_file(run / "checkpoint.safetensors") for run in (two, one))
+    assert ours.keys() == theirs.keys() and any(name.startswith("momentum.") for name in ours)
+    for name, values in theirs.items():
+        assert (ours[name] - values).abs().max() <= 1e-4 * values.abs().max() + 1e-9, name
+    untrained = training.start(weights.load_weights(one / "weights.safetensors", device=CPU).recipe, 3, CPU).network
+    moved = theirs["network.convs.conv3.weight"] - untrained.convs["conv3"].weight
+    assert moved.abs().max() > 1e-3  # so that the agreement says something
+
+
+def test_the_mean_image_is_the_same_to_the_last_bit(runs):
+    _, two, one = runs
+    means = [load_file(run / "checkpoint.safetensors")["mean"] for run in (two, one)]
+    assert torch.equal(*means)
+
+
+def test_losses_and_errors_agree_and_are_of_all_images(runs):
+    _, two, one = runs
+    ours, theirs = (records.read_json(run / "record.json") for run in (two, one))
+    assert (ours["processes"], theirs["processes"]) == (2, 1) and ours["command"] == theirs["command"]
+    for a, b in zip(ours["history"], theirs["history"], strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
+        assert (a["train_error"], a["val_top1_error"]) == (b["train_error"], b["val_top1_error"])
+    assert ours["errors"] == theirs["errors"]
+
+
+def test_the_first_process_speaks_and_writes_for_all(runs):
+    said, two, one = runs
+    assert said.count("epoch 1/2: ") == said.count("epoch 2/2: ") == said.count("wrote ") == 1
+    assert {file.name for file in two.iterdir()} == {file.name for file in one.iterdir()}
+
+
+def test_labels_follow_the_order_of_wordnet_numbers(runs):
+    found = weights.load_weights(runs[1] / "weights.safetensors", device=CPU)
+    assert found.classes == tuple(sorted(WNIDS))
+
+
+def test_a_miniature_of_imagenet_trains_by_the_papers_recipe(miniature, tmp_path, monkeypatch):
+    monkeypatch.setenv("ZFREPRO_CACHE", str(tmp_path / "cache"))
+    sizes = ["--image-size", "64", "--width", "0.125", "--units", "16", "--epochs", "1", "--batch", "7"]
+    words = ["train", "--dataset", "imagenet", "--data", str(miniature), *sizes, "--out", str(tmp_path / "run")]
+    assert main([*words, "--device", "cpu", "--quiet"]) == 0
+    recipe = records.read_json(tmp_path / "run" / "record.json")["recipe"]
+    paper = vars(training.Recipe())
+    assert {key for key in paper if recipe[key] != paper[key]} == {
+        "dataset", "image_size", "width", "units", "epochs", "batch",
+    }  # fmt: skip
+    # The folder that holds train and val may be named itself, too.
+    words[words.index(str(miniature))] = str(miniature / "imagenet")
+    assert main([*words, "--device", "cpu", "--quiet"]) == 0
+
+
+# --- the parts -------------------------------------------------------------------------------------------------------
+
+
+def as_process(monkeypatch, rank: int, count: int) -> None:
+    monkeypatch.setattr(distributed, "rank", lambda: rank)
+    monkeypatch.setattr(distributed, "count", lambda: count)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+@pytest.mark.parametrize("things", [8, 13, 128])
+def test_shares_are_even_and_cover_everything(count, things, monkeypatch):
+    parts = []
+    for rank in range(count):
+        as_process(monkeypatch, rank, count)
+        parts.append(range(things)[distributed.share(things)])
+    assert [i for part in parts for i in part] == list(range(things))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1 and min(map(len, parts)) > 0
+
+
+@pytest.mark.parametrize("crops", CROPS)
+def test_views_do_not_depend_on_who_makes_them(crops):
+    images = torch.randn(7, 3, 20, 20)
+    whole = augment(images, 16, crops, torch.Generator().manual_seed(5))
+    for share in (slice(0, 3), slice(3, 7)):
+        generator = torch.Generator().manual_seed(5)
+        assert torch.equal(augment(images[share], 16, crops, generator, of=7, share=share), whole[share])
+
+
+def test_one_process_alone_has_everything_and_waits_for_nobody(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    network, values = torch.nn.Linear(2, 2), torch.ones(3)
+    with distributed.group(CPU), distributed.first_alone(CPU):
+        assert (distributed.rank(), distributed.count(), distributed.share(5)) == (0, 1, slice(0, 5))
+        assert distributed.summed(values) is values and distributed.wrapped(network) is network
+
+
+def test_more_processes_than_images_are_refused(tmp_path, monkeypatch):
+    as_process(monkeypatch, 0, 9)
+    with pytest.raises(ValueError, match="9 processes for 8 images at a time: start fewer, or raise --batch"):
+        training.train(tiny(batch=8), stripes(), tmp_path, device=CPU, progress=False)
+
+
+def test_the_first_process_holds_the_folder_for_all(tmp_path, monkeypatch):
+    with commands.sole_owner(tmp_path):
+        monkeypatch.setenv("RANK", "1")
+        with commands.sole_owner(tmp_path):
+            pass
+        monkeypatch.setenv("RANK", "0")
+        with pytest.raises(RuntimeError, match="another run is writing here"), commands.sole_owner(tmp_path):
+            pass
+
+
+def test_each_process_takes_a_gpu_of_its_own(monkeypatch):
+    from zfrepro import device
+
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    assert device.pick() == torch.device("cuda:2") and device.pick("cuda:1") == torch.device("cuda:1")
+    assert chosen == [2, 1]
+    monkeypatch.setenv("LOCAL_RANK", "4")
+    with pytest.raises(RuntimeError, match="there are 4 GPUs"):
+        device.pick()
