@@ -136,6 +136,11 @@ def said(
     return points(effect) if effect else "not run yet"
 
 
+def printed(weights: Mapping[str, float], column: str = "val1") -> str:
+    """The same contrast of the paper's numbers, `train1`, `val1` or `val5`."""
+    return f"{_paper(weights, column):+.1f}"
+
+
 def verdict(found: Mapping[str, Record], world: str, weights: Mapping[str, float], part="one_crop") -> str:
     """Whether an error is `clearly higher`, `clearly lower` or `not clearly different`, by the interval."""
     effect = tried(found[world], weights, part) if world in found else None
@@ -150,13 +155,13 @@ def counted(world: str) -> str:
     return ", ".join(f"{found.count(name)} {name}" for name in VERDICTS if name in found)
 
 
-def chance(found: Mapping[str, Record], world: str) -> dict[str, float]:
+def chance(found: Mapping[str, Record], world: str) -> dict[str, str]:
     """The pooled standard deviation, its degrees of freedom, and half the interval of a difference of three seeds."""
     pooled = ablation.spread(errors_of(found[world])) if world in found else ablation.Spread(math.nan, 0)
     if not pooled.freedom:
-        return {"sd": math.nan, "freedom": 0, "half": math.nan}
+        return dict.fromkeys(("sd", "freedom", "half"), "not known yet")
     half = stats.t.ppf(0.975, pooled.freedom) * pooled.sd * math.sqrt(2 / 3)
-    return {"sd": pooled.sd, "freedom": pooled.freedom, "half": float(half)}
+    return {"sd": f"{pooled.sd:.2f}", "freedom": str(pooled.freedom), "half": f"{half:.1f}"}
 
 
 def ranks(found: Mapping[str, Record]) -> list[dict[str, object]]:
@@ -210,8 +215,8 @@ def tried(record: Record, weights: Mapping[str, float], part: str = "one_crop", 
         return None
 
 
-def _paper(weights: Mapping[str, float]) -> float:
-    return sum(weight * TABLE2[name].val1 for name, weight in weights.items())
+def _paper(weights: Mapping[str, float], column: str = "val1") -> float:
+    return sum(weight * getattr(TABLE2[name], column) for name, weight in weights.items())
 
 
 def _panels(count: int, width: float, height: float, **more: Any):
