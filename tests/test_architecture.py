@@ -214,3 +214,94 @@ def test_the_deconvnet_refuses_networks_that_blur_and_says_what_to_use():
         with pytest.raises(ValueError, match="backward_rules"):
             call(network, images, "conv2", unit)
     assert project(lambda x: network.features(x, ["conv2"])["conv2"], images, unit).isfinite().all()
+
+
+# --- the factorial ---------------------------------------------------------------------------------------------------
+
+FULL = [name for name in STEMS if "blur" not in name]
+
+
+def made_up(seeds: int = 3, names=FULL, noise: float = 0.5) -> dict[str, list[float]]:
+    draw = np.random.default_rng(0)
+    return {name: (30 + 5 * draw.standard_normal() + noise * draw.standard_normal(seeds)).tolist() for name in names}
+
+
+def by_least_squares(cells, columns) -> tuple[np.ndarray, np.ndarray, int]:
+    """Coefficients, their standard errors from the seeds' scatter, and its degrees of freedom, as textbooks do it."""
+    names = [name for name, values in cells.items() for _ in values]
+    y = np.array([v for values in cells.values() for v in values])
+    coded = {n: {k: (1 if v else -1) / 2 for k, v in factorial.levels(n).items()} for n in set(names)}
+    design = np.array([[1, *(np.prod([coded[n][f] for f in column]) for column in columns)] for n in names])
+    found = np.linalg.lstsq(design, y, rcond=None)[0]
+    within = sum(((np.array(v) - np.mean(v)) ** 2).sum() for v in cells.values())
+    freedom = len(y) - len(cells)
+    spread = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * within / freedom)
+    return found[1:], spread[1:], freedom
+
+
+def test_effects_and_interactions_are_those_of_least_squares():
+    cells = made_up()
+    mains = [(name,) for name in factorial.FACTORS]
+    columns = [*mains, ("kernel", "stride"), ("stride", "width")]
+    values, errors, freedom = by_least_squares(cells, columns)
+    found = [factorial.effect(cells, name) for (name,) in mains]
+    found += [factorial.interaction(cells, *pair) for pair in columns[len(mains) :]]
+    reach = 2.0369  # of Student's t with 32 degrees of freedom, from tables
+    assert freedom == 32
+    for e, value, error in zip(found, values, errors, strict=True):
+        assert e.value == pytest.approx(value, abs=1e-9)
+        assert e.high - e.value == pytest.approx(reach * error, rel=1e-3)
+        assert e.value - e.low == pytest.approx(e.high - e.value)
+
+
+def test_effects_by_hand_where_networks_are_missing():
+    cells = {"11s4-5s1": [40.0, 42.0], "7s4-5s1": [38.0, 38.0], "7s2-5s2": [30.0, 30.0], "7s2-5s1": [33.0, 33.0]}
+    kernel = factorial.effect(cells, "kernel")
+    assert (kernel.value, kernel.pairs, kernel.freedom) == (-3.0, 1, 4)
+    assert kernel.high - kernel.value == pytest.approx(2.776 * math.sqrt(0.5 * (1 / 2 + 1 / 2)), rel=1e-3)
+    assert factorial.effect(cells, "stride").value == -5.0
+    assert factorial.effect(cells, "stride2").value == -3.0
+    assert factorial.effect(cells, "width") is None and factorial.interaction(cells, "stride", "width") is None
+
+
+def test_one_seed_gives_no_interval_and_says_so():
+    found = factorial.effect({"11s4-5s1": [40.0], "7s4-5s1": [38.0]}, "kernel")
+    assert math.isnan(found.low) and not found.below and found.told == "-2.00 (one seed)"
+
+
+def test_blur_is_compared_with_stride_4_and_stride_with_what_has_no_blur():
+    cells = {name: [float(i)] for i, name in enumerate(STEMS)}
+    assert factorial.matched(cells, "blur") == [("11s4-5s1", "11s4-blur-5s1"), ("7s4-5s1", "7s4-blur-5s1")]
+    assert not any("blur" in name for pair in factorial.matched(cells, "stride") for name in pair)
+    assert len(factorial.matched(cells, "stride")) == 8
+    assert factorial.effect(cells, "stride", stride2=False, width=False).pairs == 2
+
+
+def test_a_line_in_computation_and_the_distance_from_it():
+    costs = {name: 2 ** (10 + i) for i, name in enumerate(FULL)}
+    cells = {name: [50.0 - 2 * i + 0.1 * (-1) ** i] for i, name in enumerate(FULL)}
+    line = factorial.cost_line(cells, costs)
+    assert line.slope == pytest.approx(-2, abs=0.01) and line.explained > 0.999
+    assert line.at(2**10) == pytest.approx(50, abs=0.1)
+    cells[factorial.FIXED] = [cells[factorial.FIXED][0] - 7]
+    found = factorial.beyond_cost(cells, costs)
+    assert found.value == pytest.approx(-7, abs=0.2) and found.below and found.pairs == 15
+    assert factorial.beyond_cost(dict(list(cells.items())[:3]), costs) is None
+    with pytest.raises(ValueError, match="three or more"):
+        factorial.cost_line(dict(list(cells.items())[:2]), costs)
+
+
+def test_rank_correlations_agree_with_scipy_and_a_third_number_can_be_held_fixed():
+    from scipy import stats
+
+    draw = np.random.default_rng(1)
+    cost = draw.standard_normal(40)
+    x, y = cost + 0.3 * draw.standard_normal(40), cost + 0.3 * draw.standard_normal(40)
+    value, low, high = factorial.rank_correlation(x, y)
+    assert value == pytest.approx(stats.spearmanr(x, y).statistic) and 0 < low < value < high
+    r = {(a, b): stats.spearmanr(*pair).statistic for (a, b), pair in
+         {("x", "y"): (x, y), ("x", "c"): (x, cost), ("y", "c"): (y, cost)}.items()}  # fmt: skip
+    textbook = (r["x", "y"] - r["x", "c"] * r["y", "c"]) / math.sqrt((1 - r["x", "c"] ** 2) * (1 - r["y", "c"] ** 2))
+    rest = factorial.rank_correlation(x, y, cost)
+    assert rest[0] == pytest.approx(textbook) and rest[1] < 0 < rest[2]
+    assert math.isnan(factorial.rank_correlation([1, 1, 1], [1, 2, 3])[0])

@@ -204,3 +204,53 @@ def seeds(cells: Cells) -> tuple[int, int]:
     """Fewest and most seeds of a network."""
     counts = [len(values) for values in cells.values()]
     return (min(counts), max(counts)) if counts else (0, 0)
+
+
+# --- does a diagnosis predict the errors? ----------------------------------------------------------------------------
+
+
+def rank_correlation(
+    x: Sequence[float], y: Sequence[float], given: Sequence[float] | None = None, *, draws: int = 2000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Spearman's correlation of two numbers over networks, with its 95 % bootstrap interval.
+
+    Args:
+        x, y: one value a network.
+        given: a third number whose straight influence on the ranks of both is taken out first (partial correlation).
+    Returns:
+        value, low, high; nan where one of them does not vary.
+    """
+    table = np.array([x, y] + ([given] if given is not None else []), dtype=float)
+    picks = np.random.default_rng(seed).integers(table.shape[1], size=(draws, table.shape[1]))
+    values = [_partial(table[:, pick]) for pick in picks]
+    known = [v for v in values if not math.isnan(v)]
+    low, high = np.quantile(known, [0.025, 0.975]) if known else (math.nan, math.nan)
+    return _partial(table), float(low), float(high)
+
+
+def _partial(table: np.ndarray) -> float:
+    ranks = stats.rankdata(table, axis=1)
+    ranks -= ranks.mean(1, keepdims=True)
+    if len(ranks) == 3:
+        third = ranks[2]
+        if (third @ third) == 0:
+            return math.nan
+        ranks = ranks[:2] - np.outer(ranks[:2] @ third / (third @ third), third)
+    size = math.sqrt((ranks[0] @ ranks[0]) * (ranks[1] @ ranks[1]))
+    return float(ranks[0] @ ranks[1]) / size if size > 1e-9 else math.nan
+
+
+def diagnoses(runs: Sequence[Mapping]) -> dict[str, dict[str, float]]:
+    """Means over seeds of what `studies.architecture.diagnosed` found of clipped networks of the factorial.
+
+    Returns:
+        network -> {measure: mean}, in the order of `STEMS`.
+    """
+    found: dict[str, list[Mapping]] = {}
+    for run in runs:
+        if run["clip"] and run["arch"] in STEMS:
+            found.setdefault(run["arch"], []).append(run)
+    measures = ("dead", "middle", "aliased", "conv1 moved", "conv2 moved", "kept", "top1_error", "multiply_adds")
+    return {
+        name: {m: float(np.mean([run[m] for run in found[name]])) for m in measures} for name in STEMS if name in found
+    }

@@ -55,8 +55,8 @@ STEM_BY_WIDTH: dict[tuple[str, str], Errors] = {
     ("7x7/2", "narrow"): Errors(val1=38.4, val5=16.5),
     ("7x7/2", "wide"): Errors(val1=37.5, val5=16.0),
 }
-"""Two changes at once, which no table of the paper shows together: the repaired first layers, and 512, 1024 and 512 maps
-in layers 3 to 5. From Table 1 of the last version, the old wide network from the first arXiv version."""
+"""Two changes at once, which no table of the paper shows together: the repaired first layers, and 512, 1024 and 512
+maps in layers 3 to 5. From Table 1 of the last version, the old wide network from the first arXiv version."""
 
 FIG3_SIZES: dict[str, int] = {
     "conv1": 110, "pool1": 55, "conv2": 26, "pool2": 13, "conv3": 13, "conv4": 13, "conv5": 13, "pool5": 6,
