@@ -35,7 +35,8 @@ def cut(images: Tensor, tops: Tensor, lefts: Tensor, size: int, fill: float = 0.
     out = out.contiguous(memory_format=torch.channels_last)
     for i, (top, left) in enumerate(zip(tops.tolist(), lefts.tolist(), strict=True)):
         y0, y1, x0, x1 = max(top, 0), min(top + size, height), max(left, 0), min(left + size, width)
-        out[i, :, y0 - top : y1 - top, x0 - left : x1 - left] = images[i, :, y0:y1, x0:x1]
+        if y0 < y1 and x0 < x1:  # a window may lie in the padding altogether
+            out[i, :, y0 - top : y1 - top, x0 - left : x1 - left] = images[i, :, y0:y1, x0:x1]
     return out
 
 

@@ -1,0 +1,183 @@
+"""Laws that hold for any network, image and file, tried on random ones (hypothesis).
+
+Two more are beside what they are about: receptive fields equal the measured support (test_receptive_field.py), and the
+streaming search equals a sort (test_gallery.py).
+"""
+
+import tempfile
+from pathlib import Path
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from tests.networks import relative
+from tests.worlds import tiny
+from zfrepro import crops, deconvnet, records
+from zfrepro.data.transforms import stored_size
+from zfrepro.deconvnet import Forward, Units
+from zfrepro.networks import ARCHITECTURES, Architecture, Conv, Full, Network, build
+from zfrepro.occlusion import occlude
+from zfrepro.weights import load_weights, save_weights
+
+few = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
+
+
+@st.composite
+def convs(draw, layer: int) -> Conv:
+    """Any kernel, stride and padding below the kernel; strides may leave gaps."""
+    kernel = draw(st.integers(1, 5))
+    return Conv(
+        layer, draw(st.integers(1, 4)), kernel, draw(st.integers(1, 3)), draw(st.integers(0, kernel - 1)),
+        pool=draw(st.booleans()), norm=draw(st.booleans()),
+    )  # fmt: skip
+
+
+@st.composite
+def random_networks(draw, smallest: int = 8, largest: int = 48) -> Network:
+    """A network of one to four convolutional and up to two hidden fully connected layers, in double precision."""
+    layers = tuple(draw(convs(i + 1)) for i in range(draw(st.integers(1, 4))))
+    fulls = tuple(Full(6 + i, draw(st.integers(1, 5))) for i in range(draw(st.integers(0, 2))))
+    spelled = Architecture("random", layers, fulls, norm_before_pool=draw(st.booleans()))
+    try:
+        network = build(spelled, draw(st.integers(smallest, largest)), 3).double().eval()
+    except ValueError:
+        assume(False)  # the image is too small for it
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    for layer in (*network.convs.values(), *network.fulls.values()):
+        nn.init.normal_(layer.weight, generator=generator)
+        nn.init.normal_(layer.bias, generator=generator)
+    return network
+
+
+def pictures(network: Network, seed: int, count: int = 2) -> Tensor:
+    side = network.image_size
+    return torch.randn(count, 3, side, side, dtype=torch.double, generator=torch.Generator().manual_seed(seed))
+
+
+def upward(network: Network, up: Forward, layer: str, x: Tensor) -> Tensor:
+    """The linear part of the way up: filters without biases, and pools that take what the switches name."""
+    for c in network.architecture.convs:
+        conv = network.convs[c.name]
+        x = conv(x) - conv.bias[:, None, None]
+        if c.name == layer:
+            return x
+        if c.pool:
+            switches, _ = up.switches[c.name]
+            x = x.flatten(2).gather(2, switches.flatten(2)).view(switches.shape)
+    x = x.flatten(1)
+    for name, full in network.fulls.items():
+        x = x @ full.weight.T
+        if name == layer:
+            break
+    return x
+
+
+@torch.no_grad()
+@given(random_networks(), st.integers(0, 99), st.data())
+@few
+def test_the_deconvnet_without_rectifiers_is_the_adjoint_of_the_way_up(network, seed, data):
+    """<Ax, z> = <x, Bz> for all x and z: the way down with fixed switches is the transpose, and exactly that."""
+    layer = data.draw(st.sampled_from(network.layers))
+    up = deconvnet.forward(network, pictures(network, seed), layer)
+    x = pictures(network, seed + 1)
+    z = torch.randn(up.activations.shape, dtype=torch.double, generator=torch.Generator().manual_seed(seed))
+    with mock.patch.object(F, "relu", lambda value: value):
+        down = deconvnet.backward(network, up, layer, z)
+    ax = upward(network, up, layer, x)
+    scale = ax.norm() * z.norm() + x.norm() * down.norm() + 1e-300
+    assert abs((ax * z).sum() - (x * down).sum()) <= 1e-12 * scale
+
+
+@torch.no_grad()
+@given(random_networks(smallest=20, largest=60), st.integers(0, 99), st.data())
+@few
+def test_crops_equal_whole_images(network, seed, data):
+    layer = data.draw(st.sampled_from(list(network.convs)))
+    image = pictures(network, seed, 1)
+    activations = deconvnet.forward(network, image, layer).activations
+    last = activations.shape[-1] - 1
+    places = st.tuples(st.integers(0, last), st.integers(0, last))
+    rows, columns = torch.tensor([(0, 0), (0, last), (last, last), *data.draw(st.lists(places, max_size=5))]).T
+    units = Units(activations[0, :, rows, columns].argmax(0), rows, columns)
+    images = image.expand(len(units), -1, -1, -1)
+    found, whole = crops.project(network, images, layer, units), deconvnet.project(network, images, layer, units)
+    side = found.pixels.shape[-1]
+    assert relative(found.pixels, crops.cut(whole, found.tops, found.lefts, side)) < 1e-9
+    for picture, top, left in zip(whole, found.tops.tolist(), found.lefts.tolist(), strict=True):
+        outside = picture.clone()  # of the receptive field, nothing has a say
+        outside[:, max(top, 0) : top + side, max(left, 0) : left + side] = 0
+        assert not outside.any()
+
+
+@torch.no_grad()
+@given(
+    st.integers(4, 20), st.integers(4, 20), st.integers(1, 3), st.integers(1, 9), st.integers(1, 20),
+    st.integers(0, 99), st.data(),
+)  # fmt: skip
+@few
+def test_occlusion_equals_the_loop(height, width, count, batch, patch, seed, data):
+    patch = min(patch, height, width)
+    stride = data.draw(st.floats(1, 8).filter(lambda s: s * 64 % 1 == 0) | st.integers(1, 8))
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3)).eval()
+    images, fill = torch.randn(2, count, 3, height, width)
+    found = occlude(model, images, patch=patch, stride=stride, fill=fill, batch=batch, layer="0", progress=False)
+
+    def places(side: int) -> list[int]:
+        firsts = [round(i * stride) for i in range(side)]
+        return [first for i, first in enumerate(firsts) if i * stride + patch <= side]
+
+    assert (found.rows.tolist(), found.columns.tolist()) == (places(height), places(width))
+    for i, (image, own) in enumerate(zip(images, fill, strict=True)):
+        for r, top in enumerate(places(height)):
+            for q, left in enumerate(places(width)):
+                x = image.clone()
+                square = (slice(None), slice(top, top + patch), slice(left, left + patch))
+                x[square] = own[square]
+                torch.testing.assert_close(found.probabilities[i, r, q], model(x[None]).softmax(1)[0])
+                torch.testing.assert_close(found.activity[i, r, q], model[:2](x[None]).sum((2, 3))[0])
+
+
+recipes = st.builds(
+    tiny,
+    arch=st.sampled_from(list(ARCHITECTURES)), image_size=st.sampled_from([64, 80, 96]), units=st.integers(4, 32),
+    width=st.sampled_from([0.05, 0.1]), seed=st.integers(0, 2**31), lr=st.floats(1e-6, 1), dropout=st.floats(0, 0.99),
+)  # fmt: skip
+
+
+@given(recipes, st.lists(st.text(max_size=8), min_size=1, max_size=4), st.integers(0, 99))
+@settings(few, max_examples=12)
+def test_saved_networks_equal_loaded_ones(recipe, names, seed):
+    generator = torch.Generator().manual_seed(seed)
+    side = stored_size(recipe.image_size)
+    network, mean = recipe.network(len(names)), 255 * torch.rand(3, side, side, generator=generator)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "a.safetensors"
+        sha = save_weights(file, network, recipe, tuple(names), mean)
+        found = load_weights(file, expected_sha256=sha, device=torch.device("cpu"))
+        again = save_weights(file, found.network, found.recipe, found.classes, found.mean)
+    assert sha == again  # nothing is lost by saving once more
+    assert (found.recipe, found.classes) == (recipe, tuple(names)) and torch.equal(found.mean, mean.half().float())
+    loaded = found.network.state_dict()
+    assert all(torch.equal(loaded[name], value.half().float()) for name, value in network.state_dict().items())
+
+
+contents = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.text(), contents, max_size=4))
+@settings(few, max_examples=50)
+def test_written_records_equal_read_ones(content):
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(records.os, "fsync"):
+        records.write_json(Path(folder) / "a.json", content)
+        assert records.read_json(Path(folder) / "a.json") == content
