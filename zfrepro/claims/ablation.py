@@ -145,7 +145,8 @@ def order(record: Record) -> Finding:
     each = [ablation.rank_correlation({name: values[name][seed] for name in TABLE2}, paper).rho for seed in seeds]
     likely = found.rho > 0 and found.p < 0.05
     verdict = "reproduced" if found.rho >= ALIKE and likely else "partly" if likely else "not reproduced"
-    said = f"rank correlation {found.rho:+.2f} over {found.networks} networks (p = {found.p:.2f} by chance)"
+    chance = "below 0.01" if found.p < 0.01 else f"{found.p:.2f}"
+    said = f"rank correlation {found.rho:+.2f} over {found.networks} networks (as high by chance: {chance})"
     return Finding(verdict, f"{said}; seed by seed {', '.join(f'{rho:+.2f}' for rho in each)}")
 
 
