@@ -52,3 +52,7 @@ def test_the_gains_that_the_text_states():
 
 def test_clip_radius_is_the_default():
     assert inspect.signature(clip_filters_).parameters["radius"].default == paper.CLIP_RADIUS
+
+
+def test_every_row_of_table_1_has_a_name_in_words():
+    assert list(paper.TABLE1_NAMES) == list(paper.TABLE1)

@@ -33,6 +33,23 @@ TABLE1: dict[str, Errors] = {
 }
 """Table 1, ImageNet 2012. A number in a name is how many networks are averaged; `2011` marks extra training images."""
 
+TABLE1_NAMES = {
+    "gunji": "Gunji et al.",
+    "decaf": "DeCAF",
+    "krizhevsky-1": "Krizhevsky et al., 1 network",
+    "krizhevsky-5": "Krizhevsky et al., 5 networks",
+    "krizhevsky-2011-1": "Krizhevsky et al., 1 network, also trained on ImageNet 2011",
+    "krizhevsky-2011-7": "Krizhevsky et al., 7 networks, also trained on ImageNet 2011",
+    "replication": "the paper's replication of Krizhevsky et al., 1 network",
+    "zfnet": "the paper's, 1 network",
+    "zfnet-5": "the paper's, 5 networks",
+    "zfnet-wide": "the paper's with wider layers 3 to 5, 1 network",
+    "both-6": "the paper's, both kinds together, 6 networks",
+    "howard": "Howard",
+    "clarifai": "Clarifai",
+}
+"""The rows of Table 1 in words."""
+
 TABLE2: dict[str, Errors] = {
     "krizhevsky": Errors(35.1, 40.5, 18.1),
     "krizhevsky-without-3-4": Errors(41.8, 45.4, 22.1),

@@ -9,7 +9,6 @@ returning something JSON can hold. They run in order and each is kept when done,
 import hashlib
 import importlib
 import json
-import pkgutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ import torch
 
 from zfrepro import device as devices
 from zfrepro import records
+from zfrepro.commands import measurements
 from zfrepro.data import Dataset
 from zfrepro.weights import Trained
 
@@ -48,11 +48,6 @@ class Study:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def names() -> tuple[str, ...]:
-    """The chapters that have a recorded measurement."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
-
-
 def measure(chapter: str, study: Study, scratch: Path, *, fresh: bool = False, say=print) -> dict[str, Any]:
     """Run a chapter's measurements, keeping each in `scratch` as soon as it is done.
 
@@ -63,8 +58,8 @@ def measure(chapter: str, study: Study, scratch: Path, *, fresh: bool = False, s
     Raises:
         ValueError: no such chapter.
     """
-    if chapter not in names():
-        raise ValueError(f"no measurement called {chapter!r}; there are: {', '.join(names())}")
+    if chapter not in measurements():
+        raise ValueError(f"no measurement called {chapter!r}; there are: {', '.join(measurements())}")
     parts: Parts = importlib.import_module(f"{__name__}.{chapter}").parts(study)
     found: dict[str, Any] = {}
     seconds: dict[str, float] = {}
