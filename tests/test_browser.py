@@ -13,6 +13,7 @@ import urllib.parse
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.chromium import ROOT, USES, browser  # noqa: F401
 
@@ -75,6 +76,19 @@ def test_every_link_within_the_book_leads_somewhere(page):
         if not file.exists() or (anchor and file.suffix == ".html" and anchor not in read(file).anchors):
             broken.append(link)
     assert not broken
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted((ROOT / "book").glob("*.ipynb"))])
+def test_a_notebook_can_be_launched_and_downloaded(name):
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    repository, buttons = config["repository"], config["launch_buttons"]
+    owned = repository["url"].removeprefix("https://github.com/")
+    links = read(HTML / "book" / f"{name}.html").links
+    assert f"{buttons['colab_url']}/github/{owned}/blob/{repository['branch']}/book/{name}.ipynb" in links
+    assert any(link.startswith(f"{buttons['binderhub_url']}/v2/gh/{owned}/{repository['branch']}") for link in links)
+    (notebook,) = [link for link in links if link.endswith(f"{name}.ipynb") and not urllib.parse.urlsplit(link).scheme]
+    cells = json.loads(below(f"book/{name}.html", notebook)[0].read_text())["cells"]
+    assert "git" in "".join(cells[0]["source"])  # the cell that installs, see test_launch.py
 
 
 @each_page
