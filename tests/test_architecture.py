@@ -1,6 +1,9 @@
 """Spectra, dead filters, aliasing and shifts on hand-made filters; effects of a factorial; the chapter's verdicts."""
 
+import copy
+import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,13 +14,18 @@ from tests.networks import relative, small
 from tests.worlds import stripes, tiny
 from zfrepro import crops, deconvnet, factorial, filters, studies
 from zfrepro.backward_rules import project
+from zfrepro.claims import architecture as claims
 from zfrepro.deconvnet import Units
+from zfrepro.explorers_architecture import FilterBench
+from zfrepro.figures import architecture as figures
+from zfrepro.figures import factorial as effects
+from zfrepro.figures import gratings
 from zfrepro.layers import blur_down
 from zfrepro.networks import STEMS, architecture, build
 from zfrepro.receptive_field import measured, stage
 from zfrepro.studies import Study
 from zfrepro.studies import architecture as study_of
-from zfrepro.weights import Trained
+from zfrepro.weights import Trained, save_weights
 
 BLURRED = "7s4-blur-5s1"
 
@@ -305,3 +313,179 @@ def test_rank_correlations_agree_with_scipy_and_a_third_number_can_be_held_fixed
     rest = factorial.rank_correlation(x, y, cost)
     assert rest[0] == pytest.approx(textbook) and rest[1] < 0 < rest[2]
     assert math.isnan(factorial.rank_correlation([1, 1, 1], [1, 2, 3])[0])
+
+
+# --- the study, its claims and figures -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    world = stripes(val=12, image_size=96)
+    mean = torch.full((3, *world.val.images.shape[2:]), 60.0)
+    networks = {
+        arch: Trained(small(architecture(arch)).requires_grad_(False), tiny(image_size=96), world.classes, mean)
+        for arch in ("zfnet", "krizhevsky")
+    }
+    return Study(world, networks, torch.device("cpu"), images=8, progress=False)
+
+
+@pytest.fixture(scope="module")
+def record(study, tmp_path_factory):
+    return studies.measure("architecture", study, tmp_path_factory.mktemp("scratch"), say=lambda *_, **__: None)
+
+
+def a_run(arch: str, clip: float = 0.1, **changes) -> dict:
+    run = {"arch": arch, "seed": 0, "clip": clip, "largest_rms": 0.1, "median_rms": 0.05, "dead": 0.0, "middle": 50.0,
+           "aliased": 10.0, "conv1 moved": 0.9, "conv2 moved": 0.9, "kept": 90.0, "top1_error": 30.0,
+           "multiply_adds": 10**6, "command": "train"}  # fmt: skip
+    return run | changes
+
+
+def swept(cells: dict[str, list[float]]) -> dict:
+    """The record of a sweep with these errors."""
+    runs = [
+        {"arch": name, "seed": i, "multiply_adds": 2 ** (10 + j % 8),
+         "errors": {"one_crop": {"top1_error": v, "top5_error": v / 4}}}
+        for j, (name, values) in enumerate(cells.items()) for i, v in enumerate(values)
+    ]  # fmt: skip
+    return {"runs": runs}
+
+
+def verdicts(record: dict, sweep: bool) -> dict[str, str]:
+    return {c.name.removeprefix("architecture-"): c.judge(record).verdict for c in claims.CLAIMS if c.sweep == sweep}
+
+
+def test_the_study_measures_both_networks(study, record):
+    for arch in ("zfnet", "krizhevsky"):
+        own = record["filters"][arch]
+        assert own["stride"] == (2 if arch == "zfnet" else 4)
+        count = len(own["rms"])
+        assert all(len(own[key]) == count for key in ("centroid", "bandwidth", "strongest", "middle"))
+        assert set(own["dead"]) == {"silent", "faint", "noise", "any"}
+        shares = [record["aliased"][arch][s]["mean"] for s in ("2", "4")]
+        assert 0 <= shares[0] <= shares[1] <= 100
+        shift = study_of.shifted(study.networks[arch], study.dataset.val.images)
+        assert all(len(values) == 12 and (values <= 100).all() for values in shift.values())
+    assert record["runs"] == []
+    assert figures.decoded(record, "zfnet").shape[0] == 3
+
+
+def test_runs_are_diagnosed_and_foreign_ones_refused(study, tmp_path):
+    recipe = tiny(arch=BLURRED, image_size=96, clip=0.0)
+    network, mean = recipe.network(3), study.networks["zfnet"].mean
+    info = {"command": "train", "weights_sha256": "0", "multiply_adds": 5, "errors": {"one_crop": {}}}
+    info["errors"]["one_crop"] = {"top1_error": 40.0, "top5_error": 10.0}
+    save_weights(tmp_path / "weights.safetensors", network, recipe, study.dataset.classes, mean)
+    (tmp_path / "record.json").write_text(json.dumps(info))
+    with pytest.raises(ValueError, match="leave it out"):
+        study_of.diagnosed(tmp_path, study)
+    own = replace(study, dataset=replace(study.dataset, name="diorama"))
+    found = study_of.diagnosed(tmp_path, own)
+    assert found["arch"] == BLURRED and found["top1_error"] == 40.0
+    assert len(found["filters"]) == network.convs["conv1"].out_channels
+    assert figures.without_clipping({"diorama": {"runs": [found]}}, "diorama").shape[1:] == (3, 7, 7)
+
+
+def test_verdicts_on_the_pictures_can_fall_either_way(record):
+    few, many = [0] * 19 + [1], [1] * 12 + [0] * 8
+    told = copy.deepcopy(record) | {"runs": [a_run("zfnet"), a_run("zfnet", 0.0, largest_rms=0.5)]}
+    told["filters"]["zfnet"] |= {"dead": {"any": few}, "middle": many}
+    told["filters"]["krizhevsky"] |= {"dead": {"any": many}, "middle": few}
+    told["aliased"]["less"] = {"mean": 5.0, "low": 4.0, "high": 6.0, "n": 8}
+    for name in ("conv1 moved", "conv2 moved"):
+        told["shifts"]["more"][name] = {"mean": 0.1, "low": 0.05, "high": 0.2, "n": 8}
+    good = verdicts(told, sweep=False)
+    assert set(good.values()) == {"reproduced", "not tested"} and good["predicts"] == "not tested"
+    told["filters"]["zfnet"] |= {"dead": {"any": many}, "middle": few}
+    told["filters"]["krizhevsky"] |= {"dead": {"any": few}, "middle": many}
+    told["aliased"]["less"] |= {"low": -1.0}
+    told["shifts"]["more"]["conv1 moved"] |= {"low": -0.1}
+    told["runs"][1]["largest_rms"] = 0.12
+    bad = verdicts(told, sweep=False)
+    assert {bad[k] for k in ("dead", "bands", "aliasing")} == {"not reproduced"}
+    assert {bad[k] for k in ("second-layer", "clipping")} == {"partly"}
+    assert verdicts(told | {"runs": []}, sweep=False)["clipping"] == "not tested"
+
+
+def test_the_diagnosis_predicts_if_it_does_beyond_computation():
+    names, draw = list(STEMS), np.random.default_rng(0)
+    runs = [a_run(n, aliased=float(i), top1_error=i + 0.1 * draw.standard_normal(),
+                  multiply_adds=int(draw.integers(1, 99))) for i, n in enumerate(names)]  # fmt: skip
+    assert claims.predicts({"runs": runs}).verdict == "reproduced"
+    shuffled = [run | {"top1_error": float(v)} for run, v in zip(runs, draw.permutation(len(runs)), strict=True)]
+    assert claims.predicts({"runs": shuffled}).verdict == "not reproduced"
+
+
+@pytest.mark.parametrize("gain", [-6.0, 6.0])
+def test_verdicts_on_the_factorial_follow_the_errors(gain):
+    draw = np.random.default_rng(0)
+    cells = {}
+    for name in STEMS:
+        own = factorial.levels(name)
+        mean = 50 + gain * (own["kernel"] + own["stride"] + own["blur"]) + 0.1 * own["stride2"]
+        cells[name] = (mean + 0.2 * draw.standard_normal(3)).tolist()
+    found = verdicts(swept(cells), sweep=True)
+    expected = "reproduced" if gain < 0 else "not reproduced"
+    assert {found[k] for k in ("gain", "size-and-stride", "cause")} == {expected}
+
+
+@pytest.mark.parametrize("cells", [{}, {"11s4-5s1": [40.0]}, {name: [40.0] for name in STEMS}])
+def test_a_partial_factorial_is_not_tested_and_its_figures_are_drawn(cells):
+    record = swept(cells)
+    found = verdicts(record, sweep=True)
+    assert {found[k] for k in ("gain", "size-and-stride", "cause")} == {"not tested"}
+    assert (found["computation"] == "not tested") == (len(cells) < 8)
+    for draw in (effects.effects, effects.costs, effects.two_by_two):
+        assert draw({"diorama": record}).axes or len(cells) < 2
+        assert draw({}) is not None
+    assert effects.table_of_effects({"diorama": record}) is not None
+    assert effects.answers({"diorama": record}).data.count("not trained yet") == (6 if len(cells) < 2 else 0)
+
+
+def test_a_full_factorial_is_drawn(record):
+    sweep = swept({name: [40.0 + i, 41.0 + i] for i, name in enumerate(STEMS)})
+    labels = effects.estimates(sweep)
+    assert "the paper's repair, all of it" in labels and "stride x width" in labels
+    assert effects.effects({"diorama": sweep, "imagenet20": sweep}).axes
+    runs = [a_run(name) for name in STEMS]
+    assert len(effects.diagnosis({"diorama": {"runs": runs}}).axes) == 3
+    assert effects.diagnosis({"diorama": record}).axes == []
+
+
+def test_the_plane_is_that_of_the_whole_transform():
+    x = torch.randn(8, 8)
+    whole = torch.fft.fftshift(torch.fft.fft2(x).abs())
+    assert np.allclose(gratings.whole_plane(torch.fft.rfft2(x).abs().tolist()), whole.numpy(), atol=1e-4)
+
+
+def test_a_filter_knows_its_colour_and_direction():
+    red = torch.tensor([1.0, -0.5, 0.2])
+    kernel = gabor(11, 0.15, 0.15, 3)[0, 0] * red[:, None, None]
+    assert gratings.direction_of(kernel) == pytest.approx(45, abs=8)
+    assert torch.allclose(gratings.colours_of(kernel).abs(), red.abs(), atol=1e-5)
+
+
+def test_the_bench_answers_to_every_control(study):
+    bench = FilterBench(study.networks, study.dataset.val)
+    first = bench.view.value
+    bench.frequency.value, bench.direction.value = 0.4, 90
+    assert bench.view.value != first and "0.396" in bench.note.value
+    bench.network.value = "krizhevsky"
+    assert bench.filter.max == len(study.networks["krizhevsky"].network.convs["conv1"].weight) - 1
+    bench.seen.value = 3
+    assert "image 3" in bench.note.value
+    bench.take(study.dataset.val.shuffled(2))
+    assert "image 0" in bench.note.value
+
+
+def test_panels_and_explorers_are_drawn(study, record):
+    weights = {arch: net.network.convs["conv1"].weight for arch, net in study.networks.items()}
+    first = {"without": None} | weights
+    assert len(figures.panels(first, {"d": torch.rand(3, 20, 30), "e": torch.rand(3, 20, 30)}).subfigs) == 2
+    assert "one scale" in figures.scales(first).data
+    pages = gratings.explorer({a: n.network for a, n in study.networks.items()}, filters_shown=2, frequencies=2)
+    assert pages.data.count("filter") > 4
+    both = {"diorama": record, "imagenet20": record}
+    assert len(figures.spectra(both).axes) == 4 and gratings.plane(record).axes
+    for table in (figures.dead, figures.aliased, figures.shifts):
+        assert "diorama" in table(both).data

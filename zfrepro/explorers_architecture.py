@@ -51,6 +51,7 @@ class FilterBench(widgets.VBox):
 
     def _list_pictures(self) -> None:
         self.seen.options = [(GRATING, GRATING), *((f"image {i}", i) for i in range(len(self.split)))]
+        self.seen.value = GRATING
 
     @property
     def trained(self) -> Trained:

@@ -222,22 +222,23 @@ def rank_correlation(
     """
     table = np.array([x, y] + ([given] if given is not None else []), dtype=float)
     picks = np.random.default_rng(seed).integers(table.shape[1], size=(draws, table.shape[1]))
-    values = [_partial(table[:, pick]) for pick in picks]
-    known = [v for v in values if not math.isnan(v)]
-    low, high = np.quantile(known, [0.025, 0.975]) if known else (math.nan, math.nan)
-    return _partial(table), float(low), float(high)
+    drawn = _partial(table[:, picks])
+    low, high = np.nanquantile(drawn, [0.025, 0.975]) if not np.isnan(drawn).all() else (math.nan, math.nan)
+    return float(_partial(table)), float(low), float(high)
 
 
-def _partial(table: np.ndarray) -> float:
-    ranks = stats.rankdata(table, axis=1)
-    ranks -= ranks.mean(1, keepdims=True)
-    if len(ranks) == 3:
-        third = ranks[2]
-        if (third @ third) == 0:
-            return math.nan
-        ranks = ranks[:2] - np.outer(ranks[:2] @ third / (third @ third), third)
-    size = math.sqrt((ranks[0] @ ranks[0]) * (ranks[1] @ ranks[1]))
-    return float(ranks[0] @ ranks[1]) / size if size > 1e-9 else math.nan
+def _partial(table: np.ndarray) -> np.ndarray:
+    """Correlation of the ranks of the first two rows, the third's influence taken out. (2 or 3, ..., N) -> (...)."""
+    ranks = stats.rankdata(table, axis=-1)
+    ranks -= ranks.mean(-1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):  # what does not vary gives nan, as it should
+        if len(ranks) == 3:
+            third = ranks[2]
+            slopes = (ranks[:2] * third).sum(-1) / np.square(third).sum(-1)
+            ranks = ranks[:2] - slopes[..., None] * third
+        sizes = np.square(ranks[:2]).sum(-1)
+        sizes[sizes < 1e-9] = math.nan
+        return (ranks[0] * ranks[1]).sum(-1) / np.sqrt(sizes[0] * sizes[1])
 
 
 def diagnoses(runs: Sequence[Mapping]) -> dict[str, dict[str, float]]:

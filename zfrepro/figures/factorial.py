@@ -27,7 +27,7 @@ def sweeps() -> dict[str, dict[str, Any]]:
 
 def _empty(width: float) -> Figure:
     figure = plt.figure(figsize=(width, 1.6))
-    text = "No run of the factorial is recorded yet.\npython -m zfrepro sweep architecture --dataset diorama"
+    text = "The runs recorded so far allow no comparison.\npython -m zfrepro sweep architecture --dataset diorama"
     figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=10)
     return alone(figure)
 
