@@ -81,16 +81,27 @@ def test_an_older_cell_is_replaced_and_the_others_stay():
     nbformat.validate(new)
 
 
-def test_what_pages_import_is_what_the_cell_installs():
+def imported(code: str) -> set[str]:
+    """Packages that Python code imports, without those that come with Python."""
     found = set()
-    for path in NOTEBOOKS:
-        cells = nbformat.read(path, as_version=4).cells
-        for node in ast.walk(ast.parse("\n".join(cell.source for cell in cells if cell.cell_type == "code"))):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) else []
-            found |= {name.split(".")[0] for name in names}
+    for node in ast.walk(ast.parse(code)):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+        found |= {name.split(".")[0] for name in names}
+    return found - set(sys.stdlib_module_names)
+
+
+def test_what_pages_import_is_what_the_cell_installs():
+    cells = [cell for path in NOTEBOOKS for cell in nbformat.read(path, as_version=4).cells]
+    found = set().union(*(imported(cell.source) for cell in cells if cell.cell_type == "code"))
     installed = {MODULES.get(name, name) for name in {*REQUIRED, *first_cell.MORE}}
-    assert found - set(sys.stdlib_module_names) <= installed | {"zfrepro"}
+    assert found <= installed | {"zfrepro"}
+
+
+def test_what_the_package_imports_it_declares():
+    found = set().union(*(imported(file.read_text()) for file in (ROOT / "zfrepro").rglob("*.py")))
+    declared = {MODULES.get(name, name) for name in REQUIRED}
+    assert found - {"IPython"} <= declared | {"zfrepro"}  # IPython comes with ipywidgets
 
 
 def test_the_book_has_buttons_for_colab_and_binder():
