@@ -27,7 +27,7 @@ def press(browser: Browser, key: str) -> None:
 
 
 def use_frames(browser: Browser, root: str) -> None:
-    """Move the first slider of a flip book, a JavaScript expression, by keyboard and by mouse."""
+    """Move the first slider of a flip book, a JavaScript expression, by keyboard, mouse and finger."""
     slider = f"{root}.querySelector('input[type=range]')"
     index = f"Number({root}.dataset.index)"
     moved = f"{root}.querySelector('.zf-window img').style.transform"
@@ -41,6 +41,8 @@ def use_frames(browser: Browser, root: str) -> None:
     browser.click(*browser.place(slider, 0.98))
     assert browser.evaluate(f"{slider}.value === {slider}.max")
     assert browser.evaluate(f"{root}.querySelector('output').textContent") != ""
+    browser.touch(*browser.place(slider, 0.02))
+    assert browser.evaluate(f"{slider}.value === {slider}.min")
 
 
 def use_positions(browser: Browser, root: str) -> None:
@@ -63,7 +65,7 @@ def use_positions(browser: Browser, root: str) -> None:
 
 
 def use_table(browser: Browser, root: str) -> None:
-    """Sort by the first column, by mouse and by keyboard, and filter."""
+    """Sort by the first column, by mouse, keyboard and finger, and filter."""
     button, heading = f"{root}.querySelector('thead button')", f"{root}.querySelector('thead th')"
     column = f"[...{root}.querySelectorAll('tbody tr')].filter(r => !r.hidden).map(r => r.cells[0].textContent)"
     browser.click(*browser.place(button, 0.1))
@@ -76,6 +78,8 @@ def use_table(browser: Browser, root: str) -> None:
     browser.call("Input.dispatchKeyEvent", type="keyUp", key="Enter", code="Enter", windowsVirtualKeyCode=13)
     assert browser.evaluate(f"{heading}.getAttribute('aria-sort')") == "descending"
     assert sorted(browser.evaluate(column)) == sorted(rows)
+    browser.touch(*browser.place(button, 0.1))
+    assert browser.evaluate(f"{heading}.getAttribute('aria-sort')") == "ascending"
     browser.evaluate(f"{root}.querySelector('input[type=search]').focus()")
     browser.type("no such thing anywhere")
     assert browser.evaluate(column) == []
