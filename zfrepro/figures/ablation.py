@@ -48,12 +48,12 @@ def named(name: str) -> str:
 
 
 def seeded(values: Iterable[float], digits: int = 1) -> str | None:
-    """`43.1 ± 0.8`, mean and standard deviation; of one seed the value alone, of none None."""
+    """`43.1±0.8`, mean and standard deviation; of one seed the value alone, of none None."""
     found = list(values)
     if not found:
         return None
     mean = f"{np.mean(found):.{digits}f}"
-    return f"{mean} ± {np.std(found, ddof=1):.{digits}f}" if len(found) > 1 else mean
+    return f"{mean}±{np.std(found, ddof=1):.{digits}f}" if len(found) > 1 else mean
 
 
 def rows(record: Record | None) -> list[dict[str, object]]:
@@ -69,7 +69,7 @@ def rows(record: Record | None) -> list[dict[str, object]]:
             ("top-5", "one_crop", "top5_error"), ("top-1, ten crops", "ten_crops", "top1_error"),
         ):  # fmt: skip
             row[key] = seeded(run["errors"][part][kind] for run in own)
-        row["parameters"] = own[0]["parameters"] if own else None
+        row["thousand parameters"] = round(own[0]["parameters"] / 1000) if own else None
         row["million multiply-adds"] = round(own[0]["multiply_adds"] / MANY, 1) if own else None
         row["minutes"] = float(np.mean([run["seconds"] for run in own])) / 60 if own else None
         row["minutes"] = row["minutes"] and round(row["minutes"], 1)
@@ -187,12 +187,13 @@ def ranks(found: Mapping[str, Record]) -> list[dict[str, object]]:
 def probed(studies: Mapping[str, Record]) -> list[dict[str, object]]:
     """Of each row: what a linear classifier reads from the maps that leave the conv layers, and the error by images."""
     listed = []
-    for world, study in studies.items():
-        for name, by_seed in study["probe"]["accuracy"].items():
-            row: dict[str, object] = {"world": WORLD_NAMES[world], "network": named(name)}
-            row["linear probe, % right"] = seeded(by_seed.values())
-            error = study["images_error"]["standard_error"].get(name)
-            listed.append(row | {"other images, points": f"± {error:.1f}" if error else None})
+    for name in TABLE2:
+        row: dict[str, object] = {"network": named(name)}
+        for world, label in WORLD_NAMES.items():
+            study = studies.get(world, {"probe": {"accuracy": {}}, "images_error": {"standard_error": {}}})
+            row[f"{label}: probe, % right"] = seeded(study["probe"]["accuracy"].get(name, {}).values())
+            row[f"{label}: chance by images"] = study["images_error"]["standard_error"].get(name)
+        listed.append(row)
     return listed
 
 
