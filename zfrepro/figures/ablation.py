@@ -144,7 +144,7 @@ def printed(weights: Mapping[str, float], column: str = "val1") -> str:
 def verdict(found: Mapping[str, Record], world: str, weights: Mapping[str, float], part="one_crop") -> str:
     """Whether an error is `clearly higher`, `clearly lower` or `not clearly different`, by the interval."""
     effect = tried(found[world], weights, part) if world in found else None
-    if not effect:
+    if not effect or math.isinf(effect.low):
         return "not known yet"
     return "clearly higher" if effect.low > 0 else "clearly lower" if effect.high < 0 else "not clearly different"
 
