@@ -370,7 +370,8 @@ def test_the_study_measures_both_networks(study, record):
     assert figures.decoded(record, "zfnet").shape[0] == 3
 
 
-def test_runs_are_diagnosed_and_foreign_ones_refused(study, tmp_path):
+def test_runs_are_diagnosed_and_foreign_ones_refused(study, tmp_path, monkeypatch):
+    monkeypatch.setenv("ZFREPRO_RESULTS", str(tmp_path / "results"))
     recipe = tiny(arch=BLURRED, image_size=96, clip=0.0)
     network, mean = recipe.network(3), study.networks["zfnet"].mean
     info = {"command": "train", "weights_sha256": "0", "multiply_adds": 5, "errors": {"one_crop": {}}}
@@ -380,10 +381,15 @@ def test_runs_are_diagnosed_and_foreign_ones_refused(study, tmp_path):
     with pytest.raises(ValueError, match="leave it out"):
         study_of.diagnosed(tmp_path, study)
     own = replace(study, dataset=replace(study.dataset, name="diorama"))
-    found = study_of.diagnosed(tmp_path, own)
+    (found,) = study_of.runs(replace(own, runs=(tmp_path,)))
     assert found["arch"] == BLURRED and found["top1_error"] == 40.0
     assert len(found["filters"]) == network.convs["conv1"].out_channels
     assert figures.without_clipping({"diorama": {"runs": [found]}}, "diorama").shape[1:] == (3, 7, 7)
+    older = {"dataset": {"fingerprint": own.dataset.fingerprint}, "runs": [a_run("zfnet"), found | {"top1_error": 1.0}]}
+    (tmp_path / "results" / "architecture").mkdir(parents=True)
+    (tmp_path / "results" / "architecture" / "diorama.json").write_text(json.dumps(older))
+    both = study_of.runs(replace(own, runs=(tmp_path,)))
+    assert [(run["arch"], run["top1_error"]) for run in both] == [("zfnet", 30.0), (BLURRED, 40.0)]
 
 
 def test_verdicts_on_the_pictures_can_fall_either_way(record):
@@ -436,8 +442,7 @@ def test_a_partial_factorial_is_not_tested_and_its_figures_are_drawn(cells):
     assert {found[k] for k in ("gain", "size-and-stride", "cause")} == {"not tested"}
     assert (found["computation"] == "not tested") == (len(cells) < 8)
     for draw in (effects.effects, effects.costs, effects.two_by_two):
-        assert draw({"diorama": record}).axes or len(cells) < 2
-        assert draw({}) is not None
+        assert draw({"diorama": record}).axes and draw({}).axes
     assert effects.table_of_effects({"diorama": record}) is not None
     assert effects.answers({"diorama": record}).data.count("not trained yet") == (6 if len(cells) < 2 else 0)
 
@@ -449,7 +454,7 @@ def test_a_full_factorial_is_drawn(record):
     assert effects.effects({"diorama": sweep, "imagenet20": sweep}).axes
     runs = [a_run(name) for name in STEMS]
     assert len(effects.diagnosis({"diorama": {"runs": runs}}).axes) == 3
-    assert effects.diagnosis({"diorama": record}).axes == []
+    assert len(effects.diagnosis({"diorama": record}).axes) == 1  # a line of text
 
 
 def test_the_plane_is_that_of_the_whole_transform():

@@ -18,7 +18,7 @@ FACTORS = {
     "kernel": "layer 1: 11x11 to 7x7",
     "stride": "layer 1: stride 4 to 2",
     "stride2": "layer 2: stride 1 to 2",
-    "width": "layers 3 to 5: 384, 384, 256 to 512, 1024, 512 maps",
+    "width": "layers 3 to 5: narrow to wide",
 }
 """What differs between the networks of `networks.STEMS`, each from Krizhevsky's side to the paper's."""
 

@@ -72,8 +72,8 @@ def panels(first: Mapping[str, Tensor | None], second: Mapping[str, Tensor], wid
         first: title -> (C, 3, k, k), or None for a panel that is not recorded.
         second: title -> a `sheet`.
     """
-    figure = plt.figure(figsize=(width, width * 0.82))
-    above, below = figure.subfigures(2, 1, height_ratios=(0.47, 0.53))
+    figure = plt.figure(figsize=(width, width * 0.69))
+    above, below = figure.subfigures(2, 1, height_ratios=(0.53, 0.47))
     letters = iter("abcde")
     for part, pictures in ((above, first), (below, second)):
         for ax, (title, picture) in zip(part.subplots(1, len(pictures)), pictures.items(), strict=True):
@@ -85,8 +85,8 @@ def panels(first: Mapping[str, Tensor | None], second: Mapping[str, Tensor], wid
                 side = math.ceil(math.sqrt(len(picture)))
                 ax.imshow(array(enlarged(tiled(jointly(picture), side), 6)), interpolation="nearest")
             else:
-                ax.imshow(array(picture), interpolation="nearest")
-        part.subplots_adjust(0.01, 0.01, 0.99, 0.9, 0.04)
+                ax.imshow(array(picture))
+        part.subplots_adjust(0.01, 0.01, 0.99, 0.92, 0.04)
     return alone(figure)
 
 
@@ -170,7 +170,7 @@ def aliased(found: Found) -> HTML:
                 row[f"stride {stride}: gratings, %"] = f"{100 * record['gratings'][arch][f'share {stride}']:.0f}{mark}"
                 row[f"stride {stride}: images, %"] = told_of(record["aliased"][arch][str(stride)], ".1f")
             rows.append(row)
-    return plots.table(rows)
+    return static.table(rows, caption="Share of layer 1's energy that is aliased, with 95 % intervals over images")
 
 
 def shifts(found: Found) -> HTML:
@@ -183,4 +183,4 @@ def shifts(found: Found) -> HTML:
             row = {"world": WORLD_NAMES[world], "network": name}
             row |= {f"layer {k[4]}{k[5:]}": told_of(v, form) for k, v in own.items() if k != "kept"}
             rows.append(row | {"labels that stay, %": told_of(own["kept"], "+.1f" if arch == "more" else ".1f")})
-    return plots.table(rows)
+    return static.table(rows, caption="Consistency under shifts of one pixel, with 95 % intervals over images")

@@ -25,10 +25,16 @@ def sweeps() -> dict[str, dict[str, Any]]:
     return {world: records.read(f"sweeps/architecture-{world}") for world in there}
 
 
+NOTHING = (
+    "The runs recorded so far allow no comparison; python -m zfrepro sweep architecture --dataset diorama adds some."
+)
+
+
 def _empty(width: float) -> Figure:
-    figure = plt.figure(figsize=(width, 1.6))
-    text = "The runs recorded so far allow no comparison.\npython -m zfrepro sweep architecture --dataset diorama"
-    figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=10)
+    figure = plt.figure(figsize=(width, 1))
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.text(0.5, 0.5, NOTHING, ha="center", va="center", fontsize=9)
+    ax.axis("off")
     return alone(figure)
 
 
@@ -74,7 +80,7 @@ def effects(found: Found, width: float = 9) -> Figure:
     return alone(figure)
 
 
-def table_of_effects(found: Found) -> HTML | str:
+def table_of_effects(found: Found) -> HTML:
     """The same in numbers, for both errors."""
     rows = []
     for world, record in found.items():
@@ -85,7 +91,7 @@ def table_of_effects(found: Found) -> HTML | str:
             for label, e in estimates(record).items()
         ]  # fmt: skip
     if not rows:
-        return "no run of the factorial is recorded yet"
+        return HTML(f"<p>{NOTHING}</p>")
     return static.table(rows, caption="Effects with 95 % intervals over seeds; negative is better")
 
 
@@ -99,7 +105,7 @@ def judged(e: factorial.Estimate | None) -> str:
     return f"{verdict}: {e.told}"
 
 
-def answers(found: Found) -> HTML | str:
+def answers(found: Found) -> HTML:
     """Is it the filter size, the stride, or the computation? A row for each, a column for each world."""
     columns: dict[str, dict[str, str]] = {}
     for world, record in found.items():
@@ -108,7 +114,7 @@ def answers(found: Found) -> HTML | str:
         own["the paper's layers, beyond what their computation is worth"] = judged(factorial.beyond_cost(cells, price))
         columns[WORLD_NAMES[world]] = own
     if not columns:
-        return "no run of the factorial is recorded yet"
+        return HTML(f"<p>{NOTHING}</p>")
     questions = next(iter(columns.values()))
     rows = [{"change": q, **{world: own[q] for world, own in columns.items()}} for q in questions]
     return static.table(rows, caption="Points of top-1 error, with 95 % intervals")
@@ -129,8 +135,8 @@ def costs(found: Found, width: float = 9) -> Figure:
             ax.plot([x] * len(values), values, shape, ms=3, alpha=0.4, color=colour)
             fill = colour if own["width"] else "none"
             ax.plot(x, np.mean(values), shape, ms=8, color=colour, mfc=fill)
-            ax.annotate(name.replace("-wide", ""), (x, np.mean(values)), fontsize=6.5, xytext=(6, 3),
-                        textcoords="offset points")  # fmt: skip
+            if not own["width"]:
+                ax.annotate(name, (x, np.mean(values)), fontsize=7, xytext=(6, 3), textcoords="offset points")
         if len(cells) >= 3:
             line, ends = factorial.cost_line(cells, price), np.array([min(price.values()), max(price.values())])
             ax.plot(ends / 1e6, [line.at(x) for x in ends], "--", color="grey", lw=1)

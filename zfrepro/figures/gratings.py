@@ -29,7 +29,9 @@ def plane(record: dict[str, Any], width: float = 9) -> Figure:
             (row[1], "aliased by stride 2", whole_plane(own["aliased 2"]), 1),
             (row[2], "aliased by stride 4", whole_plane(own["aliased 4"]), 1),
         ):
-            shown = ax.imshow(values, extent=(-0.5, 0.5, 0.5, -0.5), vmin=0, vmax=most, cmap="viridis")
+            first, last = -0.5 - 0.5 / len(values), 0.5 - 0.5 / len(values)  # pixels stand around their frequency
+            shown = ax.imshow(values, extent=(first, last, last, first), vmin=0, vmax=most, cmap="viridis")
+            ax.set(xlim=(-0.5, 0.5), ylim=(0.5, -0.5))
             for stride in (2, 4):
                 half = filters.nyquist(stride)
                 style = "-" if title.endswith(str(stride)) else ":"
@@ -123,12 +125,17 @@ def _grey(values: Tensor) -> Tensor:
 
 
 def explorer(networks: Mapping[str, Network], filters_shown: int = 5, frequencies: int = 8) -> HTML:
-    """Some filters of each network, from low to high centroid, and gratings in their own direction, to leaf through."""
+    """Some filters of each network and gratings in their own direction, to leaf through.
+
+    The filters are taken from the stronger half of the layer, from low to high centroid.
+    """
     steps = [round(PERIOD * f) / PERIOD for f in np.linspace(0.04, 0.46, frequencies)]
     pictures, notes = [], []
     for network in networks.values():
-        weight = network.convs["conv1"].weight.detach()
-        order = filters.centroid_and_bandwidth(weight)[0].argsort()
+        weight = network.convs["conv1"].weight.detach().cpu()
+        size = weight.square().sum((1, 2, 3))
+        strong = (size >= size.median()).nonzero().flatten()
+        order = strong[filters.centroid_and_bandwidth(weight[strong])[0].argsort()]
         chosen = order[torch.linspace(0, len(order) - 1, filters_shown).round().long()].tolist()
         for number in chosen:
             for frequency in steps:

@@ -42,7 +42,7 @@ def parts(study: Study) -> Parts:
         "shifts": partial(shifts, study),
         "pictures": lambda: {arch: pictures(net, study) for arch, net in both.items()},
     }
-    return found | {"runs": lambda: [diagnosed(run, study) for run in study.runs]}
+    return found | {"runs": lambda: runs(study)}
 
 
 # --- filters ---------------------------------------------------------------------------------------------------------
@@ -197,6 +197,17 @@ def encoded(picture: Tensor) -> str:
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------
+
+
+def runs(study: Study) -> list[dict[str, Any]]:
+    """The diagnosed runs: those of the record there is, whose weights may be long gone, and the ones given now."""
+    try:
+        before = records.read(f"architecture/{study.dataset.name}")
+    except FileNotFoundError:
+        before = {}
+    kept = before.get("runs", []) if before.get("dataset", {}).get("fingerprint") == study.dataset.fingerprint else []
+    rows = [*kept, *(diagnosed(run, study) for run in study.runs)]
+    return list({(row["arch"], row["seed"], row["clip"]): row for row in rows}.values())
 
 
 def diagnosed(run: Path, study: Study) -> dict[str, Any]:
