@@ -1,0 +1,249 @@
+"""Work killed at random moments, twenty times: it loses at most one unit, and no later run trusts what was left.
+
+Each kill is a SIGKILL of the process and its children. Processes are forked from one that has torch loaded, since
+starting Python would take longer than the work.
+"""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.networks import small
+from tests.photographs import photographs
+from tests.test_sweeps import record_of
+from tests.test_training import same
+from tests.worlds import PLATEAU, stripes, tiny
+from zfrepro import data, networks, records, studies, sweeps, training
+from zfrepro.data import diorama, photos
+from zfrepro.weights import Trained
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
+
+CPU = torch.device("cpu")
+LOG = "log"  # in a folder of work: a line for each unit begun
+
+
+def begun(folder: Path) -> list[str]:
+    return (folder / LOG).read_text().split() if (folder / LOG).exists() else []
+
+
+def begin(folder: Path, unit: str) -> None:
+    """Note a unit of work, in one write that a kill cannot cut."""
+    with open(folder / LOG, "ab", buffering=0) as log:
+        log.write(f"{unit}\n".encode())
+
+
+def _alone(work: Callable[[Path], None], folder: Path, ready) -> None:
+    os.setsid()  # so that its children are killed with it
+    torch.set_num_threads(1)
+    ready.send(True)
+    work(folder)
+
+
+@pytest.fixture(scope="module")
+def server():
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "zfrepro.training", "zfrepro.studies.gallery", "tests.test_kills"])
+    return context
+
+
+def kill_at_random(
+    server, work: Callable[[Path], None], root: Path, times: int, longest: float, check: Callable[[Path, int], None]
+) -> list[Path]:
+    """Start `work` on a folder and kill it within `longest` seconds, again and again, then let it end.
+
+    Args:
+        check: given the folder and the number of kills it has seen, after every kill and at the end.
+    Returns:
+        The folders, all finished: work that ends before its kill leaves its folder to be checked and takes a new one.
+    """
+    moments, kills, folders, seen = random.Random(times), 0, [], 0
+    while True:
+        if not folders or seen < 0:
+            folders.append(root / f"work{len(folders)}")
+            folders[-1].mkdir(parents=True)
+            seen = 0
+        here, there = server.Pipe(duplex=False)
+        process = server.Process(target=_alone, args=(work, folders[-1], there))
+        process.start()
+        assert here.poll(120) and here.recv()
+        process.join(moments.uniform(0, longest) if kills < times else 300)
+        alive = process.is_alive()
+        if alive:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills, seen = kills + 1, seen + 1
+        process.join()
+        assert process.exitcode == (-signal.SIGKILL if alive else 0)
+        check(folders[-1], seen)
+        if not alive:
+            if kills >= times:
+                return folders
+            seen = -1  # finished: the next kills fall on a new one
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+RECIPE = tiny(**(PLATEAU | {"epochs": 8, "width": 0.05}))
+
+
+def train(folder: Path) -> None:
+    once = training.train_epoch
+
+    def noted(recipe, state, split, mean, epoch, *rest, **more):
+        begin(folder, str(epoch))
+        return once(recipe, state, split, mean, epoch, *rest, **more)
+
+    training.train_epoch = noted
+    training.train(RECIPE, stripes(train=16, val=6), folder, device=CPU, progress=False, say=lambda *_, **__: None)
+
+
+def test_training(server, tmp_path):
+    def check(folder: Path, kills: int) -> None:
+        file = folder / "checkpoint.safetensors"
+        done = len(training.load_checkpoint(file, RECIPE, CPU)[0].history) if file.exists() else 0
+        epochs = [int(unit) for unit in begun(folder)]
+        assert set(range(done)) <= set(epochs) and max(epochs, default=0) <= done
+        assert len(epochs) - done <= kills  # each kill cost one epoch at most
+
+    folders = kill_at_random(server, train, tmp_path / "runs", 5, 0.5, check)
+    (unharmed,) = kill_at_random(server, train, tmp_path / "whole", 0, 0, check)
+    whole, _ = training.load_checkpoint(unharmed / "checkpoint.safetensors", RECIPE, CPU)
+    for folder in folders:
+        assert same(training.load_checkpoint(folder / "checkpoint.safetensors", RECIPE, CPU)[0], whole)
+
+
+# --- a sweep ---------------------------------------------------------------------------------------------------------
+
+CHOSEN = [tiny(arch=arch, seed=seed) for seed in (0, 1) for arch in ("krizhevsky", "zfnet", "zfnet-wide")]
+STUB = """
+import os, sys, time
+own, log, name = sys.argv[1:]
+if not os.path.exists(own + "/record.json"):
+    fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(fd, (name + "\\n").encode())
+    time.sleep(0.05)
+    os.replace(own + "/to-be.json", own + "/record.json")
+"""
+
+
+def sweep(folder: Path) -> None:
+    def start(recipe, own, threads, options):  # in place of a training
+        own.mkdir(parents=True, exist_ok=True)
+        if not (own / "record.json").exists():
+            (own / "to-be.json").write_text(json.dumps(record_of(recipe)))
+        words = [str(own), str(folder / LOG), f"{recipe.arch}-{recipe.seed}"]
+        return subprocess.Popen([sys.executable, "-S", "-c", STUB, *words])
+
+    sweeps._start = start
+    sweeps.run("ablation", CHOSEN, folder / "runs", folder / "results.json", say=lambda *_: None)
+
+
+def test_a_sweep(server, tmp_path):
+    def check(folder: Path, kills: int) -> None:
+        done = sorted(file.parent.name.removeprefix("diorama-") for file in folder.glob("runs/*/record.json"))
+        filed = records.read_json(folder / "results.json")["runs"] if (folder / "results.json").exists() else []
+        names = sorted(f"{run['arch']}-seed{run['seed']}" for run in filed)
+        assert len(set(names)) == len(names) and set(names) <= set(done)
+        assert len(done) - len(names) <= 1  # one may have ended and not been filed yet
+        assert len(begun(folder)) - len(done) <= kills  # none is trained again but those that were killed
+
+    for folder in kill_at_random(server, sweep, tmp_path, 5, 0.8, check):
+        assert len(records.read_json(folder / "results.json")["runs"]) == len(CHOSEN)
+
+
+# --- a measurement: the gallery --------------------------------------------------------------------------------------
+
+
+def gallery_study() -> studies.Study:
+    world = stripes(val=12, image_size=96)
+    mean = torch.full((3, *world.val.images.shape[2:]), 60.0)
+    trained = Trained(small(networks.zfnet()), tiny(image_size=96), world.classes, mean)
+    return studies.Study(world, {"zfnet": trained}, CPU, images=12, progress=False)
+
+
+def measure(folder: Path) -> None:
+    from zfrepro.studies import gallery
+
+    parts = gallery.parts
+
+    def noted(study):
+        def note(name, run):
+            return lambda: (begin(folder, name), run())[1]
+
+        return {name: note(name, run) for name, run in parts(study).items()}
+
+    gallery.parts = noted
+    found = studies.measure("gallery", gallery_study(), folder / "scratch", say=lambda *_, **__: None)
+    records.write_json(folder / "result.json", found)
+
+
+def test_the_gallery(server, tmp_path):
+    def check(folder: Path, kills: int) -> None:
+        kept = list(folder.rglob("scratch/*/*.json"))
+        assert all("value" in records.read_json(file) for file in kept)
+        assert len(begun(folder)) - len(kept) <= kills
+
+    folders = kill_at_random(server, measure, tmp_path / "runs", 4, 1.0, check)
+    found = [records.read_json(folder / "result.json") for folder in folders]
+    whole = studies.measure("gallery", gallery_study(), tmp_path / "whole", say=lambda *_, **__: None)
+    for one in found:
+        one.pop("seconds")
+        assert one == json.loads(json.dumps({k: v for k, v in whole.items() if k != "seconds"}))
+
+
+# --- caches of images ------------------------------------------------------------------------------------------------
+
+
+def decode(folder: Path) -> None:
+    def slowly(file: Path, size: int) -> np.ndarray:
+        begin(folder, file.parts[-3])
+        time.sleep(0.005)
+        return quick(file, size)
+
+    quick, photos.decode = photos.decode, slowly
+    os.environ["ZFREPRO_CACHE"] = str(folder / "cache")
+    data.load("imagenet", 28, root=folder.parent / "photos", progress=False)
+
+
+def test_the_cache_of_photographs(server, tmp_path, monkeypatch):
+    photographs(tmp_path / "photos", train=30, val=30)
+    monkeypatch.setenv("ZFREPRO_CACHE", str(tmp_path / "cache"))
+    whole = data.load("imagenet", 28, root=tmp_path / "photos", progress=False)
+
+    def check(folder: Path, kills: int) -> None:
+        kept = {file.name.split("-")[0]: np.load(file) for file in folder.rglob("*.npy")}
+        for part, images in kept.items():  # half a split is never under the name of one
+            assert np.array_equal(images, getattr(whole, part).images.permute(0, 2, 3, 1).numpy())
+        for part in ("train", "val"):  # a kill costs the split it falls on, no other
+            assert begun(folder).count(part) <= 90 * (kills + (part in kept))
+
+    kill_at_random(server, decode, tmp_path, 4, 0.25, check)
+
+
+def draw(folder: Path) -> None:
+    diorama.split(12, size=16, cache=folder, progress=False)
+
+
+def test_the_cache_of_drawings(server, tmp_path):
+    whole = diorama.split(12, size=16, progress=False)
+
+    def check(folder: Path, kills: int) -> None:
+        for file in folder.glob("*.npz"):
+            before = file.stat().st_mtime_ns
+            found = diorama.split(12, size=16, cache=folder, progress=False)
+            for name, values in whole.items():
+                np.testing.assert_array_equal(found[name], values)
+            assert file.stat().st_mtime_ns == before  # it was read and not drawn again
+
+    kill_at_random(server, draw, tmp_path, 2, 0.3, check)
