@@ -216,7 +216,7 @@ def test_figures_and_tables_of_any_part_of_a_sweep(found):
 
 def test_rows_put_the_paper_beside_ours():
     row = figures.rows(sweep(noise=0))[3]
-    assert row["network"] == "Krizhevsky without 6, 7" and row["paper: top-1"] == 44.8
+    assert row["network"] == "Krizhevsky without 6, 7" and row["paper: top-1"] == "44.8"
     assert (row["top-1"], row["train"], row["seeds"], row["minutes"]) == ("44.8±0.0", "27.4±0.0", 3, 1.0)
     assert figures.rows(sweep(seeds=1, noise=0))[3]["top-1"] == "44.8"
 
@@ -265,6 +265,8 @@ def networks():
 def test_features_are_compared_with_the_base_of_another_seed(networks):
     paired = [(own.recipe.seed, base.recipe.seed) for own, base in study.pairs(networks, claims.FULL)]
     assert paired == [(0, 1), (1, 2), (2, 0)]
+    part = {claims.FULL: {0: networks[claims.FULL][0]}, "krizhevsky": networks["krizhevsky"]}
+    assert [(own.recipe.seed, base.recipe.seed) for own, base in study.pairs(part, claims.FULL)] == [(0, 1)]
     found = study.features(networks, stripes(), images=8)["cka"]
     assert list(found[claims.ALL]) == ["conv1", "conv2", "conv5", "fc8"]
     assert list(found[claims.FULL]) == ["conv1", "conv2", "conv3", "conv4", "conv5", "fc8"]

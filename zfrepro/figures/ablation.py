@@ -62,8 +62,9 @@ def rows(record: Record | None) -> list[dict[str, object]]:
     found = []
     for name, paper in TABLE2.items():
         own = [run for run in runs if run["arch"] == name]
-        row: dict[str, object] = {"network": named(name), "paper: train": paper.train1, "paper: top-1": paper.val1}
-        row["paper: top-5"] = paper.val5
+        row: dict[str, object] = {"network": named(name)}
+        for key, value in {"train": paper.train1, "top-1": paper.val1, "top-5": paper.val5}.items():
+            row[f"paper: {key}"] = f"{value:.1f}"
         for key, part, kind in (
             ("train", "train", "top1_error"), ("top-1", "one_crop", "top1_error"),
             ("top-5", "one_crop", "top5_error"), ("top-1, ten crops", "ten_crops", "top1_error"),
@@ -230,7 +231,7 @@ def _empty(ax, world: str) -> None:
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=9)
 
 
-def changes(found: Mapping[str, Record], width: float = 9) -> Figure:
+def changes(found: Mapping[str, Record], width: float = 8) -> Figure:
     """Difference in top-1 error of each change, with its interval, each seed's value, and the paper's as a diamond."""
     figure, axes = _panels(len(WORLDS), width, 5.2, sharey=True)
     for ax, world in zip(axes, WORLDS, strict=True):
@@ -332,13 +333,13 @@ def _outside(box: Sequence[float], frame: Sequence[float]) -> float:
     return wide * high - _overlap(box, frame)
 
 
-def against_size(found: Mapping[str, Record], width: float = 9) -> Figure:
+def against_size(found: Mapping[str, Record], width: float = 7.6) -> Figure:
     """Validation top-1 error against parameters and against multiply-adds, the paper's networks above ours."""
     worlds = [world for world in WORLDS if world in found]
     figure, axes = plt.subplots(
-        1 + len(worlds), 2, figsize=(width, 3.5 * (1 + len(worlds))), squeeze=False, sharey="row"
+        1 + len(worlds), 2, figsize=(width, 3.2 * (1 + len(worlds))), squeeze=False, sharey="row"
     )
-    figure.subplots_adjust(left=0.075, right=0.99, top=0.97, bottom=0.05, hspace=0.32, wspace=0.06)
+    figure.subplots_adjust(left=0.085, right=0.99, top=0.97, bottom=0.055, hspace=0.32, wspace=0.06)
     for line, world in zip(axes, [None, *worlds], strict=True):
         title = "the paper, ImageNet" if world is None else WORLD_NAMES[world]
         errors = _papers() if world is None else ablation.means(errors_of(found[world]))
@@ -366,7 +367,7 @@ def _size_of(found: Mapping[str, Record], world: str | None) -> tuple[dict[str, 
     return {r["arch"]: r["parameters"] for r in runs}, {r["arch"]: r["multiply_adds"] for r in runs}
 
 
-def train_and_validation(found: Mapping[str, Record], width: float = 9) -> Figure:
+def train_and_validation(found: Mapping[str, Record], width: float = 8) -> Figure:
     """Training error (hollow) and validation error of each network, joined by the gap between them."""
     panels = [None, *(world for world in WORLDS if world in found)]
     figure, axes = _panels(len(panels), width, 4.2, sharey=True)
@@ -391,7 +392,7 @@ def train_and_validation(found: Mapping[str, Record], width: float = 9) -> Figur
     return alone(figure)
 
 
-def curves(found: Mapping[str, Record], width: float = 9) -> Figure:
+def curves(found: Mapping[str, Record], width: float = 8) -> Figure:
     """Validation top-1 error after each epoch of some rows, mean over seeds, bands from the best to the worst."""
     figure, axes = _panels(len(WORLDS), width, 3.8)
     styles = dict(zip(EXTREMES, ("-", ":", "--", "-.", "-", "--"), strict=True))
@@ -417,7 +418,7 @@ def curves(found: Mapping[str, Record], width: float = 9) -> Figure:
     return alone(figure)
 
 
-def features(studies: Mapping[str, Record], width: float = 9) -> Figure:
+def features(studies: Mapping[str, Record], width: float = 8.4) -> Figure:
     """CKA of each row's layers with those of its base, another seed; a base with its own other seeds."""
     layers = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
     figure, axes = _panels(len(WORLDS), width, 4.6, sharey=True)

@@ -57,12 +57,15 @@ def loaded(runs: tuple[Path, ...], device: torch.device | None = None) -> Networ
 
 
 def pairs(networks: Networks, name: str) -> Iterator[tuple[Trained, Trained]]:
-    """Each network of a row with one of its base, of another seed: one seed gives both the same first filters."""
+    """Each network of a row with one of its base, of another seed: one seed gives both the same first filters.
+
+    It is the base's next seed, and after the last the first, so that of three seeds each serves once.
+    """
     base = networks.get(ablation.base_of(name), {})
-    seeds = sorted(set(networks[name]) & set(base))
-    if len(seeds) > 1:
-        for seed, other in zip(seeds, seeds[1:] + seeds[:1], strict=True):
-            yield networks[name][seed], base[other]
+    for seed, own in sorted(networks[name].items()):
+        others = sorted((other <= seed, other) for other in base if other != seed)
+        if others:
+            yield own, base[others[0][1]]
 
 
 def features(networks: Networks, dataset: Dataset, images: int) -> dict[str, Any]:
