@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import contrast, drawing, occlusion, projections, search, training_step
+from benchmarks import contrast, drawing, growth, occlusion, projections, search, training_step
 from benchmarks.result import Result, table
 from zfrepro import device, records
 
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Result]]] = {
     "training": training_step.run,
     "search": search.run,
     "diorama": drawing.run,
+    "growth": growth.run,
 }
 
 ABOUT = """\
@@ -38,6 +39,7 @@ occlusion    a grey square over 224 px in single precision and bf16 against capt
 training     a training step at 128 px against a plain fp32 loop with torch's response norm
 search       the top-9 search of the gallery against the forward pass alone, 128 px
 diorama      pictures drawn in a second, 128 px
+growth       time of search, projections and occlusion as images, maps and positions grow; memory up to 50,000 images
 
 examples:
   make bench                                     everything, some minutes on two cores
