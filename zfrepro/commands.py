@@ -150,6 +150,8 @@ def cmd_train(options: argparse.Namespace) -> None:
     with sole_owner(out):
         with distributed.group(where):
             first, processes = not distributed.rank(), distributed.count()
+            if first:
+                records.remove_partial(out)
             with distributed.first_alone(where):
                 dataset = data.load(
                     recipe.dataset, recipe.image_size, root=options.data, progress=first and not options.quiet,

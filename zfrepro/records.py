@@ -54,11 +54,17 @@ def write_atomically(file: Path, data: bytes) -> None:
             os.fsync(stream.fileno())
         os.replace(partial, file)
     except OSError as error:
-        error.filename, error.filename2 = str(file), None  # a failed write says no name, a failed opening the partial's
-        raise
+        # A failed write says no name, a failed opening the partial's.
+        raise OSError(error.errno, error.strerror or str(error), str(file)) from error
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what killed processes left of `write_atomically`; for the only process that writes into the folder."""
+    for partial in folder.glob(".*.part"):
+        partial.unlink(missing_ok=True)
 
 
 def write_json(file: Path, content: Any) -> None:

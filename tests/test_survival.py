@@ -1,0 +1,161 @@
+"""What a training survives: SIGKILL at any moment, a full disk, a damaged checkpoint, a second run in its folder."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.photographs import photographs
+from zfrepro import records, training
+from zfrepro.commands import main
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no signals and no /dev/full")
+
+OPTIONS = "--dataset imagenet --image-size 64 --width 0.125 --units 16 --epochs 3 --batch 8 --ema 0.9 --init modern"
+OPTIONS += (
+    " --input-scale 64 --precision fp32 --device cpu --quiet"  # by the paper's recipe else: plateau schedule, dropout
+)
+
+KILLED = (
+    "in the first epoch", "in the second epoch", "a checkpoint half written", "a checkpoint just written",
+    "weights half written", "before the record",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Miniature photographs and their cache, in the environment. One thread: more of them sum in another order."""
+    root = tmp_path_factory.mktemp("world")
+    photographs(root / "photos", train=11)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, folder in (("DATA", "photos"), ("CACHE", "cache")):
+            patch.setenv(f"ZFREPRO_{name}", str(root / folder))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        yield root
+        torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def runs(world):
+    """The folder of all runs of `tests.killed_runs`, and the exit codes of their starts."""
+    words = [sys.executable, "-m", "tests.killed_runs", str(world / "runs"), "train", *OPTIONS.split()]
+    done = subprocess.run(words, cwd=records.ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return world / "runs", json.loads(done.stdout.splitlines()[-1])
+
+
+def differing(ours, theirs) -> list[str]:
+    """What is not equal to the last bit in two finished runs; the clock may differ."""
+    found = []
+    for name in ("checkpoint.safetensors", "weights.safetensors", "probabilities.safetensors"):
+        a, b = load_file(ours / name), load_file(theirs / name)
+        found += [f"{name}: {key}" for key in a.keys() | b.keys() if key not in a or not torch.equal(a[key], b[key])]
+    mine, other = (records.read_json(run / "record.json") for run in (ours, theirs))
+    found += ["errors"] if mine["errors"] != other["errors"] else []
+    for epoch, rows in enumerate(zip(mine["history"], other["history"], strict=True), 1):
+        found += [f"epoch {epoch}: {key}" for key in rows[0] if key != "seconds" and rows[0][key] != rows[1][key]]
+    return found
+
+
+# --- killed ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moment", KILLED)
+def test_a_run_that_is_killed_ends_as_if_it_had_not_been(runs, moment):
+    root, codes = runs
+    assert codes["whole"] == [0] and codes[moment] == [-signal.SIGKILL, 0]
+    assert differing(root / moment, root / "whole") == []
+
+
+def test_a_run_that_is_killed_again_and_again_does_too(runs):
+    root, codes = runs
+    *before, last = codes["again and again"]
+    assert last == 0 and len(before) >= 2 and set(before) == {-signal.SIGKILL}
+    assert differing(root / "again and again", root / "whole") == []
+
+
+@pytest.mark.parametrize("moment", [*KILLED, "again and again"])
+def test_halves_of_files_do_not_pile_up(runs, moment):
+    root, _ = runs
+    assert sorted(os.listdir(root / moment)) == sorted(os.listdir(root / "whole"))
+
+
+def test_two_runs_never_write_into_one_folder(runs):
+    root, codes = runs
+    assert codes["two at once"] == [1, -signal.SIGKILL, 0]
+    assert differing(root / "two at once", root / "whole") == []
+
+
+def test_the_comparison_can_fail(runs, tmp_path):
+    root, _ = runs
+    other = tmp_path / "other"
+    assert main(["train", *OPTIONS.split(), "--seed", "1", "--out", str(other)]) == 0
+    assert differing(other, root / "whole")
+
+
+# --- no room, no sense -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, the disk without room")
+@pytest.mark.parametrize("file", ["checkpoint", "weights", "probabilities", "record"])
+def test_a_full_disk_stops_with_its_name_and_loses_nothing(runs, tmp_path, monkeypatch, capsys, file):
+    root, _ = runs
+    name = f"{file}.json" if file == "record" else f"{file}.safetensors"
+    partial, once = tmp_path / "run" / f".{name}.{os.getpid()}.part", training.train_epoch
+
+    def filling(*arguments):
+        if arguments[4] == 1:  # the second epoch; until then there was room
+            partial.symlink_to("/dev/full")
+        return once(*arguments)
+
+    monkeypatch.setattr(training, "train_epoch", filling)
+    words = ["train", *OPTIONS.split(), "--out", str(tmp_path / "run")]
+    assert main(words) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "No space left on device" in error and name in error
+    monkeypatch.undo()
+    recipe = training.Recipe(**records.read_json(root / "whole" / "record.json")["recipe"])
+    state, _ = training.load_checkpoint(tmp_path / "run" / "checkpoint.safetensors", recipe, torch.device("cpu"))
+    assert len(state.history) == (1 if file == "checkpoint" else 3)
+    assert main(words) == 0  # there is room again
+    assert differing(tmp_path / "run", root / "whole") == []
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign"])
+def test_a_checkpoint_that_cannot_be_used_is_refused_by_name_with_the_remedy(runs, tmp_path, capsys, damage):
+    root, _ = runs
+    whole = (root / "whole" / "checkpoint.safetensors").read_bytes()
+    checkpoint = tmp_path / "run" / "checkpoint.safetensors"
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes(whole[:-100] if damage == "truncated" else b"a file of something else")
+    before = checkpoint.read_bytes()
+    assert main(["train", *OPTIONS.split(), "--out", str(checkpoint.parent)]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and str(checkpoint) in error and "remove it to start anew" in error
+    assert checkpoint.read_bytes() == before
+
+
+def test_a_loss_that_is_no_number_stops_and_the_run_can_go_on(runs, tmp_path, monkeypatch, capsys):
+    root, _ = runs
+    once = training.train_epoch
+
+    def broken(recipe, state, split, mean, epoch, progress):
+        if epoch == 1:
+            mean = mean * float("nan")
+        return once(recipe, state, split, mean, epoch, progress)
+
+    monkeypatch.setattr(training, "train_epoch", broken)
+    words = ["train", *OPTIONS.split(), "--out", str(tmp_path / "run")]
+    assert main(words) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "epoch 2" in error and "lower --lr" in error
+    monkeypatch.undo()
+    assert main(words) == 0
+    assert differing(tmp_path / "run", root / "whole") == []
