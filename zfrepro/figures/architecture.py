@@ -24,6 +24,7 @@ from zfrepro.plots import alone, array, enlarged, tiled
 from zfrepro.weights import pretrained
 
 NAMES = {"krizhevsky": "Krizhevsky, 11x11 stride 4", "zfnet": "ZFNet, 7x7 stride 2"}
+SHORT = {arch: name.split(",")[0] for arch, name in NAMES.items()}
 FREE = "without clipping"
 COLOURS = {"krizhevsky": "#b5651d", "zfnet": "#2a6f97"}
 Found = Mapping[str, dict[str, Any]]
@@ -94,7 +95,7 @@ def recorded_panels(found: Found, world: str) -> Figure:
     """`panels` of a world from what is recorded and shipped, without its images."""
     weights = {arch: pretrained(arch, world).network.convs["conv1"].weight.detach().cpu() for arch in NAMES}
     first = {FREE: without_clipping(found, world)} | {NAMES[arch]: weights[arch] for arch in NAMES}
-    second = {f"{NAMES[arch].split(',')[0]}, layer 2": decoded(found[world], arch) for arch in NAMES}
+    second = {f"{SHORT[arch]}, layer 2": decoded(found[world], arch) for arch in NAMES}
     return panels(first, second)
 
 
@@ -149,20 +150,20 @@ def dead(found: Found) -> HTML:
     """Dead filters by each sense of the word."""
     rows = []
     for world, record in found.items():
-        for arch, name in NAMES.items():
+        for arch, name in SHORT.items():
             own = record["filters"][arch]
             row = {"world": WORLD_NAMES[world], "network": name, "filters": len(own["rms"])}
             row |= {kind: sum(values) for kind, values in own["dead"].items()}
-            rows.append(row | {f"below {t}": count for t, count in own["faint"].items()})
-    return static.table(rows, caption="Dead filters: silent, faint (below a tenth), like noise, any of them; and how "
-                        "many are faint at other thresholds")  # fmt: skip
+            row |= {"flatness": f"{np.median(own['flatness']):.2f}", "of noise": f"{own['noise_flatness']:.2f}"}
+            rows.append(row | {f"below {t}": n for t, n in own["faint"].items() if float(t) != filters.FAINT})
+    return static.table(rows, caption="Dead filters by three senses, and faint ones by other thresholds")
 
 
 def aliased(found: Found) -> HTML:
     """Share of layer 1's energy that each stride aliases, by gratings and by images."""
     rows = []
     for world, record in found.items():
-        for arch, name in NAMES.items():
+        for arch, name in SHORT.items():
             row: dict[str, object] = {"world": WORLD_NAMES[world], "filters of": name}
             for stride in (2, 4):
                 own = stride == record["filters"][arch]["stride"]
@@ -177,7 +178,7 @@ def shifts(found: Found) -> HTML:
     """Consistency of layers 1 and 2 under shifts of one pixel."""
     rows = []
     for world, record in found.items():
-        for arch, name in (*NAMES.items(), ("more", "ZFNet minus Krizhevsky")):
+        for arch, name in (*SHORT.items(), ("more", "ZFNet minus Krizhevsky")):
             own = record["shifts"][arch]
             form = "+.3f" if arch == "more" else ".3f"
             row = {"world": WORLD_NAMES[world], "network": name}

@@ -25,15 +25,13 @@ def sweeps() -> dict[str, dict[str, Any]]:
     return {world: records.read(f"sweeps/architecture-{world}") for world in there}
 
 
-NOTHING = (
-    "The runs recorded so far allow no comparison; python -m zfrepro sweep architecture --dataset diorama adds some."
-)
+NOTHING = "The runs recorded so far allow no comparison. To add some: python -m zfrepro sweep architecture"
 
 
 def _empty(width: float) -> Figure:
     figure = plt.figure(figsize=(width, 1))
     ax = figure.add_axes((0, 0, 1, 1))
-    ax.text(0.5, 0.5, NOTHING, ha="center", va="center", fontsize=9)
+    ax.text(0.5, 0.5, NOTHING.replace(". ", ".\n"), ha="center", va="center", fontsize=12)
     ax.axis("off")
     return alone(figure)
 

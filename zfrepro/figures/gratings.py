@@ -139,7 +139,7 @@ def explorer(networks: Mapping[str, Network], filters_shown: int = 5, frequencie
         chosen = order[torch.linspace(0, len(order) - 1, filters_shown).round().long()].tolist()
         for number in chosen:
             for frequency in steps:
-                image, note = bench(network, number, frequency, direction_of(weight[number]), side=72)
+                image, note = bench(network, number, frequency, direction_of(weight[number]), side=PERIOD)
                 pictures.append(image)
                 notes.append(note)
     axes = {

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from zfrepro import filters, gallery, plots, records
+from zfrepro import data, filters, gallery, plots, records
 from zfrepro.data.transforms import crop
 from zfrepro.filters import NOISE_SHARE, aliased, centroid_and_bandwidth, consistency, flatness, moved, stride_of
 from zfrepro.networks import Network
@@ -218,7 +218,10 @@ def diagnosed(run: Path, study: Study) -> dict[str, Any]:
         raise ValueError(f"{run}: trained on {trained.recipe.dataset}, not on {study.dataset.name}; leave it out")
     network, recipe = trained.network, trained.recipe
     weight = network.convs["conv1"].weight.detach().cpu()
-    stored = study.dataset.val.shuffled(DIAGNOSED, study.seed).images
+    val = study.dataset.val
+    if recipe.image_size != study.dataset.image_size:  # small networks see smaller images than the shipped ones
+        val = data.load(study.dataset.name, recipe.image_size, root=study.root, parts=("val",), progress=False).val
+    stored = val.shuffled(DIAGNOSED, study.seed).images
     centre, _ = centroid_and_bandwidth(weight)
     own = stride_of(network)
     shift = shifted(trained, stored)
