@@ -150,6 +150,15 @@ def verdict(found: Mapping[str, Record], world: str, weights: Mapping[str, float
     return "clearly higher" if effect.low > 0 else "clearly lower" if effect.high < 0 else "not clearly different"
 
 
+def gap_range(found: Mapping[str, Record], world: str | None) -> str:
+    """Smallest and largest gap between validation and training error over the networks; world None: the paper's."""
+    if world is None:
+        gaps = [row.val1 - row.train1 for row in TABLE2.values()]
+    else:
+        gaps = list(ablation.means(ablation.gaps(found[world])).values()) if world in found else []
+    return f"{min(gaps):.1f} to {max(gaps):.1f}" if gaps else "not known yet"
+
+
 def counted(world: str) -> str:
     """How many of the chapter's claims have each verdict in a world: `2 reproduced, 1 partly`."""
     found = [claim.finding(world).verdict for claim in of_chapter("ablation")]
