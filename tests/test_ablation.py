@@ -318,6 +318,8 @@ def test_runs_are_read_and_strangers_refused(networks, tmp_path):
 def test_the_features_are_drawn_also_where_a_layer_is_missing(networks):
     found = {"features": study.features(networks, stripes(), 8), "probe": study.probes(networks, stripes(), 12)}
     found["images_error"] = {"standard_error": {claims.FULL: 1.26}}
+    assert float(figures.cka_told({"diorama": found}, "diorama", claims.ALL)) <= 1
+    assert figures.cka_told({"diorama": found}, "imagenet20", claims.ALL) == "not measured yet"
     figure = figures.features({"diorama": found})
     figure.canvas.draw()
     plt.close(figure)

@@ -207,6 +207,12 @@ def probed(studies: Mapping[str, Record]) -> list[dict[str, object]]:
     return listed
 
 
+def cka_told(studies: Mapping[str, Record], world: str, name: str, layer: str = "conv5") -> str:
+    """Mean CKA of a row's layer with its base's, of another seed."""
+    values = studies[world]["features"]["cka"].get(name, {}).get(layer) if world in studies else None
+    return f"{np.mean(values):.2f}" if values else "not measured yet"
+
+
 # --- figures ---------------------------------------------------------------------------------------------------------
 
 CONTRASTS: dict[str, dict[str, float]] = {
