@@ -270,17 +270,17 @@ def test_weights_that_cannot_be_used(kind, tmp_path, capsys):
 
 def test_a_measurement_on_other_classes_than_the_networks_is_refused(tmp_path, capsys):
     for part in ("train", "val"):
-        for wnid in photos.IMAGENETTE:
-            (tmp_path / "photos" / "imagenette" / part / wnid).mkdir(parents=True)
-            picture(0, 1).save(tmp_path / "photos" / "imagenette" / part / wnid / "a.png")
-    mean, names = torch.zeros(3, stored_size(64), stored_size(64)), tuple(photos.WNIDS["imagenet20"].values())
+        for wnid in photos.WNIDS["imagenet20"]:
+            (tmp_path / "photos" / "imagenet20" / part / wnid).mkdir(parents=True)
+            picture(0, 1).save(tmp_path / "photos" / "imagenet20" / part / wnid / "a.png")
+    mean, names = torch.zeros(3, stored_size(64), stored_size(64)), tuple("abcdefghij")
     for arch in ("zfnet", "krizhevsky"):
         recipe = tiny(arch=arch, dataset="imagenet20")
         file = tmp_path / "results" / "networks" / f"imagenet20-{arch}.safetensors"
-        sha = save_weights(file, recipe.network(20), recipe, names, mean)
+        sha = save_weights(file, recipe.network(10), recipe, names, mean)
         records.write_json(file.with_suffix(".json"), {"weights_sha256": sha})
-    line = ["measure", "gallery", "--dataset", "imagenette", "--data", str(tmp_path / "photos"), "--quiet"]
-    refused(line, capsys, "imagenette has 10 classes, its networks know 20", "trained on")
+    line = ["measure", "gallery", "--dataset", "imagenet20", "--data", str(tmp_path / "photos"), "--quiet"]
+    refused(line, capsys, "imagenet20 has 20 classes, its networks know 10", "trained on")
     assert not (tmp_path / "results" / "gallery").exists()
 
 

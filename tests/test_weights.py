@@ -217,3 +217,14 @@ def test_record_names():
     assert weights.record_name("zfnet", "diorama") == "networks/diorama-zfnet"
     assert weights.record_name("zfnet", "imagenette") == weights.record_name("zfnet", "imagenet20")
     assert weights.record_name("zfnet", "imagenet") == "networks/imagenet-zfnet"
+
+
+def test_the_sets_of_ten_classes_choose_among_their_own():
+    whole, ten = pretrained("zfnet", "imagenet20"), pretrained("zfnet", "imagewoof")
+    assert len(whole.classes) == 20 and len(ten.classes) == 10 and set(ten.classes) < set(whole.classes)
+    images = torch.randint(256, (2, *ten.mean.shape), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    with torch.no_grad():
+        scores, own = whole.network(whole.normalised(images)), ten.network(ten.normalised(images))
+    torch.testing.assert_close(own, scores[:, [whole.classes.index(name) for name in ten.classes]])
+    with pytest.raises(ValueError, match="does not know cat"):
+        whole.among(("beagle", "cat"))

@@ -149,7 +149,7 @@ def contrast_norm(
 def blur_down(x: Tensor) -> Tensor:
     """Low-pass filter each map with 1-2-1 on both axes and keep every second unit (Zhang 2019, anti-aliasing).
 
-    x: (B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2)); beyond the border are zeros, and the last window may overhang.
+    x: (B, C, H, W) -> (B, C, H // 2 + 1, W // 2 + 1); beyond the border are zeros, and the last window may overhang.
     """
     maps, (high, wide) = x.shape[1], x.shape[-2:]
     taps = torch.tensor([1.0, 2.0, 1.0], dtype=x.dtype, device=x.device) / 4

@@ -327,9 +327,9 @@ def as_modules(network: Network, layer: str = "fc8") -> nn.Sequential:
     """A norm-free network up to `layer`, sharing its weights, spelled with modules: all that Captum understands.
 
     Raises:
-        ValueError: the network has contrast norm (see `without_norm`), or no such layer.
+        ValueError: the network has contrast norm (see `without_norm`) or blurs, or no such layer.
     """
-    if layer not in network.layers or any(c.norm for c in network.architecture.convs):
+    if layer not in network.layers or any(c.norm or c.blur for c in network.architecture.convs):
         raise ValueError(f"needs a network without contrast norm and one of its layers {', '.join(network.layers)}")
     parts: list[nn.Module] = []
     for c in network.architecture.convs:

@@ -66,6 +66,22 @@ class Trained:
         batches = tqdm(images.split(BATCH), disable=not progress, unit="batch", desc="evaluating")
         return torch.cat(list(devices.in_pieces(said, batches)))
 
+    def among(self, classes: tuple[str, ...]) -> "Trained":
+        """The same network asked to choose among some of its classes, in the order given.
+
+        Raises:
+            ValueError: a class it does not know.
+        """
+        if unknown := set(classes) - set(self.classes):
+            raise ValueError(f"the network does not know {', '.join(sorted(unknown))}")
+        rows = torch.tensor([self.classes.index(name) for name in classes])
+        network = self.recipe.network(len(classes)).eval().requires_grad_(False)
+        kept = self.network.state_dict()
+        kept |= {name: kept[name][rows.to(kept[name].device)] for name in ("fulls.fc8.weight", "fulls.fc8.bias")}
+        network.load_state_dict(kept)
+        network.to(self.mean.device, memory_format=torch.channels_last)
+        return Trained(network, self.recipe, classes, self.mean)
+
     def seen(self, images: Tensor) -> Tensor:
         """The part of stored images that the network sees, uint8 (B, 3, R, R) -> uint8 (B, 3, S, S)."""
         return centre_crop(images, self.recipe.image_size)
@@ -132,12 +148,14 @@ def record_name(arch: str, dataset: str) -> str:
 def pretrained(arch: str = "zfnet", dataset: str | None = None, *, device: torch.device | None = None) -> Trained:
     """The shipped network of an architecture for a data set (default: `$ZFREPRO_DATASET`, else the diorama).
 
+    For Imagenette and Imagewoof it is that of ImageNet-20, which then chooses among their ten classes only.
+
     Raises:
         ValueError: unknown architecture.
         WeightsError: none is shipped, with the command that trains one, or its hash is not the recorded one.
     """
     architecture(arch)
-    from zfrepro.data import default_name
+    from zfrepro.data import default_name, photos
 
     dataset = dataset or default_name()
     name = record_name(arch, dataset)
@@ -151,4 +169,6 @@ def pretrained(arch: str = "zfnet", dataset: str | None = None, *, device: torch
     expected = read_json(record).get("weights_sha256")
     if not expected:
         raise WeightsError(f"{record}: names no weights_sha256; check it out or ship the run again")
-    return load_weights(file, expected_sha256=expected, device=device)
+    found = load_weights(file, expected_sha256=expected, device=device)
+    own = tuple(photos.WNIDS[dataset][wnid] for wnid in sorted(photos.WNIDS.get(dataset, ())))
+    return found.among(own) if own and own != found.classes else found
