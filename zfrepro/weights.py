@@ -171,4 +171,4 @@ def pretrained(arch: str = "zfnet", dataset: str | None = None, *, device: torch
         raise WeightsError(f"{record}: names no weights_sha256; check it out or ship the run again")
     found = load_weights(file, expected_sha256=expected, device=device)
     own = tuple(photos.WNIDS[dataset][wnid] for wnid in sorted(photos.WNIDS.get(dataset, ())))
-    return found.among(own) if own and own != found.classes else found
+    return found.among(own) if own and set(own) < set(found.classes) else found
