@@ -1,15 +1,21 @@
 """Table 1: what its sweep trains, ensembles, and what eval says of several networks."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 import torch
+from scipy import stats
 
 from tests.photographs import photographs
 from tests.test_sweeps import record_of
-from zfrepro import ensembles, records, sweeps
+from zfrepro import ensembles, paper, records, sweeps
+from zfrepro.claims import training as chapter
 from zfrepro.commands import command_of, main, parser, recipe_of
+from zfrepro.figures import training as figures
+from zfrepro.statistics import paired
+from zfrepro.training import Recipe
 
 LABELS = torch.tensor([0, 1, 2, 2])
 
@@ -159,3 +165,108 @@ def test_eval_of_several_weights_is_the_ensemble_of_their_runs(tmp_path, monkeyp
     for name, errors in expected.items():
         top1, top5 = errors.values()
         assert f"{name.replace('_', ' '):9}  top-1 error {top1:5.2f} %   top-5 error {top5:5.2f} %" in said
+
+
+# --- the chapter -----------------------------------------------------------------------------------------------------
+
+
+def record(levels: dict[str, float], seeds: int, ensembles: list | None = None) -> dict:
+    """A made-up sweep: each network at its level, seeds half a point apart, ten crops three points better."""
+    runs = []
+    for name, level in levels.items():
+        for seed in range(seeds):
+            one = level + 0.5 * seed + 0.1 * (len(name) % 3) * seed
+            views = {"train": one - 5, "one_crop": one, "ten_crops": one - 3}
+            errors = {view: {"top1_error": value, "top5_error": value / 4} for view, value in views.items()}
+            history = {"loss": [2.0, 1.0], "val_top1_error": [80.0, one]}
+            runs.append(
+                {"arch": name, "seed": seed, "errors": errors, "seconds": 60.0, "device": "cpu", "history": history}
+            )
+    recipe = sweeps.shared(sweeps.recipes("training", "diorama")[0])
+    data = {"name": "diorama", "train": 10, "val": 10}
+    return {"scale": "micro", "recipe": recipe, "dataset": data, "runs": runs, "ensembles": ensembles or []}
+
+
+LEVELS = {"krizhevsky": 45.0, "zfnet": 40.0, "zfnet-wide": 38.0, "zfnet-unclipped": 47.0}
+
+
+def averaged(name: str, members: list, error: float) -> dict:
+    errors = {view: {"top1_error": error, "top5_error": error / 4} for view in ("one_crop", "ten_crops")}
+    return {"name": name, "members": members, "errors": errors}
+
+
+def test_verdicts_follow_the_differences():
+    found = record(LEVELS, 3)
+    for judge in (chapter.better, chapter.wider, chapter.clipping):
+        assert judge(found).verdict == "reproduced"
+    turned = record({"krizhevsky": 40.0, "zfnet": 45.0, "zfnet-wide": 47.0, "zfnet-unclipped": 40.0}, 3)
+    for judge in (chapter.better, chapter.wider, chapter.clipping):
+        assert judge(turned).verdict == "not reproduced"
+    assert "-4.9 (" in chapter.better(found).numbers and "3 seeds" in chapter.better(found).numbers
+
+
+def test_without_runs_or_with_one_seed_nothing_is_claimed():
+    for found in (record({}, 0), record({"zfnet": 40.0}, 3), record(LEVELS, 1)):
+        for judge in (chapter.better, chapter.wider, chapter.clipping, chapter.ensemble, chapter.both):
+            assert judge(found).verdict == "not tested"
+
+
+@pytest.mark.parametrize("error, verdict", [(30.0, "reproduced"), (37.2, "partly"), (39.0, "not reproduced")])
+def test_an_ensemble_must_beat_its_best_network(error, verdict):
+    members = [["zfnet", 0], ["zfnet", 1]]  # 37.0 and 37.5 or so at ten crops
+    assert chapter.ensemble(record(LEVELS, 2, [averaged("zfnet", members, error)])).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    "joined, verdict", [((34, 34), "reproduced"), ((33, 36), "partly"), ((36, 36), "not reproduced")]
+)
+def test_wide_networks_must_help_the_average(joined, verdict):
+    core = [["zfnet", 0], ["zfnet", 1]]
+    rows = [averaged("zfnet", core, 35)]
+    rows += [averaged("both", [*core, ["zfnet-wide", seed]], error) for seed, error in enumerate(joined)]
+    assert chapter.both(record(LEVELS, 2, rows)).verdict == verdict
+
+
+def test_table_1_stands_beside_the_papers_with_or_without_runs():
+    core = [["zfnet", 0], ["zfnet", 1]]
+    rows = {row["network"]: row for row in figures.rows(record(LEVELS, 2, [averaged("zfnet", core, 35)]))}
+    own, five = rows[paper.TABLE1_NAMES["zfnet"]], rows[paper.TABLE1_NAMES["zfnet-5"]]
+    assert own["paper: top-1"] == "38.4" and own["runs"] == "2" and own["ten crops, top-1"].startswith("37.")
+    assert five["ten crops, top-1"] == "35.0" and five["runs"] == "1 of 2 averaged"
+    assert rows[paper.TABLE1_NAMES["howard"]]["ten crops, top-1"] is None
+    assert [list(row) for row in figures.rows(None)] == [list(row) for row in rows.values()]
+    assert "not run yet" in figures.table("diorama", None).data
+
+
+def test_comparisons_are_made_seed_by_seed():
+    (row, *_) = figures.tests({"diorama": record(LEVELS, 3)})
+    assert row["seeds"] == 3 and row["p by signs"] == "0.250" and float(row["p by t"]) < 0.01
+    assert figures.said({}, "diorama", "wide (b) for (a)") == figures.gain({}, "diorama", "zfnet") == "not run yet"
+
+
+def test_figures_are_drawn_with_and_without_runs():
+    for found in ({}, {"diorama": record(LEVELS, 2, [averaged("zfnet", [["zfnet", 0], ["zfnet", 1]], 35)])}):
+        assert figures.curves(found).axes and figures.drawn(found).axes
+    assert figures.histories().axes
+
+
+def test_every_setting_of_a_recipe_is_told():
+    told = {row["setting"].replace(" ", "_") for row in figures.recipes()}
+    assert set(vars(Recipe())) - told == {"arch", "dataset", "image_size", "width", "units", "seed"}
+
+
+def test_hours_follow_from_operations():
+    # 62 million weights of layers 6 to 8 once, those of the convolutions at every place: 1.1 billion multiply-adds
+    assert figures.step_flops() == pytest.approx(6 * 1.17e9, rel=0.1)
+    assert figures.hours(figures.step_flops() * figures.IMAGENET) == pytest.approx(70 / 3600)
+
+
+def test_a_paired_test_is_scipys_and_that_of_signs_is_counted():
+    differences = [1.0, 2.0, 3.0, 1.5, 2.2]
+    found, reference = paired(differences), stats.ttest_rel(differences, [0.0] * 5)
+    assert found.t == pytest.approx(reference.pvalue)
+    assert (found.low, found.high) == pytest.approx(tuple(reference.confidence_interval(0.95)))
+    assert found.signs == 2 / 32
+    assert paired([1.0, -1.0]).signs == 1 and math.isinf(paired([1.0]).high)
+    with pytest.raises(ValueError, match="got 0"):
+        paired([])

@@ -233,6 +233,9 @@ def _cost(name: str, scale: str, recipe: Record, images: int, runs: Sequence[Rec
     }  # fmt: skip
 
 
+PAPERS = (paper.TABLE1["zfnet"].val1, paper.TABLE1["zfnet"].val5)
+REPLICATED = (39.2, 16.8)  # ZFNet at one crop by imgclsmob (github.com/osmr/imgclsmob), on ImageNet's validation images
+
 IMAGENET = 1_281_167  # training images of ILSVRC-2012
 BACKWARD = 3  # a training step costs three forward passes: maps, then gradients of maps and of weights
 FLOPS = 2  # a multiply-add is two operations
