@@ -63,12 +63,13 @@ def parser() -> argparse.ArgumentParser:
     return found
 
 
-def record(results: list[Result], command: str) -> dict:
+def record(results: list[Result], command: str, seconds: float) -> dict:
     """The results with hardware and versions."""
     origin = records.provenance(command)
     origin["versions"] |= {"captum": importlib.metadata.version("captum")}
     rows = [asdict(r) | {"correct": r.correct, "reached": r.reached} for r in results]
-    return {"kind": "benchmark", **origin, "device": device.describe(torch.device("cpu")), "results": rows}
+    where = device.describe(torch.device("cpu"))
+    return {"kind": "benchmark", **origin, "device": where, "seconds": seconds, "results": rows}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -87,7 +88,9 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"\n{table(results)}\n\n{time.perf_counter() - began:.0f} s")
     if options.json:
         given = sys.argv[1:] if arguments is None else arguments
-        records.write_json(options.json, record(results, " ".join(["python -m benchmarks", *given])))
+        records.write_json(
+            options.json, record(results, " ".join(["python -m benchmarks", *given]), time.perf_counter() - began)
+        )
     wrong = [r.name for r in results if not r.correct]
     for name in wrong:
         print(f"WRONG: {name}: the two sides differ by more than is allowed", file=sys.stderr)

@@ -14,6 +14,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "training": (*MADE, "scale", "recipe", "parameters", "errors", "history"),
     "study": (*MADE, "chapter", "image_size", "networks", "images", "seed"),
     "sweep": ("chapter", "scale", "dataset", "recipe", "runs"),
+    "benchmark": ("command", "commit", "versions", "date", "device", "seconds", "results"),
     "annotation": ("set", "what", "check"),
 }
 """What a record of each kind has at least."""
@@ -77,6 +78,25 @@ def recorded() -> list[dict[str, object]]:
                 "torch": _each(run["versions"]["torch"] for run in runs),
                 "date": max((run["date"] for run in runs), default=None),
                 "commit": _each(run["commit"] for run in runs),
+            }
+        )
+    return rows
+
+
+def speeds() -> list[dict[str, object]]:
+    """Rows of the recorded benchmark: ours against a rival's, the goal, and the ratio that arithmetic would allow."""
+    rows = []
+    for result in records.read("benchmarks/cpu")["results"]:
+        goal = result["goal"]
+        rows.append(
+            {
+                "what": result["name"],
+                "against": result["rival"] or "",
+                "ratio": float(f"{result['ratio']:.3g}"),
+                "unit": result["unit"],
+                "goal": "" if goal is None else f"{'at most' if result['at_most'] else 'at least'} {goal:g}",
+                "": "" if goal is None else "reached" if result["reached"] else "missed",
+                "ceiling": "" if result["ceiling"] is None else round(result["ceiling"], 2),
             }
         )
     return rows
