@@ -78,8 +78,16 @@ def test_every_measured_record_is_listed_with_its_command():
     assert set(rows) <= set(NAMES)
     for name, record in status.all_records().items():
         if record["kind"] != "annotation":
-            assert rows[name]["command"].startswith("python -m zfrepro ")
+            assert rows[name]["command"].startswith(("python -m zfrepro ", "python -m benchmarks"))
             assert rows[name]["minutes"] >= 0
+
+
+def test_the_speeds_are_those_of_the_record():
+    rows = status.speeds()
+    found = status.all_records()["benchmarks/cpu"]["results"]
+    assert [row["what"] for row in rows] == [result["name"] for result in found]
+    assert all(row["ratio"] == pytest.approx(r["ratio"], rel=0.01) for row, r in zip(rows, found, strict=True))
+    assert {row[""] for row in rows if row["goal"]} <= {"reached", "missed"}
 
 
 def test_environment_names_versions_and_data():
