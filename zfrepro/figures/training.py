@@ -183,7 +183,7 @@ SAYS = {
     "clip": ("filters with an RMS above 0.1 rescaled to it", "how often it is done; here after every step"),
     "label_smoothing": ("", "none mentioned"),
     "ema": ("", "none mentioned"),
-    "area": ("", "of `resized` crops, a modern habit"),
+    "area": ("", "of resized crops, a modern habit"),
     "precision": ("", "single, presumably"),
 }
 
