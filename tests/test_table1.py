@@ -89,6 +89,10 @@ def test_a_finished_sweep_files_variants_by_name_and_ensembles(tmp_path, monkeyp
     (tmp_path / "runs" / "diorama-zfnet-unclipped-seed1").rename(tmp_path / "elsewhere")
     sweeps.run("training", chosen, tmp_path / "runs", target, say=lambda _: None)  # nothing is trained twice
     assert records.read_json(target) == found
+    (tmp_path / "runs").rename(tmp_path / "another machine")
+    sweeps.run("training", sweeps.recipes("training", "diorama", [2]), tmp_path / "runs", target, say=lambda _: None)
+    more = records.read_json(target)
+    assert len(more["runs"]) == 18 and more["ensembles"] == found["ensembles"]  # what cannot be averaged here stays
 
 
 # --- ensembles -------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from zfrepro.ablation import errors_of
 from zfrepro.networks import STEMS
 
 FACTORS = {
@@ -184,10 +185,8 @@ def beyond_cost(cells: Cells, multiply_adds: Mapping[str, int], name: str = FIXE
 
 def cells_of(record: Mapping, kind: str = "top1_error", view: str = "one_crop") -> dict[str, list[float]]:
     """Errors in per cent by network from the record of a sweep, networks in the order of `STEMS`."""
-    found: dict[str, list[float]] = {}
-    for run in record["runs"]:
-        found.setdefault(run["arch"], []).append(run["errors"][view][kind])
-    return {name: found[name] for name in STEMS if name in found}
+    found = errors_of(record, view, kind)
+    return {name: list(found[name].values()) for name in STEMS if name in found}
 
 
 def costs_of(record: Mapping) -> dict[str, int]:

@@ -135,6 +135,7 @@ def run(
         SweepError: the record is of other options or other data, or some runs failed; the others are filed.
     """
     runs, data = ([], None) if fresh else read(target, chosen[0])
+    earlier = records.read_json(target).get("ensembles") if runs else None
     own = {(name_of(recipe, sweep), recipe.seed): recipe for recipe in chosen}
     there = {(run["arch"], run["seed"]) for run in runs}
     waiting = [key for key in own if key not in there]
@@ -166,7 +167,10 @@ def run(
             data = record["dataset"]
             runs.append(row(record) | {"arch": key[0]})
             there.add(key)
-            averages = ensembles.of_runs(sweep, {filed: place(filed) for filed in sorted(there)})
+            if not earlier or all((place(filed) / ensembles.FILE).is_file() for filed in there):
+                averages = ensembles.of_runs(sweep, {filed: place(filed) for filed in sorted(there)})
+            else:  # runs made elsewhere cannot be averaged here: what was averaged there stays
+                averages = earlier
             write(target, sweep, chosen[0], record["scale"], data, runs, averages)
             done += _cost(own[key])
             left = (time.monotonic() - began) / done * (todo - done)
