@@ -229,22 +229,23 @@ def test_the_deconvnet_refuses_networks_that_blur_and_says_what_to_use():
 FULL = [name for name in STEMS if "blur" not in name]
 
 
-def made_up(seeds: int = 3, names=FULL, noise: float = 0.5) -> dict[str, list[float]]:
+def made_up(seeds: int = 3, names=FULL, noise: float = 0.5) -> dict[str, dict[int, float]]:
     draw = np.random.default_rng(0)
-    return {name: (30 + 5 * draw.standard_normal() + noise * draw.standard_normal(seeds)).tolist() for name in names}
+    luck = draw.standard_normal(seeds)  # of the seeds, which all networks share
+    errors = {name: 30 + 5 * draw.standard_normal() + luck + noise * draw.standard_normal(seeds) for name in names}
+    return {name: dict(enumerate(values.tolist())) for name, values in errors.items()}
 
 
 def by_least_squares(cells, columns) -> tuple[np.ndarray, np.ndarray, int]:
-    """Coefficients, their standard errors from the seeds' scatter, and its degrees of freedom, as textbooks do it."""
-    names = [name for name, values in cells.items() for _ in values]
-    y = np.array([v for values in cells.values() for v in values])
-    coded = {n: {k: (1 if v else -1) / 2 for k, v in factorial.levels(n).items()} for n in set(names)}
-    design = np.array([[1, *(np.prod([coded[n][f] for f in column]) for column in columns)] for n in names])
-    found = np.linalg.lstsq(design, y, rcond=None)[0]
-    within = sum(((np.array(v) - np.mean(v)) ** 2).sum() for v in cells.values())
-    freedom = len(y) - len(cells)
-    spread = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * within / freedom)
-    return found[1:], spread[1:], freedom
+    """Coefficients, their standard errors from what network and seed leave, and its degrees of freedom, by textbook."""
+    table = np.array([[values[seed] for seed in range(3)] for values in cells.values()])
+    coded = [{k: (1 if v else -1) / 2 for k, v in factorial.levels(name).items()} for name in cells]
+    design = np.array([[1, *(np.prod([own[f] for f in column]) for column in columns)] for own in coded])
+    found = np.linalg.lstsq(design, table.mean(1), rcond=None)[0]
+    rest = table - table.mean(1, keepdims=True) - table.mean(0) + table.mean()
+    freedom = (len(table) - 1) * 2
+    errors = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) / 3 * (rest**2).sum() / freedom)
+    return found[1:], errors[1:], freedom
 
 
 def test_effects_and_interactions_are_those_of_least_squares():
@@ -254,8 +255,8 @@ def test_effects_and_interactions_are_those_of_least_squares():
     values, errors, freedom = by_least_squares(cells, columns)
     found = [factorial.effect(cells, name) for (name,) in mains]
     found += [factorial.interaction(cells, *pair) for pair in columns[len(mains) :]]
-    reach = 2.0369  # of Student's t with 32 degrees of freedom, from tables
-    assert freedom == 32
+    reach = 2.0423  # of Student's t with 30 degrees of freedom, from tables
+    assert freedom == 30
     for e, value, error in zip(found, values, errors, strict=True):
         assert e.value == pytest.approx(value, abs=1e-9)
         assert e.high - e.value == pytest.approx(reach * error, rel=1e-3)
@@ -264,21 +265,23 @@ def test_effects_and_interactions_are_those_of_least_squares():
 
 def test_effects_by_hand_where_networks_are_missing():
     cells = {"11s4-5s1": [40.0, 42.0], "7s4-5s1": [38.0, 38.0], "7s2-5s2": [30.0, 30.0], "7s2-5s1": [33.0, 33.0]}
+    cells = {name: dict(enumerate(values)) for name, values in cells.items()}
     kernel = factorial.effect(cells, "kernel")
-    assert (kernel.value, kernel.pairs, kernel.freedom) == (-3.0, 1, 4)
-    assert kernel.high - kernel.value == pytest.approx(2.776 * math.sqrt(0.5 * (1 / 2 + 1 / 2)), rel=1e-3)
+    # From one seed to the other they change by 2, 0, 0 and 0: a variance of 1 for a difference of two, 1/2 for one.
+    assert (kernel.value, kernel.pairs, kernel.freedom) == (-3.0, 1, 3)
+    assert kernel.high - kernel.value == pytest.approx(3.182 * math.sqrt(0.5 * (1 / 2 + 1 / 2)), rel=1e-3)
     assert factorial.effect(cells, "stride").value == -5.0
     assert factorial.effect(cells, "stride2").value == -3.0
     assert factorial.effect(cells, "width") is None and factorial.interaction(cells, "stride", "width") is None
 
 
 def test_one_seed_gives_no_interval_and_says_so():
-    found = factorial.effect({"11s4-5s1": [40.0], "7s4-5s1": [38.0]}, "kernel")
+    found = factorial.effect({"11s4-5s1": {0: 40.0}, "7s4-5s1": {0: 38.0}}, "kernel")
     assert math.isnan(found.low) and not found.below and found.told == "-2.00 (one seed)"
 
 
 def test_blur_is_compared_with_stride_4_and_stride_with_what_has_no_blur():
-    cells = {name: [float(i)] for i, name in enumerate(STEMS)}
+    cells = {name: {0: float(i)} for i, name in enumerate(STEMS)}
     assert factorial.matched(cells, "blur") == [("11s4-5s1", "11s4-blur-5s1"), ("7s4-5s1", "7s4-blur-5s1")]
     assert not any("blur" in name for pair in factorial.matched(cells, "stride") for name in pair)
     assert len(factorial.matched(cells, "stride")) == 8
@@ -287,11 +290,11 @@ def test_blur_is_compared_with_stride_4_and_stride_with_what_has_no_blur():
 
 def test_a_line_in_computation_and_the_distance_from_it():
     costs = {name: 2 ** (10 + i) for i, name in enumerate(FULL)}
-    cells = {name: [50.0 - 2 * i + 0.1 * (-1) ** i] for i, name in enumerate(FULL)}
+    cells = {name: {0: 50.0 - 2 * i + 0.1 * (-1) ** i} for i, name in enumerate(FULL)}
     line = factorial.cost_line(cells, costs)
     assert line.slope == pytest.approx(-2, abs=0.01) and line.explained > 0.999
     assert line.at(2**10) == pytest.approx(50, abs=0.1)
-    cells[factorial.FIXED] = [cells[factorial.FIXED][0] - 7]
+    cells[factorial.FIXED] = {0: cells[factorial.FIXED][0] - 7}
     found = factorial.beyond_cost(cells, costs)
     assert found.value == pytest.approx(-7, abs=0.2) and found.below and found.pairs == 15
     assert factorial.beyond_cost(dict(list(cells.items())[:3]), costs) is None

@@ -2,7 +2,7 @@
 
 An effect is the mean difference in error over all pairs of networks that differ in that one change and in nothing
 else. In a full factorial this is the main effect of textbooks; where networks are missing it uses the pairs there are.
-Its interval comes from how much seeds of the same network differ, pooled over all networks.
+Its interval is that of `ablation.effect`: by what network and seed leave of the errors, pooled over all networks.
 """
 
 import math
@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from zfrepro.ablation import errors_of
+from zfrepro import ablation
+from zfrepro.ablation import Values
 from zfrepro.networks import STEMS
 
 FACTORS = {
@@ -25,9 +26,6 @@ FACTORS = {
 
 OLD, FIXED = "11s4-5s1", "7s2-5s2"
 """Krizhevsky's two layers and the paper's: all of kernel, stride and stride2 changed."""
-
-Cells = Mapping[str, Sequence[float]]
-"""Network -> its errors, one a seed."""
 
 
 @dataclass(frozen=True)
@@ -65,29 +63,18 @@ def levels(name: str) -> dict[str, bool]:
     }
 
 
-def pooled_variance(cells: Cells) -> tuple[float, int]:
-    """Variance of seeds around the mean of their network, over all networks, and its degrees of freedom."""
-    freedom = sum(len(values) - 1 for values in cells.values())
-    squares = sum(float(np.square(np.asarray(values) - np.mean(values)).sum()) for values in cells.values())
-    return (squares / freedom if freedom else math.nan), freedom
-
-
-def contrast(cells: Cells, weights: Mapping[str, float], pairs: int = 1) -> Estimate:
-    """A weighted sum of the networks' mean errors, such as {new: 1, old: -1}, with its interval.
+def contrast(cells: Values, weights: Mapping[str, float], pairs: int = 1) -> Estimate:
+    """A weighted sum of the networks' errors, such as {new: 1, old: -1}, with its interval: see `ablation.effect`.
 
     Raises:
-        KeyError: a network with a weight that is not among the cells.
+        LookupError: a network with a weight that has no run, or no seed that all of them have.
     """
-    variance, freedom = pooled_variance(cells)
-    value = sum(w * float(np.mean(cells[name])) for name, w in weights.items())
-    if not freedom:
-        return Estimate(value, math.nan, math.nan, pairs, 0)
-    error = math.sqrt(variance * sum(w * w / len(cells[name]) for name, w in weights.items()))
-    reach = float(stats.t.ppf(0.975, freedom)) * error
-    return Estimate(value, value - reach, value + reach, pairs, freedom)
+    found, freedom = ablation.effect(cells, weights), ablation.spread(cells).freedom
+    low, high = (found.low, found.high) if freedom else (math.nan, math.nan)
+    return Estimate(found.mean, low, high, pairs, freedom)
 
 
-def matched(cells: Cells, factor: str, **given: bool) -> list[tuple[str, str]]:
+def matched(cells: Values, factor: str, **given: bool) -> list[tuple[str, str]]:
     """Pairs (without, with) of networks that differ in one factor only; `given` fixes others, stride2=True say."""
     found = {tuple(sorted(levels(name).items())): name for name in cells}
     pairs = []
@@ -101,7 +88,7 @@ def matched(cells: Cells, factor: str, **given: bool) -> list[tuple[str, str]]:
     return pairs
 
 
-def effect(cells: Cells, factor: str, **given: bool) -> Estimate | None:
+def effect(cells: Values, factor: str, **given: bool) -> Estimate | None:
     """Mean difference that one factor makes, over `matched` pairs; None if there are none.
 
     `blur` has no second stride to go with: its partners are the networks of stride 4.
@@ -114,7 +101,7 @@ def effect(cells: Cells, factor: str, **given: bool) -> Estimate | None:
     return contrast(cells, weights, len(pairs)) if pairs else None
 
 
-def interaction(cells: Cells, one: str, other: str) -> Estimate | None:
+def interaction(cells: Values, one: str, other: str) -> Estimate | None:
     """How much the effect of `one` changes when `other` is made too, over matched fours; None if there are none."""
     without, within = ({(a, b) for a, b in matched(cells, one, **{other: made})} for made in (False, True))
     partner = {levels_key(a, other): (a, b) for a, b in within}
@@ -144,7 +131,7 @@ class CostLine:
         return self.intercept + self.slope * math.log2(multiply_adds)
 
 
-def cost_line(cells: Cells, multiply_adds: Mapping[str, int]) -> CostLine:
+def cost_line(cells: Values, multiply_adds: Mapping[str, int]) -> CostLine:
     """The line through the networks' mean errors.
 
     Raises:
@@ -153,14 +140,14 @@ def cost_line(cells: Cells, multiply_adds: Mapping[str, int]) -> CostLine:
     if len(cells) < 3:
         raise ValueError(f"a line through {len(cells)} networks says nothing; three or more wanted")
     x = np.log2([multiply_adds[name] for name in cells])
-    y = np.array([np.mean(values) for values in cells.values()])
+    y = np.array(list(ablation.means(cells).values()))
     slope, intercept = np.polyfit(x, y, 1)
     rest = y - intercept - slope * x
     scatter = float(np.square(y - y.mean()).sum())
     return CostLine(float(slope), float(intercept), 1 - float(np.square(rest).sum()) / scatter if scatter else math.nan)
 
 
-def beyond_cost(cells: Cells, multiply_adds: Mapping[str, int], name: str = FIXED) -> Estimate | None:
+def beyond_cost(cells: Values, multiply_adds: Mapping[str, int], name: str = FIXED) -> Estimate | None:
     """How far a network's error lies from what its multiply-adds are worth, by a line through all the other networks.
 
     Returns:
@@ -171,22 +158,22 @@ def beyond_cost(cells: Cells, multiply_adds: Mapping[str, int], name: str = FIXE
         return None
     line = cost_line(others, multiply_adds)
     x = np.log2([multiply_adds[key] for key in others])
-    rest = [float(np.mean(values)) - line.at(multiply_adds[key]) for key, values in others.items()]
+    rest = [mean - line.at(multiply_adds[key]) for key, mean in ablation.means(others).items()]
     freedom = len(others) - 2
     spread = math.sqrt(float(np.square(rest).sum()) / freedom)
     away = (math.log2(multiply_adds[name]) - x.mean()) ** 2 / float(np.square(x - x.mean()).sum())
     reach = float(stats.t.ppf(0.975, freedom)) * spread * math.sqrt(1 + 1 / len(others) + away)
-    value = float(np.mean(cells[name])) - line.at(multiply_adds[name])
+    value = ablation.means(cells)[name] - line.at(multiply_adds[name])
     return Estimate(value, value - reach, value + reach, len(others), freedom)
 
 
 # --- records ---------------------------------------------------------------------------------------------------------
 
 
-def cells_of(record: Mapping, kind: str = "top1_error", view: str = "one_crop") -> dict[str, list[float]]:
-    """Errors in per cent by network from the record of a sweep, networks in the order of `STEMS`."""
-    found = errors_of(record, view, kind)
-    return {name: list(found[name].values()) for name in STEMS if name in found}
+def cells_of(record: Mapping, kind: str = "top1_error", view: str = "one_crop") -> Values:
+    """`ablation.errors_of` a sweep's record, networks in the order of `STEMS`."""
+    found = ablation.errors_of(record, view, kind)
+    return {name: found[name] for name in STEMS if name in found}
 
 
 def costs_of(record: Mapping) -> dict[str, int]:
@@ -194,12 +181,12 @@ def costs_of(record: Mapping) -> dict[str, int]:
     return {run["arch"]: run["multiply_adds"] for run in record["runs"]}
 
 
-def missing(cells: Cells) -> list[str]:
+def missing(cells: Values) -> list[str]:
     """Networks of the factorial that have no run yet."""
     return [name for name in STEMS if name not in cells]
 
 
-def seeds(cells: Cells) -> tuple[int, int]:
+def seeds(cells: Values) -> tuple[int, int]:
     """Fewest and most seeds of a network."""
     counts = [len(values) for values in cells.values()]
     return (min(counts), max(counts)) if counts else (0, 0)

@@ -4,10 +4,11 @@ from typing import Any
 
 import torch
 
-from zfrepro import factorial
+from zfrepro import ablation, factorial
+from zfrepro.ablation import Values
 from zfrepro.claims import Claim, Finding
 from zfrepro.claims.words import graded, told, told_of
-from zfrepro.factorial import FIXED, OLD, Cells
+from zfrepro.factorial import FIXED, OLD
 from zfrepro.statistics import bootstrap
 
 DOMINATES = 4  # times the median filter's RMS
@@ -101,12 +102,12 @@ def predicts(record: Record) -> Finding:
 # --- the factorial ---------------------------------------------------------------------------------------------------
 
 
-def lacking(cells: Cells, *names: str) -> Finding | None:
+def lacking(cells: Values, *names: str) -> Finding | None:
     """What to say when a comparison's networks are not all there, or have one seed each."""
     missing = [name for name in names if name not in cells]
     if missing:
         return Finding("not tested", f"not trained yet: {', '.join(missing)}")
-    if not factorial.pooled_variance(cells)[1]:
+    if not ablation.spread(cells).freedom:
         return Finding("not tested", "one seed a network, so no interval")
     return None
 

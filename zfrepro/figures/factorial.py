@@ -9,7 +9,7 @@ import numpy as np
 from IPython.display import HTML
 from matplotlib.figure import Figure
 
-from zfrepro import factorial, paper, records, static
+from zfrepro import ablation, factorial, paper, records, static
 from zfrepro.claims import WORLDS
 from zfrepro.claims.summary import WORLD_NAMES
 from zfrepro.factorial import FACTORS, FIXED, OLD
@@ -126,15 +126,16 @@ def costs(found: Found, width: float = 9) -> Figure:
     figure, axes = plt.subplots(1, len(found), figsize=(width, 4), squeeze=False, layout="constrained")
     for ax, (world, record) in zip(axes[0], found.items(), strict=True):
         cells, price = factorial.cells_of(record), factorial.costs_of(record)
+        means = ablation.means(cells)
         for name, values in cells.items():
             own, x = factorial.levels(name), price[name] / 1e6
             colour = COLOURS["zfnet" if own["kernel"] else "krizhevsky"]
             shape = "s" if own["stride"] else "^" if own["blur"] else "o"
-            ax.plot([x] * len(values), values, shape, ms=3, alpha=0.4, color=colour)
+            ax.plot([x] * len(values), list(values.values()), shape, ms=3, alpha=0.4, color=colour)
             fill = colour if own["width"] else "none"
-            ax.plot(x, np.mean(values), shape, ms=8, color=colour, mfc=fill)
+            ax.plot(x, means[name], shape, ms=8, color=colour, mfc=fill)
             if not own["width"]:
-                ax.annotate(name, (x, np.mean(values)), fontsize=7, xytext=(6, 3), textcoords="offset points")
+                ax.annotate(name, (x, means[name]), fontsize=7, xytext=(6, 3), textcoords="offset points")
         if len(cells) >= 3:
             line, ends = factorial.cost_line(cells, price), np.array([min(price.values()), max(price.values())])
             ax.plot(ends / 1e6, [line.at(x) for x in ends], "--", color="grey", lw=1)
@@ -154,11 +155,12 @@ def two_by_two(found: Found, width: float = 9) -> Figure:
         axes[0, 0].plot([0, 1], theirs, style, color="#555555", label=wide)
         for ax, (world, record) in zip(axes[0, 1:], found.items(), strict=True):
             cells = factorial.cells_of(record)
+            means = ablation.means(cells)
             names = [stem + ("-wide" if wide == "wide" else "") for stem in (OLD, FIXED)]
             at = [i for i, name in enumerate(names) if name in cells]
-            ax.plot(at, [np.mean(cells[names[i]]) for i in at], style, color="#2a6f97", label=wide)
+            ax.plot(at, [means[names[i]] for i in at], style, color="#2a6f97", label=wide)
             for i in at:
-                ax.plot([i] * len(cells[names[i]]), cells[names[i]], ".", color="#2a6f97", alpha=0.4)
+                ax.plot([i] * len(cells[names[i]]), list(cells[names[i]].values()), ".", color="#2a6f97", alpha=0.4)
             ax.set_title(f"{WORLD_NAMES[world]}, small networks", fontsize=9)
     axes[0, 0].set_title("the paper, ImageNet", fontsize=9)
     axes[0, 0].set_ylabel("top-1 error, %", fontsize=8)
