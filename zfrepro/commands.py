@@ -11,8 +11,6 @@ from typing import Any
 
 from zfrepro.networks import ARCHITECTURES
 
-SWEEPS = ("ablation", "architecture", "training")
-
 SCALES: dict[str, dict[str, Any]] = {
     "paper": {"image_size": 224, "width": 1.0, "units": 4096},
     "compact": {"image_size": 128, "width": 1.0, "units": 512},
@@ -344,6 +342,7 @@ def cmd_transfer(options: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
+    from zfrepro.sweeps import SWEEPS
     from zfrepro.training import MODERN, Recipe
 
     top = argparse.ArgumentParser(
@@ -443,7 +442,7 @@ def parser() -> argparse.ArgumentParser:
     ):
         sweep = add(name, cmd_sweep, text, "A killed sweep continues when the same command is given again.")
         if name == "sweep":
-            sweep.add_argument("sweep", choices=SWEEPS, help="which networks: those of Table 2, Fig. 6, Table 1")
+            sweep.add_argument("sweep", choices=tuple(SWEEPS), help="which networks: those of Table 2, Fig. 6, Table 1")
         else:
             sweep.set_defaults(sweep="ablation")
         sweep.add_argument("--dataset", help="default $ZFREPRO_DATASET, else diorama")
