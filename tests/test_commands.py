@@ -247,9 +247,11 @@ def test_train_eval_and_ship(trained, tmp_path, capsys):
 
     # The same command again has nothing left to train, and another recipe is refused.
     sha = record["weights_sha256"]
+    records.write_json(run / "record.json", record | {"commit": "that trained it"})
     assert main(line) == 0
     assert "continuing" in capsys.readouterr().out
-    assert records.read_json(run / "record.json")["history"] == record["history"]
+    again = records.read_json(run / "record.json")
+    assert again["history"] == record["history"] and again["commit"] == "that trained it"
     assert main([*line, "--seed", "5"]) == 1
     assert "checkpoint.safetensors: made with another seed" in capsys.readouterr().err
     with sole_owner(run):

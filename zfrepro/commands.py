@@ -156,6 +156,7 @@ def cmd_train(options: argparse.Namespace) -> None:
                     skip_damaged=options.skip_damaged,
                 )  # fmt: skip
             origin = records.provenance(command_of(recipe) + (" --skip-damaged" if dataset.skipped else ""))
+            origin |= _of_finished(out, recipe)
 
             def keep(state, mean) -> None:
                 epoch = len(state.history)
@@ -201,6 +202,18 @@ def cmd_train(options: argparse.Namespace) -> None:
         records.write_json(out / "record.json", record)
     print_errors(record["errors"])
     print(f"wrote {out}/weights.safetensors and record.json; `python -m zfrepro ship {out}` puts them into results/")
+
+
+def _of_finished(out: Path, recipe) -> dict[str, Any]:
+    """Who made a run that is whole already, and is only evaluated again; empty for any other."""
+    from zfrepro import records
+
+    file = out / "record.json"
+    if not file.is_file() or not (out / "checkpoint.safetensors").is_file():
+        return {}
+    earlier = records.read_json(file)
+    same = earlier.get("recipe") == vars(recipe)
+    return {key: earlier[key] for key in ("command", "commit", "versions", "date")} if same else {}
 
 
 def evaluation(networks, dataset, progress: bool, folder: Path | None = None) -> dict[str, dict[str, float]]:
