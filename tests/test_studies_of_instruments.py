@@ -66,3 +66,24 @@ def test_a_study_runs_and_goes_on_where_it_was(chapter, study, tmp_path):
     else:
         assert found["on_object"] is None  # no masks in this world
         assert set(found["purity"]["layers"]) == {"conv1", "conv2", "conv3", "conv4", "conv5"}
+
+
+def test_single_parts_are_measured_and_join_the_record(study, tmp_path):
+    def measured(*only: str) -> dict:
+        return studies.measure("deconvnet", study, tmp_path, only=only, say=lambda *_, **__: None)
+
+    whole = measured()
+    name = next(iter(deconvnet_study.parts(study)))
+    found = measured(name)
+    assert set(found) == {name, "seconds"} and list(found["seconds"]) == [name]
+    with pytest.raises(ValueError, match=f"no part nonsense; there are: {name}"):
+        measured("nonsense")
+
+    earlier = studies.record("deconvnet", study, whole, "all") | {name: "old"}
+    new = studies.record("deconvnet", study, found, "one")
+    studies.refuse_other(earlier, new)
+    joined = studies.added(earlier, new, found)
+    assert joined[name] == whole[name] and set(whole) < set(joined)
+    assert joined["command"] == "all" and [(a["parts"], a["command"]) for a in joined["added"]] == [([name], "one")]
+    with pytest.raises(ValueError, match="another seed"):
+        studies.refuse_other(earlier | {"seed": 7}, new)

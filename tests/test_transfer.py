@@ -131,6 +131,25 @@ def test_per_class_accuracy_by_hand():
     assert probes.per_class_accuracy(named, labels) == pytest.approx(100 * balanced_accuracy_score(labels, named))
 
 
+def test_a_probe_tells_the_accuracy_of_each_class():
+    rows, labels = clusters()
+    found = probes.probe(rows, labels, probes.draw(labels, 20), "svm")
+    assert found.by_class.shape == (4,) and found.accuracy == pytest.approx(found.by_class.mean())
+    assert len(set(found.by_class)) > 1
+
+
+def test_gains_are_split_by_likeness():
+    likeness = np.array([50.0, 10, 60, 20, 40, 30])
+    thirds, rho, p = transfer.gains_by_likeness(likeness, untrained=np.full(6, 7.0), trained=7 + 2 * likeness)
+    assert thirds.tolist() == [30, 70, 110] and rho == pytest.approx(1) and p < 0.05
+    mixed = np.array([3.0, 1, 4, 1, 5, 9])
+    assert transfer.gains_by_likeness(likeness, mixed, mixed * 0)[1] == pytest.approx(
+        stats.spearmanr(likeness, mixed).statistic
+    )
+    with pytest.raises(ValueError, match="three or more"):
+        transfer.gains_by_likeness(likeness, likeness[:4], likeness)
+
+
 def test_svm_on_products_is_the_linear_svm_of_scikit_learn():
     rows, labels = (t.numpy() for t in clusters())
     train, test = rows[:100], rows[100:]
@@ -390,15 +409,15 @@ def made_up(trained=(40, 50, 60, 70, 80, 81, 80), untrained=30.0, frozen=70.0, s
     noise = [-0.4, -0.2, 0.0, 0.2, 0.4]
     record = {}
     for layer, level in zip(study.LAYERS, trained, strict=True):
-        own = {"accuracy": [level + e for e in noise]}
+        own = {"accuracy": [level + e for e in noise], "by_class": [level - 5, level, level + 5]}
         record |= {f"trained-svm-{layer}": own, f"trained-softmax-{layer}": own}
-        record[f"untrained-svm-{layer}"] = {"accuracy": [untrained - e for e in noise]}
+        record[f"untrained-svm-{layer}"] = {"accuracy": [untrained - e for e in noise], "by_class": [untrained] * 3}
         record[f"source-{layer}"] = {"trained": own["accuracy"], "untrained": [5.0] * 5}
     for n in (1, 3, 6, 15, 30):
         record.setdefault("curve-softmax-fc7", {})[str(n)] = [frozen - 30 / n + e for e in noise]
     for n in (15, 30):
         record[f"scratch-{n}"] = {"accuracy": [scratch]}
-    return record
+    return record | {"likeness": {"chair": 20.0, "anchor": 10.0, "ball": 90.0}}
 
 
 def verdict(name: str, **changes) -> str:
@@ -447,6 +466,8 @@ def test_tables_and_figures_take_whole_and_empty_records():
     assert {row["here"] for row in figures.table6()} == {"not run"} and len(figures.table6()) == 21
     assert [row["x"] for row in figures.table7({"x": record})][:2] == ["40.0 ± 0.3", "50.0 ± 0.3"]
     assert figures.gains({"x, here": record})[0]["x, here"] == "10.0 ± 0.6"
+    assert len(figures.likeness({"x": record, "y": record}).axes) == 2
+    assert "1: +0.50" in figures.likeness_told(record) and "in none" in figures.likeness_told(record)
     for here in ({"x": record}, {}):
         assert len(figures.layers(here).axes) == 1 + len(here)
     for one in (record, {}):

@@ -303,15 +303,19 @@ def cmd_measure(options: argparse.Namespace) -> None:
         images=options.images, seed=options.seed, root=Path(options.data) if options.data else None,
         progress=not options.quiet, hashes=hashes, runs=tuple(Path(run) for run in options.runs),
     )  # fmt: skip
-    scratch = Path(options.scratch)
+    command = f"python -m zfrepro measure {options.chapter} --dataset {world}"
+    command += f" --images {options.images}" if options.images else ""
+    command += f" --seed {options.seed}" if options.seed else ""
+    command += " ".join([" --runs", *map(_told, options.runs)]) if options.runs else ""
+    command += " ".join([" --only", *options.only]) if options.only else ""
+    scratch, target = Path(options.scratch), records.results_root() / options.chapter / f"{world}.json"
     with sole_owner(scratch / f"{options.chapter}-{world}"):
-        found = studies.measure(options.chapter, study, scratch, fresh=options.fresh)
-        command = f"python -m zfrepro measure {options.chapter} --dataset {world}"
-        command += f" --images {options.images}" if options.images else ""
-        command += f" --seed {options.seed}" if options.seed else ""
-        command += " ".join([" --runs", *map(_told, options.runs)]) if options.runs else ""
-        target = records.results_root() / options.chapter / f"{world}.json"
-        records.write_json(target, studies.record(options.chapter, study, found, command))
+        earlier = records.read_json(target) if options.only else None
+        if earlier:
+            studies.refuse_other(earlier, studies.record(options.chapter, study, {}, command))
+        found = studies.measure(options.chapter, study, scratch, only=options.only, fresh=options.fresh)
+        record = studies.record(options.chapter, study, found, command)
+        records.write_json(target, studies.added(earlier, record, found) if earlier else record)
     print(f"wrote {target}")
 
 
@@ -444,6 +448,10 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         help="finished runs: of `train --keep` for evolution, of `sweep ablation` for ablation",
     )
+    measure.add_argument(
+        "--only", nargs="+", default=[], metavar="PART",
+        help="measure these parts alone, and put them into the record that is there",
+    )  # fmt: skip
     measure.add_argument("--scratch", default="runs/measure", help="folder of partial results (default: %(default)s)")
     measure.add_argument("--fresh", action="store_true", help="measure again what is kept from an earlier run")
     measure.add_argument("--device", help="cpu or cuda; default, a GPU if there is one")

@@ -153,8 +153,13 @@ def draw(
 class Probe:
     """A probe's outcome on one draw."""
 
-    accuracy: float  # mean per-class accuracy on the test images, per cent
+    by_class: np.ndarray  # (K,) accuracy on the test images of each class, per cent
     strength: float  # the C that was chosen inside the training images
+
+    @property
+    def accuracy(self) -> float:
+        """Mean per-class accuracy, per cent."""
+        return float(self.by_class.mean())
 
 
 def classifier(kind: str, strength: float) -> ClassifierMixin:
@@ -188,9 +193,14 @@ def predicted(kind: str, strength: float, train: np.ndarray, labels: np.ndarray,
     return model.fit(train, labels).predict(test)
 
 
+def accuracy_by_class(names: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Of each class among the labels, the share of its images that is named rightly, in per cent. -> (K,)"""
+    return 100 * recall_score(labels, names, average=None, labels=np.unique(labels), zero_division=0)
+
+
 def per_class_accuracy(names: np.ndarray, labels: np.ndarray) -> float:
     """Mean over the classes of the share of their images that is named rightly, in per cent (section 5.2)."""
-    return 100 * float(recall_score(labels, names, average="macro", labels=np.unique(labels), zero_division=0))
+    return float(accuracy_by_class(names, labels).mean())
 
 
 def held_out(labels: np.ndarray) -> np.ndarray:
@@ -230,4 +240,4 @@ def probe(features: Tensor, labels: Tensor, chosen: Draw, kind: str, strengths: 
     train, test = features[chosen.train].numpy(), features[chosen.test].numpy()
     own, theirs = labels[chosen.train].numpy(), labels[chosen.test].numpy()
     strength = chosen_strength(kind, train, own, strengths)
-    return Probe(per_class_accuracy(predicted(kind, strength, train, own, test), theirs), strength)
+    return Probe(accuracy_by_class(predicted(kind, strength, train, own, test), theirs), strength)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
 from zfrepro import training
@@ -85,6 +86,29 @@ def average_precision(scores: np.ndarray, truth: np.ndarray) -> float:
     precision = hits.cumsum() / np.arange(1, len(hits) + 1)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return 100 * float(envelope[hits].mean())
+
+
+def gains_by_likeness(
+    likeness: np.ndarray, trained: np.ndarray, untrained: np.ndarray
+) -> tuple[np.ndarray, float, float]:
+    """What training a network adds for classes of a target that look little, more and most like its source's.
+
+    Args:
+        likeness: (K,) of each class.
+        trained: (K,) accuracy on each class with a trained layer.
+        untrained: (K,) the same before any training.
+    Returns:
+        Mean gain of the three thirds of classes, least alike first, (3,); rank correlation of gain and likeness over
+        the classes, and its p.
+    Raises:
+        ValueError: fewer than three classes, or arrays of different lengths.
+    """
+    if not len(likeness) == len(trained) == len(untrained) >= 3:
+        raise ValueError(f"{len(likeness)}, {len(trained)} and {len(untrained)} classes; give three or more, of each")
+    gain = np.asarray(trained) - np.asarray(untrained)
+    thirds = np.array([part.mean() for part in np.array_split(gain[np.argsort(likeness, kind="stable")], 3)])
+    found = stats.spearmanr(likeness, gain)
+    return thirds, float(found.statistic), float(found.pvalue)
 
 
 def spread(values: list[float]) -> tuple[float, float]:

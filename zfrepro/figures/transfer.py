@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from zfrepro import paper, records
 from zfrepro.plots import alone
-from zfrepro.transfer import spread
+from zfrepro.transfer import gains_by_likeness, spread
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
 BLUE, ORANGE, GREEN, GREY, RED = "#4c72b0", "#dd8452", "#55a868", "#7f7f7f", "#c44e52"
@@ -165,6 +165,41 @@ def layers(here: Mapping[str, Record], width: float = 8) -> Figure:
     axes[0].set_ylabel("mean per-class accuracy, %")
     figure.tight_layout()
     return alone(figure)
+
+
+def by_likeness(record: Record) -> dict[str, tuple[np.ndarray, float, float]]:
+    """Layer -> `gains_by_likeness` of a record's target classes, in points of the linear SVM."""
+    likeness = np.array(list(record["likeness"].values()))
+    found = {}
+    for layer in LAYERS:
+        both = (np.array(record[f"{which}-svm-{layer}"]["by_class"]) for which in ("trained", "untrained"))
+        found[layer] = gains_by_likeness(likeness, *both)
+    return found
+
+
+def likeness(here: Mapping[str, Record], width: float = 8) -> Figure:
+    """What training adds to each layer, for thirds of the target's classes: least like the source to most."""
+    figure, axes = plt.subplots(1, len(here), figsize=(width, 0.42 * width), sharey=True, squeeze=False)
+    for ax, (title, record) in zip(axes[0], here.items(), strict=True):
+        gained = np.array([thirds for thirds, _, _ in by_likeness(record).values()])
+        names = ("least like the source", "between", "most like the source")
+        for third, name, colour in zip(gained.T, names, (BLUE, GREY, RED), strict=True):
+            ax.plot(range(1, len(LAYERS) + 1), third, "o-", ms=4, color=colour, label=name)
+        ax.axhline(0, color="black", lw=0.5)
+        ax.set(xlabel="layer", xticks=range(1, 8))
+        ax.set_title(f"{title.split(',')[0]}, {len(record['likeness'])} classes", fontsize=10)
+        ax.legend(frameon=False, fontsize=8)
+    axes[0, 0].set_ylabel("gain by training, points")
+    figure.tight_layout()
+    return alone(figure)
+
+
+def likeness_told(record: Record) -> str:
+    """The rank correlations of gain and likeness, layer by layer, in words."""
+    found = by_likeness(record)
+    told = ", ".join(f"{number}: {rho:+.2f}" for number, (_, rho, _) in enumerate(found.values(), 1))
+    clear = [str(number) for number, (_, _, p) in enumerate(found.values(), 1) if p < 0.05 / len(LAYERS)]
+    return f"by layer {told}; beyond chance (p < .05 / {len(LAYERS)}) in {', '.join(clear) or 'none'}"
 
 
 def recorded() -> dict[str, Record]:

@@ -10,7 +10,7 @@ import hashlib
 import importlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,19 +48,25 @@ class Study:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def measure(chapter: str, study: Study, scratch: Path, *, fresh: bool = False, say=print) -> dict[str, Any]:
+def measure(
+    chapter: str, study: Study, scratch: Path, *, only: Collection[str] = (), fresh: bool = False, say=print
+) -> dict[str, Any]:
     """Run a chapter's measurements, keeping each in `scratch` as soon as it is done.
 
     Args:
+        only: names of parts, to run no others.
         fresh: measure again what `scratch` already holds.
     Returns:
         {part: what it measured}, and `seconds` a part.
     Raises:
-        ValueError: no such chapter.
+        ValueError: no such chapter, or no such part.
     """
     if chapter not in measurements():
         raise ValueError(f"no measurement called {chapter!r}; there are: {', '.join(measurements())}")
     parts: Parts = importlib.import_module(f"{__name__}.{chapter}").parts(study)
+    if unknown := [name for name in only if name not in parts]:
+        raise ValueError(f"{chapter} has no part {', '.join(unknown)}; there are: {', '.join(parts)}")
+    parts = {name: run for name, run in parts.items() if not only or name in only}
     found: dict[str, Any] = {}
     seconds: dict[str, float] = {}
     for number, (name, run) in enumerate(parts.items(), 1):
@@ -91,3 +97,27 @@ def record(chapter: str, study: Study, found: dict[str, Any], command: str) -> d
         "seed": study.seed,
         **found,
     }
+
+
+def refuse_other(earlier: dict[str, Any], new: dict[str, Any]) -> None:
+    """See that two records tell of the same data and networks, seen with the same options.
+
+    Raises:
+        ValueError: they do not.
+    """
+    same = ("chapter", "dataset", "image_size", "networks", "images", "seed")
+    if differing := [name for name in same if earlier.get(name) != new[name]]:
+        raise ValueError(f"the record there is of another {', '.join(differing)}; without --only all is measured anew")
+
+
+def added(earlier: dict[str, Any], new: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """An earlier record with some parts measured since; `added` says which, how and when.
+
+    Args:
+        new: the `record` of the new parts.
+        found: the new parts and their seconds.
+    """
+    parts = {name: value for name, value in found.items() if name != "seconds"}
+    origin = {name: new[name] for name in ("command", "commit", "versions", "date", "device")}
+    noted = [*earlier.get("added", []), {"parts": list(parts), **origin}]
+    return earlier | parts | {"seconds": earlier["seconds"] | found["seconds"], "added": noted}

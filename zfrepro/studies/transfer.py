@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +22,6 @@ from zfrepro.weights import Trained
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
 FOLDS = 5
-TRAINED_FOLDS = {"novel": 3, "caltech101": 1, "caltech256": 1}  # networks trained on a target: dear on a CPU
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,17 @@ def parts(study: Study, target: str | None = None) -> dict[str, Callable[[], Any
 
     def table7(which: str, layer: str, kind: str) -> dict[str, Any]:
         found = [probes.probe(features(which)[layer], kept().labels, draw(fold), kind) for fold in range(FOLDS)]
-        return {"accuracy": rounded([p.accuracy for p in found]), "strength": [p.strength for p in found]}
+        by_class = np.mean([p.by_class for p in found], 0)
+        return {
+            "accuracy": rounded([p.accuracy for p in found]), "strength": [p.strength for p in found],
+            "by_class": rounded(by_class, 1),
+        }  # fmt: skip
+
+    def likeness() -> dict[str, float]:
+        """How sure the source network is, in the mean, that a class's images show one of its own classes, per cent."""
+        sure = 100 * source.probabilities(kept().images, progress=study.progress).amax(1)
+        there = kept().labels.unique().tolist()
+        return {kept().classes[c]: round(sure[kept().labels == c].mean().item(), 2) for c in there}
 
     def curve(which: str, layer: str, kind: str) -> dict[str, list[float]]:
         rows, labels = features(which)[layer], kept().labels
@@ -185,7 +195,7 @@ def parts(study: Study, target: str | None = None) -> dict[str, Callable[[], Any
             recipe = replace(start.recipe, **transfer.TUNED | {"epochs": aim.tuned, "batch": aim.batch})
         images = kept(recipe.image_size).images
         found = []
-        for fold in range(TRAINED_FOLDS[kept().name]):
+        for fold in range(FOLDS):
             one = draw(fold, number)
             split = Split(images[one.train], kept().labels[one.train])
             net, mean = transfer.fitted(
@@ -204,7 +214,7 @@ def parts(study: Study, target: str | None = None) -> dict[str, Callable[[], Any
             "lr": recipe.lr, "image_size": recipe.image_size, "width": recipe.width, "units": recipe.units,
         }  # fmt: skip
 
-    made: dict[str, Callable[[], Any]] = {"duplicates": removed, "target": describe}
+    made: dict[str, Callable[[], Any]] = {"duplicates": removed, "target": describe, "likeness": likeness}
     for layer in LAYERS:
         made[f"trained-svm-{layer}"] = lambda layer=layer: table7("trained", layer, "svm")
     for layer in LAYERS:
