@@ -45,7 +45,7 @@ HELP: dict[str, str] = {
     "warmup": "epochs of rising rate before the cosine",
     "label_smoothing": "share of the target spread over all classes",
     "ema": "decay a step of the averaged weights that are evaluated and shipped; 0 for none",
-    "precision": "fp32 or bf16",
+    "precision": "fp32, or bf16, which is fp32 on a CPU that is slow at bf16",
     "seed": "of the weights, the order of the images, the crops and dropout",
 }
 
@@ -181,6 +181,7 @@ def cmd_train(options: argparse.Namespace) -> None:
             "scale": scale_of(recipe),
             **origin,
             "device": device.describe(where),
+            "precision": device.precision(where, recipe.precision),
             "processes": processes,
             "recipe": vars(recipe),
             "dataset": {

@@ -56,6 +56,11 @@ def fast_bf16(device: torch.device) -> bool:
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
+def precision(device: torch.device, wanted: str) -> str:
+    """The precision to train in: the wanted one, but `fp32` where bf16 is wanted and many times slower."""
+    return "fp32" if wanted == "bf16" and not fast_bf16(device) else wanted
+
+
 def in_pieces(run: Callable[[Tensor], Found], batches: Iterable[Tensor]) -> Iterator[Found]:
     """`run` on each batch; where the GPU's memory does not suffice, on halves of it, and on no more from then on.
 

@@ -87,7 +87,8 @@ def shared(recipe: Recipe) -> dict[str, Any]:
 def row(record: dict[str, Any]) -> dict[str, Any]:
     """What a sweep keeps of the record of a training."""
     recipe = record["recipe"]
-    kept = ("command", "commit", "versions", "date", "device", "seconds", "parameters", "multiply_adds", "errors")
+    origin = ("command", "commit", "versions", "date", "device", "precision", "seconds")
+    kept = (*origin, "parameters", "multiply_adds", "errors")
     history = {name: [round(epoch[name], 3) for epoch in record["history"]] for name in ("loss", "val_top1_error")}
     return {"arch": recipe["arch"], "seed": recipe["seed"], **{k: record[k] for k in kept}, "history": history}
 

@@ -172,7 +172,7 @@ def train_epoch(
         )  # fmt: skip
         for group in state.optimiser.param_groups:
             group["lr"] = learning_rate(recipe, state, epoch + step / steps)
-        with devices.autocast(device, recipe.precision):
+        with devices.autocast(device, devices.precision(device, recipe.precision)):
             scores = trained(images)
             loss = F.cross_entropy(scores.float(), labels, label_smoothing=recipe.label_smoothing)
         loss = loss * (distributed.count() * len(chosen) / len(batch))  # shares differ in size, DDP averages over them
@@ -267,7 +267,7 @@ def evaluate(recipe: Recipe, state: State, split: Split, mean: Tensor) -> dict[s
     share = distributed.share(len(split))
     found = scores(
         evaluated(recipe, state, mean.device), split.images[share], mean, scale=recipe.input_scale,
-        image_size=recipe.image_size, precision=recipe.precision,
+        image_size=recipe.image_size, precision=devices.precision(mean.device, recipe.precision),
     )  # fmt: skip
     own = errors(found, split.labels[share])
     wrong = torch.tensor(list(own.values()), dtype=torch.float64) * len(found) / 100
