@@ -67,7 +67,8 @@ def record_of(recipe, fingerprint="0") -> dict:
     both = {"top1_error": 40.0, "top5_error": 10.0}
     return {
         "kind": "training", "scale": "own", "command": "train", "commit": "c", "versions": {}, "date": "d",
-        "device": "cpu", "precision": "fp32", "recipe": asdict(recipe), "dataset": {"name": "diorama", "fingerprint": fingerprint},
+        "device": "cpu", "precision": "fp32", "recipe": asdict(recipe),
+        "dataset": {"name": "diorama", "fingerprint": fingerprint},
         "parameters": 10, "multiply_adds": 20, "weights_sha256": "w", "seconds": 6.0,
         "errors": {"train": both, "one_crop": both, "ten_crops": both},
         "history": [{"loss": 1.23456, "val_top1_error": 40.0, "seconds": 6.0}],

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import top_k_accuracy_score
 
 from tests.worlds import PLATEAU, stripes, tiny
-from zfrepro import training
+from zfrepro import device, training
 from zfrepro.data.transforms import mean_image, ten_crops
 from zfrepro.records import ROOT
 from zfrepro.training import CheckpointError, Recipe, State, errors, learning_rate, scores, start, train, train_epoch
@@ -59,13 +59,16 @@ def test_loss_falls_and_the_made_up_world_is_learnt(tmp_path):
     assert list(state.history[0]) == ["loss", "train_error", "val_top1_error", "val_top5_error", "seconds"]
 
 
-def test_an_epoch_of_bf16_is_close_to_one_of_fp32():
+@pytest.mark.parametrize("fast", [True, False])
+def test_an_epoch_of_bf16_is_close_to_one_of_fp32_and_is_one_where_bf16_is_slow(fast, monkeypatch):
+    monkeypatch.setattr(device, "fast_bf16", lambda where: fast)
     losses = []
     for precision in ("fp32", "bf16"):
         recipe = tiny(precision=precision, dropout=0.0)
         state = start(recipe, 3, CPU)
         losses.append(train_epoch(recipe, state, WORLD.train, mean_image(WORLD.train.images), 0, False)["loss"])
     assert losses[0] == pytest.approx(losses[1], rel=0.03)
+    assert (losses[0] != losses[1]) == fast
 
 
 def test_filters_stay_within_the_radius_and_reach_it():

@@ -90,10 +90,15 @@ def scale_of(recipe) -> str:
 
 
 @contextlib.contextmanager
-def sole_owner(folder: Path) -> Iterator[None]:
+def sole_owner(folder: Path, wait: bool = False) -> Iterator[None]:
     """Hold `folder` for one process; the lock goes when the process does, however it ends.
 
     Of several that train together, the first holds it for all.
+
+    Args:
+        wait: for another owner to end, instead of refusing.
+    Raises:
+        RuntimeError: another process holds it.
     """
     if int(os.environ.get("RANK", "0")):
         yield
@@ -106,7 +111,7 @@ def sole_owner(folder: Path) -> Iterator[None]:
         return
     with open(folder / ".lock", "w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise RuntimeError(f"{folder}: another run is writing here; wait for it or choose another --out") from None
         yield
@@ -145,7 +150,7 @@ def cmd_train(options: argparse.Namespace) -> None:
     where = device.pick(options.device)
     kept = KEPT_EPOCHS if options.keep == [] else options.keep or ()
     out = Path(options.out or f"runs/{recipe.dataset}-{recipe.arch}-seed{recipe.seed}")
-    with sole_owner(out):
+    with sole_owner(out, options.wait):
         with distributed.group(where):
             first, processes = not distributed.rank(), distributed.count()
             if first:
@@ -409,6 +414,9 @@ def parser() -> argparse.ArgumentParser:
         help="also keep the weights after these epochs and the last, as epoch-NNN.safetensors "
         f"(--keep alone: {' '.join(map(str, KEPT_EPOCHS))}, those of Fig. 4)",
     )  # fmt: skip
+    train.add_argument(
+        "--wait", action="store_true", help="if another run writes into --out, wait for its end and go on from there"
+    )
     train.add_argument("--skip-damaged", **SKIP_DAMAGED)
     train.add_argument("--quiet", action="store_true", help="a line an epoch and no progress bars")
     for f in fields(Recipe):

@@ -37,6 +37,13 @@ def pick(name: str | None = None) -> torch.device:
     return torch.device(name)
 
 
+def cores() -> int:
+    """How many of the machine's cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 PRECISIONS = ("fp32", "bf16")
 
 

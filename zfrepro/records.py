@@ -8,11 +8,14 @@ import platform
 import re
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
+
+DAY = 24 * 3600.0  # seconds; nobody writes one file for longer
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -61,10 +64,16 @@ def write_atomically(file: Path, data: bytes) -> None:
             partial.unlink(missing_ok=True)
 
 
-def remove_partial(folder: Path) -> None:
-    """Remove what killed processes left of `write_atomically`; for the only process that writes into the folder."""
+def remove_partial(folder: Path, age: float = 0.0) -> None:
+    """Remove what killed processes left of `write_atomically`.
+
+    Args:
+        age: spare what was written to within so many seconds, where other processes may be writing.
+    """
     for partial in folder.glob(".*.part"):
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another process may have been quicker
+            if time.time() - partial.stat().st_mtime >= age:
+                partial.unlink()
 
 
 def write_json(file: Path, content: Any) -> None:

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from zfrepro import device as devices
 from zfrepro import ensembles, records
 from zfrepro.commands import SCALES, command_of
 from zfrepro.networks import ARCHITECTURES, STEMS
@@ -143,7 +144,7 @@ def run(
     say(f"{sweep} on {chosen[0].dataset}: {len(chosen)} runs, {len(chosen) - len(waiting)} of them done before")
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` ends the runs too
     began, done, todo = time.monotonic(), 0.0, sum(_cost(own[key]) for key in waiting)
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, devices.cores() // jobs)
     running: dict[subprocess.Popen, tuple[str, int]] = {}
     failed = []
 
@@ -198,6 +199,7 @@ def _cost(recipe: Recipe) -> float:
 def _start(recipe: Recipe, own: Path, threads: int, options: Iterable[str]) -> subprocess.Popen:
     own.mkdir(parents=True, exist_ok=True)
     words = [sys.executable, "-m", "zfrepro", *command_of(recipe).split()[3:], "--out", str(own), "--quiet", *options]
+    words += ["--wait"]  # a sweep that was killed leaves its runs going
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     with open(own / "log.txt", "w") as log:
         return subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, env=environment)

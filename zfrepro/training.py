@@ -232,13 +232,15 @@ def scores(
         (N, classes), on the CPU, rows sum to 1.
     """
     network.eval()
-    found = []
-    for part in tqdm(images.split(batch), disable=not progress, unit="batch", desc="evaluating"):
+
+    def said(part: Tensor) -> Tensor:
         x = normalise(part.to(mean.device), mean, scale)
         views = ten_crops(x, image_size) if ten else centre_crop(x, image_size)[None]
         with devices.autocast(mean.device, precision):
-            found.append(torch.stack([network(v).float().softmax(1) for v in views]).mean(0).cpu())
-    return torch.cat(found)
+            return torch.stack([network(v).float().softmax(1) for v in views]).mean(0).cpu()
+
+    batches = tqdm(images.split(batch), disable=not progress, unit="batch", desc="evaluating")
+    return torch.cat(list(devices.in_pieces(said, batches)))
 
 
 def errors(probabilities: Tensor, labels: Tensor) -> dict[str, float]:

@@ -10,7 +10,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from zfrepro import device as devices
 from zfrepro.data.transforms import centre_crop, normalise, stored_size
@@ -57,14 +56,10 @@ class Trained:
 
     def probabilities(self, images: Tensor, *, ten: bool = False, progress: bool = False) -> Tensor:
         """`training.scores` of stored images, at the centre crop or ten crops: uint8 (N, 3, R, R) -> (N, classes)."""
-
-        def said(part: Tensor) -> Tensor:
-            return scores(
-                self.network, part, self.mean, scale=self.recipe.input_scale, image_size=self.recipe.image_size, ten=ten
-            )
-
-        batches = tqdm(images.split(BATCH), disable=not progress, unit="batch", desc="evaluating")
-        return torch.cat(list(devices.in_pieces(said, batches)))
+        return scores(
+            self.network, images, self.mean, scale=self.recipe.input_scale, image_size=self.recipe.image_size, ten=ten,
+            batch=BATCH, progress=progress,
+        )  # fmt: skip
 
     def among(self, classes: tuple[str, ...]) -> "Trained":
         """The same network asked to choose among some of its classes, in the order given.

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
-from zfrepro.records import write_json
+from zfrepro.records import DAY, remove_partial, write_json
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm"}
 
@@ -222,6 +222,7 @@ def _write_array(file: Path, shape: tuple[int, ...], rows: Iterable[np.ndarray])
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        remove_partial(file.parent, DAY)
         with open(partial, "wb") as stream:
             np.lib.format.write_array_header_1_0(stream, header)
             for row in rows:
