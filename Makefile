@@ -18,12 +18,12 @@ export JUPYTER_PREFER_ENV_PATH = 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help book test bench lint lock clean
+.PHONY: help book test twice bench lint lock clean
 
 help: ## this list
 	@echo "Visualizing and Understanding Convolutional Networks, reproduced. Targets:"
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
-	@echo "The first of book, test, bench and lint to run sets up $(VENV) (some 6 GB on Linux: torch with CUDA)."
+	@echo "The first of book, test, twice, bench and lint to run sets up $(VENV) (some 6 GB on Linux: torch with CUDA)."
 	@echo "Settings, before or after the word make:"
 	@echo "  PYTHON=python3.12       the Python (3.11 or newer) to build $(VENV) from"
 	@echo "  VENV=folder             where the environment lives (now: $(VENV))"
@@ -35,6 +35,9 @@ book: $(STAMP) ## run the notebooks, build _build/html/index.html (any warning o
 
 test: $(STAMP) ## lint, unit tests, every notebook once, the book from those runs
 	$(PY) tools/run_tests.py
+
+twice: $(STAMP) ## run every notebook twice: both runs must show the same numbers and pictures
+	$(PY) tools/run_twice.py
 
 bench: $(STAMP) ## speed side by side with Captum and torchvision
 	$(PY) -m benchmarks

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import contrast, drawing, growth, occlusion, projections, search, training_step
-from benchmarks.result import Result, table
+from benchmarks.result import Result, profiles, table
 from zfrepro import device, records
 
 BENCHMARKS: dict[str, Callable[[bool], Iterator[Result]]] = {
@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"\n{device.describe(torch.device('cpu'))}, torch {torch.__version__}")
     if options.quick:
         print("--quick: one repeat on few images; the checks count, the times do not.")
-    print(f"\n{table(results)}\n\n{time.perf_counter() - began:.0f} s")
+    print(f"\n{table(results)}\n\n{profiles(results)}\n\n{time.perf_counter() - began:.0f} s")
     if options.json:
         given = sys.argv[1:] if arguments is None else arguments
         records.write_json(

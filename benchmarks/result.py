@@ -1,9 +1,11 @@
 """One line of the table: two times, their ratio, the goal, and the checks that both sides did the same work."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor
+
+from benchmarks import where
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Result:
     at_most: bool = False  # whether a small ratio is good
     unit: str = "x faster"
     ceiling: float | None = None  # the ratio if nothing but the multiply-adds took time, at the measured matmul rate
+    shares: Mapping[str, float] = field(default_factory=dict)  # of our time, by kind of operation
 
     @property
     def correct(self) -> bool:
@@ -48,11 +51,17 @@ class Result:
 
 def faster(
     name: str, seconds: float, rival: str, rival_seconds: float, checks: tuple[Check, ...], goal: float | None = None,
-    least_seconds: float | None = None,
+    least_seconds: float | None = None, work: Callable[[], object] | None = None,
 ) -> Result:  # fmt: skip
-    """A result whose ratio says how many times faster we are, and at best could be with `least_seconds`."""
+    """A result whose ratio says how many times faster we are, and at best could be with `least_seconds`.
+
+    Args:
+        work: ours, to profile it.
+    """
     ceiling = rival_seconds / least_seconds if least_seconds else None
-    return Result(name, seconds, rival_seconds / seconds, checks, rival, rival_seconds, goal, ceiling=ceiling)
+    spent = where.shares(work) if work else {}
+    ratio = rival_seconds / seconds
+    return Result(name, seconds, ratio, checks, rival, rival_seconds, goal, ceiling=ceiling, shares=spent)
 
 
 def difference(a: Tensor, b: Tensor) -> float:
@@ -95,3 +104,13 @@ def table(results: Iterable[Result]) -> str:
     rows = [head, *map(_row, results)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def profiles(results: Iterable[Result]) -> str:
+    """Where our own time goes, a line a profiled result; kinds below 1 % are left out."""
+    lines = [
+        f"{r.name}: " + ", ".join(f"{kind} {100 * share:.0f} %" for kind, share in r.shares.items() if share >= 0.01)
+        for r in results
+        if r.shares
+    ]
+    return "\n".join(["where our time goes", *lines]) if lines else ""

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as bench
-from benchmarks import contrast, projections
+from benchmarks import contrast, projections, where
 from benchmarks.result import Check, Result, faster, table
 from benchmarks.timing import medians
 from zfrepro import crops
@@ -32,6 +32,23 @@ def test_every_comparison_runs_and_is_checked(quick):
             assert f"projection of conv{layer}, {kind}" in names
     assert all(row["checks"] and row["correct"] for row in quick["results"])
     assert all(row["seconds"] > 0 and row["ratio"] > 0 for row in quick["results"])
+
+
+def test_profiles_say_where_the_time_goes(quick):
+    profiled = {row["name"]: row["shares"] for row in quick["results"] if row["shares"]}
+    assert any(name.startswith("training step") for name in profiled) and "projection of conv5, on crops" in profiled
+    for name, shares in profiled.items():
+        assert sum(shares.values()) == pytest.approx(1)
+        assert "conv1" in name or shares["convolutions"] > 0.2  # a unit of conv1 is one sum of products
+
+
+def test_time_is_told_by_the_outermost_operation_that_has_a_kind():
+    assert where.kind_of(["cell", "_ContrastNorm", "aten::mm"]) == "contrast norm"
+    assert where.kind_of(["autograd::engine::evaluate_function: ReluBackward0", "aten::threshold_backward"]) == "ReLU"
+    assert where.kind_of(["aten::add"]) == "other"
+    maps, filters = torch.randn(2, 8, 64, 64), torch.randn(16, 8, 5, 5)
+    found = where.shares(lambda: torch.relu(torch.conv2d(maps, filters)))
+    assert set(found) <= {"convolutions", "ReLU", "other"} and found["convolutions"] > found["ReLU"] > 0
 
 
 def test_the_record_says_where_it_was_measured(quick):

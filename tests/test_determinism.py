@@ -114,3 +114,30 @@ def test_a_page_draws_by_seed_only(path):
 def test_a_page_leaves_nothing_behind(path):
     found = [line.strip() for line in code_of(path).splitlines() if re.search(WRITES, line)]
     assert found == []
+
+
+# --- two runs of the book ---------------------------------------------------------------------------------------------
+
+
+def run_of(folder: Path, *texts: str, tags: list[str] | None = None, noise: str = "") -> Path:
+    """A notebook whose only cell shows these texts."""
+    outputs = [nbformat.v4.new_output("display_data", {"text/plain": text}) for text in texts]
+    outputs.append(nbformat.v4.new_output("stream", name="stderr", text=noise))
+    cell = nbformat.v4.new_code_cell("x", id="only", outputs=outputs, metadata={"tags": tags or []})
+    folder.mkdir()
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), folder / "page.ipynb")
+    return folder / "page.ipynb"
+
+
+def test_cells_that_show_something_else_are_named(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    from run_twice import differing
+
+    one = run_of(tmp_path / "one", "<object at 0x7f12345678>", "error 12.5 %", noise="3 s")
+    same = run_of(tmp_path / "same", "<object at 0x7f87654321>", "error 12.5 %", noise="5 s")
+    other = run_of(tmp_path / "other", "<object at 0x7f12345678>", "error 12.6 %")
+    assert differing(one, same) == []
+    (line,) = differing(one, other)
+    assert line.startswith("page, only: 'text/plain: error 12.5 %' is 'text/plain: error 12.6 %'")
+    timed = [run_of(tmp_path / name, text, tags=["timing"]) for name, text in (("a", "3 s"), ("b", "5 s"))]
+    assert differing(*timed) == []

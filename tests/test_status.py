@@ -83,11 +83,21 @@ def test_every_measured_record_is_listed_with_its_command():
 
 
 def test_the_speeds_are_those_of_the_record():
-    rows = status.speeds()
-    found = status.all_records()["benchmarks/cpu"]["results"]
-    assert [row["what"] for row in rows] == [result["name"] for result in found]
-    assert all(row["ratio"] == pytest.approx(r["ratio"], rel=0.01) for row, r in zip(rows, found, strict=True))
-    assert {row[""] for row in rows if row["goal"]} <= {"reached", "missed"}
+    machines = status.benchmarks()
+    assert status.all_records()["benchmarks/cpu"] in machines.values()
+    for benchmark in machines.values():
+        rows, found = status.speeds(benchmark), benchmark["results"]
+        assert [row["what"] for row in rows] == [result["name"] for result in found]
+        assert all(row["ratio"] == pytest.approx(r["ratio"], rel=0.01) for row, r in zip(rows, found, strict=True))
+        assert {row[""] for row in rows if row["goal"]} <= {"reached", "missed"}
+
+
+def test_profiles_tell_what_arithmetic_alone_would_allow():
+    shares = {"convolutions": 0.6, "full layers": 0.2, "pools": 0.195, "other": 0.005}
+    profiled = {"name": "a step", "ratio": 2.0, "shares": shares}
+    (row,) = status.profiles({"results": [profiled, {"name": "old", "ratio": 3.0}]})
+    assert row == {"what": "a step", "convolutions": 60.0, "full layers": 20.0, "pools": 19.5, "ratio": 2.0,
+                   "ratio, arithmetic alone": 2.5}  # fmt: skip
 
 
 def test_environment_names_versions_and_data():

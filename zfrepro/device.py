@@ -105,4 +105,4 @@ def describe(device: torch.device) -> str:
     with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
         names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
         model = names[0] if names and names[0] != "unknown" else model
-    return f"CPU {model}, {torch.get_num_threads()} threads"
+    return f"CPU {model} ({torch.backends.cpu.get_cpu_capability()}), {torch.get_num_threads()} threads"

@@ -83,10 +83,17 @@ def recorded() -> list[dict[str, object]]:
     return rows
 
 
-def speeds() -> list[dict[str, object]]:
-    """Rows of the recorded benchmark: ours against a rival's, the goal, and the ratio that arithmetic would allow."""
+def benchmarks() -> dict[str, dict[str, Any]]:
+    """The recorded benchmarks, one a machine, by the machine's name."""
+    files = sorted((records.results_root() / "benchmarks").glob("*.json"))
+    found = map(records.read_json, files)
+    return {f"{record['device']}, torch {record['versions']['torch']}": record for record in found}
+
+
+def speeds(benchmark: dict[str, Any]) -> list[dict[str, object]]:
+    """Rows of a benchmark: ours against a rival's, the goal, and the ratio that arithmetic would allow."""
     rows = []
-    for result in records.read("benchmarks/cpu")["results"]:
+    for result in benchmark["results"]:
         goal = result["goal"]
         rows.append(
             {
@@ -99,6 +106,24 @@ def speeds() -> list[dict[str, object]]:
                 "ceiling": "" if result["ceiling"] is None else round(result["ceiling"], 2),
             }
         )
+    return rows
+
+
+def profiles(benchmark: dict[str, Any], least: float = 0.01) -> list[dict[str, object]]:
+    """Rows of a benchmark's profiles: per cent of our time by kind of operation, kinds that somewhere reach `least`.
+
+    The last column is the ratio that would be left if the convolutions and full layers alone took time.
+    """
+    profiled = [result for result in benchmark["results"] if result.get("shares")]
+    kinds = [kind for result in profiled for kind, share in result["shares"].items() if share >= least]
+    rows = []
+    for result in profiled:
+        shares = result["shares"]
+        arithmetic = sum(shares.get(kind, 0) for kind in ("convolutions", "full layers"))
+        row: dict[str, object] = {"what": result["name"]}
+        row |= {kind: round(100 * shares.get(kind, 0), 1) for kind in dict.fromkeys(kinds)}
+        left = result["ratio"] / arithmetic
+        rows.append(row | {"ratio": float(f"{result['ratio']:.3g}"), "ratio, arithmetic alone": float(f"{left:.3g}")})
     return rows
 
 

@@ -55,10 +55,6 @@ def grey(trained: Trained) -> Tensor:
     return trained.normalised(torch.full_like(trained.mean, 128)[None])
 
 
-def best_precision(where: torch.device) -> str:
-    return "bf16" if device.fast_bf16(where) else "fp32"
-
-
 @torch.inference_mode()
 def search(trained: Trained, split: Split) -> tuple[Tensor, gallery.Top]:
     """Class probabilities of all images (N, classes), and the images that excite each layer-5 map most."""
@@ -185,7 +181,7 @@ class _Measured:
 
     def __init__(self, study: Study):
         self.study, self.trained, self.split = study, study.networks["zfnet"], study.dataset.val
-        self.precision = best_precision(study.device)
+        self.precision = device.precision(study.device, "bf16")
         self._cache: dict[str, Any] = {}
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
