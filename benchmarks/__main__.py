@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import contrast, drawing, growth, occlusion, projections, search, training_step
+from benchmarks import absolute, contrast, drawing, growth, occlusion, projections, search, training_step
 from benchmarks.result import Result, profiles, table
 from zfrepro import device, records
 
@@ -22,10 +22,11 @@ BENCHMARKS: dict[str, Callable[[bool], Iterator[Result]]] = {
     "search": search.run,
     "diorama": drawing.run,
     "growth": growth.run,
+    "absolute": absolute.run,
 }
 
 ABOUT = """\
-Measure this package side by side with Captum and torch, on the CPU.
+Measure this package side by side with Captum and torch, on the CPU; where there is a GPU, training on it as well.
 
 Both sides run in this process, in turn, on the same inputs and threads; times are medians of the repeats and those of
 one item (a projection, a step, an image). Each comparison first checks that both sides give the same result.
@@ -40,6 +41,7 @@ training     a training step at 128 px against a plain fp32 loop with torch's re
 search       the top-9 search of the gallery against the forward pass alone, 128 px
 diorama      pictures drawn in a second, 128 px
 growth       time of search, projections and occlusion as images, maps and positions grow; memory up to 50,000 images
+absolute     training at the paper's size, on a GPU if there is one: images/s, TFLOP/s, share of the matmul rate
 
 examples:
   make bench                                     everything, some minutes on two cores

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+CPU = torch.device("cpu")
+
 
 def _seconds(function: Callable[[], object], calls: int) -> float:
     began = time.perf_counter()
@@ -32,8 +34,14 @@ def medians(functions: Sequence[Callable[[], object]], repeats: int, at_least: f
 
 
 @functools.cache
-def matmul_rate(precision: str) -> float:
+def matmul_rate(precision: str, device: torch.device = CPU) -> float:
     """Multiply-adds a second of a large matrix product in `fp32` or `bf16`: what arithmetic can cost at the least."""
-    side = 2048
-    matrix = torch.randn(side, side).to(torch.bfloat16 if precision == "bf16" else torch.float32)
-    return side**3 / medians([lambda: matrix @ matrix], 5)[0]
+    side, products = (2048, 1) if device.type == "cpu" else (8192, 20)
+    matrix = torch.randn(side, side, device=device).to(torch.bfloat16 if precision == "bf16" else torch.float32)
+
+    def work() -> None:
+        for _ in range(products):
+            found = matrix @ matrix
+        found[0, 0].item()  # a GPU works on while we go on, until it is asked for a number
+
+    return products * side**3 / medians([work], 5)[0]

@@ -24,7 +24,7 @@ def test_every_comparison_runs_and_is_checked(quick):
     names = [row["name"] for row in quick["results"]]
     for expected in (
         "contrast norm of conv1", "contrast norm of conv2", "training step", "top-9 search", "diorama",
-        "search, images", "projections, maps", "occlusion, positions",
+        "search, images", "projections, maps", "occlusion, positions", "training, zfnet", "training, krizhevsky",
     ):  # fmt: skip
         assert any(name.startswith(expected) for name in names), expected
     for layer in range(1, 6):

@@ -71,6 +71,24 @@ def test_an_epoch_of_bf16_is_close_to_one_of_fp32_and_is_one_where_bf16_is_slow(
     assert (losses[0] != losses[1]) == fast
 
 
+def test_a_compiled_network_learns_the_same(tmp_path, monkeypatch):
+    """By the compiler's graphs, without the machine code that a compiler of the system would be needed for."""
+    compiled = []
+
+    def traced(network, **options):
+        compiled.append(network)
+        return torch._dynamo.optimize("aot_eager", **options)(network)
+
+    monkeypatch.setattr(torch, "compile", traced)
+    recipe = tiny(epochs=1, precision="fp32")
+    plain, _ = run(recipe, tmp_path / "plain")
+    state, _ = train(recipe, WORLD, tmp_path / "compiled", device=CPU, progress=False, say=quiet, compiled=True)
+    assert compiled == [state.network]
+    assert state.history[0]["loss"] == pytest.approx(plain.history[0]["loss"], rel=1e-4)
+    for a, b in zip(state.network.parameters(), plain.network.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
 def test_filters_stay_within_the_radius_and_reach_it():
     def largest(clip: float) -> float:
         recipe = tiny(clip=clip)

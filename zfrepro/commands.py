@@ -172,7 +172,8 @@ def cmd_train(options: argparse.Namespace) -> None:
                     )  # fmt: skip
 
             state, mean = training.train(
-                recipe, dataset, out, device=where, progress=not options.quiet, after_epoch=keep
+                recipe, dataset, out, device=where, progress=not options.quiet, after_epoch=keep,
+                compiled=options.compile,
             )  # fmt: skip
         if not first:
             return
@@ -414,6 +415,9 @@ def parser() -> argparse.ArgumentParser:
         help="also keep the weights after these epochs and the last, as epoch-NNN.safetensors "
         f"(--keep alone: {' '.join(map(str, KEPT_EPOCHS))}, those of Fig. 4)",
     )  # fmt: skip
+    train.add_argument(
+        "--compile", action="store_true", help="let torch compile the network: worth its minute on a GPU, in long runs"
+    )
     train.add_argument(
         "--wait", action="store_true", help="if another run writes into --out, wait for its end and go on from there"
     )

@@ -63,6 +63,14 @@ def fast_bf16(device: torch.device) -> bool:
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
+def resident(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on a GPU that has twice the memory free for it, so that no batch is carried over; else as it is."""
+    if device.type != "cuda":
+        return tensor
+    free, _ = torch.cuda.mem_get_info(device)
+    return tensor.to(device) if 2 * tensor.nbytes <= free else tensor
+
+
 def precision(device: torch.device, wanted: str) -> str:
     """The precision to train in: the wanted one, but `fp32` where bf16 is wanted and many times slower."""
     return "fp32" if wanted == "bf16" and not fast_bf16(device) else wanted

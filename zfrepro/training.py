@@ -4,7 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,7 @@ class State:
     history: list[dict[str, float]]
     rate: float  # learning rate of the plateau schedule
     waited: int = 0  # epochs since the best validation error
-    trained: nn.Module | None = None  # what wraps the network in training, see `distributed.wrapped`
+    trained: Callable | None = None  # the network as it is trained: compiled, or wrapped by `distributed.wrapped`
 
 
 def start(recipe: Recipe, classes: int, device: torch.device) -> State:
@@ -166,7 +166,7 @@ def train_epoch(
         share = distributed.share(len(batch))
         chosen = batch[share]
         labels = split.labels[chosen].to(device)
-        images = normalise(split.images[chosen].to(device), mean, recipe.input_scale)
+        images = normalise(split.images[chosen.to(split.images.device)].to(device), mean, recipe.input_scale)
         images = augment(
             images, recipe.image_size, recipe.crops, generator, (recipe.area, 1.0), of=len(batch), share=share
         )  # fmt: skip
@@ -344,7 +344,7 @@ def _not_whole(file: Path, error: Exception) -> CheckpointError:
 
 def train(
     recipe: Recipe, dataset: Dataset, out: Path, *, device: torch.device, progress: bool = True, say=print,
-    after_epoch: Callable[[State, Tensor], None] | None = None,
+    after_epoch: Callable[[State, Tensor], None] | None = None, compiled: bool = False,
 ) -> tuple[State, Tensor]:  # fmt: skip
     """Train from the start or from `out/checkpoint.safetensors`, checkpointing after every epoch.
 
@@ -352,6 +352,7 @@ def train(
 
     Args:
         after_epoch: called with the state and the mean image once an epoch is over, before its checkpoint is written.
+        compiled: let torch compile the network, which takes a minute before the first step.
     Returns:
         The final state and the training set's mean image (3, R, R).
     Raises:
@@ -377,9 +378,12 @@ def train(
         total = distributed.summed(pixel_sum(images[distributed.share(len(images))]).to(device))
         state, mean = start(recipe, len(dataset.classes), device), (total / len(images)).float()
     state.trained = distributed.wrapped(state.network)
+    if compiled:
+        state.trained = torch.compile(state.trained, dynamic=False)
+    split = replace(dataset.train, images=devices.resident(dataset.train.images, device))
     for epoch in range(len(state.history), recipe.epochs):
         began = time.perf_counter()
-        row = train_epoch(recipe, state, dataset.train, mean, epoch, progress and first)
+        row = train_epoch(recipe, state, split, mean, epoch, progress and first)
         row |= {f"val_{k}": v for k, v in evaluate(recipe, state, dataset.val, mean).items()}
         row["seconds"] = time.perf_counter() - began
         best = min((r["val_top1_error"] for r in state.history), default=math.inf)

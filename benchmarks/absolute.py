@@ -1,0 +1,58 @@
+"""Absolute speed of training at the paper's size, on a GPU if there is one: what the ratios of the CPU cannot tell."""
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+
+from benchmarks.result import Check, Result, difference
+from benchmarks.timing import matmul_rate, medians
+from zfrepro import device as devices
+from zfrepro.commands import SCALES
+from zfrepro.data import Split
+from zfrepro.data.transforms import mean_image, stored_size
+from zfrepro.receptive_field import multiply_adds
+from zfrepro.training import MODERN, Recipe, State, start, train_epoch
+
+CLASSES = 20
+GOAL = 25.0  # per cent of a GPU's measured matmul rate
+
+
+def _check(recipe: Recipe, state: State, images: torch.Tensor) -> Check:
+    """Scores of the network as it is trained against plain single precision."""
+    state.network.eval()
+    with torch.no_grad():
+        with devices.autocast(images.device, recipe.precision):
+            found = state.trained(images).float()
+        return Check("class probabilities", difference(found.softmax(1), state.network(images).softmax(1)), 0.05)
+
+
+def _measured(arch: str, device: torch.device, quick: bool) -> Iterator[Result]:
+    on_gpu = device.type == "cuda"
+    batch, steps, repeats = (2, 1, 1) if quick else (256, 8, 5) if on_gpu else (16, 1, 3)
+    precision = devices.precision(device, Recipe().precision)
+    sizes = SCALES["micro" if quick else "paper"]
+    recipe = Recipe(**MODERN | sizes | {"arch": arch, "batch": batch, "precision": precision, "dataset": "imagenet20"})
+    side, number = stored_size(recipe.image_size), batch * steps
+    images = torch.randint(256, (number, 3, side, side), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    mean = mean_image(images).to(device)
+    split = Split(images.to(device), torch.arange(number) % CLASSES)
+    state = start(recipe, CLASSES, device)
+    state.trained = torch.compile(state.network, dynamic=False) if on_gpu else state.network
+    seen = torch.randn(2, 3, recipe.image_size, recipe.image_size, generator=torch.Generator().manual_seed(1))
+    checks = (_check(recipe, state, F.avg_pool2d(seen, 3, 1, 1).to(device)),)
+    (taken,) = medians([lambda: train_epoch(recipe, state, split, mean, 0, progress=False)], repeats, at_least=0)
+    seconds = taken / number
+    rate = 3 * multiply_adds(recipe.architecture(), recipe.image_size, CLASSES) / seconds  # backward: twice forward
+    name = f"training, {arch}, {recipe.image_size} px, batches of {batch}, {precision}"
+    name += f", compiled, {devices.describe(device)}" if on_gpu else ""
+    share = 100 * rate / matmul_rate(precision, device)
+    yield Result(name, seconds, 1 / seconds, checks, unit="images/s")
+    yield Result(name, seconds, 2e-12 * rate, checks, unit="TFLOP/s")
+    yield Result(name, seconds, share, checks, goal=GOAL if on_gpu else None, unit="% of the matmul rate")
+
+
+def run(quick: bool) -> Iterator[Result]:
+    """ZFNet and its rival with 4096 units at 224 px, views drawn and images kept on the device."""
+    for arch in ("zfnet", "krizhevsky"):
+        yield from _measured(arch, devices.pick(), quick)
