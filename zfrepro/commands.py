@@ -317,12 +317,13 @@ def cmd_measure(options: argparse.Namespace) -> None:
     command += " ".join([" --only", *options.only]) if options.only else ""
     scratch, target = Path(options.scratch), records.results_root() / options.chapter / f"{world}.json"
     with sole_owner(scratch / f"{options.chapter}-{world}"):
-        earlier = records.read_json(target) if options.only else None
-        if earlier:
-            studies.refuse_other(earlier, studies.record(options.chapter, study, {}, command))
+        if options.only:
+            studies.refuse_other(records.read_json(target), studies.record(options.chapter, study, {}, command))
         found = studies.measure(options.chapter, study, scratch, only=options.only, fresh=options.fresh)
         record = studies.record(options.chapter, study, found, command)
-        records.write_json(target, studies.added(earlier, record, found) if earlier else record)
+        if options.only:  # read again, for other parts may have been measured meanwhile
+            record = studies.added(records.read_json(target), record, found)
+        records.write_json(target, record)
     print(f"wrote {target}")
 
 
