@@ -4,6 +4,7 @@ Each kill is a SIGKILL of the process and its children. Processes are forked fro
 starting Python would take longer than the work.
 """
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -80,9 +81,10 @@ def kill_at_random(
         assert here.poll(120) and here.recv()
         process.join(moments.uniform(0, longest) if kills < times else 300)
         if process.is_alive():
-            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it may end by itself just before
+                os.killpg(process.pid, signal.SIGKILL)
         process.join()
-        killed = process.exitcode == -signal.SIGKILL  # it may have ended by itself just before
+        killed = process.exitcode == -signal.SIGKILL
         assert killed or process.exitcode == 0
         kills, seen = kills + killed, seen + killed
         check(folders[-1], seen)

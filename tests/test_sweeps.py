@@ -13,7 +13,7 @@ import pytest
 
 from tests.photographs import photographs
 from tests.worlds import tiny
-from zfrepro import records, sweeps
+from zfrepro import device, records, sweeps
 from zfrepro.commands import main, parser, recipe_of
 from zfrepro.networks import ARCHITECTURES
 from zfrepro.sweeps import SweepError
@@ -26,6 +26,7 @@ STUB = "import os, signal, sys, time; from pathlib import Path; own = Path(sys.a
 def sweep(tmp_path, monkeypatch):
     """A sweep of three tiny networks whose trainings are stubs that only write their record."""
     monkeypatch.setattr(sweeps, "SWEEPS", {"ablation": ARCHS})
+    monkeypatch.setattr(device, "fast_bf16", lambda where: False)  # as in the records that the stubs write
     return Stubs(tmp_path, monkeypatch)
 
 
@@ -126,6 +127,17 @@ def test_a_second_time_nothing_is_trained_and_more_seeds_train_only_the_new(swee
     sweep.run(seeds=(0, 1))
     assert sweep.started[3:] == [f"{arch} 1" for arch in ARCHS]
     assert len(sweep.filed()) == 6 and "6 runs, 3 of them done before" in sweep.said[-4]
+
+
+def test_runs_of_another_precision_are_told(sweep):
+    sweep.run()
+    content = records.read_json(sweep.target)
+    content["runs"][0]["precision"] = "bf16"
+    records.write_json(sweep.target, content)
+    sweep.run()
+    assert not any("bf16" in line for line in sweep.said)
+    sweep.run(seeds=(0, 1))
+    assert "some runs of the record are in bf16, those to come in fp32: compare within either" in sweep.said
 
 
 def test_fewer_seeds_than_the_record_holds_are_counted_right_and_lose_nothing(sweep):

@@ -348,8 +348,8 @@ def cmd_sweep(options: argparse.Namespace) -> None:
     with sole_owner(folder):
         target = records.results_root() / "sweeps" / f"{options.sweep}-{world}.json"
         sweeps.run(
-            options.sweep, chosen, folder, target, jobs=options.jobs, options=words, fresh=options.fresh,
-            say=lambda text: print(text, flush=True),
+            options.sweep, chosen, folder, target, jobs=options.jobs, options=words, device=options.device,
+            fresh=options.fresh, say=lambda text: print(text, flush=True),
         )  # fmt: skip
     print(f"wrote {target}")
 

@@ -124,7 +124,7 @@ def write(
 
 def run(
     sweep: str, chosen: list[Recipe], folder: Path, target: Path, *, jobs: int = 1, options: Iterable[str] = (),
-    fresh: bool = False, say: Callable[[str], None] = print,
+    device: str | None = None, fresh: bool = False, say: Callable[[str], None] = print,
 ) -> None:  # fmt: skip
     """Train what `target` does not hold yet, `jobs` at a time, and add each run to it when it is done.
 
@@ -132,6 +132,7 @@ def run(
         folder: of the runs' own folders.
         target: the sweep's record.
         options: more words for every `train`, such as --data DIR.
+        device: where they run, as for `device.pick`.
         fresh: start a new record; runs whose folders are whole are filed again, not trained again.
     Raises:
         SweepError: the record is of other options or other data, or some runs failed; the others are filed.
@@ -142,6 +143,9 @@ def run(
     there = {(run["arch"], run["seed"]) for run in runs}
     waiting = [key for key in own if key not in there]
     say(f"{sweep} on {chosen[0].dataset}: {len(chosen)} runs, {len(chosen) - len(waiting)} of them done before")
+    here = devices.precision(devices.pick(device), chosen[0].precision)
+    if there and waiting and (others := {run.get("precision", chosen[0].precision) for run in runs} - {here}):
+        say(f"some runs of the record are in {', '.join(others)}, those to come in {here}: compare within either")
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` ends the runs too
     began, done, todo = time.monotonic(), 0.0, sum(_cost(own[key]) for key in waiting)
     threads = max(1, devices.cores() // jobs)
