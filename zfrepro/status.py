@@ -122,8 +122,8 @@ def profiles(benchmark: dict[str, Any], least: float = 0.01) -> list[dict[str, o
         arithmetic = sum(shares.get(kind, 0) for kind in ("convolutions", "full layers"))
         row: dict[str, object] = {"what": result["name"]}
         row |= {kind: round(100 * shares.get(kind, 0), 1) for kind in dict.fromkeys(kinds)}
-        left = result["ratio"] / arithmetic
-        rows.append(row | {"ratio": float(f"{result['ratio']:.3g}"), "ratio, arithmetic alone": float(f"{left:.3g}")})
+        left = float(f"{result['ratio'] / arithmetic:.3g}") if arithmetic else ""  # a unit of layer 1 needs neither
+        rows.append(row | {"ratio": float(f"{result['ratio']:.3g}"), "ratio, arithmetic alone": left})
     return rows
 
 

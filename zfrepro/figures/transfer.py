@@ -179,8 +179,8 @@ def by_likeness(record: Record) -> dict[str, tuple[np.ndarray, float, float]]:
 
 def likeness(here: Mapping[str, Record], width: float = 8) -> Figure:
     """What training adds to each layer, for thirds of the target's classes: least like the source to most."""
-    figure, axes = plt.subplots(1, len(here), figsize=(width, 0.42 * width), sharey=True, squeeze=False)
-    for ax, (title, record) in zip(axes[0], here.items(), strict=True):
+    figure, axes = plt.subplots(1, max(1, len(here)), figsize=(width, 0.42 * width), sharey=True, squeeze=False)
+    for ax, (title, record) in zip(axes[0], here.items(), strict=False):
         gained = np.array([thirds for thirds, _, _ in by_likeness(record).values()])
         names = ("least like the source", "between", "most like the source")
         for third, name, colour in zip(gained.T, names, (BLUE, GREY, RED), strict=True):
