@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -94,37 +95,41 @@ def speeds(benchmark: dict[str, Any]) -> list[dict[str, object]]:
     """Rows of a benchmark: ours against a rival's, the goal, and the ratio that arithmetic would allow."""
     rows = []
     for result in benchmark["results"]:
-        goal = result["goal"]
+        goal, verdict = result["goal"], "reached" if result["reached"] else "missed"
         rows.append(
             {
                 "what": result["name"],
-                "against": result["rival"] or "",
-                "ratio": float(f"{result['ratio']:.3g}"),
+                "ratio": _three(result["ratio"]),
                 "unit": result["unit"],
-                "goal": "" if goal is None else f"{'at most' if result['at_most'] else 'at least'} {goal:g}",
-                "": "" if goal is None else "reached" if result["reached"] else "missed",
+                "goal": "" if goal is None else f"at {'most' if result['at_most'] else 'least'} {goal:g}, {verdict}",
                 "ceiling": "" if result["ceiling"] is None else round(result["ceiling"], 2),
+                "against": result["rival"] or "",
             }
         )
     return rows
 
 
-def profiles(benchmark: dict[str, Any], least: float = 0.01) -> list[dict[str, object]]:
-    """Rows of a benchmark's profiles: per cent of our time by kind of operation, kinds that somewhere reach `least`.
+ARITHMETIC = ("convolutions", "full layers")
 
-    The last column is the ratio that would be left if the convolutions and full layers alone took time.
-    """
-    profiled = [result for result in benchmark["results"] if result.get("shares")]
-    kinds = [kind for result in profiled for kind, share in result["shares"].items() if share >= least]
+
+def profiles(benchmark: dict[str, Any], least: float = 0.01) -> list[dict[str, object]]:
+    """Rows of a benchmark's profiles: the ratio, what it would be if arithmetic alone took time, and per cent of our
+    time by kind of operation, for kinds that somewhere reach `least`. Work without such arithmetic is left out."""
+    profiled = [result for result in benchmark["results"] if set(ARITHMETIC) & set(result.get("shares", {}))]
+    whole = sum((Counter(result["shares"]) for result in profiled), Counter())
+    kinds = [kind for kind, _ in whole.most_common() if any(r["shares"].get(kind, 0) >= least for r in profiled)]
     rows = []
     for result in profiled:
-        shares = result["shares"]
-        arithmetic = sum(shares.get(kind, 0) for kind in ("convolutions", "full layers"))
-        row: dict[str, object] = {"what": result["name"]}
-        row |= {kind: round(100 * shares.get(kind, 0), 1) for kind in dict.fromkeys(kinds)}
-        left = float(f"{result['ratio'] / arithmetic:.3g}") if arithmetic else ""  # a unit of layer 1 needs neither
-        rows.append(row | {"ratio": float(f"{result['ratio']:.3g}"), "ratio, arithmetic alone": left})
+        own = Counter(result["shares"])
+        alone = result["ratio"] / sum(own[kind] for kind in ARITHMETIC)
+        row = {"what": result["name"], "ratio": _three(result["ratio"]), "arithmetic alone": _three(alone)}
+        rows.append(row | {kind: round(100 * own[kind], 1) for kind in kinds})
     return rows
+
+
+def _three(value: float) -> float:
+    """To three digits."""
+    return float(f"{value:.3g}")
 
 
 def _command(record: dict[str, Any]) -> str:
