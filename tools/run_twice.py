@@ -19,13 +19,10 @@ RANDOM = re.compile(r"0x[0-9a-f]{6,}|\b[0-9a-f]{32}\b|[0-9a-f]{8}(-[0-9a-f]{4}){
 
 def shown(cell: nbformat.NotebookNode) -> list[str]:
     """What a cell shows, in text that is the same whenever it shows the same."""
-    found = []
-    for output in cell.get("outputs", []):
-        if output.output_type == "stream":
-            found += [output.text] if output.name == "stdout" else []
-        else:
-            found += [f"{kind}: {content}" for kind, content in sorted(output.get("data", {}).items())]
-    return [RANDOM.sub("...", text) for text in found]
+    outputs = cell.get("outputs", [])
+    printed = "".join(o.text for o in outputs if o.output_type == "stream" and o.name == "stdout")  # comes in any parts
+    found = [f"{kind}: {content}" for o in outputs for kind, content in sorted(o.get("data", {}).items())]
+    return [RANDOM.sub("...", text) for text in (printed, *found)]
 
 
 def differing(one: Path, other: Path) -> list[str]:
