@@ -3,28 +3,29 @@
 from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
+from torch import Tensor
 
 from benchmarks.result import Check, Result, difference
 from benchmarks.timing import matmul_rate, medians
+from benchmarks.training_step import CLASSES, made_up, plain_copy
 from zfrepro import device as devices
 from zfrepro.commands import SCALES
 from zfrepro.data import Split
-from zfrepro.data.transforms import mean_image, stored_size
+from zfrepro.data.transforms import centre_crop, normalise
 from zfrepro.receptive_field import multiply_adds
 from zfrepro.training import MODERN, Recipe, State, start, train_epoch
 
-CLASSES = 20
 GOAL = 25.0  # per cent of a GPU's measured matmul rate
 
 
-def _check(recipe: Recipe, state: State, images: torch.Tensor) -> Check:
-    """Scores of the network as it is trained against plain single precision."""
+def _check(recipe: Recipe, state: State, images: Tensor) -> Check:
+    """Probabilities by the network as it is trained against those by one of stock parts in single precision."""
     state.network.eval()
+    plain = plain_copy(state.network).to(images.device).eval()
     with torch.no_grad():
         with devices.autocast(images.device, recipe.precision):
             found = state.trained(images).float()
-        return Check("class probabilities", difference(found.softmax(1), state.network(images).softmax(1)), 0.05)
+        return Check("class probabilities", difference(found.softmax(1), plain(images).softmax(1)), 0.05)
 
 
 def _measured(arch: str, device: torch.device, quick: bool) -> Iterator[Result]:
@@ -33,14 +34,13 @@ def _measured(arch: str, device: torch.device, quick: bool) -> Iterator[Result]:
     precision = devices.precision(device, Recipe().precision)
     sizes = SCALES["micro" if quick else "paper"]
     recipe = Recipe(**MODERN | sizes | {"arch": arch, "batch": batch, "precision": precision, "dataset": "imagenet20"})
-    side, number = stored_size(recipe.image_size), batch * steps
-    images = torch.randint(256, (number, 3, side, side), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    mean = mean_image(images).to(device)
-    split = Split(images.to(device), torch.arange(number) % CLASSES)
+    number = batch * steps
+    split, mean = made_up(recipe, number)
+    split, mean = Split(split.images.to(device), split.labels), mean.to(device)
     state = start(recipe, CLASSES, device)
     state.trained = torch.compile(state.network, dynamic=False) if on_gpu else state.network
-    seen = torch.randn(2, 3, recipe.image_size, recipe.image_size, generator=torch.Generator().manual_seed(1))
-    checks = (_check(recipe, state, F.avg_pool2d(seen, 3, 1, 1).to(device)),)
+    seen = normalise(split.images[:2], mean, recipe.input_scale)
+    checks = (_check(recipe, state, centre_crop(seen, recipe.image_size)),)
     (taken,) = medians([lambda: train_epoch(recipe, state, split, mean, 0, progress=False)], repeats, at_least=0)
     seconds = taken / number
     rate = 3 * multiply_adds(recipe.architecture(), recipe.image_size, CLASSES) / seconds  # backward: twice forward

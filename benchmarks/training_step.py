@@ -37,6 +37,13 @@ def plain_copy(network: Network) -> PlainNetwork:
     return plain
 
 
+def made_up(recipe: Recipe, number: int) -> tuple[Split, Tensor]:
+    """So many images of noise, stored for the recipe's image size, and their mean image."""
+    side = stored_size(recipe.image_size)
+    images = torch.randint(256, (number, 3, side, side), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    return Split(images, torch.arange(number) % CLASSES), mean_image(images)
+
+
 def plain_step(network: Network, optimiser: torch.optim.Optimizer, recipe: Recipe, split: Split, mean: Tensor) -> None:
     """One step in torch's default layout and precision, without filter clipping and weight average."""
     images = normalise(split.images, mean, recipe.input_scale)
@@ -73,15 +80,10 @@ def run(quick: bool) -> Iterator[Result]:
     precision = devices.precision(torch.device("cpu"), Recipe().precision)
     options = MODERN | SCALES["compact"] | {"batch": batch, "precision": precision, "dataset": "imagenet20"}
     recipe = Recipe(**options)
-    generator = torch.Generator().manual_seed(0)
-    side = stored_size(recipe.image_size)
-    images = torch.randint(256, (batch, 3, side, side), generator=generator).to(torch.uint8)
-    split = Split(images, torch.arange(batch) % CLASSES)
-    mean = mean_image(images)
-
+    split, mean = made_up(recipe, batch)
     state = start(recipe, CLASSES, torch.device("cpu"))
     plain = plain_copy(state.network)
-    seen = normalise(images[:4], mean, recipe.input_scale)[..., : recipe.image_size, : recipe.image_size]
+    seen = normalise(split.images[:4], mean, recipe.input_scale)[..., : recipe.image_size, : recipe.image_size]
     checks = _checks(state.network, plain, seen, split.labels[:4], precision)
     state.network.train()
     plain.train()

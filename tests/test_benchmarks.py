@@ -1,5 +1,6 @@
 """The benchmarks run, and their checks notice a wrong result. Speeds are not tested."""
 
+import copy
 import dataclasses
 import json
 
@@ -7,10 +8,10 @@ import pytest
 import torch
 
 from benchmarks import __main__ as bench
-from benchmarks import contrast, projections, where
+from benchmarks import absolute, contrast, projections, training_step, where
 from benchmarks.result import Check, Result, faster, table
 from benchmarks.timing import medians
-from zfrepro import crops
+from zfrepro import crops, status
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,22 @@ def test_profiles_say_where_the_time_goes(quick):
     for name, shares in profiled.items():
         assert sum(shares.values()) == pytest.approx(1)
         assert "conv1" in name or shares["convolutions"] > 0.2  # a unit of conv1 is one sum of products
+
+
+def test_the_status_page_knows_the_kinds():
+    assert set(status.ARITHMETIC) <= set(where.KINDS)
+
+
+def test_a_network_that_is_trained_wrongly_is_noticed(monkeypatch):
+    monkeypatch.setattr(absolute, "plain_copy", lambda network: training_step.plain_copy(zeroed(network)))
+
+    def zeroed(network):
+        other = copy.deepcopy(network)
+        torch.nn.init.constant_(other.fulls["fc8"].bias, 0)
+        other.fulls["fc8"].bias.data[0] = 3.0
+        return other
+
+    assert not next(absolute.run(quick=True)).correct
 
 
 def test_time_is_told_by_the_outermost_operation_that_has_a_kind():

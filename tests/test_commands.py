@@ -304,15 +304,16 @@ def test_divergence_is_one_line(trained, monkeypatch, capsys, tmp_path):
 
 
 def test_the_lock_goes_with_its_process(tmp_path):
-    program = "import sys, pathlib, os; from zfrepro.commands import sole_owner\n"
+    program = "import sys, pathlib, os; from zfrepro.commands import sole_owner; print('asks')\n"
     program += "with sole_owner(pathlib.Path(sys.argv[1]), wait=True): print('mine'); os._exit(0)"
     words = [sys.executable, "-uc", program, str(tmp_path / "run")]
     with sole_owner(tmp_path / "run"):
         with pytest.raises(RuntimeError, match="another run"), sole_owner(tmp_path / "run"):
             pass
         other = subprocess.Popen(words, cwd=records.ROOT, stdout=subprocess.PIPE, text=True)
+        assert other.stdout.readline() == "asks\n"
         with pytest.raises(subprocess.TimeoutExpired):
-            other.wait(2)  # it waits, for as long as this process holds the folder
+            other.wait(1)  # it waits, for as long as this process holds the folder
     assert other.communicate(timeout=60)[0] == "mine\n"
     with sole_owner(tmp_path / "run"):
         pass

@@ -70,15 +70,16 @@ def recorded() -> list[dict[str, object]]:
         if record["kind"] == "annotation":
             continue  # made by hand
         runs = record["runs"] if record["kind"] == "sweep" else [record]
+        made = [*runs, *record.get("added", [])]  # parts may have been measured later, or elsewhere
         rows.append(
             {
                 "record": name,
                 "command": _command(record),
                 "minutes": round(sum(map(_seconds, runs)) / 60, 1),
-                "device": _each(run["device"] for run in runs),
-                "torch": _each(run["versions"]["torch"] for run in runs),
-                "date": max((run["date"] for run in runs), default=None),
-                "commit": _each(run["commit"] for run in runs),
+                "device": _each(run["device"] for run in made),
+                "torch": _each(run["versions"]["torch"] for run in made),
+                "date": max((run["date"] for run in made), default=None),
+                "commit": _each(run["commit"] for run in made),
             }
         )
     return rows
