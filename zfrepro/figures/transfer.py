@@ -161,7 +161,7 @@ def layers(here: Mapping[str, Record], width: float = 8) -> Figure:
         ax.set_title(title, fontsize=10)
     for ax in axes:
         ax.set(xlabel="layer", xticks=range(1, 8), ylim=(0, 100))
-        ax.legend(frameon=False, fontsize=8)
+        ax.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18))  # curves fill the panel
     axes[0].set_ylabel("mean per-class accuracy, %")
     figure.tight_layout()
     return alone(figure)
