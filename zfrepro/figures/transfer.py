@@ -134,7 +134,7 @@ def few_shot(record: Record, title: str, width: float = 8) -> Figure:
 
 def layers(here: Mapping[str, Record], width: float = 8) -> Figure:
     """Table 7 as curves over the layers, and what it lacks: the untrained network, and the source's own classes."""
-    figure, axes = plt.subplots(1, len(here) + 1, figsize=(width, 0.42 * width), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(1, len(here) + 1, figsize=(width, 0.5 * width), sharey=True, squeeze=False)
     axes = axes[0]
     for column, head, colour in ((0, "Caltech-101", BLUE), (1, "Caltech-256", GREEN)):
         found = {n: row[column] for (kind, n), row in paper.PROBES.items() if kind == "svm"}
@@ -161,7 +161,7 @@ def layers(here: Mapping[str, Record], width: float = 8) -> Figure:
         ax.set_title(title, fontsize=10)
     for ax in axes:
         ax.set(xlabel="layer", xticks=range(1, 8), ylim=(0, 100))
-        ax.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18))  # curves fill the panel
+        ax.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.3))  # curves fill the panel
     axes[0].set_ylabel("mean per-class accuracy, %")
     figure.tight_layout()
     return alone(figure)
