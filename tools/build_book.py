@@ -4,18 +4,15 @@
     python tools/build_book.py .executed    build from notebooks that already carry their outputs
 """
 
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from refresh_cache import ROOT, refresh
+from run_notebooks import run_notebooks
 
 BUILD = ROOT / "_build"
-
-# Threads that wait for each other must not spin: beside any other job a page that trains would take ten times as long.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def build(source: Path = ROOT) -> int:
@@ -40,4 +37,5 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         sys.exit(build(Path(sys.argv[1]).resolve()))
     refresh()
+    run_notebooks()
     sys.exit(build())

@@ -16,6 +16,7 @@ import time
 import yaml
 from browser import program
 from build_book import ROOT, build
+from run_notebooks import SETTINGS, TIMEOUT, WORKERS
 
 EXECUTED = ROOT / ".executed"  # not below _build: nbmake skips folders of that name
 PAGES = "tests/test_browser.py"  # needs the built book
@@ -39,14 +40,13 @@ def run(*command: str, **environ: str) -> int:
 
 
 def unit_tests() -> int:
-    # Two workers that share the cores: with torch's default, each would start a thread for every core.
-    return run(*PYTEST, "-n", "2", f"--ignore={PAGES}", OMP_NUM_THREADS=str(max(1, (os.cpu_count() or 2) // 2)))
+    return run(*PYTEST, f"-n{WORKERS}", f"--ignore={PAGES}", **SETTINGS)
 
 
 def notebooks() -> int:
     copy_book()
-    options = ("--nbmake", "--nbmake-timeout=600", "--overwrite", "--durations=0")
-    return run(*PYTEST, *options, str(EXECUTED / "book"))
+    options = ("--nbmake", f"--nbmake-timeout={TIMEOUT}", "--overwrite", "--durations=0", f"-n{WORKERS}")
+    return run(*PYTEST, *options, str(EXECUTED / "book"), **SETTINGS)
 
 
 def main() -> int:

@@ -35,7 +35,7 @@ from zfrepro.training import MODERN, Recipe, errors
 
 COMPARED = 1000  # validation images on which layers are compared and probes are tested
 PROBED = 1000  # training images a probe is fitted to
-SMALL = 1200  # training images of the page's network
+SMALL = 800  # training images of the page's network
 MAPS = 6  # a layer in the figure, as in the paper
 TILE = 48  # pixels; the pictures of deeper layers are reduced to it for the record
 PROJECTED = 32  # maps a layer whose projections are compared between snapshots

@@ -1,0 +1,58 @@
+"""Run the notebooks that are not in the book's cache, one on each core, so that jupyter-book finds them all there.
+
+jupyter-book itself runs one after the other, and a notebook keeps hardly more than one core busy. A notebook that
+fails is left out of the cache: jupyter-book then runs it again and reports the cell.
+"""
+
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import nbformat
+from jupyter_cache import get_cache
+from jupyter_cache.executors import load_executor
+from refresh_cache import ROOT
+from tqdm import tqdm
+
+CACHE = ROOT / "_build" / ".jupyter_cache"  # where jupyter-book looks
+TIMEOUT = 600  # seconds a cell, as in _config.yml
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+WORKERS = min(CORES, 4)  # a kernel takes about a GiB
+SETTINGS = {
+    # More threads than cores would wait for each other, and beside any other job they must not spin while they do.
+    "OMP_NUM_SETTINGS": str(CORES // WORKERS),
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # glibc keeps what was freed: to get fresh pages from the system takes up to a tenth of a small training's time.
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**34),
+}
+"""The environment of each kernel."""
+
+
+def run_one(page: Path) -> None:
+    """Run a notebook where it lies, and cache it if no cell raised."""
+    os.environ.update(SETTINGS)
+    load_executor("local-serial", get_cache(CACHE)).run_and_cache(filter_uris=[str(page)], timeout=TIMEOUT)
+
+
+def is_cached(page: Path) -> bool:
+    try:
+        get_cache(CACHE).match_cache_notebook(nbformat.read(page, nbformat.NO_CONVERT))
+    except KeyError:
+        return False
+    return True
+
+
+def run_notebooks(folder: Path = ROOT / "book") -> None:
+    """Fill the cache with every notebook of the folder that runs to its end."""
+    missing = [page for page in sorted(folder.glob("*.ipynb")) if not is_cached(page)]
+    for page in missing:
+        get_cache(CACHE).add_nb_to_project(str(page))
+    with ProcessPoolExecutor(WORKERS) as pool:
+        pending = [pool.submit(run_one, page) for page in missing]
+        for done in tqdm(as_completed(pending), "notebooks", len(pending), disable=not pending):
+            done.result()
+
+
+if __name__ == "__main__":
+    run_notebooks()
