@@ -40,7 +40,9 @@ def test_profiles_say_where_the_time_goes(quick):
     assert any(name.startswith("training step") for name in profiled) and "projection of conv5, on crops" in profiled
     for name, shares in profiled.items():
         assert sum(shares.values()) == pytest.approx(1)
-        assert "conv1" in name or shares["convolutions"] > 0.2  # a unit of conv1 is one sum of products
+        assert min(shares.values()) >= 0
+        without = "conv1" in name or "diorama" in name  # a unit of conv1 is one sum of products
+        assert without or shares["convolutions"] > 0.2
 
 
 def test_the_status_page_knows_the_kinds():

@@ -102,6 +102,17 @@ def test_profiles_tell_what_arithmetic_alone_would_allow():
                    "pools": 19.5}  # fmt: skip
 
 
+def test_stages_are_told_of_what_is_slow_and_has_no_convolutions():
+    shares = {"surfaces": 0.75, "other": 0.25}
+    slow = {"name": "drawing", "reached": False, "shares": shares}
+    others = [slow | {"reached": True}, slow | {"shares": {"convolutions": 1.0}}, {"name": "old", "reached": False}]
+    rows = status.stages({"results": [*others, slow]})
+    assert rows == [
+        {"what": "drawing", "stage": "surfaces", "%": 75.0},
+        {"what": "drawing", "stage": "other", "%": 25.0},
+    ]
+
+
 def test_environment_names_versions_and_data():
     rows = {row["what"]: row["which"] for row in status.environment()}
     assert rows["torch"] and rows["data set of the pages"] in (

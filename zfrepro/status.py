@@ -128,6 +128,16 @@ def profiles(benchmark: dict[str, Any], least: float = 0.01) -> list[dict[str, o
     return rows
 
 
+def stages(benchmark: dict[str, Any]) -> list[dict[str, object]]:
+    """Rows of what missed its goal and has no convolutions: its stages, and per cent of the time that each takes."""
+    return [
+        {"what": result["name"], "stage": stage, "%": round(100 * share, 1)}
+        for result in benchmark["results"]
+        if not result["reached"] and not set(ARITHMETIC) & set(result.get("shares", {}))
+        for stage, share in result.get("shares", {}).items()
+    ]
+
+
 def _three(value: float) -> float:
     """To three digits."""
     return float(f"{value:.3g}")
