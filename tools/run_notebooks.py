@@ -20,7 +20,7 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 WORKERS = min(CORES, 4)  # a kernel takes about a GiB
 SETTINGS = {
     # More threads than cores would wait for each other, and beside any other job they must not spin while they do.
-    "OMP_NUM_SETTINGS": str(CORES // WORKERS),
+    "OMP_NUM_THREADS": str(CORES // WORKERS),
     "OMP_WAIT_POLICY": "PASSIVE",
     # glibc keeps what was freed: to get fresh pages from the system takes up to a tenth of a small training's time.
     "MALLOC_MMAP_MAX_": "0",
@@ -29,27 +29,27 @@ SETTINGS = {
 """The environment of each kernel."""
 
 
-def run_one(page: Path) -> None:
+def run_one(page: Path, cache: Path) -> None:
     """Run a notebook where it lies, and cache it if no cell raised."""
     os.environ.update(SETTINGS)
-    load_executor("local-serial", get_cache(CACHE)).run_and_cache(filter_uris=[str(page)], timeout=TIMEOUT)
+    load_executor("local-serial", get_cache(cache)).run_and_cache(filter_uris=[str(page)], timeout=TIMEOUT)
 
 
-def is_cached(page: Path) -> bool:
+def is_cached(page: Path, cache: Path) -> bool:
     try:
-        get_cache(CACHE).match_cache_notebook(nbformat.read(page, nbformat.NO_CONVERT))
+        get_cache(cache).match_cache_notebook(nbformat.read(page, nbformat.NO_CONVERT))
     except KeyError:
         return False
     return True
 
 
-def run_notebooks(folder: Path = ROOT / "book") -> None:
+def run_notebooks(folder: Path = ROOT / "book", cache: Path = CACHE) -> None:
     """Fill the cache with every notebook of the folder that runs to its end."""
-    missing = [page for page in sorted(folder.glob("*.ipynb")) if not is_cached(page)]
+    missing = [page for page in sorted(folder.glob("*.ipynb")) if not is_cached(page, cache)]
     for page in missing:
-        get_cache(CACHE).add_nb_to_project(str(page))
+        get_cache(cache).add_nb_to_project(str(page))
     with ProcessPoolExecutor(WORKERS) as pool:
-        pending = [pool.submit(run_one, page) for page in missing]
+        pending = [pool.submit(run_one, page, cache) for page in missing]
         for done in tqdm(as_completed(pending), "notebooks", len(pending), disable=not pending):
             done.result()
 
