@@ -15,7 +15,7 @@ def tools(monkeypatch):
 
 def page(folder: Path, name: str, code: str) -> Path:
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    notebook = nbformat.v4.new_notebook([nbformat.v4.new_code_cell(code)], metadata=kernel)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)], metadata=kernel)
     path = folder / f"{name}.ipynb"
     nbformat.write(notebook, path)
     return path
