@@ -12,7 +12,8 @@ from zfrepro.evolution import cka, cosine, grow, jumps, probe_accuracy, project,
 from zfrepro.explorers_evolution import EpochSlider
 from zfrepro.figures import evolution as figures
 from zfrepro.gallery import Top
-from zfrepro.studies.evolution import encoded
+from zfrepro.studies import Study
+from zfrepro.studies.evolution import encoded, parts
 from zfrepro.weights import save_weights
 
 CPU = torch.device("cpu")
@@ -158,3 +159,15 @@ def test_the_slider_shows_the_chosen_epoch():
     assert slider.note.value == "c" and slider.view.value != first
     with pytest.raises(ValueError, match="not the same number"):
         EpochSlider(pictures, [1, 2], ["a", "b", "c"])
+
+
+def test_the_figure_needs_a_run_and_freezing_does_not(dataset, kept, tmp_path):
+    alone = parts(Study(dataset, {}, CPU))
+    assert list(alone) == ["pictures", "freezing"]
+    with pytest.raises(ValueError, match="needs --runs"):
+        alone["pictures"]()
+    for snapshot in kept:
+        last = snapshot.trained
+        file = tmp_path / "run" / f"epoch-{snapshot.epoch}.safetensors"
+        save_weights(file, last.network, last.recipe, last.classes, last.mean)
+    assert list(parts(Study(dataset, {}, CPU, runs=(tmp_path / "run",)))) == ["pictures", "seed0", "freezing"]

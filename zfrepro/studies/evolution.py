@@ -7,7 +7,6 @@ python -m zfrepro measure evolution --dataset diorama --runs runs/evolution-0 ru
 import base64
 import io
 import itertools
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +42,25 @@ FREEZES = {"nothing": ((), 0), "conv1 and conv2": (("conv1", "conv2"), 10)}  # f
 
 
 def parts(study: Study) -> Parts:
-    """The figure of the first run, the curves of every run, and the freezing experiment."""
-    if not study.runs:
-        raise ValueError("evolution needs --runs, the folders of finished `train --keep` runs, one a seed")
-    recipe = snapshots(study.runs[0])[0].trained.recipe
-    dataset = data.load(study.dataset.name, recipe.image_size, root=study.root, progress=study.progress)
-    found: Parts = {"pictures": lambda: pictures(study.runs[0], dataset, study.seed)}
+    """The figure of the first run, the curves of every run, and the freezing experiment, which needs no run."""
+
+    def images(recipe: Recipe) -> Dataset:
+        return data.load(study.dataset.name, recipe.image_size, root=study.root, progress=study.progress)
+
+    def figure() -> dict[str, Any]:
+        if not study.runs:
+            raise ValueError("evolution needs --runs, the folders of finished `train --keep` runs, one a seed")
+        first = snapshots(study.runs[0])[0].trained.recipe
+        return pictures(study.runs[0], images(first), study.seed)
+
+    found: Parts = {"pictures": figure}
     for run in study.runs:
-        name = f"seed{snapshots(run)[0].trained.recipe.seed}"
-        found[name] = partial(curves, run, dataset, study.images or COMPARED, study.progress)
-    return found | {"freezing": lambda: freezing(dataset, study.progress)}
+        recipe = snapshots(run)[0].trained.recipe
+        found[f"seed{recipe.seed}"] = lambda run=run, recipe=recipe: curves(
+            run, images(recipe), study.images or COMPARED, study.progress
+        )
+    page = small_recipe(study.dataset.name)
+    return found | {"freezing": lambda: freezing(images(page), study.progress)}
 
 
 def small_recipe(dataset: str, seed: int = 0) -> Recipe:
