@@ -76,7 +76,7 @@ def _checks(ours: Network, plain: Network, images: Tensor, labels: Tensor, preci
 
 def run(quick: bool) -> Iterator[Result]:
     """The modern recipe at compact scale, its own batch, on made-up images; the precision is the fastest here."""
-    repeats, batch = (1, 8) if quick else (5, Recipe().batch)
+    repeats, batch = (1, 8) if quick else (3, Recipe().batch)
     precision = devices.precision(torch.device("cpu"), Recipe().precision)
     options = MODERN | SCALES["compact"] | {"batch": batch, "precision": precision, "dataset": "imagenet20"}
     recipe = Recipe(**options)
