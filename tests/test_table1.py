@@ -274,3 +274,10 @@ def test_a_paired_test_is_scipys_and_that_of_signs_is_counted():
     assert paired([1.0, -1.0]).signs == 1 and math.isinf(paired([1.0]).high)
     with pytest.raises(ValueError, match="got 0"):
         paired([])
+
+
+def test_runs_of_another_precision_are_named():
+    runs = [{"arch": "zfnet", "seed": 0}, {"arch": "zfnet", "seed": 1, "precision": "fp32"}]
+    record = {"recipe": {"precision": "bf16"}, "runs": runs}
+    assert figures.precisions(record) == "bf16, zfnet 0; fp32, zfnet 1"
+    assert figures.precisions(record | {"runs": runs[1:]}) == "fp32, all"

@@ -56,6 +56,14 @@ def recorded() -> dict[str, Record]:
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 
+def precisions(record: Record) -> str:
+    """Which runs of a sweep were made in which precision, for a CPU without bf16 trains in fp32."""
+    runs: dict[str, list[str]] = {}
+    for run in record["runs"]:
+        runs.setdefault(run.get("precision", record["recipe"]["precision"]), []).append(f"{run['arch']} {run['seed']}")
+    return "; ".join(f"{name}, {'all' if len(runs) == 1 else ', '.join(own)}" for name, own in sorted(runs.items()))
+
+
 def _ours(record: Record | None, kind: str, name: str) -> dict[str, object]:
     """Our columns of a row: a network's mean and spread over seeds, or its ensembles' mean."""
     row: dict[str, object] = {}
