@@ -61,7 +61,9 @@ def precisions(record: Record) -> str:
     runs: dict[str, list[str]] = {}
     for run in record["runs"]:
         runs.setdefault(run.get("precision", record["recipe"]["precision"]), []).append(f"{run['arch']} {run['seed']}")
-    return "; ".join(f"{name}, {'all' if len(runs) == 1 else ', '.join(own)}" for name, own in sorted(runs.items()))
+    *few, most = sorted(runs, key=lambda name: len(runs[name]))
+    named = [f"{name}, {', '.join(runs[name])}" for name in few]
+    return "; ".join([*named, f"{most}, all{' others' * bool(few)}"])
 
 
 def _ours(record: Record | None, kind: str, name: str) -> dict[str, object]:
