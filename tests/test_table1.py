@@ -281,3 +281,12 @@ def test_runs_of_another_precision_are_named():
     record = {"recipe": {"precision": "bf16"}, "runs": runs}
     assert figures.precisions(record) == "bf16, zfnet 0; fp32, all others"
     assert figures.precisions(record | {"runs": runs[1:]}) == "fp32, all"
+
+
+def test_a_contrast_of_two_precisions_says_so():
+    found = record(LEVELS, 3)
+    assert "against" not in chapter.wider(found).numbers
+    for run in found["runs"]:
+        run["precision"] = "bf16" if run["arch"] == "zfnet-wide" and run["seed"] < 2 else "fp32"
+    assert "3 seeds, 2 of them bf16 against fp32" in chapter.wider(found).numbers
+    assert "against" not in chapter.better(found).numbers

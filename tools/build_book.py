@@ -4,13 +4,14 @@
     python tools/build_book.py .executed    build from notebooks that already carry their outputs
 """
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 from refresh_cache import ROOT, refresh
-from run_notebooks import run_notebooks
+from run_notebooks import SETTINGS, run_notebooks
 
 BUILD = ROOT / "_build"
 
@@ -22,8 +23,8 @@ def build(source: Path = ROOT) -> int:
     for leftover in ("html", "jupyter_execute"):
         shutil.rmtree(BUILD / leftover, ignore_errors=True)
     jupyter_book = str(Path(sys.executable).with_name("jupyter-book"))
-    command = [jupyter_book, "build", str(source), "--path-output", str(ROOT)]
-    status = subprocess.run([*command, "--all", "-W", "-n", "--keep-going"], cwd=ROOT).returncode
+    command = [jupyter_book, "build", str(source), "--path-output", str(ROOT), "--all", "-W", "-n", "--keep-going"]
+    status = subprocess.run(command, cwd=ROOT, env=os.environ | SETTINGS).returncode
     if status:
         for report in sorted((BUILD / "html" / "reports").rglob("*.err.log")):
             print(f"\n--- {report.relative_to(ROOT)}\n{report.read_text()}", file=sys.stderr)

@@ -9,14 +9,17 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import nbformat
+import yaml
 from jupyter_cache import get_cache
 from jupyter_cache.executors import load_executor
 from refresh_cache import ROOT
 from tqdm import tqdm
 
+from zfrepro import device
+
 CACHE = ROOT / "_build" / ".jupyter_cache"  # where jupyter-book looks
-TIMEOUT = 600  # seconds a cell, as in _config.yml
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+TIMEOUT = yaml.safe_load((ROOT / "_config.yml").read_text())["execute"]["timeout"]  # seconds a cell
+CORES = device.cores()
 WORKERS = min(CORES, 4)  # a kernel takes about a GiB
 SETTINGS = {
     # More threads than cores would wait for each other, and beside any other job they must not spin while they do.

@@ -64,6 +64,12 @@ def errors_of(sweep: Mapping[str, Any], part: str = "one_crop", kind: str = "top
     return found
 
 
+def precisions_of(sweep: Mapping[str, Any]) -> dict[tuple[str, int], str]:
+    """The precision that each run of a sweep's record was made in, by (network, seed)."""
+    usual = sweep["recipe"]["precision"]  # of runs from before each named its own
+    return {(run["arch"], run["seed"]): run.get("precision", usual) for run in sweep["runs"]}
+
+
 def gaps(sweep: Mapping[str, Any]) -> Values:
     """Validation less training top-1 error, both at one crop, by network and seed."""
     val, train = errors_of(sweep), errors_of(sweep, "train")

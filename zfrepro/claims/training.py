@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from zfrepro.ablation import precisions_of
 from zfrepro.claims import Claim, Finding
 from zfrepro.claims.ablation import above, below, change, needing, of, points
 from zfrepro.paper import TABLE1
@@ -26,11 +27,22 @@ def single(record: Record, members: tuple, kind: str = "top1_error", view: str =
     return [found[member] for member in members]
 
 
+def crossed(record: Record, weights: dict[str, float]) -> list[int]:
+    """Seeds at which the networks of a contrast were trained in different precisions."""
+    by_seed: dict[int, set[str]] = {}
+    for (name, seed), precision in precisions_of(record).items():
+        if name in weights:
+            by_seed.setdefault(seed, set()).add(precision)
+    return sorted(seed for seed, precisions in by_seed.items() if len(precisions) > 1)
+
+
 def told(record: Record, weights: dict[str, float]) -> str:
-    """A contrast in both errors at ten crops and in top-1 at one."""
+    """A contrast in both errors at ten crops and in top-1 at one, and how many of its seeds mix precisions."""
     one, top5 = of(record, weights), of(record, weights, VIEW, "top5_error")
     ten = of(record, weights, VIEW)
     seeds = f"{ten.seeds} seed{'s' * (ten.seeds > 1)}"
+    if mixed := crossed(record, weights):
+        seeds += f", {len(mixed)} of them bf16 against fp32"
     return f"top-1 {points(ten)} points, top-5 {points(top5)}; at one crop top-1 {points(one)}; {seeds}"
 
 

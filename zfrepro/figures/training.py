@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from zfrepro import paper, records, static
-from zfrepro.ablation import errors_of
+from zfrepro.ablation import errors_of, precisions_of
 from zfrepro.claims import VERDICTS, WORLDS, of_chapter
 from zfrepro.claims.ablation import of, points
 from zfrepro.claims.summary import WORLD_NAMES
@@ -59,8 +59,8 @@ def recorded() -> dict[str, Record]:
 def precisions(record: Record) -> str:
     """Which runs of a sweep were made in which precision, for a CPU without bf16 trains in fp32."""
     runs: dict[str, list[str]] = {}
-    for run in record["runs"]:
-        runs.setdefault(run.get("precision", record["recipe"]["precision"]), []).append(f"{run['arch']} {run['seed']}")
+    for (name, seed), precision in precisions_of(record).items():
+        runs.setdefault(precision, []).append(f"{name} {seed}")
     *few, most = sorted(runs, key=lambda name: len(runs[name]))
     named = [f"{name}, {', '.join(runs[name])}" for name in few]
     return "; ".join([*named, f"{most}, all{' others' * bool(few)}"])
