@@ -47,7 +47,8 @@ def _pretrained(record: Record) -> Finding:
     verdict = "reproduced" if least >= FAR else "partly" if least > 0 else "not reproduced"
     said = ", ".join(
         f"{n} a class: {np.mean(frozen[n]):.1f} % frozen, {np.mean(values):.1f} % from scratch ({len(values)} "
-        f"{'fold' if len(values) == 1 else 'folds'})"
+        f"{'fold' if len(values) == 1 else 'folds'}, {np.mean(record[f'scratch-{n}']['train']):.1f} % of their own "
+        "training images)"
         for n, values in scratch.items()
     )
     return Finding(verdict, said)
