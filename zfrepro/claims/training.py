@@ -1,5 +1,6 @@
 """Claims of section 5.1, Table 1: which network does best, alone and averaged with others."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def single(record: Record, members: tuple, kind: str = "top1_error", view: str =
     return [found[member] for member in members]
 
 
-def crossed(record: Record, weights: dict[str, float]) -> list[int]:
+def crossed(record: Record, weights: Mapping[str, float]) -> list[int]:
     """Seeds at which the networks of a contrast were trained in different precisions."""
     by_seed: dict[int, set[str]] = {}
     for (name, seed), precision in precisions_of(record).items():
@@ -36,14 +37,17 @@ def crossed(record: Record, weights: dict[str, float]) -> list[int]:
     return sorted(seed for seed, precisions in by_seed.items() if len(precisions) > 1)
 
 
-def told(record: Record, weights: dict[str, float]) -> str:
-    """A contrast in both errors at ten crops and in top-1 at one, and how many of its seeds mix precisions."""
+def seeds(record: Record, weights: Mapping[str, float]) -> str:
+    """How many seeds a contrast is of, and how many of them mix precisions."""
+    count, mixed = of(record, weights, VIEW).seeds, len(crossed(record, weights))
+    return f"{count} seed{'s' * (count > 1)}" + (f", {mixed} of them bf16 against fp32" if mixed else "")
+
+
+def told(record: Record, weights: Mapping[str, float]) -> str:
+    """A contrast in both errors at ten crops and in top-1 at one."""
     one, top5 = of(record, weights), of(record, weights, VIEW, "top5_error")
-    ten = of(record, weights, VIEW)
-    seeds = f"{ten.seeds} seed{'s' * (ten.seeds > 1)}"
-    if mixed := crossed(record, weights):
-        seeds += f", {len(mixed)} of them bf16 against fp32"
-    return f"top-1 {points(ten)} points, top-5 {points(top5)}; at one crop top-1 {points(one)}; {seeds}"
+    ten, count = of(record, weights, VIEW), seeds(record, weights)
+    return f"top-1 {points(ten)} points, top-5 {points(top5)}; at one crop top-1 {points(one)}; {count}"
 
 
 @needing(OLD, OURS)

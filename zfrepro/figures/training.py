@@ -16,7 +16,7 @@ from zfrepro.ablation import errors_of, precisions_of
 from zfrepro.claims import VERDICTS, WORLDS, of_chapter
 from zfrepro.claims.ablation import of, points
 from zfrepro.claims.summary import WORLD_NAMES
-from zfrepro.claims.training import averages
+from zfrepro.claims.training import averages, seeds
 from zfrepro.data.transforms import augment, crop, stored_size
 from zfrepro.figures.ablation import seeded
 from zfrepro.plots import alone, as_colours, grid
@@ -155,10 +155,10 @@ def _mean(values: Sequence[float]) -> str | None:
 
 
 def said(found: Mapping[str, Record], world: str, label: str) -> str:
-    """A comparison in points of top-1 at ten crops with its pooled interval, or that it has not run."""
+    """A comparison in points of top-1 at ten crops with its pooled interval and number of seeds, or that it has not run."""
     if world not in found or not by_seed(found[world], PAIRS[label]):
         return "not run yet"
-    return points(of(found[world], PAIRS[label], "ten_crops"))
+    return f"{points(of(found[world], PAIRS[label], 'ten_crops'))}, {seeds(found[world], PAIRS[label])}"
 
 
 def gain(found: Mapping[str, Record], world: str, name: str) -> str:
