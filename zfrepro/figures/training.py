@@ -155,7 +155,7 @@ def _mean(values: Sequence[float]) -> str | None:
 
 
 def said(found: Mapping[str, Record], world: str, label: str) -> str:
-    """A comparison in points of top-1 at ten crops with its pooled interval and number of seeds, or that it has not run."""
+    """A comparison in points of top-1 at ten crops with pooled interval and number of seeds, or that it has not run."""
     if world not in found or not by_seed(found[world], PAIRS[label]):
         return "not run yet"
     return f"{points(of(found[world], PAIRS[label], 'ten_crops'))}, {seeds(found[world], PAIRS[label])}"
