@@ -86,6 +86,13 @@ def test_the_ablation_is_the_whole_table_with_one_budget():
     assert all(sweeps.shared(recipe) == sweeps.shared(chosen[0]) for recipe in chosen)
 
 
+def test_the_factorial_trains_all_its_networks_half_as_long():
+    for world in ("diorama", "imagenet20"):
+        own, other = ({r.epochs for r in sweeps.recipes(sweep, world)} for sweep in ("architecture", "ablation"))
+        assert {2 * epochs for epochs in own} == other and len(own) == 1
+    assert {r.epochs for r in sweeps.recipes("architecture", "diorama", epochs=3)} == {3}
+
+
 def test_epochs_change_the_budget_of_all_and_unknown_sweeps_are_refused():
     assert {recipe.epochs for recipe in sweeps.recipes("ablation", "diorama", epochs=2)} == {2}
     with pytest.raises(ValueError, match="no sweep called 'rows'; there are: ablation, architecture, training"):
