@@ -144,6 +144,30 @@ def test_verdicts_follow_the_record():
     assert claims.settled(early["seed0"], "conv1") == 64
 
 
+def test_a_verdict_can_hang_on_the_threshold():
+    record = made_up(0.85, 0.2)
+    assert [claims.lower(record, at).verdict for at in (0.8, 0.9)] == ["reproduced", "not reproduced"]
+    assert "conv1 10, conv2 10" in claims.lower(record, 0.8).numbers
+    page = figures.thresholds({"diorama": record}, (0.8, 0.9)).data
+    assert page.index(">0.80<") < page.index(">reproduced<") < page.index(">0.90<")
+
+
+def test_the_table_of_settling_has_all_runs_and_their_means():
+    record = made_up(0.95, 0.2)
+    record["seed0"]["changed"] = dict.fromkeys(record["seed0"]["cka"], [40.0, 20.0])
+    record["seed1"] = record["seed0"] | {"cka": record["seed0"]["cka"] | {"conv1": [0.3, 0.5, 1.0]}}
+    record["seed1"]["changed"] = record["seed0"]["changed"] | {"conv1": [40.0, 30.0]}
+    page = figures.settling({"diorama": record}, (1, 10)).data
+    for text in ("10, 64", "0.20", "0.72", "25.0"):  # settled in either run; mean CKA at 1 and 10; changed at the end
+        assert text in page
+
+
+def test_the_cost_of_freezing_is_taken_seed_by_seed():
+    accuracy = {"nothing": [70.0, 80.0], "conv1 and conv2": [69.0, 77.0]}
+    page = figures.freezing({"diorama": {"freezing": {"accuracy": accuracy}}}).data
+    assert "75.0 ± 7.1" in page and "+2.0 ± 1.4" in page
+
+
 def test_layers_are_averaged_to_few_places(kept, dataset):
     found = evolution.layer_features(kept[0].trained, dataset.val.images)
     maps = kept[0].trained.network.convs["conv1"].out_channels

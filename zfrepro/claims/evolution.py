@@ -18,37 +18,37 @@ def runs(record: dict[str, Any]) -> list[dict[str, Any]]:
     return [value for name, value in sorted(record.items()) if name.startswith("seed") and isinstance(value, dict)]
 
 
-def settled(run: dict[str, Any], layer: str) -> int:
-    """The first kept epoch from which a layer stays settled."""
-    below = [e for e, value in zip(run["epochs"], run["cka"][layer], strict=True) if not value >= SETTLED]
+def settled(run: dict[str, Any], layer: str, at: float = SETTLED) -> int:
+    """The first kept epoch from which a layer stays settled, its CKA with its final self no lower than `at`."""
+    below = [e for e, value in zip(run["epochs"], run["cka"][layer], strict=True) if not value >= at]
     later = [e for e in run["epochs"] if not below or e > below[-1]]
     return later[0]
 
 
-def when_settled(record: dict[str, Any], layers: tuple[str, ...]) -> str:
+def when_settled(record: dict[str, Any], layers: tuple[str, ...], at: float) -> str:
     found = runs(record)
-    when = ", ".join(f"{layer} {'/'.join(str(settled(run, layer)) for run in found)}" for layer in layers)
+    when = ", ".join(f"{layer} {'/'.join(str(settled(run, layer, at)) for run in found)}" for layer in layers)
     return f"settled at epoch: {when} (of {found[0]['epochs'][-1]}, {len(found)} run{'s' * (len(found) > 1)})"
 
 
-def lower(record: dict[str, Any]) -> Finding:
-    early = [settled(run, layer) <= FEW for run in runs(record) for layer in LOWER]
-    return Finding(graded(*early), when_settled(record, LOWER))
+def lower(record: dict[str, Any], at: float = SETTLED) -> Finding:
+    early = [settled(run, layer, at) <= FEW for run in runs(record) for layer in LOWER]
+    return Finding(graded(*early), when_settled(record, LOWER, at))
 
 
-def upper(record: dict[str, Any]) -> Finding:
-    late = [settled(run, layer) >= LATE for run in runs(record) for layer in UPPER]
-    return Finding(graded(*late), when_settled(record, UPPER))
+def upper(record: dict[str, Any], at: float = SETTLED) -> Finding:
+    late = [settled(run, layer, at) >= LATE for run in runs(record) for layer in UPPER]
+    return Finding(graded(*late), when_settled(record, UPPER, at))
 
 
-def order(record: dict[str, Any]) -> Finding:
+def order(record: dict[str, Any], at: float = SETTLED) -> Finding:
     whole = [
         all(a <= b for a, b in zip(when, when[1:], strict=False)) and when[0] < when[-1]
-        for when in ([settled(run, layer) for layer in CONVS] for run in runs(record))
+        for when in ([settled(run, layer, at) for layer in CONVS] for run in runs(record))
     ]
-    ends = [settled(run, CONVS[0]) < settled(run, CONVS[-1]) for run in runs(record)]
+    ends = [settled(run, CONVS[0], at) < settled(run, CONVS[-1], at) for run in runs(record)]
     verdict = "reproduced" if all(whole) else "partly" if all(ends) else "not reproduced"
-    return Finding(verdict, when_settled(record, CONVS))
+    return Finding(verdict, when_settled(record, CONVS, at))
 
 
 def jumps(record: dict[str, Any]) -> Finding:

@@ -8,13 +8,15 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from IPython.display import HTML
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from zfrepro import records
+from zfrepro import plots, records, static
 from zfrepro.claims import WORLDS
+from zfrepro.claims import evolution as rules
 from zfrepro.claims.evolution import runs as runs_of
 from zfrepro.claims.summary import WORLD_NAMES
 from zfrepro.plots import alone, array, enlarged, shown, tiled
@@ -127,6 +129,53 @@ def curves(found: dict[str, dict[str, Any]], width: float = 9) -> Figure:
     figure.legend(*handles, loc="lower center", ncols=len(handles[1]), fontsize=8, frameon=False)
     figure.tight_layout(pad=0.6, rect=(0, 0.03, 1, 1))
     return alone(figure)
+
+
+def settling(found: dict[str, dict[str, Any]], shown_at: Sequence[int] = (1, 10, 30)) -> HTML:
+    """From which epoch each layer stays settled, a number a run, and means over runs of some of the curves' values.
+
+    Args:
+        shown_at: epochs at which the CKA with the final layer is shown.
+    """
+    rows = []
+    for world, record in found.items():
+        runs = runs_of(record)
+        for layer in runs[0]["cka"]:
+            row = {"world": WORLD_NAMES[world], "layer": layer}
+            row["settled at epoch"] = ", ".join(str(rules.settled(run, layer)) for run in runs)
+            for place, epoch in enumerate(runs[0]["epochs"]):
+                if epoch in shown_at:
+                    row[f"CKA at {epoch}"] = f"{np.mean([run['cka'][layer][place] for run in runs]):.2f}"
+            last = [run["changed"][layer][-1] for run in runs if layer in run["changed"]]
+            row["changed at the end, %"] = f"{np.mean(last):.1f}" if last else None
+            rows.append(row)
+    return static.table(rows, caption="Layers and the epoch from which they stay settled, one number for each run")
+
+
+def thresholds(found: dict[str, dict[str, Any]], values: Sequence[float] = (0.7, 0.8, 0.85, 0.9, 0.95)) -> HTML:
+    """The verdicts on the order of the layers, had another CKA been called settled."""
+    told = {"lower layers early": rules.lower, "upper layers late": rules.upper, "from the bottom up": rules.order}
+    rows = [
+        {"world": WORLD_NAMES[world], "settled from a CKA of": f"{at:.2f}"}
+        | {name: judge(record, at).verdict for name, judge in told.items()}
+        for world, record in found.items()
+        for at in values
+    ]
+    return plots.table(rows)
+
+
+def freezing(found: dict[str, dict[str, Any]]) -> HTML:
+    """Validation accuracy with and without frozen lower layers, and the cost seed by seed: mean and sd over seeds."""
+    rows = []
+    for world, record in found.items():
+        whole, frozen = (np.array(values) for values in record["freezing"]["accuracy"].values())
+        columns = {"all layers learn": whole, "layers 1 and 2 frozen": frozen}
+        row = {name: f"{values.mean():.1f} ± {values.std(ddof=1):.1f}" for name, values in columns.items()}
+        cost = whole - frozen
+        rows.append(
+            {"world": WORLD_NAMES[world]} | row | {"cost, points": f"{cost.mean():+.1f} ± {cost.std(ddof=1):.1f}"}
+        )
+    return plots.table(rows)
 
 
 def recorded() -> dict[str, dict[str, Any]]:

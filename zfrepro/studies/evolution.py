@@ -126,6 +126,7 @@ def curves(run: Path, dataset: Dataset, compared: int, progress: bool) -> dict[s
     found: dict[str, Any] = {
         "epochs": [s.epoch for s in kept], "compared": len(val), "probed": len(train),
         "command": trained["command"], "weights_sha256": trained["weights_sha256"],
+        "precision": trained.get("precision"),
         "val_error": [trained["history"][s.epoch - 1]["val_top1_error"] for s in kept],
         "cka": {n: [] for n in final}, "probe": {n: [] for n in final}, "changed": {}, "cosine": {}, "same_cosine": {},
     }  # fmt: skip
