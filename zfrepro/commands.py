@@ -460,7 +460,7 @@ def parser() -> argparse.ArgumentParser:
         "--runs",
         nargs="+",
         default=[],
-        help="finished runs: of `train --keep` for evolution, of `sweep ablation` for ablation",
+        help="finished runs: of `train --keep` for evolution, of `sweep` for ablation and architecture",
     )
     measure.add_argument(
         "--only", nargs="+", default=[], metavar="PART",
