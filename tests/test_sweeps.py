@@ -86,11 +86,13 @@ def test_the_ablation_is_the_whole_table_with_one_budget():
     assert all(sweeps.shared(recipe) == sweeps.shared(chosen[0]) for recipe in chosen)
 
 
-def test_the_factorial_trains_all_its_networks_half_as_long():
-    for world in ("diorama", "imagenet20"):
-        own, other = ({r.epochs for r in sweeps.recipes(sweep, world)} for sweep in ("architecture", "ablation"))
-        assert {2 * epochs for epochs in own} == other and len(own) == 1
-    assert {r.epochs for r in sweeps.recipes("architecture", "diorama", epochs=3)} == {3}
+def test_some_networks_of_a_sweep_are_trained_alone_and_others_refused():
+    chosen = sweeps.recipes("architecture", "diorama", [0, 1], networks=["7s2-5s2", "11s4-5s1"])
+    assert [(r.arch, r.seed) for r in chosen] == [(arch, seed) for seed in (0, 1) for arch in ("7s2-5s2", "11s4-5s1")]
+    whole = sweeps.recipes("architecture", "diorama", [0])
+    assert sweeps.shared(chosen[0]) == sweeps.shared(whole[0])
+    with pytest.raises(ValueError, match="architecture has no zfnet; it has: 11s4-5s2, "):
+        sweeps.recipes("architecture", "diorama", networks=["7s2-5s2", "zfnet"])
 
 
 def test_epochs_change_the_budget_of_all_and_unknown_sweeps_are_refused():

@@ -339,7 +339,7 @@ def cmd_sweep(options: argparse.Namespace) -> None:
 
     world = options.dataset or data.default_name()
     seeds = range(options.seeds) if options.seeds else None
-    chosen = sweeps.recipes(options.sweep, world, seeds, options.scale, options.epochs)
+    chosen = sweeps.recipes(options.sweep, world, seeds, options.scale, options.epochs, options.networks)
     data.load(world, chosen[0].image_size, root=options.data)  # decoded once, before the runs ask for it all at once
     words = ["--data", options.data] if options.data else []
     words += ["--device", options.device] if options.device else []
@@ -483,6 +483,7 @@ def parser() -> argparse.ArgumentParser:
         sweep.add_argument("--dataset", help="default $ZFREPRO_DATASET, else diorama")
         sweep.add_argument("--data", help="folder of the photographs; default $ZFREPRO_DATA")
         sweep.add_argument("--seeds", type=int, help="runs of each network (default: 5 for training, 3 for others)")
+        sweep.add_argument("--networks", nargs="+", metavar="NAME", help="only these of the sweep's networks")
         sweep.add_argument(
             "--scale", choices=tuple(SCALES), default="micro", help="size of all of them (default: %(default)s)"
         )

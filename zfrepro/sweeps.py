@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -46,33 +46,35 @@ BUDGETS: dict[str, dict[str, Any]] = {
 }
 """World -> what its runs change of the modern recipe: some 100,000 images each, minutes on one core."""
 
-SHORTER: dict[str, int] = {"architecture": 2}
-"""Chapter -> what its epochs are divided by: the dearest network of the factorial costs fifteen times the cheapest."""
-
 
 class SweepError(Exception):
     """A sweep that cannot go on or did not finish, with the remedy in one line."""
 
 
 def recipes(
-    sweep: str, dataset: str, seeds: Iterable[int] | None = None, scale: str = "micro", epochs: int | None = None
-) -> list[Recipe]:
+    sweep: str, dataset: str, seeds: Iterable[int] | None = None, scale: str = "micro", epochs: int | None = None,
+    networks: Sequence[str] | None = None,
+) -> list[Recipe]:  # fmt: skip
     """The runs of a sweep, all networks of one seed before the next seed, so that a part of them is a comparison too.
 
     Variants come last, for without the networks that they vary they say nothing.
 
     Args:
         seeds: default 0, 1, ... up to `SEEDS`.
+        networks: some of the sweep's, by name; default all.
 
     Raises:
-        ValueError: unknown sweep.
+        ValueError: unknown sweep, or a network that is not in it.
     """
     if sweep not in SWEEPS:
         raise ValueError(f"no sweep called {sweep!r}; there are: {', '.join(SWEEPS)}")
+    if unknown := [name for name in networks or () if name not in SWEEPS[sweep]]:
+        raise ValueError(f"{sweep} has no {', '.join(unknown)}; it has: {', '.join(SWEEPS[sweep])}")
     options = MODERN | SCALES[scale] | BUDGETS.get(dataset, {}) | {"dataset": dataset}
-    options["epochs"] = epochs or options["epochs"] // SHORTER.get(sweep, 1)
+    options |= {"epochs": epochs} if epochs else {}
     seeds = range(SEEDS[sweep]) if seeds is None else list(seeds)
-    pairs = sorted(((name, seed) for seed in seeds for name in SWEEPS[sweep]), key=lambda pair: pair[0] in VARIANTS)
+    names = networks or SWEEPS[sweep]
+    pairs = sorted(((name, seed) for seed in seeds for name in names), key=lambda pair: pair[0] in VARIANTS)
     return [Recipe(**options | {"arch": name} | VARIANTS.get(name, {}) | {"seed": seed}) for name, seed in pairs]
 
 
