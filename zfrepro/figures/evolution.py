@@ -152,7 +152,10 @@ def settling(found: dict[str, dict[str, Any]], shown_at: Sequence[int] = (1, 10,
     return static.table(rows, caption="Layers and the epoch from which they stay settled, one number for each run")
 
 
-def thresholds(found: dict[str, dict[str, Any]], values: Sequence[float] = (0.7, 0.8, 0.85, 0.9, 0.95)) -> HTML:
+THRESHOLDS = (0.7, 0.8, 0.85, 0.9, 0.95)
+
+
+def thresholds(found: dict[str, dict[str, Any]], values: Sequence[float] = THRESHOLDS) -> HTML:
     """The verdicts on the order of the layers, had another CKA been called settled."""
     told = {"lower layers early": rules.lower, "upper layers late": rules.upper, "from the bottom up": rules.order}
     rows = [
