@@ -1,6 +1,7 @@
 """Snapshots of a training, and the measures of how settled a layer is."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from zfrepro.explorers_evolution import EpochSlider
 from zfrepro.figures import evolution as figures
 from zfrepro.gallery import Top
 from zfrepro.studies import Study
+from zfrepro.studies import evolution as study
 from zfrepro.studies.evolution import encoded, parts
 from zfrepro.weights import save_weights
 
@@ -163,9 +165,18 @@ def test_the_table_of_settling_has_all_runs_and_their_means():
 
 
 def test_the_cost_of_freezing_is_taken_seed_by_seed():
-    accuracy = {"nothing": [70.0, 80.0], "conv1 and conv2": [69.0, 77.0]}
-    page = figures.freezing({"diorama": {"freezing": {"accuracy": accuracy}}}).data
-    assert "75.0 ± 7.1" in page and "+2.0 ± 1.4" in page
+    record = {"accuracy": {"never": [70.0, 80.0], "10": [69.0, 77.0]}, "cka": {"conv1": {"10": [0.5, 0.7]}}}
+    page = figures.freezing({"diorama": {"freezing": record}}).data
+    assert "75.0 ± 7.1" in page and "+2.0 ± 1.4" in page and "0.60" in page
+
+
+def test_freezing_is_measured_from_the_moments_it_names(dataset, monkeypatch):
+    monkeypatch.setattr(study, "FROZEN_AFTER", (1, 2))
+    monkeypatch.setattr(study, "small_recipe", lambda name, seed=0: replace(RECIPE, seed=seed))
+    found = study.freezing(dataset, False, seeds=2)
+    assert {after: len(values) for after, values in found["accuracy"].items()} == {"never": 2, "1": 2, "2": 2}
+    assert all(len(values) == 2 for near in found["cka"].values() for values in near.values())
+    assert list(found["cka"]) == list(study.FROZEN) and found["epochs"] == 3
 
 
 def test_layers_are_averaged_to_few_places(kept, dataset):

@@ -168,16 +168,18 @@ def thresholds(found: dict[str, dict[str, Any]], values: Sequence[float] = THRES
 
 
 def freezing(found: dict[str, dict[str, Any]]) -> HTML:
-    """Validation accuracy with and without frozen lower layers, and the cost seed by seed: mean and sd over seeds."""
+    """What frozen lower layers cost, and how near they were to their final selves: means and sd over seeds."""
     rows = []
     for world, record in found.items():
-        whole, frozen = (np.array(values) for values in record["freezing"]["accuracy"].values())
-        columns = {"all layers learn": whole, "layers 1 and 2 frozen": frozen}
-        row = {name: f"{values.mean():.1f} ± {values.std(ddof=1):.1f}" for name, values in columns.items()}
-        cost = whole - frozen
-        rows.append(
-            {"world": WORLD_NAMES[world]} | row | {"cost, points": f"{cost.mean():+.1f} ± {cost.std(ddof=1):.1f}"}
-        )
+        own = {after: np.array(values) for after, values in record["freezing"]["accuracy"].items()}
+        for after, values in own.items():
+            row = {"world": WORLD_NAMES[world], "frozen after epoch": after}
+            for layer, near in record["freezing"]["cka"].items():
+                row[f"CKA of {layer} then"] = f"{np.mean(near[after]):.2f}" if after in near else None
+            row["% right"] = f"{values.mean():.1f} ± {values.std(ddof=1):.1f}"
+            cost = own["never"] - values
+            row["cost, points"] = None if after == "never" else f"{cost.mean():+.1f} ± {cost.std(ddof=1):.1f}"
+            rows.append(row)
     return plots.table(rows)
 
 

@@ -38,7 +38,8 @@ SMALL = 800  # training images of the page's network
 MAPS = 6  # a layer in the figure, as in the paper
 TILE = 48  # pixels; the pictures of deeper layers are reduced to it for the record
 PROJECTED = 32  # maps a layer whose projections are compared between snapshots
-FREEZES = {"nothing": ((), 0), "conv1 and conv2": (("conv1", "conv2"), 10)}  # frozen after so many epochs
+FROZEN = ("conv1", "conv2")
+FROZEN_AFTER = (10, 20, 30)  # epochs of the page's network
 
 
 def parts(study: Study) -> Parts:
@@ -151,14 +152,26 @@ def curves(run: Path, dataset: Dataset, compared: int, progress: bool) -> dict[s
 
 
 def freezing(dataset: Dataset, progress: bool, seeds: int = 3) -> dict[str, Any]:
-    """Validation accuracy in per cent of the page's small network with lower layers frozen from an epoch on."""
-    found: dict[str, Any] = {name: [] for name in FREEZES}
-    for seed, (name, (frozen, after)) in itertools.product(range(seeds), FREEZES.items()):
+    """What it costs the page's small network when its lower layers stop learning after 10, 20 or 30 epochs.
+
+    Returns:
+        accuracy: epoch of the freezing, "never" for none -> validation accuracy in per cent, one a seed.
+        cka: layer -> epoch -> how near it was, when frozen, to the final self that it has if it goes on learning.
+    """
+    accuracy: dict[str, list[float]] = {name: [] for name in ("never", *map(str, FROZEN_AFTER))}
+    alike: dict[str, dict[str, list[float]]] = {layer: {str(e): [] for e in FROZEN_AFTER} for layer in FROZEN}
+    compared = dataset.val.shuffled(COMPARED).images
+    for seed, after in itertools.product(range(seeds), (0, *FROZEN_AFTER)):
         recipe = small_recipe(dataset.name, seed)
-        last = grow(
-            recipe, small_set(dataset, seed), [recipe.epochs], device=torch.device("cpu"), frozen=frozen,
-            frozen_after=after, progress=progress,
-        )[0].trained  # fmt: skip
-        wrong = errors(last.probabilities(dataset.val.images), dataset.val.labels)["top1_error"]
-        found[name].append(round(100 - wrong, 2))
-    return {"accuracy": found, "seeds": seeds, "epochs": recipe.epochs, "frozen_after": after, "images": SMALL}
+        *before, last = grow(
+            recipe, small_set(dataset, seed), (recipe.epochs,) if after else (*FROZEN_AFTER, recipe.epochs),
+            device=torch.device("cpu"), frozen=FROZEN if after else (), frozen_after=after, progress=progress,
+        )  # fmt: skip
+        wrong = errors(last.trained.probabilities(dataset.val.images), dataset.val.labels)["top1_error"]
+        accuracy[str(after) if after else "never"].append(round(100 - wrong, 2))
+        final = layer_features(last.trained, compared) if before else {}
+        for snapshot in before:
+            own = layer_features(snapshot.trained, compared)
+            for layer in FROZEN:
+                alike[layer][str(snapshot.epoch)].append(round(cka(own[layer], final[layer]), 4))
+    return {"accuracy": accuracy, "cka": alike, "seeds": seeds, "epochs": recipe.epochs, "images": SMALL}
