@@ -498,3 +498,10 @@ def test_panels_and_explorers_are_drawn(study, record):
     assert len(figures.spectra(both).axes) == 4 and gratings.plane(record).axes
     for table in (figures.dead, figures.aliased, figures.shifts):
         assert "diorama" in table(both).data
+
+
+def test_the_number_of_seeds_is_told_in_words():
+    one, three = {0: 40.0}, {0: 40.0, 1: 41.0, 2: 42.0}
+    assert factorial.told_seeds({"7s2-5s2": one}) == "one seed each"
+    assert factorial.told_seeds({"7s2-5s2": three, "11s4-5s1": three}) == "3 seeds each"
+    assert factorial.told_seeds({"7s2-5s2": one, "11s4-5s1": three}) == "1 to 3 seeds each"

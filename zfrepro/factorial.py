@@ -186,10 +186,12 @@ def missing(cells: Values) -> list[str]:
     return [name for name in STEMS if name not in cells]
 
 
-def seeds(cells: Values) -> tuple[int, int]:
-    """Fewest and most seeds of a network."""
-    counts = [len(values) for values in cells.values()]
-    return (min(counts), max(counts)) if counts else (0, 0)
+def told_seeds(cells: Values) -> str:
+    """How many runs a network has: `one seed each`, `3 seeds each`, `1 to 3 seeds each`."""
+    counts = {len(values) for values in cells.values()}
+    if counts == {1}:
+        return "one seed each"
+    return f"{' to '.join(str(count) for count in sorted({min(counts), max(counts)}))} seeds each"
 
 
 # --- does a diagnosis predict the errors? ----------------------------------------------------------------------------

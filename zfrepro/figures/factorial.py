@@ -69,9 +69,7 @@ def effects(found: Found, width: float = 9) -> Figure:
                 ax.plot((e.low, e.high), (y, y), "-", color="#2a6f97", lw=2)
         ax.axvline(0, color="grey", lw=0.8)
         cells = factorial.cells_of(found[world])
-        few, most = factorial.seeds(cells)
-        seeds = f"{few}" if few == most else f"{few} to {most}"
-        ax.set_title(f"{WORLD_NAMES[world]}: {len(cells)} networks, {seeds} seeds each", fontsize=9)
+        ax.set_title(f"{WORLD_NAMES[world]}: {len(cells)} networks, {factorial.told_seeds(cells)}", fontsize=9)
         ax.set_xlabel("change of top-1 error, points", fontsize=8)
         ax.grid(alpha=0.25, axis="x")
     axes[0, 0].set_yticks([-i for i in range(len(labels))], labels, fontsize=8)
@@ -139,7 +137,8 @@ def costs(found: Found, width: float = 9) -> Figure:
         if len(cells) >= 3:
             line, ends = factorial.cost_line(cells, price), np.array([min(price.values()), max(price.values())])
             ax.plot(ends / 1e6, [line.at(x) for x in ends], "--", color="grey", lw=1)
-        ax.set_xscale("log")
+        ax.set_xscale("log", base=2)
+        ax.xaxis.set_major_formatter("{x:g}")
         ax.margins(x=0.18)
         ax.set_xlabel("multiply-adds of a forward pass, millions", fontsize=8)
         ax.set_title(f"{WORLD_NAMES[world]}: top-1 error, %", fontsize=9)
