@@ -167,6 +167,10 @@ def thresholds(found: dict[str, dict[str, Any]], values: Sequence[float] = THRES
     return plots.table(rows)
 
 
+def _spread(values: np.ndarray) -> str:
+    return f"{values.mean():.1f}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{values.std(ddof=1):.1f}"
+
+
 def freezing(found: dict[str, dict[str, Any]]) -> HTML:
     """What frozen lower layers cost, and how near they were to their final selves: means and sd over seeds."""
     rows = []
@@ -176,9 +180,8 @@ def freezing(found: dict[str, dict[str, Any]]) -> HTML:
             row = {"world": WORLD_NAMES[world], "frozen after epoch": after}
             for layer, near in record["freezing"]["cka"].items():
                 row[f"CKA of {layer} then"] = f"{np.mean(near[after]):.2f}" if after in near else None
-            row["% right"] = f"{values.mean():.1f} ± {values.std(ddof=1):.1f}"
-            cost = own["never"] - values
-            row["cost, points"] = None if after == "never" else f"{cost.mean():+.1f} ± {cost.std(ddof=1):.1f}"
+            row["% right"] = _spread(values)
+            row["cost, points"] = None if after == "never" else _spread(own["never"] - values)
             rows.append(row)
     return plots.table(rows)
 
