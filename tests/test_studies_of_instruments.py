@@ -85,5 +85,7 @@ def test_single_parts_are_measured_and_join_the_record(study, tmp_path):
     joined = studies.added(earlier, new, found)
     assert joined[name] == whole[name] and set(whole) < set(joined)
     assert joined["command"] == "all" and [(a["parts"], a["command"]) for a in joined["added"]] == [([name], "one")]
+    again = studies.added(joined | {"added": [*joined["added"], {"parts": ["other"]}]}, new | {"command": "two"}, found)
+    assert [(a["parts"], a.get("command")) for a in again["added"]] == [(["other"], None), ([name], "two")]
     with pytest.raises(ValueError, match="another seed"):
         studies.refuse_other(earlier | {"seed": 7}, new)

@@ -181,11 +181,6 @@ def costs_of(record: Mapping) -> dict[str, int]:
     return {run["arch"]: run["multiply_adds"] for run in record["runs"]}
 
 
-def missing(cells: Values) -> list[str]:
-    """Networks of the factorial that have no run yet."""
-    return [name for name in STEMS if name not in cells]
-
-
 def told_seeds(cells: Values) -> str:
     """How many runs a network has: `one seed each`, `3 seeds each`, `1 to 3 seeds each`."""
     counts = {len(values) for values in cells.values()}

@@ -8,6 +8,7 @@ from zfrepro.claims import Claim, Finding
 from zfrepro.claims.words import graded
 
 SETTLED = 0.9  # CKA with the final self from which a layer counts as settled
+OTHERWISE = (0.7, 0.8, 0.85, 0.9, 0.95)  # what might be called settled as well
 FEW, LATE = 10, 40  # epochs
 LOWER, UPPER = ("conv1", "conv2"), ("conv4", "conv5")
 CONVS = ("conv1", "conv2", "conv3", "conv4", "conv5")
@@ -49,6 +50,16 @@ def order(record: dict[str, Any], at: float = SETTLED) -> Finding:
     ends = [settled(run, CONVS[0], at) < settled(run, CONVS[-1], at) for run in runs(record)]
     verdict = "reproduced" if all(whole) else "partly" if all(ends) else "not reproduced"
     return Finding(verdict, when_settled(record, CONVS, at))
+
+
+def costs_of_freezing(record: dict[str, Any]) -> dict[str, list[float]]:
+    """Epoch of the freezing -> points of accuracy that it costs, one a seed."""
+    accuracy = record["freezing"]["accuracy"]
+    return {
+        after: [whole - left for whole, left in zip(accuracy["never"], values, strict=True)]
+        for after, values in accuracy.items()
+        if after != "never"
+    }
 
 
 def jumps(record: dict[str, Any]) -> Finding:

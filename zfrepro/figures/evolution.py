@@ -19,6 +19,7 @@ from zfrepro.claims import WORLDS
 from zfrepro.claims import evolution as rules
 from zfrepro.claims.evolution import runs as runs_of
 from zfrepro.claims.summary import WORLD_NAMES
+from zfrepro.figures.ablation import seeded
 from zfrepro.plots import alone, array, enlarged, shown, tiled
 
 RED = torch.tensor([0.85, 0.1, 0.1])[:, None, None]
@@ -152,10 +153,7 @@ def settling(found: dict[str, dict[str, Any]], shown_at: Sequence[int] = (1, 10,
     return static.table(rows, caption="Layers and the epoch from which they stay settled, one number for each run")
 
 
-THRESHOLDS = (0.7, 0.8, 0.85, 0.9, 0.95)
-
-
-def thresholds(found: dict[str, dict[str, Any]], values: Sequence[float] = THRESHOLDS) -> HTML:
+def thresholds(found: dict[str, dict[str, Any]], values: Sequence[float] = rules.OTHERWISE) -> HTML:
     """The verdicts on the order of the layers, had another CKA been called settled."""
     told = {"lower layers early": rules.lower, "upper layers late": rules.upper, "from the bottom up": rules.order}
     rows = [
@@ -167,21 +165,16 @@ def thresholds(found: dict[str, dict[str, Any]], values: Sequence[float] = THRES
     return plots.table(rows)
 
 
-def _spread(values: np.ndarray) -> str:
-    return f"{values.mean():.1f}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{values.std(ddof=1):.1f}"
-
-
 def freezing(found: dict[str, dict[str, Any]]) -> HTML:
     """What frozen lower layers cost, and how near they were to their final selves: means and sd over seeds."""
     rows = []
     for world, record in found.items():
-        own = {after: np.array(values) for after, values in record["freezing"]["accuracy"].items()}
-        for after, values in own.items():
+        costs = rules.costs_of_freezing(record)
+        for after, values in record["freezing"]["accuracy"].items():
             row = {"world": WORLD_NAMES[world], "frozen after epoch": after}
             for layer, near in record["freezing"]["cka"].items():
                 row[f"CKA of {layer} then"] = f"{np.mean(near[after]):.2f}" if after in near else None
-            row["% right"] = _spread(values)
-            row["cost, points"] = None if after == "never" else _spread(own["never"] - values)
+            row |= {"% right": seeded(values), "cost, points": seeded(costs.get(after, []))}
             rows.append(row)
     return plots.table(rows)
 

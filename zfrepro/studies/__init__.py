@@ -111,7 +111,7 @@ def refuse_other(earlier: dict[str, Any], new: dict[str, Any]) -> None:
 
 
 def added(earlier: dict[str, Any], new: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """An earlier record with some parts measured since; `added` says which, how and when.
+    """An earlier record with some parts measured since; `added` says which, how and when they were last.
 
     Args:
         new: the `record` of the new parts.
@@ -119,5 +119,6 @@ def added(earlier: dict[str, Any], new: dict[str, Any], found: dict[str, Any]) -
     """
     parts = {name: value for name, value in found.items() if name != "seconds"}
     origin = {name: new[name] for name in ("command", "commit", "versions", "date", "device")}
-    noted = [*earlier.get("added", []), {"parts": list(parts), **origin}]
+    before = [note | {"parts": [p for p in note["parts"] if p not in parts]} for note in earlier.get("added", [])]
+    noted = [*(note for note in before if note["parts"]), {"parts": list(parts), **origin}]
     return earlier | parts | {"seconds": earlier["seconds"] | found["seconds"], "added": noted}
