@@ -1,6 +1,7 @@
 """Speed of this package side by side with Captum and torch: `python -m benchmarks --help`."""
 
 import argparse
+import contextlib
 import importlib.metadata
 import sys
 import time
@@ -65,13 +66,13 @@ def parser() -> argparse.ArgumentParser:
     return found
 
 
-def record(results: list[Result], command: str, seconds: float) -> dict:
+def record(results: list[Result], command: str, seconds: float, where: torch.device) -> dict:
     """The results with hardware and versions."""
     origin = records.provenance(command)
-    origin["versions"] |= {"captum": importlib.metadata.version("captum")}
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # not every part compares with it
+        origin["versions"] |= {"captum": importlib.metadata.version("captum")}
     rows = [asdict(r) | {"correct": r.correct, "reached": r.reached} for r in results]
-    where = device.describe(torch.device("cpu"))
-    return {"kind": "benchmark", **origin, "device": where, "seconds": seconds, "results": rows}
+    return {"kind": "benchmark", **origin, "device": device.describe(where), "seconds": seconds, "results": rows}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -84,15 +85,15 @@ def main(arguments: list[str] | None = None) -> int:
         for result in BENCHMARKS[name](options.quick):
             print(f"  {result.name}: {result.ratio:.3g} {result.unit}", file=sys.stderr, flush=True)
             results.append(result)
-    print(f"\n{device.describe(torch.device('cpu'))}, torch {torch.__version__}")
+    where = device.pick() if options.only == "absolute" else torch.device("cpu")
+    print(f"\n{device.describe(where)}, torch {torch.__version__}")
     if options.quick:
         print("--quick: one repeat on few images; the checks count, the times do not.")
     print(f"\n{table(results)}\n\n{profiles(results)}\n\n{time.perf_counter() - began:.0f} s")
     if options.json:
         given = sys.argv[1:] if arguments is None else arguments
-        records.write_json(
-            options.json, record(results, " ".join(["python -m benchmarks", *given]), time.perf_counter() - began)
-        )
+        command, seconds = " ".join(["python -m benchmarks", *given]), time.perf_counter() - began
+        records.write_json(options.json, record(results, command, seconds, where))
     wrong = [r.name for r in results if not r.correct]
     for name in wrong:
         print(f"WRONG: {name}: the two sides differ by more than is allowed", file=sys.stderr)

@@ -74,6 +74,7 @@ def test_provenance_says_what_is_needed_to_repeat(monkeypatch):
 def test_commit(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "ROOT", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.delenv("ZFREPRO_COMMIT", raising=False)
     assert records.git_commit() == "unknown"  # not a checkout
     identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
     for command in (["init", "-q"], [*identity, "commit", "-q", "--allow-empty", "-m", "first"]):
@@ -84,3 +85,5 @@ def test_commit(tmp_path, monkeypatch):
     assert re.fullmatch("[0-9a-f]{12}-dirty", records.git_commit())
     monkeypatch.setenv("PATH", "")
     assert records.git_commit() == "unknown"  # no git
+    monkeypatch.setenv("ZFREPRO_COMMIT", "0123456789ab")
+    assert records.git_commit() == "0123456789ab"

@@ -101,6 +101,15 @@ def test_epochs_change_the_budget_of_all_and_unknown_sweeps_are_refused():
         sweeps.recipes("rows", "diorama")
 
 
+def test_networks_of_the_papers_size_have_a_budget_and_a_record_of_their_own():
+    small, large = (sweeps.recipes("training", "imagenet20", [0], scale)[0] for scale in ("micro", "paper"))
+    assert (large.image_size, large.units, large.width) == (224, 4096, 1.0)
+    assert {name: getattr(large, name) for name in sweeps.LARGE} == sweeps.LARGE and small.batch != large.batch
+    assert sweeps.recipes("training", "imagenet20", [0], "paper", epochs=3)[0].epochs == 3
+    assert sweeps.record_name("training", "imagenet20") == "sweeps/training-imagenet20"
+    assert sweeps.record_name("training", "imagenet20", "paper") == "sweeps/training-imagenet20-paper"
+
+
 def test_a_run_is_the_command_train_with_the_recipe_and_its_own_folder(tmp_path, monkeypatch):
     started = {}
     monkeypatch.setattr(subprocess, "Popen", lambda words, **more: started.update(words=words, **more))

@@ -346,7 +346,7 @@ def cmd_sweep(options: argparse.Namespace) -> None:
     budget = f"-{options.epochs}epochs" if options.epochs else ""
     folder = Path(options.scratch) / f"{options.sweep}-{options.scale}{budget}"
     with sole_owner(folder):
-        target = records.results_root() / "sweeps" / f"{options.sweep}-{world}.json"
+        target = records.results_root() / f"{sweeps.record_name(options.sweep, world, options.scale)}.json"
         sweeps.run(
             options.sweep, chosen, folder, target, jobs=options.jobs, options=words, device=options.device,
             fresh=options.fresh, say=lambda text: print(text, flush=True),

@@ -34,6 +34,7 @@ def pick(name: str | None = None) -> torch.device:
         if int(number or 0) >= torch.cuda.device_count():
             raise RuntimeError(f"device {name!r}: there are {torch.cuda.device_count()} GPUs, counted from cuda:0")
         torch.cuda.set_device(int(number or 0))
+        torch.backends.cudnn.allow_tf32 = False  # else convolutions called fp32 keep 10 of its 23 bits
     return torch.device(name)
 
 

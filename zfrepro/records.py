@@ -26,7 +26,8 @@ def results_root() -> Path:
 
 
 def git_commit() -> str:
-    """Short hash of the checkout, marked when it has uncommitted changes; `unknown` outside a checkout."""
+    """Short hash of the checkout, marked when it has uncommitted changes; outside a checkout `$ZFREPRO_COMMIT`, which
+    says of which commit a copy without history is, or `unknown`."""
     try:
         run = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12"],
@@ -37,7 +38,7 @@ def git_commit() -> str:
         )
         return run.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get("ZFREPRO_COMMIT") or "unknown"
 
 
 def sha256(file: Path) -> str:

@@ -46,6 +46,9 @@ BUDGETS: dict[str, dict[str, Any]] = {
 }
 """World -> what its runs change of the modern recipe: some 100,000 images each, minutes on one core."""
 
+LARGE: dict[str, Any] = {"epochs": 10, "batch": 64, "lr": 0.02}
+"""What runs of the paper's size change besides, for a GPU: larger batches, and more images for more weights."""
+
 
 class SweepError(Exception):
     """A sweep that cannot go on or did not finish, with the remedy in one line."""
@@ -71,11 +74,17 @@ def recipes(
     if unknown := [name for name in networks or () if name not in SWEEPS[sweep]]:
         raise ValueError(f"{sweep} has no {', '.join(unknown)}; it has: {', '.join(SWEEPS[sweep])}")
     options = MODERN | SCALES[scale] | BUDGETS.get(dataset, {}) | {"dataset": dataset}
+    options |= LARGE if scale == "paper" else {}
     options |= {"epochs": epochs} if epochs else {}
     seeds = range(SEEDS[sweep]) if seeds is None else list(seeds)
     names = networks or SWEEPS[sweep]
     pairs = sorted(((name, seed) for seed in seeds for name in names), key=lambda pair: pair[0] in VARIANTS)
     return [Recipe(**options | {"arch": name} | VARIANTS.get(name, {}) | {"seed": seed}) for name, seed in pairs]
+
+
+def record_name(sweep: str, dataset: str, scale: str = "micro") -> str:
+    """Where a sweep is filed, below `results/`: each size of networks has a record of its own."""
+    return f"sweeps/{sweep}-{dataset}" + (f"-{scale}" if scale != "micro" else "")
 
 
 def name_of(recipe: Recipe, sweep: str) -> str:

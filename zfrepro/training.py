@@ -363,6 +363,7 @@ def train(
     first, few = not distributed.rank(), min(recipe.batch, len(dataset.train), len(dataset.val))
     if distributed.count() > few:
         raise ValueError(f"{distributed.count()} processes for {few} images at a time: start fewer, or raise --batch")
+    split = replace(dataset.train, images=devices.resident(dataset.train.images, device))
     checkpoint = out / "checkpoint.safetensors"
     if checkpoint.exists():
         state, mean = load_checkpoint(checkpoint, recipe, device)
@@ -374,13 +375,11 @@ def train(
         if first:
             say(f"continuing {checkpoint} after epoch {len(state.history)}")
     else:
-        images = dataset.train.images
-        total = distributed.summed(pixel_sum(images[distributed.share(len(images))]).to(device))
-        state, mean = start(recipe, len(dataset.classes), device), (total / len(images)).float()
+        total = distributed.summed(pixel_sum(split.images[distributed.share(len(split))]).to(device))
+        state, mean = start(recipe, len(dataset.classes), device), (total / len(split)).float()
     state.trained = distributed.wrapped(state.network)
     if compiled:
         state.trained = torch.compile(state.trained, dynamic=False)
-    split = replace(dataset.train, images=devices.resident(dataset.train.images, device))
     for epoch in range(len(state.history), recipe.epochs):
         began = time.perf_counter()
         row = train_epoch(recipe, state, split, mean, epoch, progress and first)

@@ -1,0 +1,124 @@
+"""A GPU does what the CPU does. Skipped where there is none."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.worlds import stripes, tiny
+from zfrepro import device as devices
+from zfrepro import filters, gallery
+from zfrepro.data.transforms import CROPS, augment
+from zfrepro.layers import contrast_norm
+from zfrepro.networks import STEMS, build, initialise_, zfnet
+from zfrepro.occlusion import occlude
+from zfrepro.training import train
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def gpu():
+    return devices.pick("cuda")
+
+
+def seeded(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float) -> bool:
+    return bool((found.float().cpu() - wanted).norm() <= tolerance * wanted.norm())
+
+
+@pytest.fixture(scope="module")
+def pair(gpu):
+    """The same small network here and there."""
+    architecture = zfnet().with_width(0.25).with_units(64)
+    network = initialise_(build(architecture, 96, 10), "modern", torch.Generator().manual_seed(0)).eval()
+    network.requires_grad_(False)
+    return network, copy.deepcopy(network).to(gpu, memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_contrast_norm(gpu, dtype, tolerance):
+    x, above = seeded(2, 96, 13, 13) * 20, seeded(2, 96, 13, 13, seed=1)
+    here = x.clone().requires_grad_()
+    wanted = F.local_response_norm(here, 5, 1e-4, 0.75, 2.0)
+    there = x.to(gpu, dtype).requires_grad_()
+    found = contrast_norm(there)
+    assert close(found.detach(), wanted.detach(), tolerance)
+    (gradient,) = torch.autograd.grad(wanted, here, above)
+    assert close(torch.autograd.grad(found, there, above.to(gpu, dtype))[0], gradient, tolerance)
+
+
+@pytest.mark.parametrize("crops", CROPS)
+def test_views_are_those_of_the_cpu(gpu, crops):
+    images = seeded(8, 3, 110, 110)
+    wanted = augment(images, 96, crops, torch.Generator().manual_seed(3))
+    assert close(augment(images.to(gpu), 96, crops, torch.Generator().manual_seed(3)), wanted, 1e-4)
+
+
+def test_fp32_training_follows_the_cpu(gpu, tmp_path):
+    recipe = tiny(epochs=2, dropout=0.0, precision="fp32")
+    states = {
+        device.type: train(
+            recipe, stripes(), tmp_path / device.type, device=device, progress=False, say=lambda *_, **__: None
+        )
+        for device in (CPU, gpu)
+    }
+    (here, mean), (there, its_mean) = states["cpu"], states["cuda"]
+    assert torch.equal(its_mean.cpu(), mean)
+    for name, wanted in here.network.state_dict().items():
+        assert close(there.network.state_dict()[name], wanted, 0.02), name
+    assert there.history[-1]["loss"] == pytest.approx(here.history[-1]["loss"], rel=0.01)
+
+
+def test_bf16_training_learns_and_goes_on_from_its_checkpoint(gpu, tmp_path):
+    whole = {"device": gpu, "progress": False, "say": lambda *_, **__: None}
+    recipe = tiny(epochs=5, dropout=0.0, lr=0.05, precision="bf16")
+
+    def stop(state, mean):
+        if len(state.history) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, stripes(), tmp_path, after_epoch=stop, **whole)
+    said = []
+    state, _ = train(recipe, stripes(), tmp_path, **whole | {"say": lambda *text, **__: said.append(text[0])})
+    assert said[0].endswith("after epoch 2")
+    assert state.history[-1]["loss"] < 0.5 * state.history[0]["loss"] and state.history[-1]["val_top1_error"] < 20
+
+
+def test_search_and_projections(pair):
+    images = seeded(12, 3, 96, 96)
+    tops = [gallery.top_activations(network, images.split(5), ["conv3"], progress=False)["conv3"] for network in pair]
+    assert close(tops[1].values, tops[0].values, 1e-4)
+    assert (tops[1].images.cpu() == tops[0].images).float().mean() > 0.95  # ties may fall either way
+    here, there = pair
+    wanted = gallery.projections(here, lambda i: images[i], tops[0], range(4))
+    found = gallery.projections(there, lambda i: images[i.cpu()].to(there.convs.conv1.weight.device), tops[0], range(4))
+    assert close(found, wanted, 1e-3)
+
+
+def test_occlusion(pair, gpu):
+    image = seeded(1, 3, 96, 96)
+    wanted, found = (
+        occlude(network, image.to(next(network.parameters()).device), patch=24, stride=12, progress=False)
+        for network in pair
+    )
+    assert close(found.probabilities, wanted.probabilities, 1e-4)
+
+
+@pytest.mark.parametrize("name", ["11s4-5s1", "7s4-blur-5s1"])
+def test_the_diagnosis_of_a_run(gpu, name):
+    network = build(STEMS[name].with_width(0.25).with_units(64), 96, 10).eval().requires_grad_(False)
+    there, images = copy.deepcopy(network).to(gpu), seeded(4, 3, 96, 96)
+    wanted, found = filters.aliased(network, images), filters.aliased(there, images.to(gpu))
+    assert all(close(found[stride], wanted[stride], 1e-3) for stride in wanted)
+    maps = network.features(images, ["conv1"])["conv1"]
+    assert close(filters.moved(maps.to(gpu), 0.25, 0.0), filters.moved(maps, 0.25, 0.0), 1e-4)
+    assert close(
+        filters.consistency(maps.to(gpu), maps.roll(1, 3).to(gpu)), filters.consistency(maps, maps.roll(1, 3)), 1e-4
+    )
