@@ -38,6 +38,21 @@ def test_pages_that_run_are_cached_and_not_run_again(tmp_path):
     assert not is_cached(runs, cache)
 
 
+@pytest.mark.parametrize("left", [None, '{"cells": ['])
+def test_what_a_killed_run_left_of_a_page_is_run_again(tmp_path, left):
+    from run_notebooks import is_cached, run_notebooks
+
+    book, cache = tmp_path / "book", tmp_path / "cache"
+    book.mkdir()
+    runs = page(book, "runs", "1")
+    run_notebooks(book, cache)
+    (kept,) = cache.rglob("*.ipynb")
+    kept.unlink() if left is None else kept.write_text(left)
+    assert not is_cached(runs, cache)
+    run_notebooks(book, cache)
+    assert is_cached(runs, cache) and nbformat.read(kept, nbformat.NO_CONVERT).cells[0].execution_count == 1
+
+
 def test_threads_are_not_more_than_cores():
     from run_notebooks import CORES, SETTINGS, WORKERS
 

@@ -5,12 +5,14 @@ fails is left out of the cache: jupyter-book then runs it again and reports the 
 """
 
 import os
+import shutil
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import nbformat
 import yaml
 from jupyter_cache import get_cache
+from jupyter_cache.cache.db import NbCacheRecord
 from jupyter_cache.executors import load_executor
 from refresh_cache import ROOT
 from tqdm import tqdm
@@ -39,9 +41,17 @@ def run_one(page: Path, cache: Path) -> None:
 
 
 def is_cached(page: Path, cache: Path) -> bool:
+    """Whether a whole result is kept; what a killed run left of one, at which jupyter-book would fail, is removed."""
+    kept = get_cache(cache)
     try:
-        get_cache(cache).match_cache_notebook(nbformat.read(page, nbformat.NO_CONVERT))
+        record = kept.match_cache_notebook(nbformat.read(page, nbformat.NO_CONVERT))
     except KeyError:
+        return False
+    try:
+        kept.get_cache_bundle(record.pk)
+    except (KeyError, ValueError):
+        NbCacheRecord.remove_records([record.pk], kept.db)
+        shutil.rmtree(cache / "executed" / record.hashkey, ignore_errors=True)
         return False
     return True
 
