@@ -91,9 +91,10 @@ def test_bf16_training_learns_and_goes_on_from_its_checkpoint(gpu, tmp_path):
     assert state.history[-1]["loss"] < 0.5 * state.history[0]["loss"] and state.history[-1]["val_top1_error"] < 20
 
 
-def test_search_and_projections(pair):
+@pytest.mark.parametrize("layer", ["conv3", "conv5"])
+def test_search_and_projections(pair, layer):
     images = seeded(12, 3, 96, 96)
-    tops = [gallery.top_activations(network, images.split(5), ["conv3"], progress=False)["conv3"] for network in pair]
+    tops = [gallery.top_activations(network, images.split(5), [layer], progress=False)[layer] for network in pair]
     assert close(tops[1].values, tops[0].values, 1e-4)
     assert (tops[1].images.cpu() == tops[0].images).float().mean() > 0.95  # ties may fall either way
     here, there = pair

@@ -56,29 +56,31 @@ class _Level:
         return x if self.whole else x.masked_fill(~(self.rows & self.columns), -torch.inf)
 
 
-def _level(extent: int, rows: Tensor, columns: Tensor, size: int) -> _Level:
+def _level(extent: int, rows: Tensor, columns: Tensor, size: int, device: torch.device) -> _Level:
     inside = []
     for first in (rows, columns):
         places = first[:, None] + torch.arange(extent, device=first.device)
         inside.append((places >= 0) & (places < size))
     whole = bool(inside[0].all() and inside[1].all())
-    return _Level(extent, inside[0][:, None, :, None], inside[1][:, None, None, :], whole)
+    return _Level(extent, inside[0][:, None, :, None].to(device), inside[1][:, None, None, :].to(device), whole)
 
 
-def _levels(below: list[Stage], image_size: int, units: Units) -> tuple[list[_Level], Tensor, Tensor]:
+def _levels(
+    below: list[Stage], image_size: int, units: Units, device: torch.device
+) -> tuple[list[_Level], Tensor, Tensor]:
     """The crop from the image up to the unit, one level more than there are stages, and its first row and column."""
     extent, rows, columns = 1, units.rows, units.columns
-    levels = [_level(extent, rows, columns, below[-1].size)]
+    levels = [_level(extent, rows, columns, below[-1].size, device)]
     sizes = [image_size, *(s.size for s in below[:-1])]
     for s, size in zip(reversed(below), reversed(sizes), strict=True):
         extent = (extent - 1) * s.stride + s.kernel
         rows, columns = rows * s.stride - s.padding, columns * s.stride - s.padding
-        levels.append(_level(extent, rows, columns, size))
+        levels.append(_level(extent, rows, columns, size, device))
     return levels[::-1], rows, columns
 
 
 def _on_crops(network: Network, images: Tensor, layer: str, units: Units, below: list[Stage]) -> Projections:
-    levels, tops, lefts = _levels(below, images.shape[-1], units)
+    levels, tops, lefts = _levels(below, images.shape[-1], units, images.device)
     convs = network.architecture.convs
     convs = convs[: [c.name for c in convs].index(layer)]
     norm_first = network.architecture.norm_before_pool
