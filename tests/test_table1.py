@@ -242,6 +242,16 @@ def test_table_1_stands_beside_the_papers_with_or_without_runs():
     assert "not run yet" in figures.table("diorama", None).data
 
 
+def test_networks_of_the_papers_size_have_a_table_without_variants():
+    large = record(LEVELS, 2) | {"scale": "paper"}
+    assert len(figures.rows(large)) == len(figures.rows(None)) - len(sweeps.VARIANTS) == len(paper.TABLE1)
+    told = figures.tests(
+        {"imagenet20": large | {"runs": [r for r in large["runs"] if r["arch"] in sweeps.ARCHITECTURES]}}
+    )
+    assert {row["world"] for row in told} == {"ImageNet-20, the paper's size"} and len(told) == 2
+    assert "--scale paper" in figures.table("imagenet20", None, "paper").data
+
+
 def test_comparisons_are_made_seed_by_seed():
     (row, *_) = figures.tests({"diorama": record(LEVELS, 3)})
     assert row["seeds"] == 3 and row["p by signs"] == "0.250" and float(row["p by t"]) < 0.01

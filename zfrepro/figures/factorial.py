@@ -116,8 +116,16 @@ def answers(found: Found) -> HTML:
     return static.table(rows, caption="Points of top-1 error, with 95 % intervals")
 
 
+def _mark(name: str) -> dict[str, str]:
+    """How a network is drawn: shape for the first stride, colour for the filter size, filled for wide."""
+    own = factorial.levels(name)
+    colour = COLOURS["zfnet" if own["kernel"] else "krizhevsky"]
+    shape = "s" if own["stride"] else "^" if own["blur"] else "o"
+    return {"marker": shape, "color": colour, "mfc": colour if own["width"] else "none", "ls": "none"}
+
+
 def costs(found: Found, width: float = 9) -> Figure:
-    """Error against multiply-adds: shape for the first stride, colour for the filter size, filled for wide."""
+    """Error against multiply-adds, marked as `_mark` says; small marks are single seeds."""
     found = {world: record for world, record in found.items() if record["runs"]}
     if not found:
         return _empty(width)
@@ -127,13 +135,12 @@ def costs(found: Found, width: float = 9) -> Figure:
         means = ablation.means(cells)
         for name, values in cells.items():
             own, x = factorial.levels(name), price[name] / 1e6
-            colour = COLOURS["zfnet" if own["kernel"] else "krizhevsky"]
-            shape = "s" if own["stride"] else "^" if own["blur"] else "o"
-            ax.plot([x] * len(values), list(values.values()), shape, ms=3, alpha=0.4, color=colour)
-            fill = colour if own["width"] else "none"
-            ax.plot(x, means[name], shape, ms=8, color=colour, mfc=fill)
+            mark = _mark(name)
+            ax.plot([x] * len(values), list(values.values()), mark["marker"], ms=3, alpha=0.4, color=mark["color"])
+            ax.plot(x, means[name], ms=8, **mark)
             if not own["width"]:
-                ax.annotate(name, (x, means[name]), fontsize=7, xytext=(6, 3), textcoords="offset points")
+                above = -9 if own["blur"] else 3  # they lie near others
+                ax.annotate(name, (x, means[name]), fontsize=7, xytext=(6, above), textcoords="offset points")
         if len(cells) >= 3:
             line, ends = factorial.cost_line(cells, price), np.array([min(price.values()), max(price.values())])
             ax.plot(ends / 1e6, [line.at(x) for x in ends], "--", color="grey", lw=1)
@@ -170,6 +177,15 @@ def two_by_two(found: Found, width: float = 9) -> Figure:
     return alone(figure)
 
 
+def told_diagnosed(record: dict[str, Any]) -> str:
+    """How many networks and seeds a study's diagnoses are of: `18 networks, 2 or 3 seeds each`."""
+    seeds: dict[str, dict[int, float]] = {}
+    for run in record["runs"]:
+        if run["clip"] and run["arch"] in factorial.STEMS:
+            seeds.setdefault(run["arch"], {})[run["seed"]] = run["top1_error"]
+    return f"{len(seeds)} networks, {factorial.told_seeds(seeds)}" if seeds else "none yet"
+
+
 def diagnosis(found: Found, width: float = 9) -> Figure:
     """Error against what the pictures diagnose, a point for each small network. found: world -> study record."""
     told = {world: factorial.diagnoses(record["runs"]) for world, record in found.items()}
@@ -183,10 +199,7 @@ def diagnosis(found: Found, width: float = 9) -> Figure:
     for row, (world, own) in zip(axes, told.items(), strict=True):
         for ax, (key, label) in zip(row, measures.items(), strict=True):
             for name, values in own.items():
-                colour = COLOURS["zfnet" if factorial.levels(name)["kernel"] else "krizhevsky"]
-                ax.plot(
-                    values[key], values["top1_error"], "s" if factorial.levels(name)["stride"] else "o", color=colour
-                )
+                ax.plot(values[key], values["top1_error"], **_mark(name))
             ax.set_xlabel(label, fontsize=8)
             ax.grid(alpha=0.25)
         row[0].set_ylabel(f"{WORLD_NAMES[world]}\ntop-1 error, %", fontsize=8)

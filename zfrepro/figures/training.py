@@ -22,7 +22,7 @@ from zfrepro.figures.ablation import seeded
 from zfrepro.plots import alone, as_colours, grid
 from zfrepro.receptive_field import multiply_adds
 from zfrepro.statistics import paired
-from zfrepro.sweeps import SWEEPS
+from zfrepro.sweeps import SWEEPS, VARIANTS, record_name
 from zfrepro.training import MODERN, Recipe
 
 Record = dict[str, Any]
@@ -51,6 +51,13 @@ def recorded() -> dict[str, Record]:
     """The sweeps there are, by world."""
     there = [w for w in WORLDS if (records.results_root() / "sweeps" / f"training-{w}.json").is_file()]
     return {world: records.read(f"sweeps/training-{world}") for world in there}
+
+
+def at_paper_size() -> dict[str, Record]:
+    """The same of networks of the paper's size, as far as there are any."""
+    names = {world: record_name("training", world, "paper") for world in WORLDS}
+    there = [world for world, name in names.items() if (records.results_root() / f"{name}.json").is_file()]
+    return {world: records.read(names[world]) for world in there}
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
@@ -86,28 +93,28 @@ def _ours(record: Record | None, kind: str, name: str) -> dict[str, object]:
 
 
 def rows(record: Record | None) -> list[dict[str, object]]:
-    """Table 1 with our columns beside the paper's, then the variants that the paper does not print."""
+    """Table 1 with our columns beside the paper's, then, of small networks, variants that the paper does not print."""
     found = []
     for name, printed in paper.TABLE1.items():
         row: dict[str, object] = {"network": paper.TABLE1_NAMES[name]}
         for label, value in {"top-1": printed.val1, "top-5": printed.val5, "test top-5": printed.test5}.items():
             row[f"paper: {label}"] = value and f"{value:.1f}"
         found.append(row | _ours(record, *OURS.get(name, ("run", "none"))))
-    for name in SWEEPS["training"][3:]:
+    for name in VARIANTS if record is None or record["scale"] != "paper" else ():
         row = {"network": NAMES[name], "paper: top-1": None, "paper: top-5": None, "paper: test top-5": None}
         found.append(row | _ours(record, "run", name))
     return found
 
 
-def table(world: str, record: Record | None) -> HTML:
-    """`rows` as a table of the page."""
+def table(world: str, record: Record | None, scale: str = "micro") -> HTML:
+    """`rows` as a table of the page; the scale is named where there is no record to name it."""
     caption = f"Table 1: validation errors in per cent, the paper's on ImageNet and ours on {WORLD_NAMES[world]}"
     if record:
         recipe, data = record["recipe"], record["dataset"]
         caption += f" (scale {record['scale']}, {recipe['epochs']} epochs of {data['train']:,} images, "
         caption += f"{data['val']:,} validation images; mean±sd over runs)"
     else:
-        caption += f" (not run yet: python -m zfrepro sweep training --dataset {world})"
+        caption += f" (not run yet: python -m zfrepro sweep training --dataset {world} --scale {scale})"
     return static.table(rows(record), caption=caption)
 
 
@@ -131,13 +138,16 @@ def by_seed(record: Record, weights: Weights, view: str = "ten_crops", kind: str
     return [sum(weight * values[name][seed] for name, weight in weights.items()) for seed in seeds]
 
 
-def tests(found: Mapping[str, Record], view: str = "ten_crops") -> list[dict[str, object]]:
+def tests(*sweeps: Mapping[str, Record], view: str = "ten_crops") -> list[dict[str, object]]:
     """Each comparison, seed by seed: its mean, two intervals, and what chance alone would do."""
     listed = []
-    for world, record in found.items():
+    for world, record in (pair for found in sweeps for pair in found.items()):
+        name = WORLD_NAMES[world] + ", the paper's size" * (record["scale"] == "paper")
         for label, weights in PAIRS.items():
             differences = by_seed(record, weights, view)
-            row: dict[str, object] = {"world": WORLD_NAMES[world], "comparison": label, "seeds": len(differences)}
+            if not differences and record["scale"] == "paper":
+                continue  # variants are compared among small networks
+            row: dict[str, object] = {"world": name, "comparison": label, "seeds": len(differences)}
             one = paired(differences) if differences else None
             several = one is not None and one.pairs > 1
             row["points of top-1"] = f"{one.mean:+.1f}" if one else None
@@ -169,6 +179,11 @@ def gain(found: Mapping[str, Record], world: str, name: str) -> str:
     ((members, error),) = groups.items()
     values = errors_of(found[world], "ten_crops")
     return f"{error - np.mean([values[arch][seed] for arch, seed in members]):+.1f} ({len(members)} networks)"
+
+
+def columns(found: Mapping[str, Record], large: Mapping[str, Record]) -> dict[str, tuple[Mapping[str, Record], str]]:
+    """Column of the page's summary -> sweeps and world that it is of."""
+    return {world: (found, world) for world in WORLDS} | {"large": (large, "imagenet20")}
 
 
 def counted(world: str) -> str:
@@ -220,12 +235,12 @@ def trainings() -> dict[str, Record]:
     return {file.stem: records.read_json(file) for file in files}
 
 
-def costs(found: Mapping[str, Record]) -> list[dict[str, object]]:
+def costs(*sweeps: Mapping[str, Record]) -> list[dict[str, object]]:
     """What each recorded training cost, on which hardware; of a sweep the mean of a network's runs."""
     listed = []
     for name, record in trainings().items():
         listed.append(_cost(name, record["scale"], record["recipe"], record["dataset"]["train"], [record]))
-    for world, record in found.items():
+    for world, record in (pair for found in sweeps for pair in found.items()):
         for arch in SWEEPS["training"]:
             runs = [run for run in record["runs"] if run["arch"] == arch]
             if runs:
@@ -256,14 +271,23 @@ def step_flops(arch: str = "zfnet", image_size: int = 224, classes: int = 1000) 
     return FLOPS * BACKWARD * multiply_adds(Recipe(arch=arch).architecture(), image_size, classes)
 
 
-def rate() -> tuple[float, str]:
-    """FLOP/s of the largest recorded training, evaluation included, and its hardware."""
-    name = "imagenet20-zfnet"
-    record = trainings()[name]
-    recipe = Recipe(**record["recipe"])
-    cost = FLOPS * BACKWARD * multiply_adds(recipe.architecture(), recipe.image_size, len(SMALL))
-    images = recipe.epochs * record["dataset"]["train"] / record["seconds"]
-    return cost * images, record["device"]
+def rates() -> list[tuple[str, float]]:
+    """How, and FLOP/s of, our largest trainings of ZFNet, evaluation included: the shipped one, and on a GPU if any."""
+    shipped = trainings()["imagenet20-zfnet"]
+    found = [_rate(shipped["recipe"], shipped["dataset"], [shipped])]
+    for record in at_paper_size().values():
+        runs = [run for run in record["runs"] if run["arch"] == "zfnet"]
+        if runs:
+            recipe = record["recipe"] | {"arch": "zfnet"}
+            found.append(_rate(recipe, record["dataset"], runs, ", beside other trainings"))
+    return found
+
+
+def _rate(recipe: Record, data: Record, runs: Sequence[Record], how: str = "") -> tuple[str, float]:
+    own = Recipe(**recipe)
+    cost = FLOPS * BACKWARD * multiply_adds(own.architecture(), own.image_size, len(SMALL))
+    images = own.epochs * data["train"] / float(np.mean([run["seconds"] for run in runs]))
+    return f"{runs[0]['device']}: as measured, at {own.image_size} px{how}", cost * images
 
 
 SMALL = range(20)  # classes of ImageNet-20
@@ -275,10 +299,12 @@ def hours(flops: float, epochs: int = 70, share: float = 1.0) -> float:
 
 
 def estimates() -> list[dict[str, object]]:
-    """Hours of the paper's seventy epochs: measured speed carried over, and, for GPUs, what a share of theirs means."""
-    measured, device = rate()
-    listed = [{"machine": f"{device}: as measured, at 128 px", "FLOP/s": f"{measured:.2g}", "share": None,
-               "images/s": f"{measured / step_flops():,.0f}", "hours": f"{hours(measured):,.0f}"}]  # fmt: skip
+    """Hours of the paper's seventy epochs: measured speeds carried over, and what a share of a GPU's would mean."""
+    listed: list[dict[str, object]] = [
+        {"machine": machine, "FLOP/s": f"{measured:.2g}", "share": None,
+         "images/s": f"{measured / step_flops():,.0f}", "hours": f"{hours(measured):,.0f}"}
+        for machine, measured in rates()
+    ]  # fmt: skip
     for cards in (1, 8):
         for share in (0.1, 0.25)[: 2 if cards == 1 else 1]:
             flops = cards * BF16
