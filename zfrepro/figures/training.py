@@ -128,6 +128,9 @@ PAIRS: dict[str, Weights] = {
 }
 """What is compared, as contrasts of networks."""
 
+KEYS = dict(zip(("better", "wide", "ten", "random", "between", "unclipped"), PAIRS, strict=True))
+"""Short names of the comparisons, for the numbers in the text."""
+
 
 def by_seed(record: Record, weights: Weights, view: str = "ten_crops", kind: str = "top1_error") -> list[float]:
     """A contrast of each seed that all its networks have; none while one of them has not run."""
