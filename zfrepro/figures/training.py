@@ -47,15 +47,9 @@ OURS = {
 """Row of Table 1 -> what stands beside it."""
 
 
-def recorded() -> dict[str, Record]:
-    """The sweeps there are, by world."""
-    there = [w for w in WORLDS if (records.results_root() / "sweeps" / f"training-{w}.json").is_file()]
-    return {world: records.read(f"sweeps/training-{world}") for world in there}
-
-
-def at_paper_size() -> dict[str, Record]:
-    """The same of networks of the paper's size, as far as there are any."""
-    names = {world: record_name("training", world, "paper") for world in WORLDS}
+def recorded(scale: str = "micro") -> dict[str, Record]:
+    """The sweeps there are of networks of one size, by world."""
+    names = {world: record_name("training", world, scale) for world in WORLDS}
     there = [world for world, name in names.items() if (records.results_root() / f"{name}.json").is_file()]
     return {world: records.read(names[world]) for world in there}
 
@@ -278,7 +272,7 @@ def rates() -> list[tuple[str, float]]:
     """How, and FLOP/s of, our largest trainings of ZFNet, evaluation included: the shipped one, and on a GPU if any."""
     shipped = trainings()["imagenet20-zfnet"]
     found = [_rate(shipped["recipe"], shipped["dataset"], [shipped])]
-    for record in at_paper_size().values():
+    for record in recorded("paper").values():
         runs = [run for run in record["runs"] if run["arch"] == "zfnet"]
         if runs:
             recipe = record["recipe"] | {"arch": "zfnet"}
