@@ -108,6 +108,7 @@ def test_networks_of_the_papers_size_have_a_budget_and_a_record_of_their_own():
     assert sweeps.recipes("training", "imagenet20", [0], "paper", epochs=3)[0].epochs == 3
     assert sweeps.record_name("training", "imagenet20") == "sweeps/training-imagenet20"
     assert sweeps.record_name("training", "imagenet20", "paper") == "sweeps/training-imagenet20-paper"
+    assert sweeps.record_name("ablation", "imagenet20", "paper") == "sweeps/ablation-imagenet20"  # as its page says
 
 
 def test_a_run_is_the_command_train_with_the_recipe_and_its_own_folder(tmp_path, monkeypatch):

@@ -83,8 +83,10 @@ def recipes(
 
 
 def record_name(sweep: str, dataset: str, scale: str = "micro") -> str:
-    """Where a sweep is filed, below `results/`: each size of networks has a record of its own."""
-    return f"sweeps/{sweep}-{dataset}" + (f"-{scale}" if scale != "micro" else "")
+    """Where a sweep is filed, below `results/`. Table 1 has a record for each size of networks, which its page shows
+    side by side; the others have one, which `--fresh` begins anew for another size."""
+    apart = sweep == "training" and scale != "micro"
+    return f"sweeps/{sweep}-{dataset}" + (f"-{scale}" if apart else "")
 
 
 def name_of(recipe: Recipe, sweep: str) -> str:
