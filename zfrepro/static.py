@@ -171,7 +171,7 @@ def table(rows: Sequence[Mapping[str, object]], *, caption: str) -> HTML:
     body = "".join("<tr>" + "".join(cell("td", key, _text(row[key])) for key in row) + "</tr>" for row in rows)
     inner = (
         f'<div class="zf-scroll" tabindex="0" role="group" aria-label="{html.escape(caption)}"><table class="table">'
-        f"<caption>{html.escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<caption><span>{html.escape(caption)}</span></caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
     return _explorer("table", caption, inner, {})
 

@@ -69,10 +69,10 @@ def effects(found: Found, width: float = 9) -> Figure:
                 ax.plot((e.low, e.high), (y, y), "-", color="#2a6f97", lw=2)
         ax.axvline(0, color="grey", lw=0.8)
         cells = factorial.cells_of(found[world])
-        ax.set_title(f"{WORLD_NAMES[world]}: {len(cells)} networks, {factorial.told_seeds(cells)}", fontsize=9)
-        ax.set_xlabel("change of top-1 error, points", fontsize=8)
+        ax.set_title(f"{WORLD_NAMES[world]}:\n{len(cells)} networks, {factorial.told_seeds(cells)}", fontsize=10)
+        ax.set_xlabel("change of top-1 error, points", fontsize=10)
         ax.grid(alpha=0.25, axis="x")
-    axes[0, 0].set_yticks([-i for i in range(len(labels))], labels, fontsize=8)
+    axes[0, 0].set_yticks([-i for i in range(len(labels))], labels, fontsize=10)
     return alone(figure)
 
 
@@ -129,8 +129,9 @@ def costs(found: Found, width: float = 9) -> Figure:
     found = {world: record for world, record in found.items() if record["runs"]}
     if not found:
         return _empty(width)
-    figure, axes = plt.subplots(1, len(found), figsize=(width, 4), squeeze=False, layout="constrained")
-    for ax, (world, record) in zip(axes[0], found.items(), strict=True):
+    size = (width, 4 * len(found))
+    figure, axes = plt.subplots(len(found), 1, figsize=size, squeeze=False, sharex=True, layout="constrained")
+    for ax, (world, record) in zip(axes[:, 0], found.items(), strict=True):
         cells, price = factorial.cells_of(record), factorial.costs_of(record)
         means = ablation.means(cells)
         for name, values in cells.items():
@@ -139,17 +140,17 @@ def costs(found: Found, width: float = 9) -> Figure:
             ax.plot([x] * len(values), list(values.values()), mark["marker"], ms=3, alpha=0.4, color=mark["color"])
             ax.plot(x, means[name], ms=8, **mark)
             if not own["width"]:
-                above = -9 if own["blur"] else 3  # they lie near others
-                ax.annotate(name, (x, means[name]), fontsize=7, xytext=(6, above), textcoords="offset points")
+                ax.annotate(name, (x, means[name]), fontsize=9, xytext=(7, 4), textcoords="offset points")
         if len(cells) >= 3:
             line, ends = factorial.cost_line(cells, price), np.array([min(price.values()), max(price.values())])
             ax.plot(ends / 1e6, [line.at(x) for x in ends], "--", color="grey", lw=1)
         ax.set_xscale("log", base=2)
         ax.xaxis.set_major_formatter("{x:g}")
-        ax.margins(x=0.18)
-        ax.set_xlabel("multiply-adds of a forward pass, millions", fontsize=8)
-        ax.set_title(f"{WORLD_NAMES[world]}: top-1 error, %", fontsize=9)
+        ax.margins(x=0.1)
+        ax.set_ylabel("top-1 error, %", fontsize=10)
+        ax.set_title(WORLD_NAMES[world], fontsize=10)
         ax.grid(alpha=0.25)
+    axes[-1, 0].set_xlabel("multiply-adds of a forward pass, millions", fontsize=10)
     return alone(figure)
 
 
@@ -167,13 +168,13 @@ def two_by_two(found: Found, width: float = 9) -> Figure:
             ax.plot(at, [means[names[i]] for i in at], style, color="#2a6f97", label=wide)
             for i in at:
                 ax.plot([i] * len(cells[names[i]]), list(cells[names[i]].values()), ".", color="#2a6f97", alpha=0.4)
-            ax.set_title(f"{WORLD_NAMES[world]}, small networks", fontsize=9)
-    axes[0, 0].set_title("the paper, ImageNet", fontsize=9)
-    axes[0, 0].set_ylabel("top-1 error, %", fontsize=8)
+            ax.set_title(f"{WORLD_NAMES[world]}, small networks", fontsize=10)
+    axes[0, 0].set_title("the paper, ImageNet", fontsize=10)
+    axes[0, 0].set_ylabel("top-1 error, %", fontsize=10)
     for ax in axes[0]:
-        ax.set_xticks([0, 1], ["Krizhevsky's\nlayers 1, 2", "the paper's"], fontsize=8)
+        ax.set_xticks([0, 1], ["Krizhevsky's\nlayers 1, 2", "the paper's"], fontsize=10)
         ax.set_xlim(-0.3, 1.3)
-        ax.legend(fontsize=7, frameon=False)
+        ax.legend(fontsize=9, frameon=False)
     return alone(figure)
 
 
@@ -200,7 +201,7 @@ def diagnosis(found: Found, width: float = 9) -> Figure:
         for ax, (key, label) in zip(row, measures.items(), strict=True):
             for name, values in own.items():
                 ax.plot(values[key], values["top1_error"], **_mark(name))
-            ax.set_xlabel(label, fontsize=8)
+            ax.set_xlabel(label, fontsize=10)
             ax.grid(alpha=0.25)
-        row[0].set_ylabel(f"{WORLD_NAMES[world]}\ntop-1 error, %", fontsize=8)
+        row[0].set_ylabel(f"{WORLD_NAMES[world]}\ntop-1 error, %", fontsize=10)
     return alone(figure)
