@@ -224,17 +224,18 @@ def _partial(table: np.ndarray) -> np.ndarray:
         return (ranks[0] * ranks[1]).sum(-1) / np.sqrt(sizes[0] * sizes[1])
 
 
+def by_network(runs: Sequence[Mapping]) -> dict[str, list[Mapping]]:
+    """What `studies.architecture.diagnosed` found of clipped networks of the factorial, in the order of `STEMS`."""
+    found = {name: [run for run in runs if run["clip"] and run["arch"] == name] for name in STEMS}
+    return {name: own for name, own in found.items() if own}
+
+
 def diagnoses(runs: Sequence[Mapping]) -> dict[str, dict[str, float]]:
-    """Means over seeds of what `studies.architecture.diagnosed` found of clipped networks of the factorial.
+    """Means over seeds of the diagnoses of `by_network`.
 
     Returns:
         network -> {measure: mean}, in the order of `STEMS`.
     """
-    found: dict[str, list[Mapping]] = {}
-    for run in runs:
-        if run["clip"] and run["arch"] in STEMS:
-            found.setdefault(run["arch"], []).append(run)
     measures = ("dead", "middle", "aliased", "conv1 moved", "conv2 moved", "kept", "top1_error", "multiply_adds")
-    return {
-        name: {m: float(np.mean([run[m] for run in found[name]])) for m in measures} for name in STEMS if name in found
-    }
+    found = by_network(runs)
+    return {name: {m: float(np.mean([run[m] for run in own])) for m in measures} for name, own in found.items()}

@@ -179,11 +179,9 @@ def two_by_two(found: Found, width: float = 9) -> Figure:
 
 
 def told_diagnosed(record: dict[str, Any]) -> str:
-    """How many networks and seeds a study's diagnoses are of: `18 networks, 2 or 3 seeds each`."""
-    seeds: dict[str, dict[int, float]] = {}
-    for run in record["runs"]:
-        if run["clip"] and run["arch"] in factorial.STEMS:
-            seeds.setdefault(run["arch"], {})[run["seed"]] = run["top1_error"]
+    """How many networks and seeds a study's diagnoses are of: `18 networks, 3 seeds each`."""
+    found = factorial.by_network(record["runs"])
+    seeds = {name: {run["seed"]: run["top1_error"] for run in own} for name, own in found.items()}
     return f"{len(seeds)} networks, {factorial.told_seeds(seeds)}" if seeds else "none yet"
 
 
