@@ -12,7 +12,7 @@ from zfrepro import device as devices
 from zfrepro.commands import SCALES
 from zfrepro.data import Split
 from zfrepro.data.transforms import centre_crop, normalise
-from zfrepro.receptive_field import multiply_adds
+from zfrepro.receptive_field import training_multiply_adds
 from zfrepro.training import MODERN, Recipe, State, start, train_epoch
 
 GOAL = 25.0  # per cent of a GPU's measured matmul rate
@@ -43,7 +43,7 @@ def _measured(arch: str, device: torch.device, quick: bool) -> Iterator[Result]:
     checks = (_check(recipe, state, centre_crop(seen, recipe.image_size)),)
     (taken,) = medians([lambda: train_epoch(recipe, state, split, mean, 0, progress=False)], repeats, at_least=0)
     seconds = taken / number
-    rate = 3 * multiply_adds(recipe.architecture(), recipe.image_size, CLASSES) / seconds  # backward: twice forward
+    rate = training_multiply_adds(recipe.architecture(), recipe.image_size, CLASSES) / seconds
     name = f"training, {arch}, {recipe.image_size} px, batches of {batch}, {precision}"
     name += f", compiled, {devices.describe(device)}" if on_gpu else ""
     share = 100 * rate / matmul_rate(precision, device)

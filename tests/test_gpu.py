@@ -1,6 +1,7 @@
 """A GPU does what the CPU does. Skipped where there is none."""
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from zfrepro.data.transforms import CROPS, augment
 from zfrepro.layers import contrast_norm
 from zfrepro.networks import STEMS, build, initialise_, zfnet
 from zfrepro.occlusion import occlude
-from zfrepro.training import train
+from zfrepro.training import start, train, train_epoch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 CPU = torch.device("cpu")
@@ -89,6 +90,27 @@ def test_bf16_training_learns_and_goes_on_from_its_checkpoint(gpu, tmp_path):
     state, _ = train(recipe, stripes(), tmp_path, **whole | {"say": lambda *text, **__: said.append(text[0])})
     assert said[0].endswith("after epoch 2")
     assert state.history[-1]["loss"] < 0.5 * state.history[0]["loss"] and state.history[-1]["val_top1_error"] < 20
+
+
+@pytest.mark.parametrize("crops", CROPS)
+def test_ten_more_steps_wait_for_the_gpu_once_more(gpu, crops):
+    recipe = tiny(crops=crops, ema=0.9, epochs=1)
+    mean = torch.zeros(stripes().train.images.shape[1:], device=gpu)
+
+    def waits(steps: int) -> int:
+        split = stripes(train=steps * recipe.batch).train
+        state = start(recipe, 3, gpu)
+        train_epoch(recipe, state, split, mean, 0, progress=False)  # the first steps choose algorithms
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                train_epoch(recipe, state, split, mean, 0, progress=False)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        return sum("synchronizing" in str(one.message) for one in said)
+
+    assert waits(20) == waits(10) + 1  # the loss that is shown
 
 
 @pytest.mark.parametrize("layer", ["conv3", "conv5"])

@@ -5,9 +5,10 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from zfrepro.networks import ARCHITECTURES, Architecture, Conv, build, krizhevsky, zfnet
-from zfrepro.receptive_field import Field, format_table, measured, stage, stages, table
+from zfrepro.receptive_field import Field, format_table, measured, stage, stages, table, training_multiply_adds
 
 # (maps, output size, parameters, field, jump, first pixel of unit 0): PAPER, section 1.
 ZFNET = {
@@ -189,3 +190,12 @@ def test_measured_field_is_the_computed_one(name):
             places = seen.any(axis).nonzero().flatten()
             assert (int(places[0]), int(places[-1]) + 1) == found.field.window(unit), c.name
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", ["zfnet", "krizhevsky", "krizhevsky-without-3-4-6-7"])
+def test_multiply_adds_of_a_training_step_are_those_that_torch_counts(name):
+    architecture = ARCHITECTURES[name].with_width(0.125).with_units(32)
+    network = build(architecture, 96, 5)
+    with FlopCounterMode(display=False) as counter:
+        network(torch.randn(2, 3, 96, 96)).sum().backward()
+    assert counter.get_total_flops() == 2 * 2 * training_multiply_adds(architecture, 96, 5)  # two images, two a pair

@@ -133,6 +133,7 @@ def test_every_run_is_filed_and_the_time_left_is_told(sweep):
     assert (found["kind"], found["chapter"], found["scale"]) == ("sweep", "ablation", "own")
     assert "arch" not in found["recipe"] and found["recipe"]["epochs"] == 3
     assert found["runs"][0]["history"] == {"loss": [1.235], "val_top1_error": [40.0]}
+    assert {run["jobs"] for run in found["runs"]} == {2}
     assert sweep.said[0] == "ablation on diorama: 6 runs, 0 of them done before"
     assert all("top-1 error 40.0 % in 0.1 min; about " in line and "min left" in line for line in sweep.said[1:])
     assert [line.split()[0] for line in sweep.said[1:]] == [f"{n}/6" for n in range(1, 7)]

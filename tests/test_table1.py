@@ -244,7 +244,9 @@ def test_table_1_stands_beside_the_papers_with_or_without_runs():
 
 def test_networks_of_the_papers_size_have_a_table_without_variants():
     large = record(LEVELS, 2) | {"scale": "paper"}
-    assert len(figures.rows(large)) == len(figures.rows(None)) - len(sweeps.VARIANTS) == len(paper.TABLE1)
+    for record_or_none in (large, None):
+        assert len(figures.rows(record_or_none, "paper")) == len(paper.TABLE1)
+    assert len(figures.rows(None)) == len(paper.TABLE1) + len(sweeps.VARIANTS)
     told = figures.tests(
         {"imagenet20": large | {"runs": [r for r in large["runs"] if r["arch"] in sweeps.ARCHITECTURES]}}
     )
@@ -267,6 +269,14 @@ def test_figures_are_drawn_with_and_without_runs():
 def test_every_setting_of_a_recipe_is_told():
     told = {row["setting"].replace(" ", "_") for row in figures.recipes()}
     assert set(vars(Recipe())) - told == {"arch", "dataset", "image_size", "width", "units", "seed"}
+
+
+@pytest.mark.parametrize(("jobs", "beside"), [({}, False), ({"jobs": 1}, False), ({"jobs": 3}, True)])
+def test_a_speed_says_whether_other_trainings_ran_beside(jobs, beside):
+    run = {"device": "some GPU", "seconds": 5.0, **jobs}
+    how, flops = figures._rate({"arch": "zfnet", "epochs": 2}, {"train": 100}, [run])
+    assert how == "some GPU: as measured, at 224 px" + ", beside other trainings" * beside
+    assert flops == pytest.approx(figures.step_flops(classes=20) * 2 * 100 / 5)
 
 
 def test_hours_follow_from_operations():

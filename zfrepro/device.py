@@ -72,6 +72,13 @@ def resident(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device) if 2 * tensor.nbytes <= free else tensor
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device. A GPU is not waited for, so that it always has its next steps to do."""
+    if tensor.device == device or device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def precision(device: torch.device, wanted: str) -> str:
     """The precision to train in: the wanted one, but `fp32` where bf16 is wanted and many times slower."""
     return "fp32" if wanted == "bf16" and not fast_bf16(device) else wanted

@@ -119,6 +119,13 @@ def multiply_adds(architecture: Architecture, image_size: int, classes: int) -> 
     return sum(row["multiply-adds"] for row in table(architecture, image_size, classes))
 
 
+def training_multiply_adds(architecture: Architecture, image_size: int, classes: int) -> int:
+    """Multiply-adds of a training step for one image: maps, gradients of weights and gradients of maps, which cost the
+    same; only the gradient of the image itself is not needed."""
+    rows = table(architecture, image_size, classes)
+    return 3 * sum(row["multiply-adds"] for row in rows) - rows[0]["multiply-adds"]
+
+
 def format_table(architecture: Architecture, image_size: int = 224, classes: int = 1000) -> str:
     """`table` as aligned text with a last row of totals."""
     rows = table(architecture, image_size, classes)

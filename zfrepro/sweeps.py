@@ -187,7 +187,7 @@ def run(
             if runs and record["dataset"] != data:
                 raise SweepError(f"{target}: its runs saw other data than {name}; --fresh starts a new record")
             data = record["dataset"]
-            runs.append(row(record) | {"arch": key[0]})
+            runs.append(row(record) | {"arch": key[0], "jobs": jobs})
             there.add(key)
             if not earlier or all((place(filed) / ensembles.FILE).is_file() for filed in there):
                 averages = ensembles.of_runs(sweep, {filed: place(filed) for filed in sorted(there)})

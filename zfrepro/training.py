@@ -119,7 +119,9 @@ class State:
 def start(recipe: Recipe, classes: int, device: torch.device) -> State:
     """The state before the first epoch."""
     network = recipe.network(classes).to(device, memory_format=torch.channels_last)
-    optimiser = torch.optim.SGD(network.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
+    optimiser = torch.optim.SGD(
+        network.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, fused=True
+    )
     average = {k: v.detach().clone() for k, v in network.state_dict().items()} if recipe.ema else {}
     return State(network, optimiser, average, [], recipe.lr)
 
@@ -165,8 +167,9 @@ def train_epoch(
         batch = order[step * recipe.batch : (step + 1) * recipe.batch]
         share = distributed.share(len(batch))
         chosen = batch[share]
-        labels = split.labels[chosen].to(device)
-        images = normalise(split.images[chosen.to(split.images.device)].to(device), mean, recipe.input_scale)
+        labels = devices.sent(split.labels[chosen], device)
+        stored = split.images[devices.sent(chosen, split.images.device)]
+        images = normalise(devices.sent(stored, device), mean, recipe.input_scale)
         images = augment(
             images, recipe.image_size, recipe.crops, generator, (recipe.area, 1.0), of=len(batch), share=share
         )  # fmt: skip

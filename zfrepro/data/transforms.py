@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zfrepro import device as devices
+
 CROPS = ("ten", "random", "resized")
 
 
@@ -48,12 +50,10 @@ def crop(images: Tensor, tops: Tensor | int, lefts: Tensor | int, size: int) -> 
         raise ValueError(f"a crop of {size} px does not fit into images of {tuple(images.shape[-2:])} px")
     if isinstance(tops, int) and isinstance(lefts, int):
         return images[:, :, tops : tops + size, lefts : lefts + size]
-    rows = tops.tolist() if isinstance(tops, Tensor) else [tops] * len(images)
-    columns = lefts.tolist() if isinstance(lefts, Tensor) else [lefts] * len(images)
-    out = images.new_empty((len(images), images.shape[1], size, size)).contiguous(memory_format=torch.channels_last)
-    for i, (top, left) in enumerate(zip(rows, columns, strict=True)):
-        out[i] = images[i, :, top : top + size, left : left + size]
-    return out
+    windows = images.unfold(2, size, 1).unfold(3, size, 1)  # every window, as a view
+    own = torch.arange(len(images), device=images.device)
+    rows, columns = (torch.as_tensor(starts, device=images.device) for starts in (tops, lefts))
+    return windows[own, :, rows, columns].contiguous(memory_format=torch.channels_last)
 
 
 def centre_crop(images: Tensor, size: int) -> Tensor:
@@ -99,7 +99,7 @@ def _draws(
 def _windows(images: Tensor, size: int, x: Tensor, y: Tensor, wide: Tensor, high: Tensor) -> Tensor:
     """Windows resampled bilinearly to size x size; middle and half sides, (B,) each, in units of half the image."""
     n = len(images)
-    x, y, wide, high = (values.to(images) for values in (x, y, wide, high))
+    x, y, wide, high = devices.sent(torch.stack([x, y, wide, high]).to(images.dtype), images.device)
     centres = (2 * torch.arange(size, device=images.device) + 1) / size - 1  # of the output's pixels, from -1 to 1
     columns = (x[:, None] + wide[:, None] * centres)[:, None, :].expand(n, size, size)
     rows = (y[:, None] + high[:, None] * centres)[:, :, None].expand(n, size, size)
@@ -107,7 +107,7 @@ def _windows(images: Tensor, size: int, x: Tensor, y: Tensor, wide: Tensor, high
 
 
 def _flip_some(images: Tensor, flips: Tensor) -> Tensor:
-    return torch.where(flips.to(images.device)[:, None, None, None], images.flip(-1), images)
+    return torch.where(devices.sent(flips, images.device)[:, None, None, None], images.flip(-1), images)
 
 
 def augment(
@@ -133,6 +133,6 @@ def augment(
     if crops == "resized":
         views = _windows(images, size, *drawn)
     else:
-        tops, lefts, flips = drawn
+        tops, lefts, flips = (devices.sent(values, images.device) for values in drawn)
         views = _flip_some(crop(images, tops, lefts, size), flips)
     return views.contiguous(memory_format=torch.channels_last)

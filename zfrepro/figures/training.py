@@ -20,7 +20,7 @@ from zfrepro.claims.training import averages, seeds
 from zfrepro.data.transforms import augment, crop, stored_size
 from zfrepro.figures.ablation import seeded
 from zfrepro.plots import alone, as_colours, grid
-from zfrepro.receptive_field import multiply_adds
+from zfrepro.receptive_field import training_multiply_adds
 from zfrepro.statistics import paired
 from zfrepro.sweeps import SWEEPS, VARIANTS, record_name
 from zfrepro.training import MODERN, Recipe
@@ -86,7 +86,7 @@ def _ours(record: Record | None, kind: str, name: str) -> dict[str, object]:
     return row | {"runs": members}
 
 
-def rows(record: Record | None) -> list[dict[str, object]]:
+def rows(record: Record | None, scale: str = "micro") -> list[dict[str, object]]:
     """Table 1 with our columns beside the paper's, then, of small networks, variants that the paper does not print."""
     found = []
     for name, printed in paper.TABLE1.items():
@@ -94,7 +94,7 @@ def rows(record: Record | None) -> list[dict[str, object]]:
         for label, value in {"top-1": printed.val1, "top-5": printed.val5, "test top-5": printed.test5}.items():
             row[f"paper: {label}"] = value and f"{value:.1f}"
         found.append(row | _ours(record, *OURS.get(name, ("run", "none"))))
-    for name in VARIANTS if record is None or record["scale"] != "paper" else ():
+    for name in VARIANTS if scale != "paper" else ():
         row = {"network": NAMES[name], "paper: top-1": None, "paper: top-5": None, "paper: test top-5": None}
         found.append(row | _ours(record, "run", name))
     return found
@@ -109,7 +109,7 @@ def table(world: str, record: Record | None, scale: str = "micro") -> HTML:
         caption += f"{data['val']:,} validation images; mean±sd over runs)"
     else:
         caption += f" (not run yet: python -m zfrepro sweep training --dataset {world} --scale {scale})"
-    return static.table(rows(record), caption=caption)
+    return static.table(rows(record, scale), caption=caption)
 
 
 PAIRS: dict[str, Weights] = {
@@ -259,13 +259,12 @@ PAPERS = (paper.TABLE1["zfnet"].val1, paper.TABLE1["zfnet"].val5)
 REPLICATED = (39.2, 16.8)  # ZFNet at one crop by imgclsmob (github.com/osmr/imgclsmob), on ImageNet's validation images
 
 IMAGENET = 1_281_167  # training images of ILSVRC-2012
-BACKWARD = 3  # a training step costs three forward passes: maps, then gradients of maps and of weights
 FLOPS = 2  # a multiply-add is two operations
 
 
 def step_flops(arch: str = "zfnet", image_size: int = 224, classes: int = 1000) -> float:
     """Floating-point operations of a training step for one image, in convolutions and fully connected layers."""
-    return FLOPS * BACKWARD * multiply_adds(Recipe(arch=arch).architecture(), image_size, classes)
+    return FLOPS * training_multiply_adds(Recipe(arch=arch).architecture(), image_size, classes)
 
 
 def rates() -> list[tuple[str, float]]:
@@ -276,15 +275,16 @@ def rates() -> list[tuple[str, float]]:
         runs = [run for run in record["runs"] if run["arch"] == "zfnet"]
         if runs:
             recipe = record["recipe"] | {"arch": "zfnet"}
-            found.append(_rate(recipe, record["dataset"], runs, ", beside other trainings"))
+            found.append(_rate(recipe, record["dataset"], runs))
     return found
 
 
-def _rate(recipe: Record, data: Record, runs: Sequence[Record], how: str = "") -> tuple[str, float]:
+def _rate(recipe: Record, data: Record, runs: Sequence[Record]) -> tuple[str, float]:
     own = Recipe(**recipe)
-    cost = FLOPS * BACKWARD * multiply_adds(own.architecture(), own.image_size, len(SMALL))
+    cost = FLOPS * training_multiply_adds(own.architecture(), own.image_size, len(SMALL))
     images = own.epochs * data["train"] / float(np.mean([run["seconds"] for run in runs]))
-    return f"{runs[0]['device']}: as measured, at {own.image_size} px{how}", cost * images
+    beside = ", beside other trainings" * any(run.get("jobs", 1) > 1 for run in runs)
+    return f"{runs[0]['device']}: as measured, at {own.image_size} px{beside}", cost * images
 
 
 SMALL = range(20)  # classes of ImageNet-20
