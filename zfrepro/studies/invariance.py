@@ -42,6 +42,7 @@ def parts(study: Study) -> Parts:
         found[f"fill {fill}"] = partial(filled, study, trained, seen[:COMPARED], split.labels[:COMPARED], fill)
     for arch, network in study.networks.items():
         found[f"one pixel {arch}"] = partial(pixel, study, network, split.images)
+    found["one pixel difference"] = partial(pixel_difference, study, split.images)
     if study.dataset.name == "diorama":
         found["redrawn"] = partial(redrawn, study, trained)
     return found
@@ -114,6 +115,15 @@ def pixel(study: Study, trained: Trained, stored: Tensor) -> dict[str, Any]:
         "kept": summary(100 * same.float().mean(0)),
         "relative": {layer: summary(values.mean(0)) for layer, values in found.items()},
     }
+
+
+def pixel_difference(study: Study, stored: Tensor) -> dict[str, Any]:
+    """How many more labels stay in ZFNet than in Krizhevsky's network, image by image, in points."""
+    kept = {
+        arch: one_pixel(network, stored, progress=study.progress)["same"].float().mean(0)
+        for arch, network in study.networks.items()
+    }
+    return summary(100 * (kept["zfnet"] - kept["krizhevsky"]))
 
 
 def redrawn(study: Study, trained: Trained) -> dict[str, Any]:

@@ -27,6 +27,8 @@ LAYER, WATCHED = "conv5", "convs.conv5"
 EXAMPLES = {"diorama": ("chapel", "zebra", "truck"), "imagenet20": ("Samoyed", "garbage truck", "French horn")}
 COUNTS = {"diorama": 200}  # images of the main measurement
 COUNT, COUNT_SETTINGS, COUNT_CLASS = 120, 50, 30  # elsewhere; for other squares; for the parts, a class
+FEWEST = 8  # images for a part, and for a control of it
+ASTRAY = 0.05  # of a moved shape, at most, where it should not be: large shapes have no room elsewhere
 POSITIONS = 10  # a side, for statistics; the figure has 30
 SETTINGS = (
     ("grey", 1.0), ("mean", 1.0), ("blur", 1.0), ("noise", 1.0), ("grey", 0.5), ("grey", 1.5), ("grey", 2.0),
@@ -374,7 +376,7 @@ def _shapes(m: _Measured) -> dict[str, Any]:
     indices = m.main()
     mask = m.mask(indices)
     moved, left = occlusion.elsewhere(mask, mask)
-    free = left < 0.05  # a very large object has no room beside it
+    free = left < ASTRAY
     indices, mask, moved, left = indices[free], mask[free], moved[free], left[free]
     clean = m.searched[0][indices, m.split.labels[indices]]
     on, off = _covered(m, indices, mask), _covered(m, indices, moved)
@@ -402,17 +404,23 @@ def _object_parts(m: _Measured) -> list[dict[str, Any]]:
         for number in numbers.unique().tolist():
             mask = numbers.eq(number)
             large = mask.float().mean((1, 2)).gt(0.002)  # of the picture: some 18 pixels of 96 x 96
-            if number == 0 or large.sum() < 8:
+            if number == 0 or large.sum() < FEWEST:
                 continue
             own, mask, whole = indices[large], mask[large], numbers[large].gt(0)
-            beside, _ = occlusion.elsewhere(mask, whole)
-            on_object, left = occlusion.elsewhere(mask, mask | ~whole)
             clean, on = said[own, k], _covered(m, own, mask)
-            # a part as large as the object has no "elsewhere on it"
-            rest = _covered(m, own, on_object).masked_fill(left.gt(0.5), torch.nan)
+            beside, rest = _moved(m, own, mask, whole), _moved(m, own, mask, mask | ~whole)
             found.append({
                 "class": name, "part": PART_NAMES[number], "area": summary(mask.float().mean((1, 2))),
-                "drop": summary(clean - on), "drop_beside": summary(clean - _covered(m, own, beside)),
+                "drop": summary(clean - on), "drop_beside": summary(clean - beside),
                 "drop_on_object": summary(clean - rest), "extra": summary(rest - on),
             })  # fmt: skip
     return sorted(found, key=lambda row: -row["drop"]["mean"])
+
+
+def _moved(m: _Measured, indices: Tensor, mask: Tensor, avoid: Tensor) -> Tensor:
+    """`_covered` with each shape moved off `avoid`; nan where there is no room, and everywhere if that leaves few."""
+    moved, left = occlusion.elsewhere(mask, avoid)
+    free = left < ASTRAY
+    if free.sum() < FEWEST:
+        free[:] = False
+    return _covered(m, indices, moved).masked_fill(~free, torch.nan)
