@@ -325,6 +325,17 @@ def test_the_study_on_a_made_up_world():
     torch.testing.assert_close(energy[0], whole[0].square().sum(0), atol=1e-6, rtol=1e-3)
 
 
+@pytest.mark.parametrize(("roomy", "found"), [(9, 9), (7, 0)])
+def test_a_control_counts_where_its_shape_has_room_and_only_with_enough_images(monkeypatch, roomy, found):
+    monkeypatch.setattr(study, "_covered", lambda _, indices, masks: masks.float().mean((1, 2)))
+    mask = torch.zeros(12, 20, 20, dtype=torch.bool)
+    mask[:, :5, :5] = True
+    mask[roomy:, :, :18] = True  # nine tenths of the picture: no room beside
+    said = study._moved(None, torch.arange(12), mask, mask)
+    assert said.isnan().logical_not().sum() == found
+    assert (said[:found] == 25 / 400).all()
+
+
 def test_the_explorer_says_what_the_network_says():
     data = stripes(train=6, val=6, image_size=64)
     recipe = tiny()

@@ -89,3 +89,10 @@ def test_single_parts_are_measured_and_join_the_record(study, tmp_path):
     assert [(a["parts"], a.get("command")) for a in again["added"]] == [(["other"], None), ([name], "two")]
     with pytest.raises(ValueError, match="another seed"):
         studies.refuse_other(earlier | {"seed": 7}, new)
+
+
+@pytest.mark.parametrize("name", ["networks", "command", "seed"])
+def test_no_part_of_a_study_hides_what_every_record_tells(study, name):
+    assert studies.record("occlusion", study, {"agreement": 1}, "command")["networks"] == study.hashes
+    with pytest.raises(ValueError, match=f"parts cannot be called {name}"):
+        studies.record("occlusion", study, {name: 1}, "command")

@@ -246,8 +246,8 @@ def minima(found: dict[str, dict[str, Any]]) -> HTML:
         "images": lambda r: r["main"]["images"],
         "minimum to middle": lambda r: number(r["main"]["from_middle"]),
         "any position to middle": lambda r: f"{r['main']['from_middle_random']:.2f}",
-        "two networks, same image": lambda r: number(r["networks"]["same"]),
-        "two networks, other image": lambda r: number(r["networks"]["other"]),
+        "two networks, same image": lambda r: number(r["agreement"]["same"]),
+        "two networks, other image": lambda r: number(r["agreement"]["other"]),
     })  # fmt: skip
 
 

@@ -84,8 +84,12 @@ def measure(
 
 
 def record(chapter: str, study: Study, found: dict[str, Any], command: str) -> dict[str, Any]:
-    """The record of a study: what was found, and everything needed to repeat it."""
-    return {
+    """The record of a study: what was found, and everything needed to repeat it.
+
+    Raises:
+        ValueError: a part has the name of something that every record tells.
+    """
+    made = {
         "kind": "study",
         "chapter": chapter,
         **records.provenance(command),
@@ -95,8 +99,10 @@ def record(chapter: str, study: Study, found: dict[str, Any], command: str) -> d
         "networks": study.hashes,
         "images": study.images,
         "seed": study.seed,
-        **found,
     }
+    if taken := made.keys() & found.keys():
+        raise ValueError(f"{chapter}: parts cannot be called {', '.join(sorted(taken))}: every record tells these")
+    return made | found
 
 
 def refuse_other(earlier: dict[str, Any], new: dict[str, Any]) -> None:

@@ -59,13 +59,16 @@ def loaded(runs: tuple[Path, ...], device: torch.device | None = None) -> Networ
 def pairs(networks: Networks, name: str) -> Iterator[tuple[Trained, Trained]]:
     """Each network of a row with one of its base, of another seed: one seed gives both the same first filters.
 
-    It is the base's next seed, and after the last the first, so that of three seeds each serves once.
+    It is the base's next seed, and after the last the first, so that of three seeds each serves once. Of a base with
+    two seeds that would be the same pair both ways, which is one.
     """
-    base = networks.get(ablation.base_of(name), {})
+    base, seen = networks.get(ablation.base_of(name), {}), set()
     for seed, own in sorted(networks[name].items()):
         others = sorted((other <= seed, other) for other in base if other != seed)
-        if others:
-            yield own, base[others[0][1]]
+        pair = (own, base[others[0][1]]) if others else ()
+        if pair and frozenset(map(id, pair)) not in seen:
+            seen.add(frozenset(map(id, pair)))
+            yield pair
 
 
 def features(networks: Networks, dataset: Dataset, images: int) -> dict[str, Any]:

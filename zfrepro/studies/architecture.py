@@ -27,9 +27,6 @@ IMAGES = 200  # whose layer-1 maps are analysed for aliasing
 DIAGNOSED = 200  # images a run of the factorial is diagnosed with
 PANEL_MAPS = 15  # as in the published figure: five by three
 THRESHOLDS = (0.02, 0.05, 0.1, 0.2, 0.4)  # at which faint filters are counted
-BANDS = (1 / 11, 1 / 4)
-"""Bounds of the middle band, cycles per pixel: one cycle across Krizhevsky's filters, and the Nyquist limit of stride
-2. Below, a filter of 11 pixels shows less than one cycle; above, a cycle has fewer than four pixels."""
 
 
 def parts(study: Study) -> Parts:
@@ -58,12 +55,6 @@ def strongest(trained: Trained, images: Tensor, batch: int = 64) -> Tensor:
     return torch.stack(found).amax(0).cpu()
 
 
-def middle(weight: Tensor) -> Tensor:
-    """Which filters have their centroid in the middle band. (C, 3, k, k) -> (C,) bool."""
-    centre, _ = centroid_and_bandwidth(weight)
-    return (centre >= BANDS[0]) & (centre <= BANDS[1])
-
-
 def described(trained: Trained, study: Study) -> dict[str, Any]:
     """Every first-layer filter: size, spectrum, order, strongest activation, and whether it is dead."""
     weight = trained.network.convs["conv1"].weight.detach().cpu()
@@ -82,7 +73,6 @@ def described(trained: Trained, study: Study) -> dict[str, Any]:
         "dead": {name: getattr(gone, name).int().tolist() for name in ("silent", "faint", "noise", "any")},
         "faint": {str(t): int(filters.dead(weight, peaks, t).faint.sum()) for t in THRESHOLDS},
         "beyond": {str(s): rounded_all(filters.beyond(weight, s)) for s in STRIDES},
-        "middle": middle(weight).int().tolist(),
     }
 
 
@@ -232,8 +222,7 @@ def diagnosed(run: Path, study: Study) -> dict[str, Any]:
         "top1_error": record["errors"]["one_crop"]["top1_error"],
         "top5_error": record["errors"]["one_crop"]["top5_error"],
         "dead": rounded(100 * filters.dead(weight, strongest(trained, stored)).any.float().mean()),
-        "middle": rounded(100 * middle(weight).float().mean()),
-        "centroid": rounded(centre.median()),
+        "centroids": rounded_all(centre),
         "aliased": rounded(100 * aliased(network, trained.normalised(stored), (own,))[own].nanmean()),
         **{name: rounded(values.nanmean()) for name, values in shift.items()},
         "largest_rms": rounded(rms.max()), "median_rms": rounded(rms.median()),

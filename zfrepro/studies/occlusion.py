@@ -232,7 +232,7 @@ def parts(study: Study) -> Parts:
         "main": lambda: of_squares(m.grey_squares, m.split.labels[m.main()], m.mask(m.main())) | _choice(m),
         "maps": lambda: _maps(m),
         "projections": lambda: _projections(m),
-        "networks": lambda: _networks(m),
+        "agreement": lambda: _agreement(m),
         "settings": lambda: _settings(m),
     }
     if "mask" in m.split.truth:
@@ -340,7 +340,7 @@ def _projections(m: _Measured) -> dict[str, Any]:
     }
 
 
-def _networks(m: _Measured) -> dict[str, Any]:
+def _agreement(m: _Measured) -> dict[str, Any]:
     """Do two networks agree on where it hurts? Correlation of their probability maps, the same image or another's."""
     labels = m.split.labels[m.main()]
     ours = m.grey_squares.of(labels)

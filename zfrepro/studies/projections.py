@@ -3,7 +3,9 @@
 A number is a mean over (unit, image) pairs, each of another map, with a bootstrap 95 % interval over pairs.
 """
 
+import dataclasses
 import functools
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -15,6 +17,7 @@ from zfrepro import deconvnet, gallery, linear_toy, projections
 from zfrepro import picture_measures as measures
 from zfrepro.data.transforms import centre_crop
 from zfrepro.deconvnet import Units
+from zfrepro.layers import contrast_norm
 from zfrepro.networks import Network
 from zfrepro.statistics import rounded, summary
 from zfrepro.studies import Parts, Study
@@ -164,6 +167,20 @@ def rules(bench: Bench, layer: str) -> dict:
             found.add(f"image/{name}", measure(bench.cut(pairs, images)))
     gain = {rule: minus(found, "deconvnet", rule, CLARITY) for rule in ("forward mask", "gradient", "guided")}
     return {"rules": nested(found), "deconvnet_minus": gain}
+
+
+def norm_factor(bench: Bench) -> dict:
+    """What contrast norm multiplies the units that are on with: the least and the most over the searched images."""
+    convs = [conv for conv in bench.network.architecture.convs if conv.norm]
+    found = {conv.name: [math.inf, -math.inf] for conv in convs}
+    for part in bench.searched.split(BATCH):
+        maps = bench.network.features(bench.fetch(part), found)
+        for conv in convs:
+            x = bench.network.shrink(dataclasses.replace(conv, norm=False), maps[conv.name])  # ZFNet pools first
+            least, most = (contrast_norm(x)[x > 0] / x[x > 0]).aminmax()
+            found[conv.name] = [min(found[conv.name][0], least.item()), max(found[conv.name][1], most.item())]
+    layers = {name: {"least": rounded(least, 6), "most": rounded(most, 6)} for name, (least, most) in found.items()}
+    return {"images": len(bench.searched), "layers": layers}
 
 
 def switches(bench: Bench, layer: str) -> dict:
@@ -363,7 +380,7 @@ def toy() -> dict:
 def parts(study: Study) -> Parts:
     """Every measurement, a layer each."""
     bench = Bench(study)
-    found: Parts = {"toy": toy, "adversarial": lambda: adversarials(bench)}
+    found: Parts = {"toy": toy, "norm": lambda: norm_factor(bench), "adversarial": lambda: adversarials(bench)}
     each = [("rules", rules, (*LAYERS, "fc8")), ("switches", switches, LAYERS), ("random", random_weights, LAYERS)]
     each += [("cascade", cascades, (*LAYERS, "fc8")), ("deletion", deletions, (*LAYERS, "fc8"))]
     if "parts" in bench.split.truth:
