@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from zfrepro import data, records, training, weights
-from zfrepro.commands import command_of, scale_of
+from zfrepro.commands import command_of, parser, recipe_of, scale_of
 from zfrepro.data import DataError, Dataset, Split, diorama
 from zfrepro.records import results_root
 
@@ -38,6 +38,15 @@ def test_record_and_weights_agree(file):
     assert file.stem == f"{record['recipe']['dataset']}-{record['recipe']['arch']}"
     # what was measured on the weights as written is what training said, up to half precision
     assert abs(record["errors"]["one_crop"]["top1_error"] - record["history"][-1]["val_top1_error"]) < 1
+
+
+def test_the_readmes_commands_are_those_that_made_the_networks():
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    block = text.split("The shipped networks, with the commands that make them.")[1].split("```")[1]
+    commands = [line.split()[3:] for line in block.splitlines() if line.startswith("python -m zfrepro")]
+    told = [recipe_of(parser().parse_args(words)) for words in commands]
+    recorded = [training.Recipe(**record_of(file)["recipe"]) for file in RECORDS]
+    assert len(told) == len(recorded) and all(recipe in recorded for recipe in told)
 
 
 def test_the_drawn_world_is_the_one_the_networks_were_trained_on():

@@ -82,7 +82,8 @@ CLAIMS = (
         "network",
         "Section 3",
         "Rescaling filters whose root mean square exceeds 0.1 matters most in the first layer.",
-        "Share of each layer's filters within 1 % of the clip at the end of training, in both trained networks.",
+        "Share of each layer's filters within 1 % of the clip at the end of training, in one trained network of each "
+        "kind (trained equally long or not, see the page).",
         "Reproduced if in both networks the 95 % interval (Wilson) of layer 1 lies above those of all other layers, "
         "partly if layer 1 has the largest share in at least one.",
         clipping,
