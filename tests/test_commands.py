@@ -61,6 +61,9 @@ def options_of(recipe: dict) -> list[str]:
         ("train --device tpu", ["device 'tpu': choose cpu, cuda or cuda:NUMBER"]),
         ("eval none.safetensors", ["none.safetensors: no such file", "python -m zfrepro train --help"]),
         ("ship nowhere", ["nowhere: no record.json there"]),
+        ("sweep ablation --networks vgg", ["ablation has no vgg; it has: krizhevsky, "]),
+        ("measure colours", ["no measurement called 'colours'; there are: ablation, "]),
+        ("transfer --target novel --dataset imagenet20", ["imagenet20 to novel: novel classes go with the diorama"]),
     ],
 )
 def test_a_foreseen_failure_is_one_line_and_exit_code_1(line, parts, capsys, tmp_path):
@@ -70,6 +73,23 @@ def test_a_foreseen_failure_is_one_line_and_exit_code_1(line, parts, capsys, tmp
     for part in parts:
         assert part in found.err
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    "line", ["sweep training --jobs -1", "sweep training --jobs 0", "ablate --seeds 0", "sweep training --epochs two",
+             "measure gallery --images -3", "table --classes 0"],
+)  # fmt: skip
+def test_what_counts_is_above_0(line, capsys):
+    with pytest.raises(SystemExit) as error:
+        main(line.split())
+    assert error.value.code == 2 and "is not a whole number above 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("record", [{"kind": "training"}, {"kind": "study"}, {}])
+def test_what_is_no_record_of_a_training_is_not_shipped(record, tmp_path, capsys):
+    records.write_json(tmp_path / "record.json", record)
+    assert main(["ship", str(tmp_path)]) == 1
+    assert f"{tmp_path / 'record.json'}: not the record of a training" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0"])
@@ -252,8 +272,13 @@ def test_train_eval_and_ship(trained, tmp_path, capsys):
     assert "continuing" in capsys.readouterr().out
     again = records.read_json(run / "record.json")
     assert again["history"] == record["history"] and again["commit"] == "that trained it"
+    (run / "checkpoint.safetensors").unlink()  # trained anew, and from now
+    assert main(line) == 0
+    assert records.read_json(run / "record.json")["commit"] == record["commit"]
     assert main([*line, "--seed", "5"]) == 1
     assert "checkpoint.safetensors: made with another seed" in capsys.readouterr().err
+    assert main(["ship", str(run), f"{run}/"]) == 1
+    assert "would both become" in capsys.readouterr().err
     with sole_owner(run):
         assert main(line) == 1
     assert f"{run}: another run is writing here" in capsys.readouterr().err

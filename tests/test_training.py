@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -247,6 +248,8 @@ def test_a_checkpoint_of_another_recipe_names_what_differs(checkpoint):
 
 def test_a_checkpoint_of_other_data_is_refused(checkpoint):
     assert "3 classes, made-up has 4" in refused(checkpoint, dataset=stripes(classes=4))
+    others = replace(WORLD, fingerprint="of other images")
+    assert "made with other images than those of made-up here" in refused(checkpoint, dataset=others)
 
 
 @pytest.mark.parametrize("when", ["loss", "last update"])

@@ -213,10 +213,13 @@ def test_unknown_architectures(results):
         pretrained("vgg")
 
 
-def test_record_names():
+def test_record_names(results):
     assert weights.record_name("zfnet", "diorama") == "networks/diorama-zfnet"
     assert weights.record_name("zfnet", "imagenette") == weights.record_name("zfnet", "imagenet20")
     assert weights.record_name("zfnet", "imagenet") == "networks/imagenet-zfnet"
+    shipped(results, "imagenette-zfnet")  # its own goes before
+    assert weights.record_name("zfnet", "imagenette") == "networks/imagenette-zfnet"
+    assert weights.record_name("zfnet", "imagewoof") == weights.record_name("zfnet", "imagenet20")
 
 
 def test_the_sets_of_ten_classes_choose_among_their_own():

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
@@ -90,13 +91,14 @@ def scale_of(recipe) -> str:
 
 
 @contextlib.contextmanager
-def sole_owner(folder: Path, wait: bool = False) -> Iterator[None]:
+def sole_owner(folder: Path, wait: bool = False, option: str = "--out") -> Iterator[None]:
     """Hold `folder` for one process; the lock goes when the process does, however it ends.
 
     Of several that train together, the first holds it for all.
 
     Args:
         wait: for another owner to end, instead of refusing.
+        option: that chooses the folder.
     Raises:
         RuntimeError: another process holds it.
     """
@@ -113,7 +115,8 @@ def sole_owner(folder: Path, wait: bool = False) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            raise RuntimeError(f"{folder}: another run is writing here; wait for it or choose another --out") from None
+            said = f"{folder}: another run is writing here; wait for it or choose another {option}"
+            raise RuntimeError(said) from None
         yield
 
 
@@ -161,7 +164,7 @@ def cmd_train(options: argparse.Namespace) -> None:
                     skip_damaged=options.skip_damaged,
                 )  # fmt: skip
             origin = records.provenance(command_of(recipe) + (" --skip-damaged" if dataset.skipped else ""))
-            origin |= _of_finished(out, recipe)
+            origin |= _of_finished(out, recipe, dataset.fingerprint)
 
             def keep(state, mean) -> None:
                 epoch = len(state.history)
@@ -211,16 +214,18 @@ def cmd_train(options: argparse.Namespace) -> None:
     print(f"wrote {out}/weights.safetensors and record.json; `python -m zfrepro ship {out}` puts them into results/")
 
 
-def _of_finished(out: Path, recipe) -> dict[str, Any]:
+def _of_finished(out: Path, recipe, fingerprint: str) -> dict[str, Any]:
     """Who made a run that is whole already, and is only evaluated again; empty for any other."""
-    from zfrepro import records
+    from zfrepro import records, training
 
-    file = out / "record.json"
-    if not file.is_file() or not (out / "checkpoint.safetensors").is_file():
+    file, checkpoint = out / "record.json", out / "checkpoint.safetensors"
+    if not file.is_file() or not checkpoint.is_file():
         return {}
-    earlier = records.read_json(file)
-    same = earlier.get("recipe") == vars(recipe)
-    return {key: earlier[key] for key in ("command", "commit", "versions", "date")} if same else {}
+    if len(training.checkpoint_info(checkpoint)["history"]) < recipe.epochs:
+        return {}
+    earlier, made = records.read_json(file), ("command", "commit", "versions", "date")
+    same = earlier.get("recipe") == vars(recipe) and earlier.get("dataset", {}).get("fingerprint") == fingerprint
+    return {key: earlier[key] for key in made} if same and set(made) <= set(earlier) else {}
 
 
 def evaluation(networks, dataset, progress: bool, folder: Path | None = None) -> dict[str, dict[str, float]]:
@@ -265,20 +270,38 @@ def cmd_eval(options: argparse.Namespace) -> None:
     print_errors(evaluation(networks, dataset, True))
 
 
+def _finished(run: Path) -> dict[str, Any]:
+    """The record of a finished training in its folder."""
+    from zfrepro import records, status
+
+    file = run / "record.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"{run}: no record.json there; give the --out folder of a finished `train`")
+    record = records.read_json(file)
+    needed = (*status.KEYS["training"], "weights_sha256")
+    if record.get("kind") != "training" or any(key not in record for key in needed):
+        raise ValueError(f"{file}: not the record of a training; give the --out folder of a `train`")
+    return record
+
+
+def _shipped_name(record: dict[str, Any], numbers_only: bool) -> str:
+    """Where a run is filed below results/: as the network that the book shows, or by its seed."""
+    recipe = record["recipe"]
+    name = f"{recipe['dataset']}-{recipe['arch']}"
+    return f"runs/{name}-{record['scale']}-seed{recipe['seed']}" if numbers_only else f"networks/{name}"
+
+
 def cmd_ship(options: argparse.Namespace) -> None:
     from zfrepro import device, records, weights
 
+    made: dict[Path, Path] = {}
     for run in map(Path, options.runs):
-        if not (run / "record.json").is_file():
-            raise FileNotFoundError(f"{run}: no record.json there; give the --out folder of a finished `train`")
-        record = records.read_json(run / "record.json")
-        if record.get("kind") != "training":
-            raise ValueError(f"{run / 'record.json'}: not the record of a training; give the --out folder of a `train`")
-        recipe = record["recipe"]
-        name = weights.record_name(recipe["arch"], recipe["dataset"])
-        if options.numbers_only:
-            name = f"runs/{recipe['dataset']}-{recipe['arch']}-{record['scale']}-seed{recipe['seed']}"
-        target = records.results_root() / f"{name}.json"
+        target = records.results_root() / f"{_shipped_name(_finished(run), options.numbers_only)}.json"
+        if target in made:
+            raise ValueError(f"{made[target]} and {run} would both become {target}; ship one of them")
+        made[target] = run
+    for target, run in made.items():
+        record = _finished(run)
         if not options.numbers_only:
             trained = run / "weights.safetensors"
             weights.load_weights(trained, expected_sha256=record["weights_sha256"], device=device.pick("cpu"))
@@ -314,9 +337,9 @@ def cmd_measure(options: argparse.Namespace) -> None:
     command += f" --images {options.images}" if options.images else ""
     command += f" --seed {options.seed}" if options.seed else ""
     command += " ".join([" --runs", *map(_told, options.runs)]) if options.runs else ""
-    command += " ".join([" --only", *options.only]) if options.only else ""
+    command += " --only " + shlex.join(options.only) if options.only else ""
     scratch, target = Path(options.scratch), records.results_root() / options.chapter / f"{world}.json"
-    with sole_owner(scratch / f"{options.chapter}-{world}"):
+    with sole_owner(scratch / f"{options.chapter}-{world}", option="--scratch"):
         if options.only:
             studies.refuse_other(records.read_json(target), studies.record(options.chapter, study, {}, command))
         found = studies.measure(options.chapter, study, scratch, only=options.only, fresh=options.fresh)
@@ -345,7 +368,7 @@ def cmd_sweep(options: argparse.Namespace) -> None:
     words += ["--device", options.device] if options.device else []
     budget = f"-{options.epochs}epochs" if options.epochs else ""
     folder = Path(options.scratch) / f"{options.sweep}-{options.scale}{budget}"
-    with sole_owner(folder):
+    with sole_owner(folder, option="--scratch"):
         target = records.results_root() / f"{sweeps.record_name(options.sweep, world, options.scale)}.json"
         sweeps.run(
             options.sweep, chosen, folder, target, jobs=options.jobs, options=words, device=options.device,
@@ -364,6 +387,13 @@ def cmd_transfer(options: argparse.Namespace) -> None:
     words += ["--data", options.data] if options.data else []
     words += ["--quiet"] if options.quiet else []
     cmd_measure(parser().parse_args(words))
+
+
+def positive(text: str) -> int:
+    """A whole number above 0, for options that count."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -385,7 +415,7 @@ def parser() -> argparse.ArgumentParser:
     table = add("table", cmd_table, "Print layers, sizes, parameters and receptive fields of a network.")
     table.add_argument("--arch", default="zfnet", help=HELP["arch"] + " (default: %(default)s)")
     table.add_argument("--image-size", type=int, default=224, help=HELP["image_size"] + " (default: %(default)s)")
-    table.add_argument("--classes", type=int, default=1000, help="number of classes (default: %(default)s)")
+    table.add_argument("--classes", type=positive, default=1000, help="number of classes (default: %(default)s)")
     table.add_argument("--width", type=float, default=1.0, help=HELP["width"] + " (default: %(default)s)")
     table.add_argument("--units", type=int, default=4096, help=HELP["units"] + " (default: %(default)s)")
 
@@ -454,7 +484,7 @@ def parser() -> argparse.ArgumentParser:
     measure.add_argument("chapter", help="which chapter's measurement: " + ", ".join(measurements()))
     measure.add_argument("--dataset", help="default $ZFREPRO_DATASET, else diorama")
     measure.add_argument("--data", help="folder of the photographs; default $ZFREPRO_DATA")
-    measure.add_argument("--images", type=int, help="how many images to use (default: what the chapter reports)")
+    measure.add_argument("--images", type=positive, help="how many images to use (default: what the chapter reports)")
     measure.add_argument("--seed", type=int, default=0, help="of everything drawn at random (default: %(default)s)")
     measure.add_argument(
         "--runs",
@@ -482,13 +512,13 @@ def parser() -> argparse.ArgumentParser:
             sweep.set_defaults(sweep="ablation")
         sweep.add_argument("--dataset", help="default $ZFREPRO_DATASET, else diorama")
         sweep.add_argument("--data", help="folder of the photographs; default $ZFREPRO_DATA")
-        sweep.add_argument("--seeds", type=int, help="runs of each network (default: 5 for training, 3 for others)")
+        sweep.add_argument("--seeds", type=positive, help="runs of each network (default: 3, for training 5)")
         sweep.add_argument("--networks", nargs="+", metavar="NAME", help="only these of the sweep's networks")
         sweep.add_argument(
             "--scale", choices=tuple(SCALES), default="micro", help="size of all of them (default: %(default)s)"
         )
-        sweep.add_argument("--epochs", type=int, help="passes over the training images (default: a small budget)")
-        sweep.add_argument("--jobs", type=int, default=1, help="runs at the same time (default: %(default)s)")
+        sweep.add_argument("--epochs", type=positive, help="passes over the training images (default: a small budget)")
+        sweep.add_argument("--jobs", type=positive, default=1, help="runs at the same time (default: %(default)s)")
         sweep.add_argument("--scratch", default="runs", help="folder of the runs' folders (default: %(default)s)")
         sweep.add_argument("--fresh", action="store_true", help="begin a new record, for another scale or budget")
         sweep.add_argument("--device", help="cpu or cuda; default, a GPU if there is one")

@@ -148,8 +148,8 @@ def project(network: Network, images: Tensor, layer: str, units: Units) -> Proje
     if layer not in network.convs:
         raise ValueError(f"no conv layer {layer!r} in {network.architecture.name}; it has {', '.join(network.convs)}")
     network.require(images)
-    if images.shape[-1] != network.image_size:
-        raise ValueError(f"images are {images.shape[-1]} px, this network sees {network.image_size}")
+    if (size := tuple(images.shape[-2:])) != (network.image_size,) * 2:
+        raise ValueError(f"images are {size[0]} x {size[1]} px, this network sees {network.image_size}")
     deconvnet.require_no_blur(network)
     below = stages(network.architecture, network.image_size)
     below = below[: [s.name for s in below].index(layer) + 1]

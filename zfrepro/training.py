@@ -113,6 +113,7 @@ class State:
     history: list[dict[str, float]]
     rate: float  # learning rate of the plateau schedule
     waited: int = 0  # epochs since the best validation error
+    data: str = ""  # fingerprint of the images it learns from
     trained: Callable | None = None  # the network as it is trained: compiled, or wrapped by `distributed.wrapped`
 
 
@@ -297,8 +298,24 @@ def save_checkpoint(file: Path, recipe: Recipe, state: State, mean: Tensor) -> N
             tensors[f"momentum.{name}"] = momentum
     tensors["mean"] = mean
     info = {"recipe": asdict(recipe), "history": state.history, "rate": state.rate, "waited": state.waited}
-    info["classes"] = state.network.classes
+    info |= {"classes": state.network.classes, "data": state.data}
     write_atomically(file, save({k: v.contiguous().cpu() for k, v in tensors.items()}, {"zfrepro": json.dumps(info)}))
+
+
+def checkpoint_info(file: Path) -> dict[str, Any]:
+    """What a checkpoint says of its run: recipe, history, rate, waited, classes, data.
+
+    Raises:
+        CheckpointError: the file is damaged or foreign.
+    """
+    try:
+        with safe_open(file, "pt") as opened:
+            info = json.loads((opened.metadata() or {})["zfrepro"])
+    except Exception as error:  # safetensors raises its own kinds for damage
+        raise _not_whole(file, error) from error
+    if not isinstance(info, dict) or not {"recipe", "history", "rate", "waited", "classes"} <= set(info):
+        raise CheckpointError(f"{file}: not a checkpoint but another file of zfrepro; remove it to start anew")
+    return info
 
 
 def load_checkpoint(file: Path, recipe: Recipe, device: torch.device) -> tuple[State, Tensor]:
@@ -307,20 +324,16 @@ def load_checkpoint(file: Path, recipe: Recipe, device: torch.device) -> tuple[S
     Raises:
         CheckpointError: the file is damaged, foreign, or of another recipe.
     """
-    try:
-        with safe_open(file, "pt") as opened:
-            info = json.loads((opened.metadata() or {})["zfrepro"])
-            tensors = {k: opened.get_tensor(k) for k in opened.keys()}  # noqa: SIM118
-    except Exception as error:  # safetensors raises its own kinds for damage
-        raise _not_whole(file, error) from error
-    if not isinstance(info, dict) or not {"recipe", "history", "rate", "waited", "classes"} <= set(info):
-        raise CheckpointError(f"{file}: not a checkpoint but another file of zfrepro; remove it to start anew")
+    info = checkpoint_info(file)
     differing = [f.name for f in fields(Recipe) if info["recipe"].get(f.name) != getattr(recipe, f.name)]
     if differing:
         raise CheckpointError(
             f"{file}: made with another {', '.join(differing)}; use the same options or another --out"
         )
     state = start(recipe, info["classes"], device)
+
+    with safe_open(file, "pt") as opened:
+        tensors = {k: opened.get_tensor(k) for k in opened.keys()}  # noqa: SIM118
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {k.removeprefix(prefix): v.to(device) for k, v in tensors.items() if k.startswith(prefix)}
@@ -337,6 +350,7 @@ def load_checkpoint(file: Path, recipe: Recipe, device: torch.device) -> tuple[S
     except (KeyError, RuntimeError) as error:
         raise _not_whole(file, error) from error
     state.history, state.rate, state.waited = info["history"], info["rate"], info["waited"]
+    state.data = info.get("data", "")  # which early checkpoints do not tell
     return state, mean
 
 
@@ -375,11 +389,17 @@ def train(
                 f"{checkpoint}: made with {state.network.classes} classes, {dataset.name} has {len(dataset.classes)}; "
                 "use the same data or another --out"
             )
+        if state.data not in ("", dataset.fingerprint):
+            raise CheckpointError(
+                f"{checkpoint}: made with other images than those of {dataset.name} here; "
+                "use the same data or another --out"
+            )
         if first:
             say(f"continuing {checkpoint} after epoch {len(state.history)}")
     else:
         total = distributed.summed(pixel_sum(split.images[distributed.share(len(split))]).to(device))
         state, mean = start(recipe, len(dataset.classes), device), (total / len(split)).float()
+        state.data = dataset.fingerprint
     state.trained = distributed.wrapped(state.network)
     if compiled:
         state.trained = torch.compile(state.trained, dynamic=False)

@@ -136,8 +136,11 @@ def load_weights(
 
 
 def record_name(arch: str, dataset: str) -> str:
-    """Name of the shipped network's record: the photographs of ImageNet-20 serve Imagenette and Imagewoof too."""
-    return f"networks/{'imagenet20' if dataset in ('imagenette', 'imagewoof') else dataset}-{arch}"
+    """Name of the shipped network's record. Imagenette and Imagewoof, which ImageNet-20 is made of, have its network
+    where none of their own is shipped."""
+    own = f"networks/{dataset}-{arch}"
+    parts = dataset in ("imagenette", "imagewoof") and not (results_root() / f"{own}.json").is_file()
+    return f"networks/imagenet20-{arch}" if parts else own
 
 
 def pretrained(arch: str = "zfnet", dataset: str | None = None, *, device: torch.device | None = None) -> Trained:
