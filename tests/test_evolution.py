@@ -139,11 +139,32 @@ def test_verdicts_follow_the_record():
     assert [claims.lower(r).verdict for r in (early, late)] == ["reproduced", "not reproduced"]
     assert [claims.upper(r).verdict for r in (early, late)] == ["reproduced", "not reproduced"]
     assert [claims.order(r).verdict for r in (early, late)] == ["reproduced", "not reproduced"]
-    assert claims.jumps(early).verdict == "reproduced"
-    early["seed0"]["same_cosine"] = dict.fromkeys(early["seed0"]["cosine"], [0.1])
-    assert claims.jumps(early).verdict == "not reproduced"
     early["seed0"]["cka"]["conv1"] = [0.95, 0.5, 1.0]  # near by chance and away again: not settled
     assert claims.settled(early["seed0"], "conv1") == 64
+
+
+def test_settled_at_forty_is_not_after_forty():
+    record = made_up(0.95, 0.95)
+    run = record["seed0"]
+    run["epochs"] = [1, 40, 64]
+    assert claims.settled(run, "conv4") == 40 and claims.upper(record).verdict == "not reproduced"
+    run["cka"] = run["cka"] | {"conv5": [0.1, 0.89, 1.0]}
+    assert claims.upper(record).verdict == "partly"
+    run["cka"] = run["cka"] | {"conv4": [0.1, 0.89, 1.0]}
+    assert claims.upper(record).verdict == "reproduced"
+
+
+def test_jumps_go_with_the_image_in_every_layer_and_run_or_not():
+    record = made_up(0.95, 0.2)
+    same = record["seed0"]["same_cosine"]
+    record["seed1"] = record["seed0"] | {"same_cosine": same | {"conv1": [0.1]}}  # layer 1 has no say
+    assert (
+        claims.jumps(record).verdict == "partly" and "of 2 runs: conv2 +0.30 to +0.30" in claims.jumps(record).numbers
+    )
+    record["seed1"] = record["seed0"] | {"same_cosine": same | {"conv4": [0.2]}}
+    assert claims.jumps(record).verdict == "not reproduced" and "conv4 -0.10 to +0.30" in claims.jumps(record).numbers
+    blank = {"cosine": {"conv2": [0.9, 0.3]}, "same_cosine": {"conv2": [None, 0.5]}}
+    assert claims.lead_of_same(blank, "conv2") == pytest.approx(0.2)  # moments when no image stayed are left out
 
 
 def test_a_verdict_can_hang_on_the_threshold():

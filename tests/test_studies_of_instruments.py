@@ -6,6 +6,7 @@ import torch
 from tests.networks import small
 from tests.worlds import stripes, tiny
 from zfrepro import networks, studies
+from zfrepro.claims import deconvnet as claims
 from zfrepro.studies import Study
 from zfrepro.studies import deconvnet as deconvnet_study
 from zfrepro.studies import gallery as gallery_study
@@ -61,11 +62,35 @@ def test_a_study_runs_and_goes_on_where_it_was(chapter, study, tmp_path):
     assert again == found
     assert said[-1].endswith("kept from before")
     if chapter == "deconvnet":
+        assert found["untrained"] != found["resemblance"] and set(found["untrained"]) == set(found["resemblance"])
         assert max(own["rule_gap"] for own in found["relation"].values()) < 1e-4
         assert found["relation"]["conv1"]["gradient_cosine"][0] == pytest.approx(1)
     else:
         assert found["on_object"] is None  # no masks in this world
+        assert set(found["likeness"]["conv5"]) == {"maps", "pixels", "contrast"}
         assert set(found["purity"]["layers"]) == {"conv1", "conv2", "conv3", "conv4", "conv5"}
+
+
+def test_the_objects_of_a_drawn_world_are_looked_for_with_controls(study):
+    masks = torch.zeros(24, *study.dataset.val.images.shape[2:], dtype=torch.bool)
+    masks[::2, 40:80, 40:80] = True
+    trained, images = study.networks["zfnet"], study.dataset.val.images
+    found = gallery_study.on_object(trained, images, gallery_study.searched(trained, images), masks, 0)
+    assert list(found["over"]) == ["conv1", "untrained 0", "untrained 1", "untrained 2"]
+    own, place, lead = (found[key]["conv5"] for key in ("layers", "same_places", "lead"))
+    assert lead[0] == pytest.approx(own[0] - place, abs=0.1)
+    assert found["over"]["conv1"][0] == pytest.approx(lead[0] - found["lead"]["conv1"][0], abs=0.1)
+
+
+@pytest.mark.parametrize("leads, verdict", [((1, 1, 1, 1), "reproduced"), ((1, 1, 1, 0), "partly"),
+                                            ((0, 0, 0, 0), "not reproduced")])  # fmt: skip
+def test_resemblance_is_judged_and_its_control_told(leads, verdict):
+    layers = {layer: {"lead": [v, v - 0.5, v + 0.5]} for layer, v in zip(claims.DEEP, leads, strict=True)}
+    nothing = {layer: {"lead": [0, -0.1, 0.1]} for layer in claims.DEEP}
+    found = claims.resemblance({"count": 60, "resemblance": layers, "untrained": nothing})
+    assert found.verdict == verdict and found.numbers.endswith("An untrained network leads in 0 of 4 layers")
+    same = claims.resemblance({"count": 60, "resemblance": layers, "untrained": layers})
+    assert same.verdict == verdict and ("the instrument's" in same.numbers) == any(leads)
 
 
 def test_single_parts_are_measured_and_join_the_record(study, tmp_path):

@@ -177,21 +177,101 @@ def purity(top: Top, labels: Tensor) -> Tensor:
 
 
 def likeness(pictures: Tensor) -> Tensor:
-    """Mean correlation over all pairs of a map's K pictures, as grey levels. (M, K, 3, F, F) -> (M,)."""
-    grey = pictures.float().mean(2).flatten(2)
-    grey = torch.nn.functional.normalize(grey - grey.mean(2, keepdim=True), dim=2)
+    """Mean correlation over all pairs of a map's K pictures, as grey levels. (M, K, C, F, F) -> (M,).
+
+    Places that are nan count as the picture's mean, so they make no two pictures more alike.
+    """
+    grey = torch.nn.functional.normalize(_centred(pictures).flatten(2), dim=2)
     k = grey.shape[1]
     pairs = grey @ grey.transpose(1, 2)
     return (pairs.sum((1, 2)) - pairs.diagonal(dim1=1, dim2=2).sum(1)) / (k * (k - 1))
+
+
+def contrast(pictures: Tensor, places: int = 6) -> Tensor:
+    """How much structure is where, at so few places a side that small shifts count little.
+
+    Root mean square of the grey levels about the picture's mean. (M, K, C, F, F) -> (M, K, 1, places, places).
+    """
+    return torch.nn.functional.adaptive_avg_pool2d(_centred(pictures).square(), places).sqrt()[:, :, None]
+
+
+LIKENESSES = {"pixels": likeness, "contrast": lambda pictures: likeness(contrast(pictures))}
+
+
+def _centred(pictures: Tensor) -> Tensor:
+    """Grey levels less their mean, 0 where nan. (M, K, C, F, F) -> (M, K, F, F)."""
+    grey = pictures.float().mean(2)
+    return (grey - grey.flatten(2).nanmean(2)[:, :, None, None]).nan_to_num(0)
+
+
+def in_step(pictures: Tensor, network: Network, layer: str, units: Units) -> Tensor:
+    """What each unit's field holds of a picture, nan beyond the picture's border. (N, 3, S, S) -> (N, 3, F, F).
+
+    Unlike `patches`, also where the field is larger than the image: the unit is always in the middle.
+    """
+    field = stage(network.architecture, network.image_size, layer).field
+    tops, lefts = (place * field.jump + field.start for place in (units.rows, units.columns))
+    return crops.cut(pictures, tops, lefts, field.size, torch.nan)
+
+
+@torch.no_grad()
+def responding(network: Network, images: Tensor, layer: str, places: Units, generator: torch.Generator) -> Units:
+    """In each image a map that responds at the given row and column, drawn at random among those that do."""
+    maps = network.features(images, [layer])[layer]
+    there = maps[torch.arange(len(images)), :, places.rows, places.columns] > 0
+    chances = there + 1e-9  # where none responds, any: its projection is blank
+    return Units(torch.multinomial(chances.cpu(), 1, generator=generator)[:, 0], places.rows, places.columns)
+
+
+def in_step_pairs(network: Network, images: Tensor, layer: str, units: Units) -> tuple[Tensor, Tensor]:
+    """Projections of units and the patches they see, both with the unit in the middle. Twice (N, 3, F, F)."""
+    patches = in_step(images, network, layer, units)
+    projected = crops.project(network, images, layer, units).pixels
+    if projected.shape == images.shape:  # the field is larger than the image
+        projected = in_step(projected, network, layer, units)
+    return projected.masked_fill(patches.isnan(), torch.nan).cpu(), patches.cpu()
+
+
+def likenesses(
+    network: Network, fetch: Callable[[Tensor], Tensor], top: Top, maps: Iterable[int], images: int, *, seed: int = 0,
+    batch: int = 16,
+) -> dict[str, dict[str, Tensor]]:  # fmt: skip
+    """How alike a map's projections and its patches are, and pictures that share nothing but their places.
+
+    Args:
+        fetch: from image indices (B,) to images as the network wants them, (B, 3, S, S).
+        maps: maps that respond to K images.
+        images: how many there are to draw others from.
+    Returns:
+        for each of `LIKENESSES`, (len(maps),) each: `projections`, `patches`, and `random projections` and `random
+        patches`, of other images at the same places, with a map that responds there.
+    """
+    generator, layer, maps = torch.Generator().manual_seed(seed), top.layer, list(maps)
+    chosen, units = top.of(maps)
+    others = torch.randint(images, chosen.shape, generator=generator)
+    rows: dict[str, list[Tensor]] = {}
+    for part in torch.arange(len(chosen)).split(batch):
+        own, other, places = fetch(chosen[part]), fetch(others[part]), units[part]
+        drawn = responding(network, other, layer, places, generator)
+        for name, seen, whose in (("", own, places), ("random ", other, drawn)):
+            for kind, found in zip(("projections", "patches"), in_step_pairs(network, seen, layer, whose), strict=True):
+                rows.setdefault(name + kind, []).append(found)
+    pictures = {name: torch.cat(found).unflatten(0, (len(maps), -1)) for name, found in rows.items()}
+    return {how: {name: like(own) for name, own in pictures.items()} for how, like in LIKENESSES.items()}
+
+
+def patches_vary_more(found: dict[str, Tensor]) -> Tensor:
+    """By how much more alike projections are than patches, both less what chance pictures at their places are. (M,)."""
+    return (found["projections"] - found["random projections"]) - (found["patches"] - found["random patches"])
 
 
 def on_mask(top: Top, network: Network, mask: Tensor) -> Tensor:
     """Whether the middle of each top unit's receptive field lies on the object.
 
     Args:
-        mask: (N, S, S) bool, the object in what the network sees.
+        mask: (N, S, S) bool, the object in what the network sees; or float, its share at each place.
     Returns:
-        (C, K) float, 1 on the object, 0 off it, nan in empty places and for units that do not respond.
+        (C, K) float, 1 on the object, 0 off it (or the share), nan in empty places and for units that do not respond.
     """
     field = stage(network.architecture, network.image_size, top.layer).field
     middles = [
@@ -200,6 +280,18 @@ def on_mask(top: Top, network: Network, mask: Tensor) -> Tensor:
     ]
     hit = mask[top.images.clamp_min(0), middles[0], middles[1]].float()
     return hit.masked_fill(~(top.values > 0), torch.nan)
+
+
+def shares_on_mask(top: Top, network: Network, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Shares of a map's top units that lie on the object, in their own images and at their places in all images.
+
+    Args:
+        mask: (N, S, S) bool.
+    Returns:
+        (C,) each, nan for maps that never respond.
+    """
+    anywhere = mask.float().mean(0).expand(mask.shape)
+    return on_mask(top, network, mask).nanmean(1), on_mask(top, network, anywhere).nanmean(1)
 
 
 def _in_places(found: Tensor, top: Top, maps: list[int], empty: float = 0) -> Tensor:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from zfrepro.claims import Claim, Finding
+from zfrepro.claims.words import told
 
 SAME = 1e-4  # relative; half a hundred rounding errors of single precision
 DEEP = ("conv2", "conv3", "conv4", "conv5")
@@ -24,15 +25,14 @@ def backpropagation(record: dict[str, Any]) -> Finding:
 
 def resemblance(record: dict[str, Any]) -> Finding:
     leads = {layer: record["resemblance"][layer]["lead"] for layer in DEEP}
+    control = {layer: record["untrained"][layer]["lead"] for layer in DEEP}
     clear = [layer for layer, (_, low, _) in leads.items() if low > 0]
-    listed = ", ".join(
-        f"{layer} {record['resemblance'][layer]['own'][0]:.2f} against {record['resemblance'][layer]['other'][0]:.2f} "
-        f"(lead {mean:+.2f}, {low:+.2f} to {high:+.2f})"
-        for layer, (mean, low, high) in leads.items()
-    )
+    by_instrument = [layer for layer in DEEP if control[layer][1] > 0]
+    listed = ", ".join(f"{layer} {told(*lead)}, untrained {control[layer][0]:+.2f}" for layer, lead in leads.items())
     return Finding(
         "reproduced" if len(clear) == len(leads) else "partly" if clear else "not reproduced",
-        f"{record['count']} images: {listed}",
+        f"lead over {record['count']} images: {listed}. An untrained network leads in {len(by_instrument)} of "
+        f"{len(DEEP)} layers" + (": the likeness is the instrument's, not the feature's" if by_instrument else ""),
     )
 
 
@@ -55,9 +55,11 @@ CLAIMS = (
         "Section 2.1",
         "The reconstruction of a single activation resembles a small piece of the input image.",
         "Correlation (grey levels) of the strongest unit's projection with the patch it saw, less that with the same "
-        "place in another image, averaged over images; layers 2 to 5.",
+        "place in another image, averaged over images; layers 2 to 5. The same of an untrained network is the control: "
+        "what it has too comes with the switches of the image, not with what was learned.",
         "Reproduced if the 95 % bootstrap interval of the difference lies above zero in all four layers, partly if in "
-        "some.",
+        "some. The paper says no more than that the picture resembles the image, so the control changes what the "
+        "verdict is worth, not the verdict.",
         resemblance,
     ),
 )

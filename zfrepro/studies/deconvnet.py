@@ -9,6 +9,7 @@ from torch import Tensor
 from zfrepro import backward_rules, crops, deconvnet
 from zfrepro.statistics import bootstrap, rounded_all
 from zfrepro.studies import Parts, Study
+from zfrepro.transfer import untrained
 from zfrepro.weights import Trained
 
 COUNT = 60  # images
@@ -73,4 +74,5 @@ def parts(study: Study) -> Parts:
         "count": lambda: count,
         "relation": lambda: relation(trained, images[:12]),
         "resemblance": lambda: resemblance(trained, images),
+        "untrained": lambda: resemblance(untrained(trained, study.seed), images),
     }

@@ -9,12 +9,14 @@ from torch import Tensor
 from zfrepro import gallery
 from zfrepro.data.transforms import centre_crop
 from zfrepro.gallery import Top
-from zfrepro.statistics import bootstrap, rounded_all
+from zfrepro.statistics import bootstrap, rounded, rounded_all
 from zfrepro.studies import Parts, Study
+from zfrepro.transfer import untrained
 from zfrepro.weights import Trained
 
-MAPS = {"conv1": 24, "conv2": 24, "conv3": 24, "conv4": 16, "conv5": 16}  # at random, whose pictures are compared
+MAPS = 48  # a layer, at random, whose pictures are compared
 DRAWS = 2000
+UNTRAINED = (0, 1, 2)  # seeds of the networks that have learned nothing
 NEIGHBOURS = (("conv2", "conv3"), ("conv3", "conv4"), ("conv4", "conv5"), ("conv2", "conv5"))
 
 
@@ -26,10 +28,15 @@ def difference(a: Tensor, b: Tensor, seed: int) -> list[float | None]:
     return rounded_all([(b.mean() - a.mean()).item(), low, high])
 
 
+def living(values: Tensor) -> Tensor:
+    """Without those of maps that never respond, which are nan."""
+    return values[~values.isnan()]
+
+
 def purity(tops: dict[str, Top], labels: Tensor, seed: int) -> dict[str, Any]:
     """Purity of every layer, in per cent: [mean, low, high] over maps that respond; steps between layers."""
     found = {layer: 100 * gallery.purity(top, labels) for layer, top in tops.items()}
-    alive = {layer: values[~values.isnan()] for layer, values in found.items()}
+    alive = {layer: living(values) for layer, values in found.items()}
     draws = gallery.random_top(len(labels), 2000, generator=torch.Generator().manual_seed(seed))
     return {
         "maps": {layer: len(values) for layer, values in found.items()},
@@ -41,32 +48,52 @@ def purity(tops: dict[str, Top], labels: Tensor, seed: int) -> dict[str, Any]:
 
 
 def likeness(trained: Trained, images: Tensor, tops: dict[str, Top], seed: int) -> dict[str, Any]:
-    """Mean correlation among a map's nine projections and among its nine patches, at the same size."""
-    generator, seen, found = torch.Generator().manual_seed(seed), trained.seen(images), {}
+    """How alike a map's nine projections and its nine patches are, over maps, by layer and by kind of likeness.
+
+    `lead` is by how much more alike the projections are, see `gallery.patches_vary_more`.
+    """
+    generator, found = torch.Generator().manual_seed(seed), {}
     for layer, top in tops.items():
         alive = (top.values[:, -1] > 0).nonzero().flatten()
-        maps = alive[torch.randperm(len(alive), generator=generator)[: MAPS[layer]]].tolist()
-        projections = gallery.projections(trained.network, lambda i: trained.normalised(images[i]), top, maps)
-        ours = gallery.likeness(projections)
-        theirs = gallery.likeness(gallery.patches(seen, trained.network, top, maps))
-        found[layer] = {
-            "maps": len(maps),
-            "projections": rounded_all(bootstrap(ours, seed)),
-            "patches": rounded_all(bootstrap(theirs, seed)),
-            "lead": rounded_all(bootstrap(ours - theirs, seed)),
-            "more_alike": int((ours > theirs).sum()),
-        }
+        maps = alive[torch.randperm(len(alive), generator=generator)[:MAPS]].tolist()
+        alike = gallery.likenesses(
+            trained.network, lambda i: trained.normalised(images[i]), top, maps, len(images), seed=seed
+        )
+        found[layer] = {"maps": len(maps)}
+        for how, values in alike.items():
+            values = values | {"lead": gallery.patches_vary_more(values)}
+            found[layer][how] = {name: rounded_all(bootstrap(own, seed)) for name, own in values.items()}
     return found
 
 
-def on_object(trained: Trained, tops: dict[str, Top], masks: Tensor, seed: int) -> dict[str, Any]:
-    """How often the middle of a top unit's receptive field lies on the object, in per cent, by layer, over maps."""
+def searched(trained: Trained, images: Tensor, progress: bool = False) -> dict[str, Top]:
+    """The strongest nine units of every map over stored images."""
+    batches = (trained.normalised(part) for part in images.split(32))
+    return gallery.top_activations(trained.network, batches, total=math.ceil(len(images) / 32), progress=progress)
+
+
+def on_object(trained: Trained, images: Tensor, tops: dict[str, Top], masks: Tensor, seed: int) -> dict[str, Any]:
+    """How often the middle of a top unit's receptive field lies on the object, in per cent, over maps.
+
+    Objects stand in the middle and fields lie on a grid, so a share says little by itself. `lead` is its difference
+    from all images at the same places; `over` how much larger that of layer 5 is than those of layer 1, and of layer 5
+    of networks without training.
+    """
     mask = centre_crop(masks[:, None], trained.recipe.image_size)[:, 0]
-    found = {}
-    for layer, top in tops.items():
-        shares = 100 * gallery.on_mask(top, trained.network, mask).nanmean(1)
-        found[layer] = rounded_all(bootstrap(shares, seed))
-    return {"layers": found, "random_place": float(f"{100 * mask.float().mean():.4g}")}
+    layers = {layer: gallery.shares_on_mask(top, trained.network, mask) for layer, top in tops.items()}
+    leads = {layer: 100 * (own - elsewhere) for layer, (own, elsewhere) in layers.items()}
+    controls = {"conv1": leads["conv1"]}
+    for number in UNTRAINED:
+        other = untrained(trained, number)
+        own, elsewhere = gallery.shares_on_mask(searched(other, images)["conv5"], other.network, mask)
+        controls[f"untrained {number}"] = 100 * (own - elsewhere)
+    return {
+        "random_place": float(f"{100 * mask.float().mean():.4g}"),
+        "layers": {layer: rounded_all(bootstrap(100 * own, seed)) for layer, (own, _) in layers.items()},
+        "same_places": {layer: rounded(100 * elsewhere.nanmean()) for layer, (_, elsewhere) in layers.items()},
+        "lead": {name: rounded_all(bootstrap(own, seed)) for name, own in (controls | leads).items()},
+        "over": {name: difference(living(own), living(leads["conv5"]), seed) for name, own in controls.items()},
+    }
 
 
 def parts(study: Study) -> Parts:
@@ -78,15 +105,13 @@ def parts(study: Study) -> Parts:
 
     def tops() -> dict[str, Top]:
         if not kept:
-            batches = (trained.normalised(part) for part in images.split(32))
-            total = math.ceil(count / 32)
-            kept.append(gallery.top_activations(trained.network, batches, total=total, progress=study.progress))
+            kept.append(searched(trained, images, study.progress))
         return kept[0]
 
     def masks() -> dict[str, Any] | None:
         if "mask" not in split.truth:
             return None  # nobody drew the masks of photographs
-        return on_object(trained, tops(), split.truth["mask"][:count], study.seed)
+        return on_object(trained, images, tops(), split.truth["mask"][:count], study.seed)
 
     return {
         "count": lambda: count,
