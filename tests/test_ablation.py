@@ -105,7 +105,9 @@ def test_depth_and_parameters_of_the_papers_networks():
     }  # fmt: skip
     found = ablation.parameters(ARCHITECTURES["zfnet"])
     assert sum(found.values()) == 62_357_608 and found["fc6"] == 37_752_832
+    assert ablation.held(("fc6", "fc7"), ARCHITECTURES["krizhevsky"]) == pytest.approx(87.42, abs=0.01)
     small = architecture("zfnet", width=0.25, units=256)
+    assert ablation.held(ablation.parameters(small, 96, 16), small, 96, 16) == 100
     assert sum(ablation.parameters(small, 96, 16).values()) == sum(p.numel() for p in build(small, 96, 16).parameters())
 
 
@@ -235,6 +237,10 @@ def test_words_follow_the_interval():
     assert figures.gap_range({"diorama": sweep(noise=0)}, "diorama") == "0.2 to 28.3"
 
 
+def test_what_the_worlds_differ_in_is_read_from_their_recipes():
+    assert "epochs (16 and 8), dropout (0 and 0.25)" in figures.differing() and "dataset" not in figures.differing()
+
+
 def test_sizes_are_those_of_the_paper_and_of_the_small_networks():
     row = {row["network"]: row for row in figures.sizes()}["ZFNet wide"]
     assert row["paper: million parameters"] == 107.63 and row["weight layers"] == 8
@@ -279,6 +285,21 @@ def test_features_are_compared_with_the_base_of_another_seed(networks):
     assert found[claims.FULL]["conv2"][0] == pytest.approx(by_hand, abs=1e-3)
 
 
+def test_one_pair_of_a_base_is_not_counted_twice(networks):
+    two = {name: {seed: own[seed] for seed in (0, 1)} for name, own in networks.items()}
+    paired = {name: [(own.recipe.seed, base.recipe.seed) for own, base in study.pairs(two, name)] for name in two}
+    assert paired == {"krizhevsky": [(0, 1)], claims.FULL: [(0, 1), (1, 0)], claims.ALL: [(0, 1), (1, 0)]}
+    assert len(list(study.pairs(networks, "krizhevsky"))) == 3
+    cka = {"krizhevsky": {"conv1": [0.84]}, claims.FULL: {"conv1": [0.74, 0.94]}}
+    older = cka | {"krizhevsky": {"conv1": [0.84, 0.84]}}  # the pair both ways
+    for values in (cka, older):
+        studies = {"diorama": {"runs": dict.fromkeys(cka, [0, 1]), "features": {"cka": values}}}
+        assert figures.pairs_told(studies, "diorama") == "2 seeds, 1 pair for a base, 2 for another row"
+        assert figures.cka_told(studies, "diorama", "krizhevsky", "conv1") == "0.84 (one pair)"
+        assert figures.cka_told(studies, "diorama", claims.FULL, "conv1") == "0.84 (0.74, 0.94)"
+    assert figures.pairs_told({}, "diorama") == "not measured yet"
+
+
 def test_one_seed_leaves_nothing_to_compare(networks):
     alone = {name: {0: own[0]} for name, own in networks.items()}
     assert study.features(alone, stripes(), 8)["cka"] == {name: {} for name in networks}
@@ -318,7 +339,10 @@ def test_runs_are_read_and_strangers_refused(networks, tmp_path):
 def test_the_features_are_drawn_also_where_a_layer_is_missing(networks):
     found = {"features": study.features(networks, stripes(), 8), "probe": study.probes(networks, stripes(), 12)}
     found["images_error"] = {"standard_error": {claims.FULL: 1.26}}
-    assert float(figures.cka_told({"diorama": found}, "diorama", claims.ALL)) <= 1
+    found["runs"] = {name: [0, 1, 2] for name in networks}
+    mean, *each = figures.cka_told({"diorama": found}, "diorama", claims.ALL).replace("(", "").rstrip(")").split()
+    assert float(mean) <= 1 and len(each) == 3
+    assert figures.pairs_told({"diorama": found}, "diorama").startswith("3 seeds, 3 pairs for a base, 3 for")
     assert figures.cka_told({"diorama": found}, "imagenet20", claims.ALL) == "not measured yet"
     figure = figures.features({"diorama": found})
     figure.canvas.draw()

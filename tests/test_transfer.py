@@ -14,7 +14,8 @@ from sklearn.svm import SVC
 from tests.networks import small
 from tests.photographs import picture
 from tests.worlds import stripes, tiny
-from zfrepro import claims, duplicates, paper, probes, records, training, transfer
+from zfrepro import claims, data, duplicates, paper, probes, records, studies, training, transfer, weights
+from zfrepro.claims import transfer as transfer_claims
 from zfrepro.claims.transfer import CLAIMS, interval
 from zfrepro.commands import main
 from zfrepro.data import DataError, targets
@@ -404,7 +405,7 @@ def test_unknown_targets_are_refused():
 # --- verdicts and pages ----------------------------------------------------------------------------------------------
 
 
-def made_up(trained=(40, 50, 60, 70, 80, 81, 80), untrained=30.0, frozen=70.0, scratch=30.0) -> dict:
+def made_up(trained=(40, 50, 60, 70, 80, 81, 80), untrained=30.0, frozen=70.0, scratch=30.0, fitted=90.0):
     """A record of five folds around given numbers."""
     noise = [-0.4, -0.2, 0.0, 0.2, 0.4]
     record = {}
@@ -416,7 +417,7 @@ def made_up(trained=(40, 50, 60, 70, 80, 81, 80), untrained=30.0, frozen=70.0, s
     for n in (1, 3, 6, 15, 30):
         record.setdefault("curve-softmax-fc7", {})[str(n)] = [frozen - 30 / n + e for e in noise]
     for n in (15, 30):
-        record[f"scratch-{n}"] = {"accuracy": [scratch], "train": [scratch + 10]}
+        record[f"scratch-{n}"] = {"accuracy": [scratch, scratch + 1], "train": [fitted, fitted + 4]}
     return record | {"likeness": {"chair": 20.0, "anchor": 10.0, "ball": 90.0}}
 
 
@@ -436,11 +437,16 @@ def test_a_record_like_the_paper_s_reproduces_it():
     [
         ("pretrained", {"scratch": 65.0}, "partly"),
         ("pretrained", {"scratch": 90.0}, "not reproduced"),
+        ("pretrained", {"fitted": 47.9}, "not tested"),  # on average less than half of their own training images
+        ("pretrained", {"fitted": 48.1}, "reproduced"),
         ("few", {"scratch": 66.0}, "partly"),
         ("few", {"untrained": 90.0}, "not reproduced"),
         ("depth", {"trained": (40, 50, 45, 60, 70, 70, 70)}, "partly"),
         ("depth", {"trained": (80, 70, 60, 50, 40, 30, 20)}, "not reproduced"),
         ("flat", {"trained": (40, 42, 44, 46, 48, 60, 70)}, "not reproduced"),
+        ("flat", {"trained": (80, 70, 60, 50, 40, 30, 20)}, "not reproduced"),  # nothing rises
+        ("flat", {"trained": (40, 50, 60, 70, 80, 75, 70)}, "partly"),  # a collapse is not flat
+        ("flat", {"trained": (40, 50, 60, 70, 80, 79, 78.5)}, "reproduced"),
         ("exception", {"trained": (40, 50, 60, 70, 80, 85, 90)}, "not reproduced"),
         ("exception", {"trained": (40, 50, 60, 70, 80, 80, 80)}, "partly"),
         ("learned", {"untrained": 55.0}, "partly"),
@@ -463,7 +469,9 @@ def test_tables_and_figures_take_whole_and_empty_records():
     rows = figures.table4(record)
     assert rows[3]["15 a class"] == "83.8 ± 0.5" and rows[6]["30 a class"] == "69.0 ± 0.3"
     assert figures.table4(None)[6]["30 a class"] == "not run"
-    assert {row["here"] for row in figures.table6()} == {"not run"} and len(figures.table6()) == 21
+    assert {row["here"] for row in figures.table6(None)} == {"not run"} and len(figures.table6(None)) == 21
+    assert figures.untrained_told(record) == "30.0 % (conv1) against 69.0 %"
+    assert figures.untrained_told(None) == "no record yet"
     assert [row["x"] for row in figures.table7({"x": record})][:2] == ["40.0 ± 0.3", "50.0 ± 0.3"]
     assert figures.gains({"x, here": record})[0]["x, here"] == "10.0 ± 0.6"
     assert [len(figures.likeness(here).axes) for here in ({"x": record, "y": record}, {})] == [2, 1]
@@ -472,6 +480,37 @@ def test_tables_and_figures_take_whole_and_empty_records():
         assert len(figures.layers(here).axes) == 1 + len(here)
     for one in (record, {}):
         assert len(figures.few_shot(one, "made up").axes) == 2
+
+
+def test_one_size_that_has_not_learned_leaves_the_claim_untested():
+    record = made_up()
+    record["scratch-15"]["train"] = [30.0, 20.0]
+    found = next(c for c in claims.of_chapter("transfer") if c.name == "transfer-pretrained").judge(record)
+    assert found.verdict == "not tested" and "25.0 % of their own training images" in found.numbers
+
+
+def test_the_command_fills_the_tables_of_other_targets(tmp_path, monkeypatch):
+    made = {
+        "caltech256": made_up(), "voc2012": {"table6": {"mean": 70.0, "average_precision": {"cow": 61.5}}},
+    }  # fmt: skip
+    assert transfer_claims.of_target("caltech256") is None
+    monkeypatch.setenv("ZFREPRO_RESULTS", str(tmp_path))
+    monkeypatch.setattr(studies, "measure", lambda chapter, *_, **__: made[chapter.removeprefix("transfer_")])
+    monkeypatch.setattr(weights, "pretrained", lambda *_, **__: trained_on_stripes()[0])
+    monkeypatch.setattr(data, "load", lambda *_, **__: stripes())
+    shipped = {"weights_sha256": "0"}
+    for arch in ("zfnet", "krizhevsky"):
+        records.write_json(tmp_path / f"{weights.record_name(arch, 'imagenet20')}.json", shipped)
+    for target in made:
+        assert main(["transfer", "--target", target, "--scratch", str(tmp_path), "--quiet"]) == 0
+    record = transfer_claims.of_target("caltech256")
+    assert figures.captioned("Table 5.", record) == "Table 5." != figures.captioned("Table 5.", None)
+    row = {row["Caltech-256"]: row for row in figures.table5(record) if row["by"] == "here"}["pretrained, frozen"]
+    assert (row["15 a class"], row["60 a class"]) == ("68.0 ± 0.3", "not run")
+    cells = {row["class"]: row["here"] for row in figures.table6(transfer_claims.of_target("voc2012"))}
+    assert (cells["cow"], cells["mean"], cells["dog"]) == ("61.5", "70.0", "not run")
+    by_name = {claim.name: claim.judge({}).verdict for claim in CLAIMS[-2:]}
+    assert by_name["transfer-caltech256"] == "reproduced" and by_name["transfer-voc"] == "not reproduced"
 
 
 def test_the_command_pairs_sources_with_targets(capsys):

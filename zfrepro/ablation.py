@@ -107,6 +107,15 @@ def parameters(architecture: Architecture, image_size: int = 224, classes: int =
     return {row["layer"]: row["parameters"] for row in table(architecture, image_size, classes) if row["parameters"]}
 
 
+def held(layers: Iterable[str], architecture: Architecture, image_size: int = 224, classes: int = 1000) -> float:
+    """The share of a network's parameters that some of its layers hold, in per cent.
+
+    It is not what the network shrinks by without them: their neighbours then grow or shrink too.
+    """
+    count = parameters(architecture, image_size, classes)
+    return 100 * sum(count[layer] for layer in layers) / sum(count.values())
+
+
 def spread(values: Values) -> Spread:
     """The pooled standard deviation over seeds: what network + seed leaves of the errors, by least squares.
 

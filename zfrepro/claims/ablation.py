@@ -175,7 +175,7 @@ SLIGHT = (
 CLAIMS = (
     Claim(
         "ablation-full", "ablation", PLACE,
-        "Removing both fully connected layers, which hold most parameters, raises the error only slightly.", RISE,
+        "Removing both fully connected layers raises the error only slightly.", RISE,
         SLIGHT,
         slight(FULL), _printed(FULL), sweep=True,
     ),

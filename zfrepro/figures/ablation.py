@@ -10,7 +10,7 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 from scipy import stats
 
-from zfrepro import ablation, records, static
+from zfrepro import ablation, records, static, sweeps
 from zfrepro.ablation import Effect, errors_of, short
 from zfrepro.claims import VERDICTS, WORLDS, of_chapter
 from zfrepro.claims.ablation import ALL, FULL, INTERACTION, MIDDLE, ONE_FULL, WIDE, WIDEST, change, of, points
@@ -159,6 +159,13 @@ def gap_range(found: Mapping[str, Record], world: str | None) -> str:
     return f"{min(gaps):.1f} to {max(gaps):.1f}" if gaps else "not known yet"
 
 
+def differing() -> str:
+    """What the worlds' runs differ in besides the images, as a page says it: `epochs (16 and 8)`, diorama first."""
+    one, other = (vars(sweeps.recipes("ablation", world)[0]) for world in WORLDS)
+    names = [name for name in one if one[name] != other[name] and name != "dataset"]
+    return ", ".join(f"{name.replace('_', ' ')} ({one[name]:g} and {other[name]:g})" for name in names)
+
+
 def counted(world: str) -> str:
     """How many of the chapter's claims have each verdict in a world: `2 reproduced, 1 partly`."""
     found = [claim.finding(world).verdict for claim in of_chapter("ablation")]
@@ -208,9 +215,28 @@ def probed(studies: Mapping[str, Record]) -> list[dict[str, object]]:
 
 
 def cka_told(studies: Mapping[str, Record], world: str, name: str, layer: str = "conv5") -> str:
-    """Mean CKA of a row's layer with its base's, of another seed."""
-    values = studies[world]["features"]["cka"].get(name, {}).get(layer) if world in studies else None
-    return f"{np.mean(values):.2f}" if values else "not measured yet"
+    """CKA of a row's layer with its base's, of another seed: the mean, and each pair where there are several."""
+    values = _of_pairs(studies[world], name, layer) if world in studies else []
+    if not values:
+        return "not measured yet"
+    each = ", ".join(f"{value:.2f}" for value in values)
+    return f"{np.mean(values):.2f} ({each})" if len(values) > 1 else f"{each} (one pair)"
+
+
+def _of_pairs(study: Record, name: str, layer: str) -> list[float]:
+    """CKA of each pair of networks; older records list the one pair of a base with two seeds both ways."""
+    values = study["features"]["cka"].get(name, {}).get(layer, [])
+    return values[:1] if name in ablation.BASES and len(study["runs"].get(name, ())) == 2 else values
+
+
+def pairs_told(studies: Mapping[str, Record], world: str) -> str:
+    """How many pairs of networks a row's CKA is of: `2 seeds, 1 pair for a base, 2 for another row`."""
+    if world not in studies:
+        return "not measured yet"
+    runs = studies[world]["runs"]
+    count = {name in ablation.BASES: len(_of_pairs(studies[world], name, "conv1")) for name in runs}
+    base, row = (count.get(is_base, 0) for is_base in (True, False))
+    return f"{max(map(len, runs.values()))} seeds, {base} pair{'s' * (base != 1)} for a base, {row} for another row"
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
@@ -443,8 +469,7 @@ def features(studies: Mapping[str, Record], width: float = 8.4) -> Figure:
         if world not in studies:
             ax.text(0.5, 0.5, "not measured yet", transform=ax.transAxes, ha="center", fontsize=9)
             continue
-        cka = studies[world]["features"]["cka"]
-        grid = np.array([[np.mean(cka.get(n, {}).get(layer, [np.nan])) for layer in layers] for n in TABLE2])
+        grid = np.array([[np.mean(_of_pairs(studies[world], n, x) or [np.nan]) for x in layers] for n in TABLE2])
         ax.imshow(np.ma.masked_invalid(grid), cmap="viridis", vmin=0, vmax=1, aspect="auto")
         for i, j in zip(*np.nonzero(np.isfinite(grid)), strict=True):
             colour = "black" if grid[i, j] > 0.6 else "white"

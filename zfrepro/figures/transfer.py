@@ -52,7 +52,12 @@ def ours(record: Record | None, sizes: tuple[int, ...], head: str) -> list[Row]:
     return [{head: name, "by": "here", **{f"{n} a class": folds(of(n)) for n in sizes}} for name, of in sources.items()]
 
 
-def table5(record: Record | None = None) -> list[Row]:
+def captioned(caption: str, record: Record | None) -> str:
+    """A caption that says so where our part of the table is empty."""
+    return caption if record else f"{caption} Ours not run: the images are not at hand."
+
+
+def table5(record: Record | None) -> list[Row]:
     """Table 5, with our rows, which are not run without the images."""
     sizes = (15, 30, 45, 60)
     rows: list[Row] = [
@@ -61,7 +66,7 @@ def table5(record: Record | None = None) -> list[Row]:
     return rows + ours(record, sizes, "Caltech-256")
 
 
-def table6(record: Record | None = None) -> list[Row]:
+def table6(record: Record | None) -> list[Row]:
     """Table 6, average precision in per cent, with our column."""
     own = (record or {}).get("table6", {})
     names = ("Sande et al.", "Yan et al.", "paper")
@@ -200,6 +205,15 @@ def likeness_told(record: Record) -> str:
     told = ", ".join(f"{number}: {rho:+.2f}" for number, (_, rho, _) in enumerate(found.values(), 1))
     clear = [str(number) for number, (_, _, p) in enumerate(found.values(), 1) if p < 0.05 / len(LAYERS)]
     return f"by layer {told}; beyond chance (p < .05 / {len(LAYERS)}) in {', '.join(clear) or 'none'}"
+
+
+def untrained_told(record: Record | None) -> str:
+    """The best that a linear SVM reaches on a layer of an untrained network, beside the frozen layer 7."""
+    if not record:
+        return "no record yet"
+    means = {layer: spread(record[f"untrained-svm-{layer}"]["accuracy"])[0] for layer in LAYERS}
+    best, frozen = max(means, key=means.get), spread(record["curve-softmax-fc7"]["30"])[0]
+    return f"{means[best]:.1f} % ({best}) against {frozen:.1f} %"
 
 
 def recorded() -> dict[str, Record]:
