@@ -41,14 +41,11 @@ def snapshots(run: Path, device: torch.device | None = None) -> list[Snapshot]:
     Raises:
         FileNotFoundError: there are none, with the remedy.
     """
-    files = sorted(run.glob("epoch-*.safetensors"), key=_epoch)
+    named = ((re.fullmatch(r"epoch-(\d+)", file.stem), file) for file in run.glob("epoch-*.safetensors"))
+    files = {int(name[1]): file for name, file in named if name}
     if not files:
         raise FileNotFoundError(f"{run}: holds no epoch-NNN.safetensors; train with --keep and --out {run}")
-    return [Snapshot(_epoch(file), load_weights(file, device=device)) for file in files]
-
-
-def _epoch(file: Path) -> int:
-    return int(re.fullmatch(r"epoch-(\d+)", file.stem)[1])
+    return [Snapshot(epoch, load_weights(files[epoch], device=device)) for epoch in sorted(files)]
 
 
 @one_thread_a_tensor()  # a small network gains little from more, and on cores that are shared they wait for each other

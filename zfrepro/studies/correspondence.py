@@ -410,7 +410,7 @@ def parts(study: Study) -> Parts:
         return found
 
     def untrained_network(seed: int) -> Network:
-        return replace(trained.recipe, seed=seed).network(len(trained.classes)).eval()
+        return replace(trained.recipe, seed=seed).network(len(trained.classes)).eval().to(trained.mean.device)
 
     def untrained() -> dict[str, Any]:
         found = {}

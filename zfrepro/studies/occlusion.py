@@ -366,7 +366,7 @@ def _covered(m: _Measured, indices: Tensor, masks: Tensor) -> Tensor:
     """Probability of the true class when exactly the masked pixels are grey. -> (B,)."""
     fill, said = grey(m.trained), []
     for part, mask in zip(indices.split(32), masks.split(32), strict=True):
-        x = torch.where(mask[:, None], fill, m.trained.normalised(m.split.images[part]))
+        x = torch.where(mask[:, None].to(fill.device), fill, m.trained.normalised(m.split.images[part]))
         said.append(F.softmax(m.trained.network(x), 1)[torch.arange(len(part)), m.split.labels[part]].cpu())
     return torch.cat(said)
 

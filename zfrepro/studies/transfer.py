@@ -170,7 +170,7 @@ def parts(study: Study, target: str | None = None) -> dict[str, Callable[[], Any
         with torch.no_grad():
             whole = torch.cat(
                 [probes.outputs(source.network, source.normalised(b))["conv4"] for b in kept().images[chosen].split(32)]
-            )
+            ).cpu()
         side = probes.grid(whole.shape[1], whole.shape[-1])
         here = probes.Draw(torch.arange(len(one.train)), torch.arange(len(one.train), len(chosen)))
         sets = {
