@@ -14,7 +14,7 @@ from zfrepro.studies import Parts, Study
 from zfrepro.transfer import untrained
 from zfrepro.weights import Trained
 
-MAPS = 48  # a layer, at random, whose pictures are compared
+MAPS = 24  # a layer, at random, whose pictures are compared
 DRAWS = 2000
 UNTRAINED = (0, 1, 2)  # seeds of the networks that have learned nothing
 NEIGHBOURS = (("conv2", "conv3"), ("conv3", "conv4"), ("conv4", "conv5"), ("conv2", "conv5"))
