@@ -338,9 +338,9 @@ def record(study, tmp_path_factory):
 
 
 def a_run(arch: str, clip: float = 0.1, **changes) -> dict:
-    run = {"arch": arch, "seed": 0, "clip": clip, "largest_rms": 0.1, "median_rms": 0.05, "dead": 0.0, "middle": 50.0,
-           "aliased": 10.0, "conv1 moved": 0.9, "conv2 moved": 0.9, "kept": 90.0, "top1_error": 30.0,
-           "multiply_adds": 10**6, "command": "train"}  # fmt: skip
+    run = {"arch": arch, "seed": 0, "clip": clip, "largest_rms": 0.1, "median_rms": 0.05, "dead": 0.0,
+           "centroids": [0.2, 0.3], "aliased": 10.0, "conv1 moved": 0.9, "conv2 moved": 0.9, "kept": 90.0,
+           "top1_error": 30.0, "multiply_adds": 10**6, "command": "train"}  # fmt: skip
     return run | changes
 
 
@@ -363,7 +363,7 @@ def test_the_study_measures_both_networks(study, record):
         own = record["filters"][arch]
         assert own["stride"] == (2 if arch == "zfnet" else 4)
         count = len(own["rms"])
-        assert all(len(own[key]) == count for key in ("centroid", "bandwidth", "strongest", "middle"))
+        assert all(len(own[key]) == count for key in ("centroid", "bandwidth", "strongest"))
         assert set(own["dead"]) == {"silent", "faint", "noise", "any"}
         shares = [record["aliased"][arch][s]["mean"] for s in ("2", "4")]
         assert 0 <= shares[0] <= shares[1] <= 100
@@ -386,7 +386,7 @@ def test_runs_are_diagnosed_and_foreign_ones_refused(study, tmp_path, monkeypatc
     own = replace(study, dataset=replace(study.dataset, name="diorama"))
     (found,) = study_of.runs(replace(own, runs=(tmp_path,)))
     assert found["arch"] == BLURRED and found["top1_error"] == 40.0
-    assert len(found["filters"]) == network.convs["conv1"].out_channels
+    assert len(found["filters"]) == len(found["centroids"]) == network.convs["conv1"].out_channels
     assert figures.without_clipping({"diorama": {"runs": [found]}}, "diorama").shape[1:] == (3, 7, 7)
     older = {"dataset": {"fingerprint": own.dataset.fingerprint}, "runs": [a_run("zfnet"), found | {"top1_error": 1.0}]}
     (tmp_path / "results" / "architecture").mkdir(parents=True)
@@ -397,24 +397,89 @@ def test_runs_are_diagnosed_and_foreign_ones_refused(study, tmp_path, monkeypatc
 
 def test_verdicts_on_the_pictures_can_fall_either_way(record):
     few, many = [0] * 19 + [1], [1] * 12 + [0] * 8
+    centroids = {"few": [0.4] * 19 + [0.2], "many": [0.2] * 12 + [0.4] * 8}  # in the middle
     told = copy.deepcopy(record) | {"runs": [a_run("zfnet"), a_run("zfnet", 0.0, largest_rms=0.5)]}
-    told["filters"]["zfnet"] |= {"dead": {"any": few}, "middle": many}
-    told["filters"]["krizhevsky"] |= {"dead": {"any": many}, "middle": few}
+    told["filters"]["zfnet"] |= {"dead": {"any": few}, "centroid": centroids["many"]}
+    told["filters"]["krizhevsky"] |= {"dead": {"any": many}, "centroid": centroids["few"]}
     told["aliased"]["less"] = {"mean": 5.0, "low": 4.0, "high": 6.0, "n": 8}
     for name in ("conv1 moved", "conv2 moved"):
         told["shifts"]["more"][name] = {"mean": 0.1, "low": 0.05, "high": 0.2, "n": 8}
     good = verdicts(told, sweep=False)
     assert set(good.values()) == {"reproduced", "not tested"} and good["predicts"] == "not tested"
-    told["filters"]["zfnet"] |= {"dead": {"any": many}, "middle": few}
-    told["filters"]["krizhevsky"] |= {"dead": {"any": few}, "middle": many}
+    told["filters"]["zfnet"] |= {"dead": {"any": many}, "centroid": centroids["few"]}
+    told["filters"]["krizhevsky"] |= {"dead": {"any": few}, "centroid": centroids["many"]}
     told["aliased"]["less"] |= {"low": -1.0}
-    told["shifts"]["more"]["conv1 moved"] |= {"low": -0.1}
+    told["shifts"]["more"]["conv2 moved"] |= {"mean": -0.1, "low": -0.2}
     told["runs"][1]["largest_rms"] = 0.12
     bad = verdicts(told, sweep=False)
-    assert {bad[k] for k in ("dead", "bands", "aliasing")} == {"not reproduced"}
-    assert {bad[k] for k in ("second-layer", "clipping")} == {"partly"}
+    assert {bad[k] for k in ("dead", "bands", "aliasing", "second-layer")} == {"not reproduced"}
+    assert bad["clipping"] == "partly"
     for runs in ([], told["runs"][:1], told["runs"][1:]):
         assert verdicts(told | {"runs": runs}, sweep=False)["clipping"] == "not tested"
+
+
+@pytest.mark.parametrize(
+    ("mean", "low", "verdict"),
+    [(0.1, 0.05, "reproduced"), (0.1, -0.05, "partly"), (-0.1, -0.2, "not reproduced")],
+)
+def test_the_second_layer_is_judged_by_itself(mean, low, verdict):
+    for first in (-1.0, 1.0):
+        more = {name: {"mean": first, "low": first, "high": first, "n": 8} for name in ("conv1 moved", "conv2 moved")}
+        more["conv2 moved"] |= {"mean": mean, "low": low}
+        assert claims.second_layer({"shifts": {"more": more | {"kept": {"n": 8}}}}).verdict == verdict
+
+
+def filters_of(**networks: dict) -> dict:
+    """The record of layer 1 of zfnet (7x7) and krizhevsky (11x11)."""
+    return {"filters": {arch: {"kernel": 7 if arch == "zfnet" else 11} | own for arch, own in networks.items()}}
+
+
+def test_low_is_read_by_a_filters_own_size():
+    patch = {k: filters.centroid_and_bandwidth(torch.ones(1, 3, k, k))[0].item() for k in (7, 11)}
+    assert patch[7] == pytest.approx(0.101, abs=5e-4) and patch[11] == pytest.approx(0.072, abs=5e-4)
+    for kernel, flat in patch.items():
+        centroids = [flat, 1.1 * flat, 1 / kernel + 0.01, 0.25, 0.26]
+        assert filters.middle(centroids, kernel) == [False, True, True, True, False]
+        assert filters.middle(centroids, kernel, "cycle") == [False, False, True, True, False]
+
+
+def test_bands_are_reproduced_only_by_both_readings():
+    between = [0.12] * 20  # above a plain patch of 7x7, and less than a cycle across it
+    found = {
+        name: claims.bands(filters_of(zfnet={"centroid": ours}, krizhevsky={"centroid": his}))
+        for name, ours, his in (
+            ("both", [0.2] * 20, [0.3] * 20),
+            ("one", between, [0.3] * 20),
+            ("half", [0.2] * 20, [0.2] * 10 + [0.3] * 10),
+            ("none", between, [0.2] * 20),
+        )
+    }
+    verdicts = {name: finding.verdict for name, finding in found.items()}
+    assert verdicts == {"both": "reproduced", "one": "partly", "half": "partly", "none": "not reproduced"}
+    assert "ours +100" in found["one"].numbers and "ours +0" in found["one"].numbers
+
+
+def test_shares_differ_by_newcombes_interval():
+    # Newcombe (1998), table II, cases (a) and (g), method 10: 56/70 - 48/80 and 0/10 - 0/10
+    found = claims.share_difference([1] * 56 + [0] * 14, [1] * 48 + [0] * 32)
+    assert found == pytest.approx((20, 5.24, 33.39), abs=0.01)
+    assert claims.share_difference([0] * 10, [0] * 10) == pytest.approx((0, -27.75, 27.75), abs=0.01)
+
+
+def test_no_dead_filter_at_all_is_said_and_leaves_room():
+    none, some = {"dead": {"any": [0] * 48}}, {"dead": {"any": [1] + [0] * 47}}
+    found = claims.dead(filters_of(zfnet=none, krizhevsky=none))
+    assert found.verdict == "not reproduced"
+    assert "no dead filter in either" in found.numbers and "(-7.4 to +7.4)" in found.numbers
+    assert claims.dead(filters_of(zfnet=none, krizhevsky=some)).verdict == "partly"
+
+
+@pytest.mark.parametrize(("gain", "verdict"), [(-9.0, "reproduced"), (-1.0, "partly"), (1.0, "not reproduced")])
+def test_a_distance_from_the_line_within_its_interval_is_partly(gain, verdict):
+    names = list(STEMS)
+    cells = {name: [40 + (-1.0) ** i] for i, name in enumerate(names)}
+    cells[factorial.FIXED] = [40.0 + gain]
+    assert claims.computation(swept(cells)).verdict == verdict
 
 
 def test_the_diagnosis_predicts_if_it_does_beyond_computation():
@@ -454,10 +519,11 @@ def test_a_partial_factorial_is_not_tested_and_its_figures_are_drawn(cells):
 def test_a_full_factorial_is_drawn(record):
     sweep = swept({name: [40.0 + i, 41.0 + i] for i, name in enumerate(STEMS)})
     labels = effects.estimates(sweep)
-    assert "the paper's repair, all of it" in labels and "stride x width" in labels
+    assert "filter size and both strides together" in labels and "stride x width" in labels
     assert effects.effects({"diorama": sweep, "imagenet20": sweep}).axes
     runs = [a_run(name) for name in STEMS]
     assert len(effects.diagnosis({"diorama": {"runs": runs}}).axes) == 3
+    assert {own["middle"] for own in factorial.diagnoses(runs).values()} == {50}
     assert len(effects.diagnosis({"diorama": record}).axes) == 1  # a line of text
 
 

@@ -11,11 +11,12 @@ from tests.networks import relative, small
 from zfrepro import backward_rules, deconvnet, gallery, linear_toy, projections
 from zfrepro import picture_measures as measures
 from zfrepro.claims import projections as projections_claims
-from zfrepro.data import Split
+from zfrepro.data import Dataset, Split
 from zfrepro.data.transforms import stored_size
 from zfrepro.deconvnet import Units
 from zfrepro.explorers_projections import ProjectionBench
 from zfrepro.networks import krizhevsky, zfnet
+from zfrepro.studies import Study
 from zfrepro.studies import projections as study
 from zfrepro.training import Recipe
 from zfrepro.weights import Trained
@@ -307,7 +308,7 @@ class Everywhere(dict):
 
 @pytest.mark.parametrize(
     ("name", "good", "bad"),
-    [("image", 0.2, -0.2), ("weighting", -0.2, 0.2), ("norm", 0.99, 0.5), ("collisions", 0.99, 0.5)]
+    [("image", 0.2, -0.2), ("weighting", -0.2, 0.2), ("collisions", 0.99, 0.5)]
     + [("switches", 0.5, -0.5), ("without", 0.02, 0.5), ("pooling", 0.1, -0.1), ("upper", 0.2, 0.8)]
     + [("gradient", -0.1, 0.1), ("part", 0.2, -0.2)],
 )  # fmt: skip
@@ -341,9 +342,39 @@ def test_verdicts_with_several_measures():
 
     found = [by_name["adversarial"](flips(*p)).verdict for p in ((9, 0.95), (9, 0.7), (9, 0.2), (3, 0.95))]
     assert found == ["reproduced", "partly", "not reproduced", "not tested"]
-    toy = {"toy": {"rows": [{"angle": 0.8, "filter_signal": 0.6, "pattern_signal": 1.0}]}}
-    assert by_name["linear"](toy).verdict == "reproduced"
     assert by_name["part"]({}).verdict == "not tested"
+
+    def toy(filter_signal: float, pattern_signal: float) -> dict:
+        return {"toy": {"rows": [{"angle": 0.8, "filter_signal": filter_signal, "pattern_signal": pattern_signal}]}}
+
+    found = [by_name["linear"](toy(*pair)).verdict for pair in ((0.6, 1.0), (0.8, 1.0), (0.6, 0.9))]
+    assert found == ["not tested", "not reproduced", "not reproduced"]
+
+
+@pytest.mark.parametrize(
+    ("cosine", "least", "verdict"),
+    [(0.99, 0.5, "reproduced"), (0.9, 0.5, "partly"), (0.5, 0.5, "not reproduced"), (1.0, 0.59, "not tested")],
+)
+def test_skipping_a_norm_that_is_a_constant_is_not_tested(cosine, least, verdict):
+    factors = {"conv1": {"least": 0.594, "most": 0.594}, "conv2": {"least": least, "most": 0.594}}
+    rules = {"rules": {"deconvnet, true norm": {"cosine": summary(cosine)}}}
+    record = {f"rules-{layer}": rules for layer in projections_claims.LAYERS}
+    found = projections_claims.judge_norm(record | {"norm": {"images": 9, "layers": factors}})
+    assert found.verdict == verdict and f"{100 * (1 - least / 0.594):.2f} % over 9 images" in found.numbers
+
+
+def test_the_factor_of_the_norm_is_that_of_its_formula():
+    size = stored_size(96)
+    images = torch.randint(0, 255, (4, 3, size, size), dtype=torch.uint8, generator=generator())
+    world = Dataset("x", ("cat", "dog"), None, Split(images, torch.zeros(4, dtype=torch.long)), 96, "0")
+    trained = Trained(small(zfnet()), Recipe(image_size=96), world.classes, torch.full((3, size, size), 128.0))
+    found = study.norm_factor(study.Bench(Study(world, {"zfnet": trained}, torch.device("cpu"), progress=False)))
+    pooled = deconvnet.pool(trained.network.features(trained.normalised(images), ["conv1"])["conv1"])[0]
+    squares = F.pad(pooled.square(), (0, 0, 0, 0, 2, 2)).unfold(1, 5, 1).sum(-1)
+    factor = ((2 + 1e-4 / 5 * squares) ** -0.75)[pooled > 0]
+    assert found["images"] == 4 and set(found["layers"]) == {"conv1", "conv2"}
+    assert found["layers"]["conv1"]["least"] == pytest.approx(factor.min().item(), rel=1e-5)
+    assert found["layers"]["conv1"]["most"] == pytest.approx(factor.max().item(), rel=1e-5)
 
 
 def test_every_verdict_has_a_sentence_for_the_reader():

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from zfrepro import ablation
+from zfrepro import ablation, filters
 from zfrepro.ablation import Values
 from zfrepro.networks import STEMS
 
@@ -231,11 +231,15 @@ def by_network(runs: Sequence[Mapping]) -> dict[str, list[Mapping]]:
 
 
 def diagnoses(runs: Sequence[Mapping]) -> dict[str, dict[str, float]]:
-    """Means over seeds of the diagnoses of `by_network`.
+    """Means over seeds of the diagnoses of `by_network`; `middle` is the share of `filters.middle`, per cent.
 
     Returns:
         network -> {measure: mean}, in the order of `STEMS`.
     """
-    measures = ("dead", "middle", "aliased", "conv1 moved", "conv2 moved", "kept", "top1_error", "multiply_adds")
-    found = by_network(runs)
-    return {name: {m: float(np.mean([run[m] for run in own])) for m in measures} for name, own in found.items()}
+    measures = ("dead", "aliased", "conv1 moved", "conv2 moved", "kept", "top1_error", "multiply_adds")
+    found = {}
+    for name, own in by_network(runs).items():
+        kernel = STEMS[name].convs[0].kernel
+        found[name] = {m: float(np.mean([run[m] for run in own])) for m in measures}
+        found[name]["middle"] = 100 * float(np.mean([filters.middle(run["centroids"], kernel) for run in own]))
+    return found

@@ -6,7 +6,7 @@ What lies beyond is not lost but *aliased*: it comes out as a lower frequency th
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,8 @@ from zfrepro.networks import Network
 SPECTRUM = 64  # points on each axis on which a filter's spectrum is evaluated
 FAINT = 0.1  # of the layer's median strongest response
 NOISE_SHARE = 0.99  # of filters of pure noise count as dead
+PLAIN = 1.05  # times the centroid of a plain patch: a filter of no more is a blob of colour
+HIGH = 0.25  # cycles per pixel, the Nyquist limit of stride 2: a shorter cycle has fewer than four pixels
 
 
 def nyquist(stride: int) -> float:
@@ -74,6 +76,22 @@ def centroid_and_bandwidth(weight: Tensor) -> tuple[Tensor, Tensor]:
     centre = (power * radius).sum(1) / total
     spread = (power * (radius - centre[:, None]).square()).sum(1) / total
     return centre, spread.sqrt()
+
+
+def lowest(kernel: int) -> dict[str, float]:
+    """Centroids, cycles per pixel, up to which a filter of `kernel` pixels a side counts as low, in two readings.
+
+    `plain`: hardly above that of a plain patch of its size, which is as low as a filter without structure gets, and the
+    higher the smaller it is. `cycle`: less than one cycle across the filter.
+    """
+    patch, _ = centroid_and_bandwidth(torch.ones(1, 3, kernel, kernel))
+    return {"plain": PLAIN * patch.item(), "cycle": 1 / kernel}
+
+
+def middle(centroids: Sequence[float], kernel: int, reading: str = "plain") -> list[bool]:
+    """Which filters of `kernel` pixels a side are neither low, by one of the readings of `lowest`, nor above `HIGH`."""
+    low = lowest(kernel)[reading]
+    return [low < centroid <= HIGH for centroid in centroids]
 
 
 def beyond(weight: Tensor, stride: int) -> Tensor:

@@ -41,11 +41,11 @@ ROWS = FACTORS | {"blur": "layer 1: low-pass filter before stride 4"}
 
 
 def estimates(record: dict[str, Any], kind: str = "top1_error") -> dict[str, factorial.Estimate]:
-    """All effects that the runs there are allow to estimate: label -> estimate, the paper's whole repair first."""
+    """All effects that the runs there are allow to estimate: label -> estimate, the three together first."""
     cells = factorial.cells_of(record, kind)
     found = {}
     if OLD in cells and FIXED in cells:
-        found["the paper's repair, all of it"] = factorial.contrast(cells, {FIXED: 1, OLD: -1})
+        found["filter size and both strides together"] = factorial.contrast(cells, {FIXED: 1, OLD: -1})
     found |= {label: factorial.effect(cells, name) for name, label in ROWS.items()}
     for one, other in INTERACTIONS:
         found[f"{one} x {other}"] = factorial.interaction(cells, one, other)
