@@ -1,7 +1,7 @@
 """Empty the cache of executed notebooks when something a notebook reads has changed.
 
 jupyter-cache looks at the code cells only. What the cells read lives elsewhere: the package, the recorded
-results, the versions installed, and the data that ZFREPRO_DATASET and ZFREPRO_DATA name. One hash covers all.
+results, the versions installed, the ZFREPRO_ variables and the photographs they name. One hash covers all.
 """
 
 import hashlib
@@ -9,8 +9,12 @@ import os
 import shutil
 from pathlib import Path
 
+from zfrepro import data
+from zfrepro.data import photos
+
 ROOT = Path(__file__).resolve().parents[1]
 READ_BY_NOTEBOOKS = ("zfrepro", "results", "requirements.lock", "book/_static")
+SHOWS_NOWHERE = {"ZFREPRO_CACHE", "ZFREPRO_COMMIT", "ZFREPRO_HTML"}  # variables that change no page
 
 
 def files_under(path: Path) -> list[Path]:
@@ -19,30 +23,44 @@ def files_under(path: Path) -> list[Path]:
     return [p for p in found if "__pycache__" not in p.parts and not p.name.startswith(".")]
 
 
-def data_listing(folder: Path) -> list[str]:
-    """Names and sizes in the top two levels of the data folder: notices photographs that came or went."""
-    entries = [*folder.glob("*"), *folder.glob("*/*")] if folder.is_dir() else []
-    return sorted(f"{p.relative_to(folder)} {p.stat().st_size}" for p in entries)
+def variables() -> dict[str, str]:
+    """What is set of the package's variables and may change a page; empty counts as not set, as in the package."""
+    return {k: v for k, v in sorted(os.environ.items()) if v and k.startswith("ZFREPRO_") and k not in SHOWS_NOWHERE}
 
 
-def key(root: Path = ROOT, environ: dict[str, str] | None = None) -> str:
+def photographs(name: str) -> str:
+    """Hash over the photographs of a set, or what is wrong with it, which its pages will say again."""
+    try:
+        folder = photos.find_folder(name, None)
+        return photos.fingerprint(folder, list(photos.class_folders(name, folder)))
+    except data.DataError as error:
+        return str(error)
+
+
+def sets_read() -> tuple[str, ...]:
+    """The photographs that pages look at: the data set they are built from, and the one it is transferred to."""
+    chosen = data.default_name()
+    return (chosen, "caltech101") if chosen in data.PHOTOGRAPHS else ()
+
+
+def key(root: Path = ROOT) -> str:
     """SHA-256 over everything a notebook reads besides its own cells."""
-    environ = dict(os.environ) if environ is None else environ
     digest = hashlib.sha256()
-    for top in READ_BY_NOTEBOOKS:
-        for path in files_under(root / top):
-            digest.update(f"\0{path.relative_to(root)}\0{path.stat().st_size}\0".encode())
+    tops = [root / top for top in READ_BY_NOTEBOOKS]
+    if own := os.environ.get("ZFREPRO_RESULTS"):
+        tops.append(Path(own))
+    for top in tops:
+        for path in files_under(top):
+            digest.update(f"\0{top.name}/{path.relative_to(top)}\0{path.stat().st_size}\0".encode())
             digest.update(path.read_bytes())
-    for name in ("ZFREPRO_DATASET", "ZFREPRO_DATA"):
-        digest.update(f"\0{name}={environ.get(name, '')}".encode())
-    if environ.get("ZFREPRO_DATA"):
-        digest.update("\n".join(data_listing(Path(environ["ZFREPRO_DATA"]))).encode())
+    for name, value in [*variables().items(), *((name, photographs(name)) for name in sets_read())]:
+        digest.update(f"\0{name}={value}".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
-def refresh(build: Path = ROOT / "_build") -> bool:
+def refresh(build: Path = ROOT / "_build", root: Path = ROOT) -> bool:
     """Empty the cache if the key differs from the one it was filled under. Returns whether it was kept."""
-    stamp, now = build / "cache-key", key()
+    stamp, now = build / "cache-key", key(root)
     if stamp.is_file() and stamp.read_text() == now:
         return True
     stamp.unlink(missing_ok=True)
