@@ -323,7 +323,7 @@ def test_units_that_do_not_exist(project, units, says):
 def test_pixels_that_are_not_numbers_are_not_projected(project, value):
     spoilt = IMAGE.clone()
     spoilt[1, :, 30:60, 30:60] = value
-    with pytest.raises(ValueError, match="conv3|output: the unit of image 1 is not finite"):
+    with pytest.raises(ValueError, match="(conv3|output): the unit of image 1 is not finite"):
         project(NETWORK, spoilt, "conv3", unit(0, 2, 2))
 
 

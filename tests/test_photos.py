@@ -3,13 +3,16 @@
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 
 from tests.photographs import COLOURS, listing, photographs, picture
@@ -83,6 +86,9 @@ def test_nested_folders_count_and_previews_and_notes_do_not(tmp_path):
     (folder / "train" / "class0" / "images").mkdir()
     picture(0, 9).save(folder / "train" / "class0" / "images" / "9.png")
     (folder / "train" / "class0" / "._9.png").write_bytes(b"a file manager's")
+    (folder / "train" / "class0" / ".thumbnails" / "large").mkdir(parents=True)
+    for below in ("", "large"):
+        picture(0, 8).save(folder / "train" / "class0" / ".thumbnails" / below / "8.png")
     (folder / "train" / "class0" / "boxes.txt").write_text("notes")
     (folder / "train" / "class0" / "odd.png").mkdir()
     (folder / "train" / ".ipynb_checkpoints").mkdir()
@@ -219,6 +225,35 @@ def test_a_class_in_one_part_only(tmp_path):
     one_line(error, str(folder), "'class2' is in only one of train and val")
 
 
+@pytest.mark.parametrize("name, below", [("imagenet", "train"), ("caltech101", ".")])
+def test_a_set_of_one_class(tmp_path, name, below):
+    folder = photographs(tmp_path, name, classes=1)
+    if name == "caltech101":
+        (folder / "train").rename(folder / "class0")
+        shutil.rmtree(folder / "val")
+    with pytest.raises(DataError) as error:
+        load(tmp_path, name)
+    one_line(error, f"{folder / below}: only one class folder, 'class0'", "add another")
+
+
+@pytest.mark.parametrize("below", [b"class1/caf\xe9.png", b"class1/caf\xe9/0.png"])
+@pytest.mark.parametrize("skip_damaged", [False, True])
+def test_a_name_that_is_not_utf8(tmp_path, below, skip_damaged):
+    folder = photographs(tmp_path) / "train"
+    file = folder / os.fsdecode(below)
+    try:
+        file.parent.mkdir(exist_ok=True)
+        picture(1, 9).save(file)
+    except OSError:
+        pytest.skip("a file system without such names")
+    with pytest.raises(DataError) as error:
+        load(tmp_path, skip_damaged=skip_damaged)
+    one_line(error, f"{folder}: the name {below!r} is not UTF-8; rename it")
+    str(error.value).encode()
+    file.rename(file.with_name("9.png")) if file.parent.name == "class1" else shutil.rmtree(file.parent)
+    load(tmp_path, skip_damaged=skip_damaged)
+
+
 def test_a_class_without_images(tmp_path):
     folder = photographs(tmp_path)
     for file in (folder / "val" / "class1").iterdir():
@@ -248,6 +283,63 @@ def test_what_cannot_be_downloaded_says_where_it_is(tmp_path, name):
         photos.download(name, tmp_path / "new")
     one_line(error, name)
     assert not (tmp_path / "new").exists()
+
+
+def fetched(kind: str, monkeypatch, fails: list[BaseException]) -> None:
+    """Stands in for torchvision's class, which unpacks beside the archive and does not look whether all is there."""
+
+    def fetch(root, *_, download, **__):
+        assert download
+        folder = Path(root) / {"Imagenette": "imagenette2-320", "Caltech101": "caltech101"}[kind]
+        if folder.is_dir():
+            return
+        unpack(kind, folder, classes=3 if fails else None)
+        if fails:
+            raise fails.pop()
+
+    monkeypatch.setattr(torchvision.datasets, kind, fetch)
+
+
+def unpack(kind: str, folder: Path, classes: int | None) -> None:
+    if kind == "Imagenette":
+        below = [folder / part / wnid for part in ("train", "val") for wnid in list(photos.IMAGENETTE)[:classes]]
+    else:
+        below = [folder / "101_ObjectCategories" / f"class{i}" for i in range(classes or 4)]
+    for place in below:
+        place.mkdir(parents=True)
+        for i in range(1 if kind == "Imagenette" else 31):
+            picture(0, i, 8, 8).save(place / f"{i}.png")
+
+
+SETS = [("imagenette", "Imagenette", 10), ("caltech101", "Caltech101", 4)]
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+@pytest.mark.parametrize("name, kind, classes", SETS)
+def test_a_download_that_broke_off_is_not_taken_for_the_set(tmp_path, monkeypatch, name, kind, classes, failure):
+    fetched(kind, monkeypatch, [failure])
+    root = tmp_path / "new"
+    with pytest.raises(type(failure)):
+        photos.download(name, root)
+    assert list(root.iterdir()) == []
+    folder = photos.download(name, root)
+    assert len(load(root, name).val.labels.unique()) == classes and folder == photos.find_folder(name, root)
+    before = listing(root)
+    assert photos.download(name, root) == folder and listing(root) == before  # there already: nothing is fetched
+    assert [f.name for f in root.iterdir()] == [folder.relative_to(root).parts[0]]
+
+
+@pytest.mark.parametrize("name, kind, classes", SETS)
+def test_what_a_killed_download_left_goes_when_it_is_old(tmp_path, monkeypatch, name, kind, classes):
+    fetched(kind, monkeypatch, [])
+    target = {"Imagenette": "imagenette2-320", "Caltech101": "caltech101"}[kind]
+    old, recent = tmp_path / f".{target}.a.part", tmp_path / f".{target}.b.part"  # the second may be another's at work
+    for left in (old, recent):
+        unpack(kind, left / target, classes=1)
+    os.utime(old, (1, 1))
+    photos.download(name, tmp_path)
+    assert sorted(f.name for f in tmp_path.iterdir()) == sorted([recent.name, target])
+    assert len(load(tmp_path, name).val.labels.unique()) == classes
 
 
 # --- the cache -------------------------------------------------------------------------------------------------------
@@ -332,6 +424,17 @@ def test_a_damaged_cache_is_made_again(tmp_path, cache, decoded, damage):
         np.save(file, np.array([object()] * 3), allow_pickle=True)
     assert torch.equal(load(tmp_path).train.images, expected)
     assert len(decoded) == 12
+
+
+@pytest.mark.filterwarnings("ignore")  # Python's, about what it finds in such a header
+def test_a_cache_with_any_damaged_byte_in_its_header_is_made_again(tmp_path):
+    file, shape = tmp_path / "a.npy", (12, 32, 32, 3)
+    np.save(file, np.zeros(shape, np.uint8))
+    whole, random = file.read_bytes(), np.random.default_rng(0)
+    for at, byte in zip(random.integers(128, size=1000), random.integers(256, size=1000), strict=True):
+        file.write_bytes(whole[:at] + bytes([byte]) + whole[at + 1 :])
+        found = photos._cached(file, shape)
+        assert found is None or (found.shape, found.dtype) == (shape, np.uint8)
 
 
 def test_what_a_killed_run_left_is_not_trusted(tmp_path, cache, decoded):

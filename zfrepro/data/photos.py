@@ -4,10 +4,13 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -40,15 +43,31 @@ def list_images(folder: Path, classes: list[str]) -> tuple[list[Path], list[int]
     files: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        # Names with a dot in front are a file manager's previews, not images.
-        own = sorted(f for f in (folder / name).rglob("[!.]*") if f.suffix.lower() in SUFFIXES and f.is_file())
+        found = (f for f in (folder / name).rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
+        own = sorted(f for f in found if not _is_preview(f, folder / name))
         if not own:
             raise DataError(
                 f"{folder / name}: no images ({', '.join(sorted(SUFFIXES))}); each class needs at least one"
             )
+        _check_names(own, folder)
         files += own
         labels += [label] * len(own)
     return files, labels
+
+
+def _is_preview(file: Path, folder: Path) -> bool:
+    """A dot in front, of the file's name or of a folder's on the way to it, marks what a file manager keeps."""
+    return f"{os.sep}." in str(file)[len(str(folder)) :]  # `relative_to` would double the time of a listing
+
+
+def _check_names(files: list[Path], folder: Path) -> None:
+    """Names that are not UTF-8 can be neither hashed nor recorded."""
+    for file in files:
+        try:
+            str(file)[len(str(folder)) :].encode()
+        except UnicodeEncodeError as error:
+            raw = os.fsencode(file.relative_to(folder))
+            raise DataError(f"{folder}: the name {raw!r} is not UTF-8; rename it") from error
 
 
 TRAIN_A_CLASS, VAL_A_CLASS = 30, 50  # section 5.2: 30 training images of each class of Caltech-101, up to 50 others
@@ -197,7 +216,7 @@ def _cached(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     """The mapped cache, or None where there is none or it is damaged."""
     try:
         images = np.load(file, mmap_mode="c")
-    except (OSError, ValueError, EOFError):  # absent, cut short, not an array; a damaged header raises ValueError
+    except Exception:  # absent, cut short, not an array; a damaged header raises TokenError, OverflowError, ...
         return None
     return images if images.shape == shape and images.dtype == np.uint8 else None
 
@@ -274,7 +293,7 @@ def class_folders(name: str, folder: Path) -> dict[str, str]:
     """Class folder -> class name, in the order of the labels.
 
     Raises:
-        DataError: no class folders, or the folders of train and val differ.
+        DataError: no class folders, only one, or the folders of train and val differ.
     """
     if name in WNIDS:
         return dict(sorted(WNIDS[name].items()))
@@ -282,7 +301,7 @@ def class_folders(name: str, folder: Path) -> dict[str, str]:
         classes = sorted(f.name for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
         if not classes:
             raise DataError(f"{folder}: no class folders inside; images must lie in CLASS/")
-        return {f: f for f in classes}
+        return _two_or_more(classes, folder)
     found = {
         part: sorted(f.name for f in (folder / part).iterdir() if f.is_dir() and not f.name.startswith("."))
         for part in ("train", "val")
@@ -292,7 +311,13 @@ def class_folders(name: str, folder: Path) -> dict[str, str]:
     if found["train"] != found["val"]:
         odd = sorted(set(found["train"]) ^ set(found["val"]))[0]
         raise DataError(f"{folder}: class folder {odd!r} is in only one of train and val; both need the same classes")
-    return {f: f for f in found["train"]}
+    return _two_or_more(found["train"], folder / "train")
+
+
+def _two_or_more(classes: list[str], folder: Path) -> dict[str, str]:
+    if len(classes) == 1:
+        raise DataError(f"{folder}: only one class folder, {classes[0]!r}; a network needs two: add another")
+    return {f: f for f in classes}
 
 
 def download(name: str, root: Path) -> Path:
@@ -304,14 +329,11 @@ def download(name: str, root: Path) -> Path:
     if name == "imagenette":
         from torchvision.datasets import Imagenette
 
-        root.mkdir(parents=True, exist_ok=True)
-        if not (root / "imagenette2-320").is_dir():  # torchvision refuses to download over an existing folder
-            Imagenette(root, "train", "320px", download=True)
-        return root / "imagenette2-320"
+        return _fetched(root / "imagenette2-320", lambda partial: Imagenette(partial, "train", "320px", download=True))
     if name == "caltech101":
         from torchvision.datasets import Caltech101
 
-        Caltech101(root, download=True)
+        _fetched(root / "caltech101", lambda partial: Caltech101(partial, download=True))
         return find_folder(name, root)
     where = {
         "diorama": "it is drawn, leave --download out",
@@ -322,3 +344,17 @@ def download(name: str, root: Path) -> Path:
     if name not in where:
         raise DataError(f"unknown data set {name!r}; there are: imagenette, caltech101, {', '.join(where)}")
     raise DataError(f"{name} cannot be downloaded from here: {where[name]} (folder {root})")
+
+
+def _fetched(target: Path, fetch: Callable[[Path], object]) -> Path:
+    """The folder `target`, unless it is there fetched into a folder beside it and renamed when whole."""
+    if any(target.glob("*")):
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(f".{target.name}.*.part"):  # by a killed download, which cannot tidy up
+        if time.time() - left.stat().st_mtime > DAY:
+            shutil.rmtree(left, ignore_errors=True)
+    with TemporaryDirectory(".part", f".{target.name}.", target.parent) as partial:
+        fetch(Path(partial))
+        os.replace(Path(partial) / target.name, target)
+    return target
