@@ -12,7 +12,7 @@ from torch import nn
 
 from tests.networks import relative, small
 from tests.worlds import stripes, tiny
-from zfrepro import crops, deconvnet, factorial, filters, studies
+from zfrepro import crops, deconvnet, factorial, filters, records, studies
 from zfrepro.backward_rules import project
 from zfrepro.claims import architecture as claims
 from zfrepro.deconvnet import Units
@@ -393,6 +393,20 @@ def test_runs_are_diagnosed_and_foreign_ones_refused(study, tmp_path, monkeypatc
     (tmp_path / "results" / "architecture" / "diorama.json").write_text(json.dumps(older))
     both = study_of.runs(replace(own, runs=(tmp_path,)))
     assert [(run["arch"], run["top1_error"]) for run in both] == [("zfnet", 30.0), (BLURRED, 40.0)]
+
+
+def test_runs_given_again_join_the_record_that_there_is_by_then(study, tmp_path, monkeypatch):
+    monkeypatch.setenv("ZFREPRO_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setattr(study_of, "diagnosed", lambda run, _: a_run(run.name))
+    target, listed = tmp_path / "results" / "architecture" / f"{study.dataset.name}.json", []
+    for name in ("first", "second", "first", None):
+        (tmp_path / f"{name}").mkdir(exist_ok=True)
+        (tmp_path / f"{name}" / "weights.safetensors").write_text(f"{name}")
+        own = replace(study, runs=(tmp_path / name,) if name else ())
+        found = studies.measure("architecture", own, tmp_path / "scratch", only=["runs"], say=lambda *_, **__: None)
+        records.write_json(target, studies.record("architecture", own, found, "measure"))
+        listed.append({run["arch"] for run in found["runs"]})
+    assert listed == [{"first"}, *[{"first", "second"}] * 3]
 
 
 def test_verdicts_on_the_pictures_can_fall_either_way(record):

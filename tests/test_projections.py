@@ -116,7 +116,7 @@ def test_share_inside_and_local_contrast_by_hand():
 # --- ways back -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layer", ["conv2", "conv4", "fc8"])
+@pytest.mark.parametrize("layer", ["conv1", "conv2", "conv4", "fc8"])
 def test_probing_before_the_relu_changes_only_the_scale(probed, layer):
     network, images, units = probed
     ours = projections.by_rule(network, images, layer, units[layer])

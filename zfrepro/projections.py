@@ -85,6 +85,8 @@ def by_rule(network: Network, images: Tensor, layer: str, units: Units, rule: st
         raise ValueError(f"rule {rule!r}: choose among {', '.join(RULES)}")
     name, skip_norm = RULES[rule]
     model = before_relu(network, layer)
+    if layer == network.layers[0]:
+        name = "gradient"  # below it is no ReLU, whose rule the others are
     return backward_rules.project(model, images, units, rule=name, skip_norm=skip_norm, seed="one")
 
 
@@ -243,7 +245,7 @@ def deletion(
     field = field_mask(network, layer, units, images)
     count = field.flatten(1).sum(1)
     order = ranking.masked_fill(~field, -torch.inf).flatten(1).argsort(dim=1, descending=True, stable=True)
-    place = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1]).expand_as(order))
+    place = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1], device=order.device).expand_as(order))
     left = []
     for fraction in fractions:
         gone = (place < (fraction * count).round()[:, None]).view(ranking.shape)
@@ -256,9 +258,9 @@ def field_mask(network: Network, layer: str, units: Units, images: Tensor) -> Te
     if layer == "fc8":
         return images.new_ones(len(images), *images.shape[-2:], dtype=torch.bool)
     tops, lefts, size = crops.window(network, layer, units)
-    places = torch.arange(images.shape[-1])
-    rows, columns = ((places >= first[:, None]) & (places < first[:, None] + size) for first in (tops, lefts))
-    return rows[:, :, None] & columns[:, None, :]
+    places, firsts = torch.arange(images.shape[-1]), (tops.cpu(), lefts.cpu())
+    rows, columns = ((places >= first[:, None]) & (places < first[:, None] + size) for first in firsts)
+    return (rows[:, :, None] & columns[:, None, :]).to(images.device)
 
 
 def area_under(curves: Tensor, fractions: Sequence[float] = FRACTIONS) -> Tensor:
@@ -312,7 +314,7 @@ def adversarial(network: Network, images: Tensor, labels: Tensor, radius: float,
     for _ in range(steps):
         moved = moved.detach().requires_grad_()
         with torch.enable_grad():
-            loss = F.cross_entropy(network(moved), labels, reduction="sum")
+            loss = F.cross_entropy(network(moved), labels.to(moved.device), reduction="sum")
             (slope,) = torch.autograd.grad(loss, moved)
         step = 2.5 * radius / steps if steps > 1 else radius
         moved = images + (moved.detach() + step * slope.sign() - images).clamp(-radius, radius)

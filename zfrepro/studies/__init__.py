@@ -3,7 +3,8 @@
     python -m zfrepro measure occlusion --dataset imagenet20 --data DIR
 
 A module `zfrepro/studies/CHAPTER.py` has `parts(study) -> dict[str, Callable[[], Any]]`: named measurements, each
-returning something JSON can hold. They run in order and each is kept when done, so a killed run goes on where it was.
+returning something JSON can hold. They run in order and each is kept when done, so a killed run goes on where it was;
+but for those that the module names in `MERGED`, which add to the record there is.
 """
 
 import hashlib
@@ -63,7 +64,8 @@ def measure(
     """
     if chapter not in measurements():
         raise ValueError(f"no measurement called {chapter!r}; there are: {', '.join(measurements())}")
-    parts: Parts = importlib.import_module(f"{__name__}.{chapter}").parts(study)
+    module = importlib.import_module(f"{__name__}.{chapter}")
+    parts: Parts = module.parts(study)
     if unknown := [name for name in only if name not in parts]:
         raise ValueError(f"{chapter} has no part {', '.join(unknown)}; there are: {', '.join(parts)}")
     parts = {name: run for name, run in parts.items() if not only or name in only}
@@ -71,7 +73,7 @@ def measure(
     seconds: dict[str, float] = {}
     for number, (name, run) in enumerate(parts.items(), 1):
         file = scratch / f"{chapter}-{study.dataset.name}-{study.key}" / f"{name}.json"
-        if file.is_file() and not fresh:
+        if file.is_file() and not fresh and name not in getattr(module, "MERGED", ()):
             kept = records.read_json(file)
             say(f"{number}/{len(parts)} {name}: kept from before")
         else:

@@ -26,6 +26,7 @@ COMPARED = ("conv1", "conv1 moved", "conv2", "conv2 moved", "kept")
 IMAGES = 200  # whose layer-1 maps are analysed for aliasing
 DIAGNOSED = 200  # images a run of the factorial is diagnosed with
 PANEL_MAPS = 15  # as in the published figure: five by three
+MERGED = ("runs",)
 THRESHOLDS = (0.02, 0.05, 0.1, 0.2, 0.4)  # at which faint filters are counted
 
 

@@ -76,7 +76,7 @@ class Bench:
         draw = self.generator(1 + self.network.layers.index(layer))
         if layer == "fc8":
             chosen = self.searched[:PAIRS]
-            scores = torch.cat([self.network(self.fetch(part)) for part in chosen.split(32)])
+            scores = torch.cat([self.network(self.fetch(part)).cpu() for part in chosen.split(32)])
             right = (scores.argmax(1) == self.split.labels[chosen]) & (scores.amax(1) > 0)
             images, units = chosen[right], Units(scores.argmax(1)[right])
         else:
@@ -268,7 +268,7 @@ def rankings(bench: Bench, pairs: Pairs, images: Tensor, draw: Generator) -> dic
     other = Units((units.maps + step) % maps, units.rows, units.columns)
     found["contrast"] = measures.local_contrast(images)
     found["another unit"] = measures.energy(projections.by_rule(network, images, layer, other))
-    found["random"] = torch.rand(len(images), *images.shape[-2:], generator=draw)
+    found["random"] = torch.rand(len(images), *images.shape[-2:], generator=draw).to(images.device)
     return found
 
 
@@ -294,7 +294,7 @@ def truth(bench: Bench, layer: str) -> dict:
     size = bench.network.image_size
     for pairs in bench.pairs_of(layer).chunks():
         images = bench.fetch(pairs.images)
-        parts = centre_crop(bench.split.truth["parts"][pairs.images][:, None], size)[:, 0]
+        parts = centre_crop(bench.split.truth["parts"][pairs.images][:, None], size)[:, 0].to(images.device)
         best = projections.best_part(bench.network, images, layer, pairs.units, parts)
         field = projections.field_mask(bench.network, layer, pairs.units, images)
         masks = {
@@ -326,14 +326,14 @@ def adversarials(bench: Bench) -> dict:
     for part in bench.pairs_of("fc8").chunks():
         images, labels = bench.fetch(part.images), bench.split.labels[part.images]
         moved = {name: projections.adversarial(network, images, labels, radius, n) for name, n in STEPS.items()}
-        wrong = {name: network(x).argmax(1) != labels for name, x in moved.items()}
+        wrong = {name: network(x).argmax(1).cpu() != labels for name, x in moved.items()}
         flips = {name: flips[name] + int(wrong[name].sum()) for name in STEPS}
         tried += len(labels)
         kept = wrong["pgd"].nonzero().flatten()
         if not len(kept):
             continue
         images, labels = images[kept], labels[kept]
-        sign = torch.randint(0, 2, images.shape, generator=draw) * 2.0 - 1
+        sign = (torch.randint(0, 2, images.shape, generator=draw) * 2.0 - 1).to(images.device)
         versions = {"adversarial": moved["pgd"][kept], "noise": images + radius * sign}
         versions["another image"] = bench.fetch(part.others[kept])
         before = network.features(images, LAYERS)
