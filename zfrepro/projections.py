@@ -245,7 +245,7 @@ def deletion(
     field = field_mask(network, layer, units, images)
     count = field.flatten(1).sum(1)
     order = ranking.masked_fill(~field, -torch.inf).flatten(1).argsort(dim=1, descending=True, stable=True)
-    place = torch.empty_like(order).scatter_(1, order, torch.arange(order.shape[1], device=order.device).expand_as(order))
+    place = order.argsort(1)  # of each pixel in the order
     left = []
     for fraction in fractions:
         gone = (place < (fraction * count).round()[:, None]).view(ranking.shape)
