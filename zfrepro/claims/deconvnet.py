@@ -27,12 +27,12 @@ def resemblance(record: dict[str, Any]) -> Finding:
     leads = {layer: record["resemblance"][layer]["lead"] for layer in DEEP}
     control = {layer: record["untrained"][layer]["lead"] for layer in DEEP}
     clear = [layer for layer, (_, low, _) in leads.items() if low > 0]
-    by_instrument = [layer for layer in DEEP if control[layer][1] > 0]
+    as_much = [layer for layer in DEEP if control[layer][2] >= leads[layer][1]]
     listed = ", ".join(f"{layer} {told(*lead)}, untrained {control[layer][0]:+.2f}" for layer, lead in leads.items())
     return Finding(
         "reproduced" if len(clear) == len(leads) else "partly" if clear else "not reproduced",
-        f"lead over {record['count']} images: {listed}. An untrained network leads in {len(by_instrument)} of "
-        f"{len(DEEP)} layers" + (": the likeness is the instrument's, not the feature's" if by_instrument else ""),
+        f"lead over {record['count']} images: {listed}. An untrained network leads by as much in {len(as_much)} of "
+        f"{len(DEEP)} layers" + (": there the likeness is the instrument's, not the feature's" if as_much else ""),
     )
 
 
