@@ -114,6 +114,7 @@ def test_snapshots_are_read_in_order_and_missing_ones_are_told(tmp_path, kept):
         trained = snapshot.trained
         file = tmp_path / f"epoch-{snapshot.epoch * 50:03}.safetensors"
         save_weights(file, trained.network, trained.recipe, trained.classes, trained.mean)
+    (tmp_path / "epoch-050-old.safetensors").write_bytes(b"somebody's copy")
     assert [s.epoch for s in snapshots(tmp_path, CPU)] == [50, 100, 150]
     with pytest.raises(FileNotFoundError, match="--keep"):
         snapshots(tmp_path / "elsewhere")
