@@ -23,11 +23,12 @@ def test_feature_browser():
     tops["conv2"].values[3] = 0  # a dead map
     browser = FeatureBrowser(trained, split, tops)
     assert browser.map.max == len(tops["conv3"].values) - 1 and "cat" in browser.note.value
-    before = browser.note.value
+    before = browser.note.value, browser.view.value
     browser.map.value = 5
-    assert browser.note.value != before
+    assert browser.note.value != before[0] and browser.view.value != before[1]
+    assert bytes(browser.view.value).startswith(b"\x89PNG") and browser.view.layout.visibility == "visible"
     browser.map.value = browser.map.max
     browser.layer.value = "conv1"  # fewer maps: the slider must follow
     assert browser.map.max == len(tops["conv1"].values) - 1 >= browser.map.value
     browser.layer.value, browser.map.value = "conv2", 3
-    assert "dead" in browser.note.value
+    assert "dead" in browser.note.value and browser.view.layout.visibility == "hidden"

@@ -3,6 +3,7 @@
 import io
 from datetime import UTC, datetime
 
+import ipywidgets as widgets
 import numpy as np
 import pytest
 import torch
@@ -128,6 +129,7 @@ def test_an_explorer_takes_pictures_that_the_reader_brings(name, count, trained,
     upload(bring, *(coded(halves(100 + i, 80)).getvalue() for i in range(count)))
     assert bring.note.value == own_images.UNLABELLED
     assert len(explorer.split) == count and explorer.note.value != before
+    assert not any(isinstance(part, widgets.Output) for part in explorer.children)  # see `plots.png`
     if name in ("transformations", "occluder"):
         assert explorer.image.max == count - 1
 

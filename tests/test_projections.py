@@ -414,5 +414,6 @@ def test_bench_answers_to_its_widgets():
         notes.add(bench.note.value)
     bench.way.value = "deconvnet"
     assert len(notes) > 4 and "1.00" in bench.note.value
+    assert bytes(bench.view.value).startswith(b"\x89PNG") and bench.view.layout.visibility == "visible"
     bench.map.value = 1
-    assert "dead" in bench.note.value
+    assert "dead" in bench.note.value and bench.view.layout.visibility == "hidden"

@@ -6,7 +6,6 @@ import io
 
 import ipywidgets as widgets
 import torch
-from IPython.display import display
 from PIL import Image
 from torch import Tensor
 
@@ -39,7 +38,7 @@ class FeatureBrowser(widgets.VBox):
         self.layer = widgets.Dropdown(options=list(tops), value="conv3", description="layer")
         self.map = widgets.IntSlider(description="map", continuous_update=False, layout={"width": "60%"})
         self.note = widgets.HTML()
-        self.view = widgets.Output()
+        self.view = widgets.Image(format="png")
         controls = [widgets.HBox([self.layer, self.map]), Bring(trained, self.take)]
         super().__init__([*controls, self.note, self.view])
         self._fit_slider()
@@ -68,7 +67,7 @@ class FeatureBrowser(widgets.VBox):
         top, number = self.tops[self.layer.value], self.map.value
         if not top.values[number, 0] > 0:
             self.note.value = "This map is dead: no image excites it."
-            self.view.clear_output()
+            self.view.layout.visibility = "hidden"
             return
         network = self.trained.network
         projections = gallery.projections(network, self._fetch, top, [number])
@@ -76,9 +75,8 @@ class FeatureBrowser(widgets.VBox):
         labels = self.split.labels[top.of([number])[0]]
         names = ", ".join(self.trained.classes[i] for i in labels.tolist())
         self.note.value = f"strongest activation {top.values[number, 0]:.2f}; images of: {names}"
-        self.view.clear_output(wait=True)
-        with self.view:
-            display(plots.top9(projections, patches, columns=1, width=7))
+        self.view.value = plots.png(plots.top9(projections, patches, columns=1, width=7))
+        self.view.layout.visibility = "visible"
 
     def _fetch(self, indices):
         return self.trained.normalised(self.split.images[indices])

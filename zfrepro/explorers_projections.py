@@ -2,7 +2,6 @@
 
 import ipywidgets as widgets
 import torch
-from IPython.display import display
 
 from zfrepro import gallery, plots, projections
 from zfrepro import picture_measures as measures
@@ -28,7 +27,7 @@ class ProjectionBench(widgets.VBox):
         self.layer = widgets.Dropdown(options=list(tops), value=list(tops)[-1], description="layer")
         self.map = widgets.BoundedIntText(description="map", max=10_000)
         self.way = widgets.Dropdown(options=ways, value="another unit", description="drawn with")
-        self.note, self.view = widgets.HTML(), widgets.Output()
+        self.note, self.view = widgets.HTML(), widgets.Image(format="png")
         controls = [widgets.HBox([self.layer, self.map, self.way]), Bring(trained, self.take)]
         super().__init__([*controls, self.note, self.view])
         for control in (self.layer, self.map, self.way):
@@ -47,8 +46,8 @@ class ProjectionBench(widgets.VBox):
         layer, way, network = self.layer.value, self.way.value, self.trained.network
         top = self.tops[layer]
         number = self.map.value % len(top.values)
-        self.view.clear_output(wait=True)
         if not top.values[number, 0] > 0:
+            self.view.layout.visibility = "hidden"
             self.note.value = f"Map {number} is dead: no image excites it."
             return
         images, units = top.of([number])
@@ -69,5 +68,5 @@ class ProjectionBench(widgets.VBox):
             projections.cut_to_field(network, layer, unit, t, fill)[0]
             for t, fill in ((seen, 128), (own, 0), (drawn, 0))
         )
-        with self.view:
-            display(plots.grid([[patch, *map(plots.shown, cut)]], ["image", "deconvnet", way], [""], width=7))
+        figure = plots.grid([[patch, *map(plots.shown, cut)]], ["image", "deconvnet", way], [""], width=7)
+        self.view.value, self.view.layout.visibility = plots.png(figure), "visible"

@@ -5,6 +5,7 @@ high quantile of its absolute values, since projections of deep layers are faint
 """
 
 import html
+import io
 import math
 from collections.abc import Sequence
 
@@ -73,6 +74,17 @@ def alone(figure: Figure) -> Figure:
     """The figure, off pyplot's list of open ones, or a cell that ends with it would show it twice."""
     plt.close(figure)
     return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a file in memory, for an image widget.
+
+    Not for an output widget: a notebook that is run without a browser answers those on the channel on which it waits
+    for the cell's end, and now and then waits until its time is up (nbclient, issue 312).
+    """
+    data = io.BytesIO()
+    alone(figure).savefig(data, format="png")
+    return data.getvalue()
 
 
 def _frame(image: Tensor, width: float, title: str | None = None) -> Figure:
