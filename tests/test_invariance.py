@@ -13,6 +13,7 @@ from zfrepro.data import Split
 from zfrepro.explorers_invariance import TransformExplorer
 from zfrepro.invariance import Change, changes_of, linearity, one_pixel, pictured, respond_to, warp
 from zfrepro.networks import zfnet
+from zfrepro.studies import invariance as study_of
 from zfrepro.weights import Trained
 
 CLASSES = tuple("abcdefghij")
@@ -176,3 +177,12 @@ def test_a_sphere_that_another_class_beats_is_no_proof_of_symmetry():
     record["rotation"]["by_class"]["cup"] = {"mean": 97, "low": 96, "high": 98, "n": 50}
     found = claims.symmetric(record)
     assert found.verdict == "partly" and "rank 2 of 3" in found.numbers
+
+
+def test_one_pixel_shifts_of_two_networks_are_compared_image_by_image():
+    ours = torch.tensor([[True, True, False], [True, True, False], [True, True, False]])
+    his = torch.tensor([[True, False, False], [True, False, True], [True, False, False]])
+    found = study_of.pixel_difference(ours, his)
+    assert found["n"] == 3 and found["mean"] == pytest.approx(100 * (0 + 1 - 1 / 3) / 3, abs=0.01)
+    told = study_of.pixel({"same": his, "conv1": torch.tensor([[1.0], [2.0], [3.0]])})
+    assert told["kept"]["mean"] == pytest.approx(100 * 4 / 9, abs=0.01) and told["relative"]["conv1"]["mean"] == 2

@@ -294,14 +294,14 @@ def _shipped_name(record: dict[str, Any], numbers_only: bool) -> str:
 def cmd_ship(options: argparse.Namespace) -> None:
     from zfrepro import device, records, weights
 
-    made: dict[Path, Path] = {}
+    made: dict[Path, tuple[Path, dict[str, Any]]] = {}
     for run in map(Path, options.runs):
-        target = records.results_root() / f"{_shipped_name(_finished(run), options.numbers_only)}.json"
-        if target in made:
-            raise ValueError(f"{made[target]} and {run} would both become {target}; ship one of them")
-        made[target] = run
-    for target, run in made.items():
         record = _finished(run)
+        target = records.results_root() / f"{_shipped_name(record, options.numbers_only)}.json"
+        if target in made:
+            raise ValueError(f"{made[target][0]} and {run} would both become {target}; ship one of them")
+        made[target] = run, record
+    for target, (run, record) in made.items():
         if not options.numbers_only:
             trained = run / "weights.safetensors"
             weights.load_weights(trained, expected_sha256=record["weights_sha256"], device=device.pick("cpu"))

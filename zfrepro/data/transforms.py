@@ -107,7 +107,7 @@ def _windows(images: Tensor, size: int, x: Tensor, y: Tensor, wide: Tensor, high
 
 
 def _flip_some(images: Tensor, flips: Tensor) -> Tensor:
-    return torch.where(devices.sent(flips, images.device)[:, None, None, None], images.flip(-1), images)
+    return torch.where(flips[:, None, None, None], images.flip(-1), images)
 
 
 def augment(

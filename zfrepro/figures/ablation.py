@@ -224,9 +224,8 @@ def cka_told(studies: Mapping[str, Record], world: str, name: str, layer: str = 
 
 
 def _of_pairs(study: Record, name: str, layer: str) -> list[float]:
-    """CKA of each pair of networks; older records list the one pair of a base with two seeds both ways."""
-    values = study["features"]["cka"].get(name, {}).get(layer, [])
-    return values[:1] if name in ablation.BASES and len(study["runs"].get(name, ())) == 2 else values
+    """CKA of each pair of networks."""
+    return study["features"]["cka"].get(name, {}).get(layer, [])
 
 
 def pairs_told(studies: Mapping[str, Record], world: str) -> str:

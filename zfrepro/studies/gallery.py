@@ -88,7 +88,6 @@ def on_object(trained: Trained, images: Tensor, tops: dict[str, Top], masks: Ten
         own, elsewhere = gallery.shares_on_mask(searched(other, images)["conv5"], other.network, mask)
         controls[f"untrained {number}"] = 100 * (own - elsewhere)
     return {
-        "random_place": float(f"{100 * mask.float().mean():.4g}"),
         "layers": {layer: rounded_all(bootstrap(100 * own, seed)) for layer, (own, _) in layers.items()},
         "same_places": {layer: rounded(100 * elsewhere.nanmean()) for layer, (_, elsewhere) in layers.items()},
         "lead": {name: rounded_all(bootstrap(own, seed)) for name, own in (controls | leads).items()},

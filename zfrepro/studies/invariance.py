@@ -1,7 +1,7 @@
 """Recorded: distances, probabilities and labels under shifts, scales and turns of the images (arXiv Fig. 5)."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -40,9 +40,10 @@ def parts(study: Study) -> Parts:
         found[family] = partial(whole, study, trained, seen, split.labels, family)
     for fill in FILLS:
         found[f"fill {fill}"] = partial(filled, study, trained, seen[:COMPARED], split.labels[:COMPARED], fill)
-    for arch, network in study.networks.items():
-        found[f"one pixel {arch}"] = partial(pixel, study, network, split.images)
-    found["one pixel difference"] = partial(pixel_difference, study, split.images)
+    shifted = cache(lambda arch: one_pixel(study.networks[arch], split.images, progress=study.progress))
+    for arch in study.networks:
+        found[f"one pixel {arch}"] = lambda arch=arch: pixel(shifted(arch))
+    found["one pixel difference"] = lambda: pixel_difference(shifted("zfnet")["same"], shifted("krizhevsky")["same"])
     if study.dataset.name == "diorama":
         found["redrawn"] = partial(redrawn, study, trained)
     return found
@@ -107,23 +108,17 @@ def filled(study: Study, trained: Trained, seen: Tensor, labels: Tensor, fill: s
     return found
 
 
-def pixel(study: Study, trained: Trained, stored: Tensor) -> dict[str, Any]:
-    """One-pixel shifts over the validation set: labels that stay, in per cent, and relative distances."""
-    found = one_pixel(trained, stored, progress=study.progress)
-    same = found.pop("same")
+def pixel(found: dict[str, Tensor]) -> dict[str, Any]:
+    """What `one_pixel` found over the validation set: labels that stay, in per cent, and relative distances."""
     return {
-        "kept": summary(100 * same.float().mean(0)),
-        "relative": {layer: summary(values.mean(0)) for layer, values in found.items()},
+        "kept": summary(100 * found["same"].float().mean(0)),
+        "relative": {layer: summary(values.mean(0)) for layer, values in found.items() if layer != "same"},
     }
 
 
-def pixel_difference(study: Study, stored: Tensor) -> dict[str, Any]:
-    """How many more labels stay in ZFNet than in Krizhevsky's network, image by image, in points."""
-    kept = {
-        arch: one_pixel(network, stored, progress=study.progress)["same"].float().mean(0)
-        for arch, network in study.networks.items()
-    }
-    return summary(100 * (kept["zfnet"] - kept["krizhevsky"]))
+def pixel_difference(ours: Tensor, his: Tensor) -> dict[str, Any]:
+    """How many more labels stay in ZFNet than in Krizhevsky's network, image by image, in points. (3, N) bool each."""
+    return summary(100 * (ours.float().mean(0) - his.float().mean(0)))
 
 
 def redrawn(study: Study, trained: Trained) -> dict[str, Any]:
