@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from . import animals, things
 from .materials import BLOTCHES, CHECKS, PLAIN, SPOTS, STRIPES, WOOD
 from .model import Model
+from .random import Draws
 
 ANY = (PLAIN, PLAIN, SPOTS, BLOTCHES, STRIPES, WOOD, CHECKS)
 COATS = (PLAIN, PLAIN, PLAIN, BLOTCHES, SPOTS)  # animals', stripes being the zebra's alone
@@ -28,14 +30,14 @@ class Kind:
         fur: how much of the hair-like variation its surfaces keep.
     """
 
-    build: Callable[[Model], None]
+    build: Callable[[Model, Draws], None]
     patterns: tuple[int, ...]
     turn: float = 180.0
     fur: float = 0.3
 
 
-def _animal(species: animals.Species) -> Callable[[Model], None]:
-    return lambda model: animals.animal(model, species)
+def _animal(species: animals.Species) -> Callable[[Model, Draws], None]:
+    return partial(animals.animal, s=species)
 
 
 KINDS: dict[str, Kind] = {

@@ -71,6 +71,10 @@ class Draws:
         """(n,) uniform in [low, high)."""
         return low + (high - low) * self.unit(1)[:, 0]
 
+    def ranges(self, *limits: tuple[float, float]) -> tuple[Tensor, ...]:
+        """(n,) uniform in each of some ranges."""
+        return tuple(self.between(low, high) for low, high in limits)
+
     def log_between(self, low: float, high: float) -> Tensor:
         """(n,) log-uniform in [low, high)."""
         return torch.exp(self.between(math.log(low), math.log(high)))

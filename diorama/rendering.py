@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from . import bank
+from .affine import inverse
 from .materials import M, paint
 from .primitives import BOX, CONE, CYLINDER, ELLIPSOID, enter, normal
-from .scene import Drawing, Scene, inverse
+from .scene import Drawing, Scene
 from .threads import one_thread_a_tensor
 
 TILE = 8

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from . import bank, materials
+from .affine import compose, inverse, rotate_y
 from .kinds import CLASSES, KINDS, NOVEL_CLASSES, NOVEL_KINDS
 from .materials import BLOTCHES, CHECKS, COLUMN, PLAIN, SPOTS, STRIPES, WOOD
-from .model import ACCENT, COAT, DARK, GLASS, PAINTS, PALE, SECOND, SLOTS, TYRE, Model
+from .model import ACCENT, COAT, DARK, GLASS, PALE, SECOND, SLOTS, TYRE, Model
 from .primitives import BOX, CONE, ELLIPSOID
 from .random import Draws, hashed, uniform
-from .scene import Background, Camera, Lens, Light, Primitives, Scene, about_vertical, compose, inverse
+from .scene import Background, Camera, Lens, Light, Primitives, Scene
 from .threads import one_thread_a_tensor
 
 CLUTTER = 10  # things around the object, each of up to two primitives
@@ -119,8 +120,8 @@ def _objects(label: Tensor, shapes: Tensor, kinds: list, d: Draws) -> tuple[dict
         rows = (label == number).nonzero()[:, 0]
         if len(rows) == 0:
             continue
-        model = Model(Draws(shapes[rows]))
-        kind.build(model)
+        model = Model(len(rows), device)
+        kind.build(model, Draws(shapes[rows]))
         for name, value in model.finished().items():
             if name not in objects:
                 objects[name] = value.new_zeros(len(label), *value.shape[1:])
@@ -169,7 +170,7 @@ def _camera(d: Draws, objects: dict[str, Tensor], yaw: Tensor) -> Camera:
     right = torch.stack([torch.ones_like(zero), zero, zero], 1)
     back = torch.stack([zero, tilt.sin(), tilt.cos()], 1)
     up = torch.cross(back, right, -1)
-    turn = about_vertical(yaw)
+    turn = rotate_y(yaw)
     (middle_x, wide), (middle_y, tall), (middle_z, deep) = (
         _range(objects, (axis[:, None] @ turn)[:, 0]) for axis in (right, up, back)
     )
@@ -190,7 +191,7 @@ def _paints(d: Draws, coat: Tensor) -> tuple[Tensor, Tensor]:
     """The paints of every object, (B, PAINTS, M), and the patterns' scale in cycles an extent, (B,)."""
     first = materials.color(d)
     second = materials.contrasting(d, first)
-    paints = [first.new_zeros(len(coat), materials.M)] * PAINTS
+    paints = [first.new_zeros(len(coat), materials.M)] * 7
     paints[COAT] = materials.material(d, first, second, coat)
     trim = torch.where(d.chance(0.6)[:, None], second, materials.color(d))
     simple = torch.where(d.chance(0.7), PLAIN, BLOTCHES)
@@ -218,10 +219,10 @@ def _placed(objects: dict[str, Tensor], yaw: Tensor, paint: Tensor, scale: Tenso
     """The object as world primitives, turned and painted."""
     n = len(yaw)
     size = torch.ones_like(yaw)
-    turn = torch.cat([about_vertical(yaw), torch.zeros(n, 3, 1, device=yaw.device)], -1)
+    turn = torch.cat([rotate_y(yaw), torch.zeros(n, 3, 1, device=yaw.device)], -1)
     texture = torch.cat([materials.orientation(d, 0.35) * scale[:, None, None], (d.unit(3) * 8)[..., None]], -1)
     texture = compose(texture, inverse(turn))
-    material = paint.gather(1, objects["paint"][..., None].expand(-1, -1, materials.M))
+    material = paint.gather(1, objects["material"][..., None].expand(-1, -1, materials.M))
     primitives = Primitives(
         kind=objects["kind"],
         taper=objects["taper"],
@@ -258,7 +259,7 @@ def _clutter(d: Draws, objects: dict[str, Tensor], camera: Camera, edge: Tensor)
             ],
             1,
         )
-        turn = about_vertical(d.between(0, 2 * math.pi))
+        turn = rotate_y(d.between(0, 2 * math.pi))
         own = radii[:, ::2].amax(1) * 1.2
         side = d.sign()
         if number < FRONT:

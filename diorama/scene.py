@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .affine import compose, inverse, rotate_y
+
 PART_NAMES: tuple[str, ...] = (
     "none",
     "body",
@@ -243,29 +245,6 @@ class Drawing:
     scene: Scene
 
 
-def compose(outer: Tensor, inner: Tensor) -> Tensor:
-    """Affine maps (..., 3, 4): first `inner`, then `outer`."""
-    linear = outer[..., :3] @ inner[..., :3]
-    offset = outer[..., :3] @ inner[..., 3:] + outer[..., 3:]
-    return torch.cat([linear, offset], -1)
-
-
-def inverse(affine: Tensor) -> Tensor:
-    """Inverse of affine maps (..., 3, 4), by cofactors: quicker and steadier than a general solver for 3x3."""
-    x, y, z = affine[..., 0], affine[..., 1], affine[..., 2]
-    rows = torch.stack([torch.cross(y, z, -1), torch.cross(z, x, -1), torch.cross(x, y, -1)], -2)
-    determinant = (rows[..., 0, :] * x).sum(-1)[..., None, None]
-    linear = rows / torch.where(determinant.abs() < 1e-20, 1e-20, determinant)
-    return torch.cat([linear, -linear @ affine[..., 3:]], -1)
-
-
-def about_vertical(radians: Tensor) -> Tensor:
-    """Rotations (..., 3, 3) about y; positive takes +z towards +x."""
-    c, s = radians.cos(), radians.sin()
-    zero, one = torch.zeros_like(c), torch.ones_like(c)
-    return torch.stack([c, zero, s, zero, one, zero, -s, zero, c], -1).unflatten(-1, (3, 3))
-
-
 def _with_object_moved(scene: Scene, affine: Tensor, **changes: Tensor) -> Scene:
     """Apply world maps (B, 3, 4) to the object, its texture and its landmarks, and to nothing else."""
     p = scene.primitives
@@ -300,7 +279,7 @@ def rotated(scene: Scene, degrees: float | Tensor) -> Scene:
     """
     degrees = _per_image(scene, degrees, "degrees")
     # Whole turns are taken off first so that 360 is exactly 0.
-    affine = _about_base(scene, about_vertical(torch.remainder(degrees, 360) * (math.pi / 180)))
+    affine = _about_base(scene, rotate_y(torch.remainder(degrees, 360) * (math.pi / 180)))
     return _with_object_moved(scene, affine, yaw=torch.remainder(scene.yaw + degrees + 180, 360) - 180)
 
 

@@ -10,9 +10,10 @@ import torch
 
 import diorama
 from diorama import primitives, splits, things
+from diorama.affine import compose, inverse
 from diorama.model import Model
 from diorama.random import Draws, uniform
-from diorama.scene import PART_NUMBER, compose, inverse
+from diorama.scene import PART_NUMBER
 from zfrepro.statistics import power_slope
 
 GOLDEN = Path(__file__).with_name("golden_diorama.npz")
@@ -309,9 +310,9 @@ def test_the_power_spectrum_falls_as_in_photographs():
 def test_a_chapel_is_a_house_but_for_its_cross():
     """From the same random numbers both have the same size and framing, so that the cross alone tells them apart."""
     table = uniform(5, torch.arange(32), 768)
-    models = [Model(Draws(table)) for _ in range(2)]
-    things.house(models[0])
-    things.chapel(models[1])
+    models = [Model(32, table.device) for _ in range(2)]
+    things.house(models[0], Draws(table))
+    things.chapel(models[1], Draws(table))
     house, chapel = (model.finished() for model in models)
     cross = house["part"] == PART_NUMBER["cross"]
     assert (house["framed"] & cross).any(1).all() and not (house["alive"] & cross).any()
