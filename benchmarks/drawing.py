@@ -8,12 +8,12 @@ import diorama
 from benchmarks.result import Check, Result
 from benchmarks.timing import medians
 from diorama import rendering
-from diorama.threads import one_thread_a_tensor
+from diorama.threads import single_threaded
 
 STAGES = {
     "sample": "drawing lots",
-    "_cast": "rays to objects",
-    "_shadow": "rays to the lamp",
+    "cast": "rays to objects",
+    "shadow": "rays to the lamp",
     "_behind": "table and backdrop",
     "_shade": "surfaces",
     "_photographed": "blur and grain",
@@ -27,9 +27,9 @@ def stages(count: int) -> dict[str, float]:
     def work() -> None:
         scene = diorama.sample(range(count))
         for start in range(0, count, rendering.CHUNK):
-            rendering._drawn(scene.rows(slice(start, start + rendering.CHUNK)), 128)
+            rendering.render_chunk(scene.rows(slice(start, start + rendering.CHUNK)), 128)
 
-    with one_thread_a_tensor():
+    with single_threaded():
         work()
         profile = cProfile.Profile()
         profile.runcall(work)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .random import uniform
-from .threads import one_thread_a_tensor
+from .threads import single_threaded
 
 SIDE = 256
 LEVELS = 7
@@ -174,11 +174,11 @@ def _pyramid(picture: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=4)
-def pictures(device: str = "cpu") -> Tensor:
+def textures(device: str = "cpu") -> Tensor:
     """(3, COUNT * _TOTAL) float32: the bank. Dead leaves come first, then SURFACES."""
     if device != "cpu":
-        return pictures("cpu").to(device)
-    with one_thread_a_tensor():
+        return textures("cpu").to(device)
+    with single_threaded():
         every = [_leaves(k, (0.0, 0.5, 1.0)[k % 3], (30.0, 60.0, 110.0)[k // 3 % 3]) for k in range(LEAVES)]
         every += [_surface(name) for name in SURFACES]
         return torch.cat([_pyramid(picture) for picture in every], 1).contiguous()
@@ -189,7 +189,7 @@ def solid(device: str = "cpu") -> Tensor:
     """(BLOCK^3, 8) float32: periodic 1/f noise, each row the eight corners of one cell (x fastest, then y, z)."""
     if device != "cpu":
         return solid("cpu").to(device)
-    with one_thread_a_tensor():
+    with single_threaded():
         noise = _octaves(55_000, 3, BLOCK, 8, 0.9)
     corners = [noise.roll((-dz, -dy, -dx), (0, 1, 2)) for dz in (0, 1) for dy in (0, 1) for dx in (0, 1)]
     return torch.stack([corner.flatten() for corner in corners], 1).contiguous()
@@ -204,6 +204,11 @@ def grain(device: str = "cpu") -> Tensor:
     return (four.sum(1) - 1.5) * 2.0
 
 
+def noise(place: Tensor) -> Tensor:
+    """Return sensor noise at places of any shape, int64 of at least 0; it repeats after 2^20."""
+    return grain(str(place.device)).index_select(0, (place & 0xFFFFF).flatten()).view(place.shape)
+
+
 def look_up(texture: Tensor, x: Tensor, y: Tensor, level: Tensor) -> list[Tensor]:
     """Values of the bank: bilinear for the main channel, nearest for the tints.
 
@@ -215,7 +220,7 @@ def look_up(texture: Tensor, x: Tensor, y: Tensor, level: Tensor) -> list[Tensor
     Returns:
         Three tensors of the shape of x, roughly of unit variance.
     """
-    bank = pictures(str(x.device))
+    bank = textures(str(x.device))
     level = level.round().clamp(0, LEVELS - 1).int()
     starts = torch.tensor(_STARTS, dtype=torch.int32, device=x.device)
     shift = 8 - level

@@ -16,7 +16,7 @@ from .model import ACCENT, COAT, DARK, GLASS, PALE, SECOND, SLOTS, TYRE, Model
 from .primitives import BOX, CONE, ELLIPSOID
 from .random import Draws, hashed, uniform
 from .scene import Background, Camera, Lens, Light, Primitives, Scene
-from .threads import one_thread_a_tensor
+from .threads import single_threaded
 
 CLUTTER = 10  # things around the object, each of up to two primitives
 FRONT, BESIDE = (
@@ -57,7 +57,7 @@ def labels(seed: int, indices: Tensor, classes: int) -> Tensor:
     return order.argsort(stable=True, dim=1).gather(1, place[:, None])[:, 0]
 
 
-@one_thread_a_tensor()
+@single_threaded()
 def sample(indices: Sequence[int] | Tensor, seed: int = 0, novel: bool = False) -> Scene:
     """The scenes of some indices, on the indices' device (the CPU for a list).
 

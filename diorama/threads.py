@@ -10,7 +10,7 @@ import torch
 
 
 @contextmanager
-def one_thread_a_tensor() -> Iterator[None]:
+def single_threaded() -> Iterator[None]:
     """Run torch's operators on the calling thread alone, and give back the setting afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

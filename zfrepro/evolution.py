@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from diorama.threads import one_thread_a_tensor
+from diorama.threads import single_threaded
 from zfrepro import gallery
 from zfrepro.data import Dataset
 from zfrepro.data.transforms import mean_image
@@ -48,7 +48,7 @@ def snapshots(run: Path, device: torch.device | None = None) -> list[Snapshot]:
     return [Snapshot(epoch, load_weights(files[epoch], device=device)) for epoch in sorted(files)]
 
 
-@one_thread_a_tensor()  # a small network gains little from more, and on cores that are shared they wait for each other
+@single_threaded()  # a small network gains little from more, and on cores that are shared they wait for each other
 def grow(
     recipe: Recipe, dataset: Dataset, epochs: Iterable[int], *, device: torch.device, frozen: Sequence[str] = (),
     frozen_after: int = 0, progress: bool = True,
