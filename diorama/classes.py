@@ -1,4 +1,4 @@
-"""The classes: which recipe, which coats, and from which sides they are seen."""
+"""The classes: which recipe, which patterns, and from which sides they are seen."""
 
 from __future__ import annotations
 
@@ -16,37 +16,28 @@ COATS = (PLAIN, PLAIN, PLAIN, BLOTCHES, SPOTS)  # animals', stripes being the ze
 BOLD = (STRIPES, SPOTS, CHECKS, BLOTCHES)
 BUILT = (PLAIN, PLAIN, BLOTCHES, WOOD, CHECKS, STRIPES)
 
-FURRY = 1.0
-
 
 @dataclass(frozen=True)
 class Kind:
-    """A class.
+    """A class of objects."""
 
-    Attributes:
-        build: puts the object into a `Model`.
-        patterns: what its main surface may show, all equally likely.
-        turn: the yaw is drawn from -turn to turn degrees (0: the front faces the camera).
-        fur: how much of the hair-like variation its surfaces keep.
-    """
-
-    build: Callable[[Model, Draws], None]
-    patterns: tuple[int, ...]
-    turn: float = 180.0
-    fur: float = 0.3
+    build: Callable[[Model, Draws], None]  # adds the object's primitives to a model
+    patterns: tuple[int, ...]  # what its main surface may show, all equally likely
+    turn: float = 180.0  # yaw is drawn from -turn to turn degrees (0: the front faces the camera)
+    fur: float = 0.3  # how much of the hair-like variation its surfaces keep
 
 
-def _animal(species: animals.Species) -> Callable[[Model, Draws], None]:
-    return partial(animals.animal, s=species)
+def _animal(species: animals.Species, patterns: tuple[int, ...] = COATS, turn: float = 70) -> Kind:
+    return Kind(partial(animals.animal, s=species), patterns, turn, fur=1.0)
 
 
 KINDS: dict[str, Kind] = {
-    "dog": Kind(_animal(animals.DOG), COATS, 70, FURRY),
-    "cat": Kind(_animal(animals.CAT), COATS, 70, FURRY),
-    "bear": Kind(_animal(animals.BEAR), COATS, 70, FURRY),
-    "rabbit": Kind(_animal(animals.RABBIT), COATS, 70, FURRY),
-    "horse": Kind(_animal(animals.HORSE), COATS, 80, FURRY),
-    "zebra": Kind(_animal(animals.HORSE), (STRIPES,), 80, FURRY),
+    "dog": _animal(animals.DOG),
+    "cat": _animal(animals.CAT),
+    "bear": _animal(animals.BEAR),
+    "rabbit": _animal(animals.RABBIT),
+    "horse": _animal(animals.HORSE, turn=80),
+    "zebra": _animal(animals.HORSE, (STRIPES,), turn=80),
     "car": Kind(things.car, BUILT, 140),
     "truck": Kind(things.truck, BUILT, 140),
     "house": Kind(things.house, BUILT, 65),
@@ -59,9 +50,9 @@ KINDS: dict[str, Kind] = {
     "block": Kind(things.block, BOLD),
 }
 NOVEL_KINDS: dict[str, Kind] = {
-    "pig": Kind(_animal(animals.PIG), COATS, 70, FURRY),
-    "elephant": Kind(_animal(animals.ELEPHANT), COATS, 70, FURRY),
-    "duck": Kind(animals.duck, COATS, 70, FURRY),
+    "pig": _animal(animals.PIG),
+    "elephant": _animal(animals.ELEPHANT),
+    "duck": Kind(animals.duck, COATS, 70, fur=1.0),
     "bus": Kind(things.bus, BUILT, 140),
     "tractor": Kind(things.tractor, BUILT, 140),
     "castle": Kind(things.castle, BUILT, 70),
