@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from .affine import inverse
-from .primitives import BOX, CONE, CYLINDER, ELLIPSOID, enter
+from .primitives import BOX, CONE, CYLINDER, ELLIPSOID, Components, enter
 from .scene import Scene
 
 TILE = 8
@@ -27,7 +27,6 @@ LANES = TILE * TILE
 CASTERS = 5  # of the object's primitives, the largest throw shadows on the object itself
 NEAR = 0.05  # the least depth that the camera sees
 INFINITE = 0x7F800000  # the bits of float32 infinity
-Components = tuple[Tensor, ...]  # x, y, z
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from . import bank
+from . import textures
 from .casting import (
     LANES,
     NEAR,
@@ -34,7 +34,7 @@ from .casting import (
     touched,
     untiled,
 )  # fmt: skip
-from .materials import M, paint
+from .materials import M, albedo
 from .primitives import normal
 from .scene import Drawing, Scene
 from .threads import single_threaded
@@ -60,7 +60,7 @@ def render(scene: Scene, size: int = 128) -> Drawing:
     chunks = [scene.rows(slice(start, start + chunk)) for start in range(0, len(scene), chunk)]
     draw = partial(render_chunk, size=size)
     if on_cpu:
-        bank.textures("cpu"), bank.solid("cpu"), bank.grain("cpu")  # made before threads ask for them
+        textures.tables("cpu")  # made before threads ask for them
         with single_threaded(), ThreadPoolExecutor(WORKERS) as pool:
             pieces = list(pool.map(draw, chunks))
     else:
@@ -140,9 +140,9 @@ def _recolored(view: View, layer: int, tile: Tensor, a: Tensor, b: Tensor, level
     y = torch.addcmul(torch.addcmul(place[5], a, place[3]), b, place[4])
     number = torch.arange(LANES, device=a.device) + LANES * (tile % tiles)[:, None]
     # Between two levels of the mipmap lies a dither, not a line.
-    level = level + 0.3 * bank.noise(scene.lens.grain.index_select(0, image)[:, None] + number)
+    level = level + 0.3 * textures.sensor_noise(scene.lens.grain.index_select(0, image)[:, None] + number)
     texture = scene.background.texture[:, layer].index_select(0, image)[:, None]
-    values = bank.look_up(texture, x, y, level)
+    values = textures.look_up(texture, x, y, level)
     albedo = []
     for k in range(3):
         mixed = mean[k]
@@ -169,7 +169,7 @@ def _table(view: View, tile: Tensor, far: Tensor, ray: list[Tensor], lit: Tensor
     z = torch.addcmul(each(scene.camera.eye[:, 2]), far, tiles(ray[2]))
     # A pixel covers more of the table the farther and the flatter it is seen.
     cover = far.clamp(1e-3, 1e3).square() / (-tiles(ray[1])).clamp(min=0.02)
-    level = each(_level(view, 0, bank.SIDE, view.size)) + 0.5 * torch.log2(cover)
+    level = each(_level(view, 0, textures.SIDE, view.size)) + 0.5 * torch.log2(cover)
     albedo = _recolored(view, 0, tile, x, z, level)
     aside, along = x - each(scene.base[:, 0]), z - each(scene.base[:, 2])
     near = torch.exp((aside * aside + along * along) * each(-1 / (0.3 * scene.size**2)))
@@ -186,7 +186,7 @@ def _backdrop(view: View, tile: Tensor) -> list[Tensor]:
     v = view.v.view(-1, TILE).index_select(0, image * grid + within // grid)[:, :, None]
     a = u.expand(-1, TILE, -1).reshape(-1, LANES) * TANGENT
     b = v.expand(-1, -1, TILE).reshape(-1, LANES) * TANGENT
-    side = bank.SIDE * TANGENT
+    side = textures.SIDE * TANGENT
     blurred = scene.background.blur + _level(view, 1, side, 128)
     level = torch.maximum(_level(view, 1, side, view.size), blurred)
     albedo = _recolored(view, 1, tile, a, b, level.index_select(0, image)[:, None])
@@ -235,12 +235,12 @@ def _shade(
     outward = [component * length for component in outward]
 
     x, y, z = mapped(texture)
-    coarse = bank.solid_noise(x * 0.55, y * 0.55, z * 0.55)
+    coarse = textures.solid_noise(x * 0.55, y * 0.55, z * 0.55)
     # One look-up is grain or, where the material has much of it, fur: noise drawn out along hairs.
     furry = material[11] > material[10]
     often = torch.where(furry, 4.0, 2.7)
-    fine = bank.solid_noise(x * often, y * torch.where(furry, 0.7, 2.7), z * often + 0.3 * coarse)
-    albedo = paint(material, x, y, z, coarse, fine)
+    fine = textures.solid_noise(x * often, y * torch.where(furry, 0.7, 2.7), z * often + 0.3 * coarse)
+    color_of = albedo(material, x, y, z, coarse, fine)
 
     lamp = torch.cat([light.direction, light.color, light.sky, light.bounce], 1).t().contiguous()
     towards, lamp, sky, bounce = lamp.index_select(1, image).split(3)
@@ -253,7 +253,7 @@ def _shade(
     shine = torch.exp2(torch.exp2(material[13]) * torch.log2(along)) * material[12] * (facing > 0)
     for k in range(3):
         ambient = torch.lerp(bounce[k], sky[k], above) * openness
-        value = albedo[k] * (lamp[k] * facing + ambient) + 0.5 * lamp[k] * shine
+        value = color_of[k] * (lamp[k] * facing + ambient) + 0.5 * lamp[k] * shine
         color[k].view(-1).index_copy_(0, where, value)
 
 
@@ -266,7 +266,7 @@ def _photographed(view: View, color: list[Tensor]) -> Tensor:
     image = torch.stack(color, 1) * gain[:, None]
     image = _blurred(image, lens.blur, 0.8, size)
     number = torch.arange(3 * size * size, device=image.device)
-    noise = bank.noise(lens.grain[:, None] + number).view(image.shape)
+    noise = textures.sensor_noise(lens.grain[:, None] + number).view(image.shape)
     image = image.sqrt_().add_(noise * lens.noise[:, None, None, None])
     image = image.mul_(255).add_(0.5).clamp_(0, 255).to(torch.uint8)
     return image.contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""From (seed, index) to a scene: class, individual, pose, materials, clutter, light, camera, lens."""
+"""From (seed, index) to a scene: class, individual, pose, materials, clutter, light, camera."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
-from . import bank
+from . import textures
 from .affine import affine, apply, compose, inverse, rotate_y
 from .classes import KINDS, NOVEL_KINDS, Kind
 from .materials import (
@@ -57,7 +57,7 @@ def sample(indices: Sequence[int] | Tensor, seed: int = 0, novel: bool = False) 
         raise ValueError(f"seed must be an integer of at least 0, got {seed!r}")
     kinds = list((NOVEL_KINDS if novel else KINDS).values())
     label = _labels(seed, indices, len(kinds))
-    # Novel classes have numbers of their own: an index brings no background of the training set back.
+    # Novel classes have numbers of their own, so that no background of the training set returns.
     stream = seed * 2 + int(novel)
     d, shapes, things = (
         Draws(uniform(stream, indices, CHANNELS, start)) for start in (VIEW, SHAPE, THINGS)
@@ -230,7 +230,7 @@ def _placed(
     d: Draws, objects: dict[str, Tensor], turn: Tensor, materials: Tensor, scale: Tensor
 ) -> Primitives:
     """Turn the objects by `turn` (n, 3, 4) and give them their materials."""
-    texture = affine(orientation(d, 0.35) * scale[:, None, None], d.unit(3) * 8)
+    texture = affine(orientation(d) * scale[:, None, None], d.unit(3) * 8)
     texture = compose(texture, inverse(turn))
     chosen = objects["material"][..., None].expand(-1, -1, M)
     return Primitives(
@@ -283,12 +283,12 @@ def _clutter(d: Draws, half: Tensor, camera: Camera, edge: Tensor) -> Primitives
         top_alive = alive & d.chance(0.45) & (kind != CONE) & (kind != ELLIPSOID)
         top_centre = torch.stack([x, 2 * y + top_radii[:, 1] * 0.98, z], 1)
         taper, top_taper = d.ranges((0.2, 1.0), (0.3, 1.0))
-        pattern = d.choice((PLAIN, PLAIN, PLAIN, PLAIN, STRIPES, SPOTS, CHECKS, BLOTCHES, WOOD)).long()
+        pattern = d.choice((PLAIN, PLAIN, PLAIN, PLAIN, STRIPES, SPOTS, CHECKS, BLOTCHES, WOOD))
         first = color(d)
         look = material(d, first, contrasting(d, first), pattern)
         top_look = material(d, color(d), first, torch.full_like(pattern, PLAIN))
         scale = _texture_scale(d, pattern)
-        texture = orientation(d, 0.35) @ turn.mT * scale[:, None, None]
+        texture = orientation(d) @ turn.mT * scale[:, None, None]
         texture = affine(texture, d.unit(3) * 8)
         pairs = {
             "kind": (kind, top_kind),
@@ -323,7 +323,7 @@ def _light(d: Draws) -> Light:
 
 def _background(d: Draws) -> Background:
     """Choose a table and a backdrop, each any texture of the bank in any colours."""
-    leaves, surfaces = bank.LEAVES, len(bank.SURFACES)
+    leaves, surfaces = textures.LEAVES, len(textures.SURFACES)
     table = torch.where(d.chance(0.8), leaves + d.integer(surfaces), d.integer(leaves))
     backdrop = torch.where(d.chance(0.7), d.integer(leaves), leaves + d.integer(surfaces))
     places, means, mixings = [], [], []

@@ -74,9 +74,9 @@ class Light(Batched):
 
 @dataclass(frozen=True)
 class Background(Batched):
-    """Table (index 0) and backdrop (index 1): recoloured textures of `bank`."""
+    """Table (index 0) and backdrop (index 1): recoloured textures of `textures`."""
 
-    texture: Tensor  # int64 (B, 2), which of the bank
+    texture: Tensor  # int64 (B, 2), which of them
     place: Tensor  # (B, 2, 2, 3), affine map from table (x, z) or image (right, up) to the texture
     mean: Tensor  # (B, 2, 3), colour
     mixing: Tensor  # (B, 2, 3, 3), from the texture's three channels to colour

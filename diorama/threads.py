@@ -1,5 +1,5 @@
-"""One thread a tensor: the drawing's tensors are small on purpose, to stay in a core's cache, and splitting
-each among threads costs more than it gains. Pictures are shared out among threads instead."""
+"""One thread a tensor: tensors are small here, to stay in a core's cache, and splitting each among
+threads costs more than it gains. Images are shared out among threads instead."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """Run torch's operators on the calling thread alone, and give back the setting afterwards."""
+    """Run torch's operators on the calling thread alone; restore the setting afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
