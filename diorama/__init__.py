@@ -43,6 +43,6 @@ def draw(
 
 
 __all__ = [
-    "CLASSES", "NOVEL_CLASSES", "PART_NAMES", "VERSION", "Drawing", "Scene", "draw", "moved", "render",
-    "rotated", "sample", "scaled", "shifted", "split", "without_part", "zoomed",
+    "CLASSES", "NOVEL_CLASSES", "PART_NAMES", "VERSION", "Drawing", "Scene", "draw", "moved",
+    "render", "rotated", "sample", "scaled", "shifted", "split", "without_part", "zoomed",
 ]  # fmt: skip

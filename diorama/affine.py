@@ -1,7 +1,5 @@
 """Rotations (..., 3, 3) and affine maps (..., 3, 4), whose last column is the offset."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

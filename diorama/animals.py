@@ -1,7 +1,5 @@
 """Animals: one plan (body, legs, neck, head, muzzle, nose, eyes, ears, tail), many species."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +11,7 @@ from .model import ACCENT, COAT, DARK, LEFT_EYE, NOSE, PALE, RIGHT_EYE, SECOND, 
 from .random import Draws
 
 SIDES = (1.0, -1.0)
+Pair = tuple[Tensor, Tensor]  # y and z
 # Ranges that individuals are drawn from. Lengths are in units of the body's half length, those of
 # the muzzle, the ears and the eyes in units of the head's radius; neck_rise is in degrees.
 RANGES = """
@@ -78,10 +77,7 @@ def animal(m: Model, d: Draws, s: Species) -> None:
     m.ball("body", middle, barrel, turn=m.turn(x=-torch.atan2(up, ahead)))
     m.ball("body", (0, hip_y, hip_z), (girth, girth * 0.97, girth * 0.95))
     m.ball("body", (0, shoulder_y, shoulder_z - 0.05), (girth * 0.86, girth * 0.95, girth * 0.85))
-    for side in SIDES:
-        x, step = side * (girth * 0.62), d.between(-0.16, 0.16)
-        _front_leg(m, s, x, (shoulder_y - girth * 0.2, shoulder_z), step, thick, sits)
-        _hind_leg(m, s, side, girth, (hip_y, hip_z), step, thick, sits)
+    _legs(m, d, s, girth, thick, (hip_y, hip_z), (shoulder_y, shoulder_z), sits)
     neck, rise, radius, thin = d.ranges(r["neck"], r["neck_rise"], r["head"], (0.68, 0.85))
     rise, thin = rise * (math.pi / 180), radius * thin
     reach = girth * 0.5 + neck + radius * 0.3
@@ -98,34 +94,29 @@ def animal(m: Model, d: Draws, s: Species) -> None:
     m.frame = m.at(top, m.turn(x=nod + (0.45 if s.mane else 0.0), y=look))
     _head(m, d, s, radius)
     m.frame = None
-    _tail(m, d, s, girth, hip_y, hip_z, sits)
+    _tail(m, d, s, girth, (hip_y, hip_z), sits)
 
 
-def _front_leg(
-    m: Model, s: Species, x: Tensor, top: tuple[Tensor, Tensor], step: Tensor, thick: Tensor, sits: Tensor
-) -> None:
-    """Add a straight leg, whatever the pose."""
-    y, z = top
-    end = where(sits, z + 0.12, z + step)
-    m.limb("leg", (x, y, z), (x, 0, end), thick * 1.25, thick * 0.9)
-    _foot(m, s, x, end, thick * 1.25)
-
-
-def _hind_leg(
-    m: Model, s: Species, side: float, girth: Tensor, hip: tuple[Tensor, Tensor], step: Tensor, thick: Tensor,
+def _legs(
+    m: Model, d: Draws, s: Species, girth: Tensor, thick: Tensor, hip: Pair, shoulder: Pair,
     sits: Tensor,
 ) -> None:  # fmt: skip
-    """Add a straight leg, or a thigh and a foot put forward."""
-    y, z = hip
-    wide = girth * 0.62
-    x = side * wide
-    m.limb("leg", (x, y, z), (x, 0, z - step), thick * 1.45, thick * 0.9, present=~sits)
+    """Add straight legs in front; behind straight legs, or thighs and feet put forward."""
+    (hip_y, hip_z), (shoulder_y, shoulder_z) = hip, shoulder
+    foot, wide = thick * 1.25, girth * 0.62
     thigh = where(sits, girth * 0.6, thick * 1.7)
-    centre = where(sits, thigh, y - girth * 0.25), where(sits, z + 0.15, z)
+    thigh_y, thigh_z = where(sits, thigh, hip_y - girth * 0.25), where(sits, hip_z + 0.15, hip_z)
     half = (thick * 1.5, thigh, where(sits, girth * 0.75, thick * 1.9))
-    m.ball("leg", (side * (wide + 0.3 * thick), *centre), half)
-    x = where(sits, x + side * 0.25 * thick, x)
-    _foot(m, s, x, where(sits, z + girth * 0.9, z - step), thick * 1.25)
+    for side in SIDES:
+        x, step = side * wide, d.between(-0.16, 0.16)
+        z = where(sits, shoulder_z + 0.12, shoulder_z + step)
+        m.limb("leg", (x, shoulder_y - girth * 0.2, shoulder_z), (x, 0, z), foot, thick * 0.9)
+        _foot(m, s, x, z, foot)
+        hip, end = (x, hip_y, hip_z), (x, 0, hip_z - step)
+        m.limb("leg", hip, end, thick * 1.45, thick * 0.9, present=~sits)
+        m.ball("leg", (side * (wide + 0.3 * thick), thigh_y, thigh_z), half)
+        z = where(sits, hip_z + girth * 0.9, hip_z - step)
+        _foot(m, s, where(sits, x + side * 0.25 * thick, x), z, foot)
 
 
 def _foot(m: Model, s: Species, x: Tensor, z: Tensor, size: Tensor) -> None:
@@ -135,9 +126,8 @@ def _foot(m: Model, s: Species, x: Tensor, z: Tensor, size: Tensor) -> None:
         m.ball("foot", (x, size * 0.6, z + size * 0.4), (size, size * 0.6, size * 1.4), SECOND)
 
 
-def _tail(
-    m: Model, d: Draws, s: Species, girth: Tensor, hip_y: Tensor, hip_z: Tensor, sits: Tensor
-) -> None:
+def _tail(m: Model, d: Draws, s: Species, girth: Tensor, hip: Pair, sits: Tensor) -> None:
+    hip_y, hip_z = hip
     long, thick, swing = d.ranges(s.ranges["tail"], s.ranges["tail_thick"], (-0.5, 0.5))
     y, z = where(sits, thick * 1.2, hip_y + girth * 0.5), hip_z - girth * 0.75
     if s.mane:

@@ -9,8 +9,6 @@ matrix product a pixel.
 Shapes: B images, P primitives, G tiles a side, N = 64 G^2 pixels in the order of the tiles.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -24,6 +22,7 @@ from .scene import Scene
 
 TILE = 8
 LANES = TILE * TILE
+Pairs = tuple[int, Tensor, Tensor, Components, Components, Tensor]
 CASTERS = 5  # of the object's primitives, the largest throw shadows on the object itself
 NEAR = 0.05  # the least depth that the camera sees
 INFINITE = 0x7F800000  # the bits of float32 infinity
@@ -36,6 +35,8 @@ class View:
     scene: Scene
     size: int
     grid: int  # tiles a side, G
+    corners: Tensor  # (B, P, 8, 3), of every primitive's unit cube, in the world
+    outline: Tensor  # (B, P, 4), left, right, top, bottom in pixels
     to_local: Tensor  # (B, P, 3, 4), from the world to unit space
     origin: Tensor  # the camera, in unit space
     ahead: Tensor  # its axes, in unit space
@@ -47,11 +48,14 @@ class View:
 
 
 def prepare(scene: Scene, size: int) -> View:
-    """Take the camera and the lamp to every primitive's unit space."""
+    """Bound every primitive in the image, and take camera and lamp to its unit space."""
     camera = scene.camera
     grid = -(-size // TILE)
     pixel = (torch.arange(grid * TILE, device=camera.eye.device) + 0.5) * (2 / size) - 1
-    to_local = inverse(scene.primitives.to_world)
+    to_world = scene.primitives.to_world
+    signs = torch.tensor(list(product((-1.0, 1.0), repeat=3)), device=to_world.device)
+    corners = signs @ to_world[..., :3].mT + to_world[..., None, :, 3]
+    to_local = inverse(to_world)
     tangent = 1 / camera.focal[:, None]
 
     def local(vector: Tensor) -> Tensor:
@@ -61,6 +65,8 @@ def prepare(scene: Scene, size: int) -> View:
         scene,
         size,
         grid,
+        corners,
+        _outline(scene, corners, size),
         to_local,
         origin=local(camera.eye) + to_local[..., 3],
         ahead=local(camera.axes[:, 2]),
@@ -70,13 +76,6 @@ def prepare(scene: Scene, size: int) -> View:
         u=(pixel - camera.shift[:, :1]) * tangent,
         v=(-pixel - camera.shift[:, 1:]) * tangent,
     )
-
-
-def corners(scene: Scene) -> Tensor:
-    """Return the world corners (B, P, 8, 3) of every primitive's unit cube."""
-    to_world = scene.primitives.to_world
-    signs = torch.tensor(list(product((-1.0, 1.0), repeat=3)), device=to_world.device)
-    return signs @ to_world[..., :3].mT + to_world[..., None, :, 3]
 
 
 def in_camera(scene: Scene, points: Tensor) -> Components:
@@ -95,11 +94,8 @@ def project(scene: Scene, x: Tensor, y: Tensor, depth: Tensor, size: int) -> tup
     return (right + 1) * (size / 2), (1 - up) * (size / 2)
 
 
-def outlines(view: View, points: Tensor) -> Tensor:
-    """Bound every primitive in the image: left, right, top, bottom (B, P, 4) in pixels."""
-    scene, half = view.scene, view.size / 2
-    loose = _box_of(view, points)
-    # Ellipsoids: exactly, from their dual quadric, unless the camera is too near.
+def _outline(scene: Scene, corners: Tensor, size: int) -> Tensor:
+    """Bound the primitives in the image: by their corners, but ellipsoids by their dual quadric."""
     to_world = scene.primitives.to_world
     linear = scene.camera.axes[:, None] @ to_world[..., :3]  # columns: half axes in camera space
     x, y, z = (part[..., None] for part in in_camera(scene, to_world[..., 3]))
@@ -112,21 +108,21 @@ def outlines(view: View, points: Tensor) -> Tensor:
     focal, shift = scene.camera.focal[:, None, None], scene.camera.shift[:, None]
     low, high = ((b + sign * root) / a.clamp(min=1e-6) * focal + shift for sign in (-1, 1))
     exact = torch.stack([low[..., 0] + 1, high[..., 0] + 1, 1 - high[..., 1], 1 - low[..., 1]], -1)
-    near = (a < 1e-3) | (z < NEAR)
+    far = (a >= 1e-3) & (z >= NEAR)
     ellipsoid = (scene.primitives.kind == ELLIPSOID)[..., None]
-    return torch.where(ellipsoid & ~near, exact * half, loose)
+    return torch.where(ellipsoid & far, exact * (size / 2), _bound(scene, corners, size))
 
 
-def _box_of(view: View, points: Tensor) -> Tensor:
-    """Bound eight points in the image (B, P, 4); the whole image if one is behind the lens."""
-    x, y, depth = in_camera(view.scene, points)
-    px, py = project(view.scene, x, y, depth, view.size)
+def _bound(scene: Scene, points: Tensor, size: int) -> Tensor:
+    """Bound points (B, P, 8, 3) in the image; by the whole image if one is behind the lens."""
+    x, y, depth = in_camera(scene, points)
+    px, py = project(scene, x, y, depth, size)
     bounds = torch.stack([px.amin(-1), px.amax(-1), py.amin(-1), py.amax(-1)], -1)
     behind = (depth < NEAR).any(-1, keepdim=True)
     return torch.where(behind, bounds.new_tensor([-1e6, 1e6, -1e6, 1e6]), bounds)
 
 
-def touched(bounds: Tensor, grid: int) -> Tensor:
+def _touched(bounds: Tensor, grid: int) -> Tensor:
     """Return which tiles boxes (B, P, 4) in pixels touch: bool (B, P, G, G), rows and columns."""
     tile = torch.arange(grid, device=bounds.device) * TILE
     left, right, top, bottom = (edge[..., None] for edge in bounds.unbind(-1))
@@ -135,7 +131,7 @@ def touched(bounds: Tensor, grid: int) -> Tensor:
     return rows[..., :, None] & columns[..., None, :]
 
 
-def _pairs(view: View, wanted: Tensor) -> Iterator[tuple[int, Tensor, Tensor, Components, Components, Tensor]]:
+def _pairs(view: View, wanted: Tensor) -> Iterator[Pairs]:
     """Gather the (primitive, tile) pairs of `wanted` (B, P, G, G), one kind after the other.
 
     Yields:
@@ -162,20 +158,15 @@ def _per_pair(values: Tensor, chosen: Tensor) -> Components:
     return values.view(-1, 3).index_select(0, chosen).t().contiguous()[..., None, None].unbind(0)
 
 
-def cast(view: View, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the nearest hits.
-
-    Args:
-        wanted: bool (B, P, G, G), which primitive to intersect with which tile.
-
-    Returns:
-        slot int64 (B, N), P where nothing was hit, and depth (B, N).
-    """
-    batch, slots = wanted.shape[:2]
-    device = wanted.device
+def cast(view: View) -> tuple[Tensor, Tensor]:
+    """Find the nearest hits: slot int64 (B, N), P where nothing was hit, and depth (B, N)."""
+    alive = view.scene.primitives.alive
+    batch, slots = alive.shape
+    device = alive.device
     lane = torch.arange(LANES, device=device).view(TILE, TILE)
     # A key has the bits of the depth, which sort as the depths do, above eight bits of slot.
     missed = INFINITE << 8
+    wanted = _touched(view.outline, view.grid) & alive[..., None, None]
     keys = torch.full((batch * view.grid * view.grid * LANES,), missed | 0xFF, device=device)
     for kind, chosen, tile, origin, direction, taper in _pairs(view, wanted):
         depth = enter(kind, origin, direction, taper)
@@ -186,8 +177,14 @@ def cast(view: View, wanted: Tensor) -> tuple[Tensor, Tensor]:
     return slot.view(batch, -1), (keys >> 8).int().view(torch.float32).view(batch, -1)
 
 
-def shadow(view: View, wanted: Tensor, depth: Tensor) -> Tensor:
-    """Return 1 where the lamp is hidden from the surface at `depth` (B, N), else 0; (B, N)."""
+def shadow(view: View, depth: Tensor, table: Tensor, own: Tensor) -> Tensor:
+    """Return 1 where the lamp is hidden from what is seen, else 0; (B, N).
+
+    Args:
+        depth: (B, N), of the surface that is seen.
+        table, own: bool (B, N), the pixels that show the table and the object.
+    """
+    wanted = _shadow_pairs(view, shown(view, table), shown(view, own))
     dark = torch.zeros_like(depth).view(-1, LANES)
     depths = depth.view(-1, TILE, TILE)
     for kind, chosen, tile, origin, direction, taper in _pairs(view, wanted):
@@ -199,21 +196,18 @@ def shadow(view: View, wanted: Tensor, depth: Tensor) -> Tensor:
     return dark.clamp_(max=1).view_as(depth)
 
 
-def shadow_pairs(view: View, points: Tensor, outline: Tensor, table: Tensor, object_: Tensor) -> Tensor:
+def _shadow_pairs(view: View, table: Tensor, own: Tensor) -> Tensor:
     """Return which primitive may shade which tile: bool (B, P, G, G).
 
     Every primitive shades the table inside the outline of its own shadow; the object's largest ones
-    also shade the object.
-
-    Args:
-        points, outline: of `corners` and `outlines`.
-        table, object_: bool (B, G, G), tiles that show some of it.
+    also shade the object. `table` and `own`, bool (B, G, G), are tiles that show some of them.
     """
-    p = view.scene.primitives
+    p, outline = view.scene.primitives, view.outline
     light = view.scene.light.direction[:, None, None]
-    bounds = _box_of(view, points - light * (points[..., 1:2] / light[..., 1:2]))
+    fallen = view.corners - light * (view.corners[..., 1:2] / light[..., 1:2])
+    bounds = _bound(view.scene, fallen, view.size)
     bounds = bounds + bounds.new_tensor([-1.0, 1.0, -1.0, 1.0])
-    wanted = touched(bounds, view.grid) & table[:, None] & p.alive[..., None, None]
+    wanted = _touched(bounds, view.grid) & table[:, None] & p.alive[..., None, None]
     area = (outline[..., 1] - outline[..., 0]) * (outline[..., 3] - outline[..., 2])
     area = torch.where(p.alive & (p.part > 0), area, 0.0)
     largest = area.topk(min(CASTERS, area.shape[1]), 1).indices
@@ -221,7 +215,7 @@ def shadow_pairs(view: View, points: Tensor, outline: Tensor, table: Tensor, obj
     # What a primitive can shade of the object lies between it and its shadow on the table.
     low, high = torch.minimum(bounds, outline), torch.maximum(bounds, outline)
     between = torch.stack([low[..., 0], high[..., 1], low[..., 2], high[..., 3]], -1)
-    return wanted | touched(between, view.grid) & object_[:, None] & caster[..., None, None]
+    return wanted | _touched(between, view.grid) & own[:, None] & caster[..., None, None]
 
 
 def shown(view: View, pixels: Tensor) -> Tensor:

@@ -1,7 +1,5 @@
 """The classes: which recipe, which patterns, and from which sides they are seen."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

@@ -5,8 +5,6 @@ space of the object (cycles of the pattern a unit), so it runs on from body to l
 one block. Colours are display values (n, 3) in [0, 1].
 """
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -82,7 +80,9 @@ def orientation(d: Draws) -> Tensor:
     return rotate_x(x) @ rotate_y(y) @ rotate_z(z)
 
 
-def albedo(row: Tensor, x: Tensor, y: Tensor, z: Tensor, coarse: Tensor, fine: Tensor) -> list[Tensor]:
+def albedo(
+    row: Tensor, x: Tensor, y: Tensor, z: Tensor, coarse: Tensor, fine: Tensor
+) -> list[Tensor]:
     """Return the colour of surface points.
 
     Args:

@@ -6,8 +6,6 @@ left hand at +x, any unit (the finished object is scaled to extent 1). A number 
 tensor (n,), so one call shapes the same part of n different individuals.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -81,13 +79,21 @@ class Model:
             present: bool (n,), which of the images have it.
             framed: bool (n,), whose camera and scale leave room for it even where it is absent.
         """
-        placed = affine(linear, self.point(centre))
-        alive = torch.as_tensor(present, device=self.device).expand(self.n)
-        numbers = {"kind": kind, "part": PART_NUMBER[part], "material": material}
+
+        def each(value: int | bool | Tensor) -> Tensor:
+            return torch.as_tensor(value, device=self.device).expand(self.n)
+
+        placed, alive = affine(linear, self.point(centre)), each(present)
         self.primitives.append(
-            {name: torch.tensor(k, device=self.device).expand(self.n) for name, k in numbers.items()}
-            | {"affine": placed if self.frame is None else compose(self.frame, placed)}
-            | {"taper": self.number(taper), "alive": alive, "framed": alive | framed}
+            {
+                "kind": each(kind),
+                "part": each(PART_NUMBER[part]),
+                "material": each(material),
+                "affine": placed if self.frame is None else compose(self.frame, placed),
+                "taper": self.number(taper),
+                "alive": alive,
+                "framed": alive | framed,
+            }
         )
         return len(self.primitives) - 1
 
@@ -106,10 +112,11 @@ class Model:
     def _put_scaled(self, kind, part, centre, half, *material, turn=None, **options) -> int:
         half = half if isinstance(half, tuple) else (half,) * 3
         linear = torch.diag_embed(self.point(half if len(half) == 3 else (*half, half[0])))
-        return self.put(kind, part, centre, linear if turn is None else turn @ linear, *material, **options)
+        linear = linear if turn is None else turn @ linear
+        return self.put(kind, part, centre, linear, *material, **options)
 
     def limb(
-        self, part: str, start: Point, end: Point, thick: Number, thin: Number, *material: int, **options
+        self, part: str, start: Point, end: Point, thick: Number, thin: Number, *material, **options
     ) -> int:
         """Add a round bar from start to end with these radii there (thin <= thick)."""
         a, b = self.point(start), self.point(end)
@@ -117,7 +124,8 @@ class Model:
         unit = normalize(axis, dim=-1)
         # Any vector that is not along the bar gives the two others.
         x, z = unit.new_tensor([1.0, 0, 0]), unit.new_tensor([0, 0, 1.0])
-        across = normalize(torch.cross(torch.where(unit[:, :1].abs() < 0.8, x, z), unit, -1), dim=-1)
+        helper = torch.where(unit[:, :1].abs() < 0.8, x, z)
+        across = normalize(torch.cross(helper, unit, -1), dim=-1)
         radius = self.number(thick)[:, None]
         linear = torch.stack([across * radius, axis, torch.cross(across, unit, -1) * radius], -1)
         taper = 1 - self.number(thin) / self.number(thick)

@@ -10,8 +10,6 @@ An affine map to world space turns them into any size, proportion, orientation a
 convex and the ray starts outside, so one entry point says everything.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -89,7 +87,10 @@ def normal(kind: Tensor, taper: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Comp
     across = (x * x + z * z).sqrt()
     on_cap = ((1 - ay) < (radius - across).abs()) & ~(box | ball)
     zero = torch.zeros_like(x)
-    nx = torch.where(box, torch.where(ax >= most, x, zero), torch.where(on_cap, zero, x))
-    nz = torch.where(box, torch.where(az >= most, z, zero), torch.where(on_cap, zero, z))
-    ny = torch.where(box, torch.where(ay >= most, y, zero), torch.where(on_cap, y, radius * taper / 2))
-    return nx, torch.where(ball, y, ny), nz
+    nx, nz = torch.where(on_cap, zero, x), torch.where(on_cap, zero, z)
+    ny = torch.where(ball | on_cap, y, radius * taper / 2)
+    return (
+        torch.where(box, torch.where(ax >= most, x, zero), nx),
+        torch.where(box, torch.where(ay >= most, y, zero), ny),
+        torch.where(box, torch.where(az >= most, z, zero), nz),
+    )

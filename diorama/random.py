@@ -4,9 +4,8 @@ There is no generator state, so image 7,000 is drawn without the 6,999 before it
 GPU agree to the last bit: everything up to the final division is integer arithmetic.
 """
 
-from __future__ import annotations
-
 import math
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -52,7 +51,7 @@ class Draws:
         self.table = table
         self.cursor = 0
 
-    def rows(self, rows: Tensor) -> Draws:
+    def rows(self, rows: Tensor) -> Self:
         """Return a fresh reader of some of the images."""
         return Draws(self.table[rows])
 

@@ -4,8 +4,6 @@ Where what is the same for a whole image must stay one number a tile or a pixel'
 columns: x, y, z or red, green, blue apart. Shapes are those of `casting`.
 """
 
-from __future__ import annotations
-
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -15,31 +13,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from . import textures
-from .casting import (
-    LANES,
-    NEAR,
-    TILE,
-    View,
-    cast,
-    corners,
-    in_camera,
-    outlines,
-    prepare,
-    project,
-    shadow,
-    shadow_pairs,
-    shown,
-    tiled,
-    touched,
-    untiled,
-)  # fmt: skip
-from .materials import M, albedo
+from . import casting, textures
+from .casting import LANES, NEAR, TILE, View, shown, untiled
+from .materials import COLUMN, M, albedo
 from .primitives import normal
 from .scene import Drawing, Scene
 from .threads import single_threaded
 
-CHUNK = 16  # images at a time on a CPU: few enough for the caches, enough to hide the cost of a call
+CHUNK = 16  # images at a time on a CPU: few for the caches, enough to hide the cost of a call
 WORKERS = max(2, min(4, os.cpu_count() or 2))  # more would wait for the interpreter's lock
 TANGENT = 4.0  # backdrop coordinates a unit of tangent: an image shows about two of them
 
@@ -60,7 +41,7 @@ def render(scene: Scene, size: int = 128) -> Drawing:
     chunks = [scene.rows(slice(start, start + chunk)) for start in range(0, len(scene), chunk)]
     draw = partial(render_chunk, size=size)
     if on_cpu:
-        textures.tables("cpu")  # made before threads ask for them
+        textures.tables("cpu")  # before threads ask for them
         with single_threaded(), ThreadPoolExecutor(WORKERS) as pool:
             pieces = list(pool.map(draw, chunks))
     else:
@@ -73,12 +54,10 @@ def render(scene: Scene, size: int = 128) -> Drawing:
 @torch.inference_mode()
 def render_chunk(scene: Scene, size: int) -> dict[str, Tensor]:
     """Render a few scenes at once: the fields of a `Drawing` that depend on pixels."""
-    view = prepare(scene, size)
+    view = casting.prepare(scene, size)
     grid, batch = view.grid, len(scene)
     p, camera = scene.primitives, scene.camera
-    points = corners(scene)
-    outline = outlines(view, points)
-    slot, depth = cast(view, touched(outline, grid) & p.alive[..., None, None])
+    slot, depth = casting.cast(view)
     hit = slot < p.alive.shape[1]
 
     # Every pixel's ray, and where it meets the table.
@@ -93,24 +72,23 @@ def render_chunk(scene: Scene, size: int) -> dict[str, Tensor]:
     depth = torch.where(hit, depth, torch.where(table, far, 1e4))
 
     parts = torch.cat([p.part, p.part.new_zeros(batch, 1)], 1).gather(1, slot)
-    pairs = shadow_pairs(view, points, outline, shown(view, table & ~hit), shown(view, parts > 0))
-    dark = untiled(shadow(view, pairs, depth), grid)[:, None]
-    lit = 1 - tiled(_blurred(dark, 0.5 + 1.5 * scene.light.softness, 2.0, size)[:, 0], grid)
+    dark = untiled(casting.shadow(view, depth, table & ~hit, parts > 0), grid)[:, None]
+    dark = _blurred(dark, 0.5 + 1.5 * scene.light.softness, 2.0, size)[:, 0]
+    lit = 1 - casting.tiled(dark, grid)
 
     color = _behind(view, table, hit, far, ray, lit)
-    _shade(view, color, slot, depth, ray, lit, hit)
+    _shade(view, color, slot, depth, ray, lit)
     images = _photographed(view, [untiled(channel, grid)[:, :size, :size] for channel in color])
     keypoints, visible = _keypoints(scene, untiled(slot, grid)[:, :size, :size], size)
     parts = untiled(parts, grid)[:, :size, :size].to(torch.uint8)
-    return {
-        "images": images, "mask": parts > 0, "parts": parts, "keypoints": keypoints, "visible": visible,
-    }  # fmt: skip
+    truth = {"mask": parts > 0, "parts": parts, "keypoints": keypoints, "visible": visible}
+    return {"images": images} | truth
 
 
 def _behind(
     view: View, table: Tensor, hit: Tensor, far: Tensor, ray: list[Tensor], lit: Tensor
 ) -> list[Tensor]:
-    """Return the linear light of table and backdrop, three (B, N), in tiles that show some of it."""
+    """Return the linear light of table and backdrop, three (B, N), in tiles that show them."""
     color = [torch.zeros(far.numel() // LANES, LANES, device=far.device) for _ in range(3)]
     bare = ~hit
     tile = shown(view, table & bare).flatten().nonzero()[:, 0]
@@ -124,7 +102,9 @@ def _behind(
     return [channel.view(far.shape) for channel in color]
 
 
-def _recolored(view: View, layer: int, tile: Tensor, a: Tensor, b: Tensor, level: Tensor) -> list[Tensor]:
+def _recolored(
+    view: View, layer: int, tile: Tensor, a: Tensor, b: Tensor, level: Tensor
+) -> list[Tensor]:
     """Return a layer's albedo, three (T, 64), at its plane coordinates a and b in tiles (T,)."""
     scene, tiles = view.scene, view.grid * view.grid
     image = tile // tiles
@@ -140,7 +120,8 @@ def _recolored(view: View, layer: int, tile: Tensor, a: Tensor, b: Tensor, level
     y = torch.addcmul(torch.addcmul(place[5], a, place[3]), b, place[4])
     number = torch.arange(LANES, device=a.device) + LANES * (tile % tiles)[:, None]
     # Between two levels of the mipmap lies a dither, not a line.
-    level = level + 0.3 * textures.sensor_noise(scene.lens.grain.index_select(0, image)[:, None] + number)
+    grain = scene.lens.grain.index_select(0, image)[:, None]
+    level = level + 0.3 * textures.sensor_noise(grain + number)
     texture = scene.background.texture[:, layer].index_select(0, image)[:, None]
     values = textures.look_up(texture, x, y, level)
     albedo = []
@@ -175,7 +156,8 @@ def _table(view: View, tile: Tensor, far: Tensor, ray: list[Tensor], lit: Tensor
     near = torch.exp((aside * aside + along * along) * each(-1 / (0.3 * scene.size**2)))
     sky = 1 - 0.6 * near  # the object's foot sees less of it
     lit = tiles(lit) * each(light.direction[:, 1])
-    return [albedo[k] * (each(light.color[:, k]) * lit + each(light.sky[:, k]) * sky) for k in range(3)]
+    lamp, above = ([each(c) for c in values.unbind(1)] for values in (light.color, light.sky))
+    return [albedo[k] * (lamp[k] * lit + above[k] * sky) for k in range(3)]
 
 
 def _backdrop(view: View, tile: Tensor) -> list[Tensor]:
@@ -205,20 +187,21 @@ def _dot(a: list[Tensor] | Tensor, b: list[Tensor] | Tensor) -> Tensor:
 
 
 def _shade(
-    view: View, color: list[Tensor], slot: Tensor, depth: Tensor, ray: list[Tensor], lit: Tensor, hit: Tensor
+    view: View, color: list[Tensor], slot: Tensor, depth: Tensor, ray: list[Tensor], lit: Tensor
 ) -> None:
-    """Overwrite `color` where a primitive is seen, with the Blinn-Phong model under a lamp and a sky."""
+    """Overwrite `color` where a primitive is seen: the Blinn-Phong model under lamp and sky."""
     p, light = view.scene.primitives, view.scene.light
-    where = hit.flatten().nonzero()[:, 0]
-    image = where // hit.shape[1]
-    row = image * p.alive.shape[1] + slot.flatten().index_select(0, where)
+    slots = p.alive.shape[1]
+    where = (slot < slots).flatten().nonzero()[:, 0]
+    image = where // slot.shape[1]
 
     def seen(values: Tensor) -> Tensor:
         return values.flatten().index_select(0, where)
 
+    row = image * slots + seen(slot)
     # One table of all that is known about each primitive, columns contiguous, gathered once.
     known = [view.to_local.flatten(2), p.to_texture.flatten(2), p.material]
-    known += [p.taper[..., None], p.kind[..., None].float()]
+    known += [p.taper[..., None], p.kind[..., None]]
     table = torch.cat(known, 2).flatten(0, 1).t().contiguous().index_select(1, row)
     local, texture, material, taper, kind = table.split([12, 12, M, 1, 1])
     t = seen(depth)
@@ -236,11 +219,11 @@ def _shade(
 
     x, y, z = mapped(texture)
     coarse = textures.solid_noise(x * 0.55, y * 0.55, z * 0.55)
-    # One look-up is grain or, where the material has much of it, fur: noise drawn out along hairs.
-    furry = material[11] > material[10]
-    often = torch.where(furry, 4.0, 2.7)
-    fine = textures.solid_noise(x * often, y * torch.where(furry, 0.7, 2.7), z * often + 0.3 * coarse)
-    color_of = albedo(material, x, y, z, coarse, fine)
+    # One look-up is grain or, where the material has much of it, fur: drawn out along hairs.
+    furry = material[COLUMN["fur"]] > material[COLUMN["grain"]]
+    across, along = torch.where(furry, 4.0, 2.7), torch.where(furry, 0.7, 2.7)
+    fine = textures.solid_noise(x * across, y * along, z * across + 0.3 * coarse)
+    colors = albedo(material, x, y, z, coarse, fine)
 
     lamp = torch.cat([light.direction, light.color, light.sky, light.bounce], 1).t().contiguous()
     towards, lamp, sky, bounce = lamp.index_select(1, image).split(3)
@@ -249,11 +232,12 @@ def _shade(
     openness = 0.5 + 0.5 * (point[1] * 4).clamp(0, 1)  # little sky near the table
     inverse_length = torch.rsqrt(_dot(rays, rays))
     half = [towards[k] - rays[k] * inverse_length for k in range(3)]
-    along = _dot(outward, half).clamp(min=1e-4) * torch.rsqrt(_dot(half, half) + 1e-12)
-    shine = torch.exp2(torch.exp2(material[13]) * torch.log2(along)) * material[12] * (facing > 0)
+    mirrored = _dot(outward, half).clamp(min=1e-4) * torch.rsqrt(_dot(half, half) + 1e-12)
+    gloss, shine = material[COLUMN["gloss"]], material[COLUMN["shine"]]
+    shine = torch.exp2(torch.exp2(gloss) * torch.log2(mirrored)) * shine * (facing > 0)
     for k in range(3):
         ambient = torch.lerp(bounce[k], sky[k], above) * openness
-        value = color_of[k] * (lamp[k] * facing + ambient) + 0.5 * lamp[k] * shine
+        value = colors[k] * (lamp[k] * facing + ambient) + 0.5 * lamp[k] * shine
         color[k].view(-1).index_copy_(0, where, value)
 
 
@@ -273,7 +257,7 @@ def _photographed(view: View, color: list[Tensor]) -> Tensor:
 
 
 def _blurred(image: Tensor, sigma: Tensor, most: float, size: int) -> Tensor:
-    """Blur (B, C, H, W) by a separable Gaussian of `sigma` (B,), in units of 1/128 of the side `size`.
+    """Blur (B, C, H, W) by a separable Gaussian of `sigma` (B,), in 1/128 of the side `size`.
 
     The number of taps follows from `most`, the largest sigma that is foreseen, not from these
     images: what an image looks like must not depend on its neighbours.
@@ -295,8 +279,8 @@ def _blurred(image: Tensor, sigma: Tensor, most: float, size: int) -> Tensor:
 
 def _keypoints(scene: Scene, slot: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Return pixels (B, 3, 2) of the landmarks, and whether the pixel shows them, bool (B, 3)."""
-    x, y, depth = in_camera(scene, scene.landmarks)
-    px, py = project(scene, x, y, depth, size)
+    x, y, depth = casting.in_camera(scene, scene.landmarks)
+    px, py = casting.project(scene, x, y, depth, size)
     inside = (px >= 0) & (px < size) & (py >= 0) & (py < size) & (depth > NEAR)
     column, row = (torch.where(inside, value, 0.0).long() for value in (px, py))
     seen = slot.flatten(1).gather(1, row * size + column)

@@ -1,7 +1,5 @@
 """From (seed, index) to a scene: class, individual, pose, materials, clutter, light, camera."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import fields
@@ -34,7 +32,7 @@ from .scene import Background, Camera, Lens, Light, Primitives, Scene
 from .threads import single_threaded
 
 CLUTTER = 10  # things around the object, each of up to two primitives
-FRONT, BESIDE = 1, 3  # of these, how many may stand before the object and beside it; the rest behind
+FRONT, BESIDE = 1, 3  # how many of these may stand before it and beside it; the rest behind
 CHANNELS = 768  # random numbers an image may use for each of: camera and light, object, clutter
 VIEW, SHAPE, THINGS = 0, 1 << 12, 1 << 13  # where their channels start
 DEGREE = math.pi / 180
@@ -221,9 +219,8 @@ def _materials(d: Draws, coat: Tensor) -> tuple[Tensor, Tensor]:
 def _texture_scale(d: Draws, pattern: Tensor) -> Tensor:
     """Draw the cycles of the pattern a unit length: coarse for blotches, whatever the class."""
     scale = d.log_between(3.5, 8.0)
-    return scale * torch.where(
-        pattern == BLOTCHES, 0.45, torch.where(pattern == STRIPES, 1.25, 1.0)
-    )
+    finer = torch.where(pattern == STRIPES, 1.25, 1.0)
+    return scale * torch.where(pattern == BLOTCHES, 0.45, finer)
 
 
 def _placed(
@@ -256,7 +253,8 @@ def _clutter(d: Draws, half: Tensor, camera: Camera, edge: Tensor) -> Primitives
         tall = d.chance(0.6) & (kind != ELLIPSOID)  # nothing balances on its tip
         flat = size / slim.sqrt()
         long = flat * slim
-        wide, high = torch.where(tall, flat, long), torch.where(tall, long, flat * d.between(0.5, 1.0))
+        high = torch.where(tall, long, flat * d.between(0.5, 1.0))
+        wide = torch.where(tall, flat, long)
         radii = torch.stack([wide, high, wide * d.between(0.6, 1.0)], 1)
         turn = rotate_y(d.between(0, 2 * math.pi))
         own = radii[:, ::2].amax(1) * 1.2
@@ -283,7 +281,7 @@ def _clutter(d: Draws, half: Tensor, camera: Camera, edge: Tensor) -> Primitives
         top_alive = alive & d.chance(0.45) & (kind != CONE) & (kind != ELLIPSOID)
         top_centre = torch.stack([x, 2 * y + top_radii[:, 1] * 0.98, z], 1)
         taper, top_taper = d.ranges((0.2, 1.0), (0.3, 1.0))
-        pattern = d.choice((PLAIN, PLAIN, PLAIN, PLAIN, STRIPES, SPOTS, CHECKS, BLOTCHES, WOOD))
+        pattern = d.choice((*(PLAIN,) * 4, STRIPES, SPOTS, CHECKS, BLOTCHES, WOOD))
         first = color(d)
         look = material(d, first, contrasting(d, first), pattern)
         top_look = material(d, color(d), first, torch.full_like(pattern, PLAIN))
@@ -292,7 +290,7 @@ def _clutter(d: Draws, half: Tensor, camera: Camera, edge: Tensor) -> Primitives
         texture = affine(texture, d.unit(3) * 8)
         pairs = {
             "kind": (kind, top_kind),
-            "taper": (torch.where(kind == CONE, taper, 0.0), torch.where(top_kind == CONE, top_taper, 0.0)),
+            "taper": (taper * (kind == CONE), top_taper * (top_kind == CONE)),
             "alive": (alive, top_alive),
             "part": (torch.zeros_like(kind), torch.zeros_like(kind)),
             "to_world": (placed, affine(turn * top_radii[:, None, :], top_centre)),
@@ -309,7 +307,7 @@ def _clutter(d: Draws, half: Tensor, camera: Camera, edge: Tensor) -> Primitives
 
 
 def _light(d: Draws) -> Light:
-    """Put a warm, white or cool lamp 22 to 72 degrees high, in front, at the side or half behind."""
+    """Put a warm, white or cool lamp 22 to 72 degrees high, to the front, the side or the rear."""
     height, around = (angle * DEGREE for angle in d.ranges((22, 72), (-135, 135)))
     flat = height.cos()
     direction = torch.stack([flat * around.sin(), height.sin(), flat * around.cos()], 1)

@@ -5,8 +5,6 @@ faces +z of its own frame and its left hand is at +x; the camera looks roughly a
 object with yaw 0 faces the camera. B counts images, P primitives, S pixels.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, fields, replace
 
@@ -58,7 +56,7 @@ class Camera(Batched):
     eye: Tensor  # (B, 3), position in the world
     axes: Tensor  # (B, 3, 3), rows right, up, forward
     focal: Tensor  # (B,), focal length in half image sides
-    shift: Tensor  # (B, 2), right and up in half image sides: where the optical axis meets the image
+    shift: Tensor  # (B, 2), right and up in half image sides: the image of the optical axis
 
 
 @dataclass(frozen=True)
@@ -216,8 +214,8 @@ def _per_image(scene: Scene, value: float | Tensor, name: str) -> Tensor:
     """Expand a number, or one number an image, to (B,)."""
     value = torch.as_tensor(value, dtype=torch.float32, device=scene.base.device)
     if value.ndim > 1 or (value.ndim == 1 and len(value) != len(scene)):
-        shape = tuple(value.shape)
-        raise ValueError(f"{name} must be one number or one an image ({len(scene)}), got shape {shape}")
+        wanted = f"one number or one an image ({len(scene)})"
+        raise ValueError(f"{name} must be {wanted}, got shape {tuple(value.shape)}")
     if not bool(value.isfinite().all()):
         raise ValueError(f"{name} must be finite")
     return value.expand(len(scene))

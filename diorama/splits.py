@@ -1,7 +1,5 @@
 """Whole data sets of drawings, in memory and on disk."""
 
-from __future__ import annotations
-
 import os
 import zipfile
 from pathlib import Path

@@ -7,8 +7,6 @@ a table has: wood, planks, cloth, tiles, gravel, marble, carpet. All wrap around
 carry a mipmap, so that distance does not alias and a backdrop can be out of focus for free.
 """
 
-from __future__ import annotations
-
 import math
 from functools import lru_cache
 from itertools import product

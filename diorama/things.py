@@ -3,8 +3,6 @@
 Each recipe draws the proportions of an individual and adds its primitives to a `Model`.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -115,7 +113,7 @@ def tractor(m: Model, d: Draws) -> None:
 
 
 def house(m: Model, d: Draws, cross: bool = False) -> None:
-    """Build a house: gable roof, windows, door, perhaps a chimney; on the ridge a `cross`, if so."""
+    """Build a house: gable roof, windows, door, perhaps a chimney, perhaps a cross on the ridge."""
     wide, long, high, pitch, over, door, aside = d.ranges(
         (0.5, 0.7), (0.6, 0.95), (0.35, 0.6), (0.65, 1.15), (1.1, 1.22), (0.1, 0.15), (-0.25, 0.25)
     )

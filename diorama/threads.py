@@ -1,8 +1,6 @@
 """One thread a tensor: tensors are small here, to stay in a core's cache, and splitting each among
 threads costs more than it gains. Images are shared out among threads instead."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 
