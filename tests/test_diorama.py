@@ -1,23 +1,24 @@
-"""The diorama: the same everywhere, true to what it says, and as rich as it claims."""
+"""The diorama: the same everywhere, true to what it says, and as varied as it claims."""
 
-import dataclasses
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import adaptive_avg_pool2d, normalize, one_hot
 
 import diorama
-from diorama import primitives, splits, things
+from diorama import splits, things
 from diorama.affine import compose, inverse
 from diorama.model import Model
+from diorama.primitives import BOX, CONE, CYLINDER, ELLIPSOID, enter, normal
 from diorama.random import Draws, uniform
 from diorama.scene import PART_NUMBER
-from zfrepro.statistics import power_slope
 
 GOLDEN = Path(__file__).with_name("golden_diorama.npz")
-PINNED = [[4204197, 14750750], [14193507, 9142588], [5530070, 15347858]]  # of seed 3, indices 0, 7 and 2^40
+PINNED = [[4204197, 14750750], [14193507, 9142588], [5530070, 15347858]]  # seed 3: 0, 7 and 2^40
 
 
 @pytest.fixture(scope="module")
@@ -25,104 +26,110 @@ def drawing():
     return diorama.draw(range(48), size=96)
 
 
-def test_classes_and_truth_have_the_promised_shapes(drawing):
-    assert len(diorama.CLASSES) >= 16 and len(set(diorama.CLASSES)) == len(diorama.CLASSES)
-    assert len(diorama.NOVEL_CLASSES) >= 10 and not set(diorama.CLASSES) & set(diorama.NOVEL_CLASSES)
-    assert drawing.images.shape == (48, 3, 96, 96) and drawing.images.dtype == torch.uint8
-    assert drawing.images.is_contiguous(memory_format=torch.channels_last)
-    assert drawing.mask.shape == (48, 96, 96) and drawing.mask.dtype == torch.bool
-    assert drawing.parts.shape == (48, 96, 96) and drawing.parts.dtype == torch.uint8
-    assert torch.equal(drawing.parts > 0, drawing.mask)
-    assert drawing.keypoints.shape == (48, 3, 2) and drawing.visible.shape == (48, 3)
-    assert drawing.labels.dtype == torch.int64
-    assert torch.equal(drawing.labels.bincount(), torch.full((len(diorama.CLASSES),), 3))
+def difference(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    return (one.int() - other.int()).abs()
 
 
-def test_the_object_is_in_the_picture(drawing):
-    area = drawing.mask.float().mean((1, 2))
-    height = drawing.mask.any(2).float().mean(1)
-    assert area.min() > 0.005 and area.mean() > 0.1
-    assert 0.35 < height.mean() < 0.75
-
-
-def test_an_index_does_not_depend_on_its_neighbours(drawing):
-    few = diorama.draw([5, 40], size=96)
-    difference = (few.images.int() - drawing.images[[5, 40]].int()).abs()
-    assert difference.max() <= 1
-    assert torch.equal(few.labels, drawing.labels[[5, 40]])
-    assert torch.equal(few.parts, drawing.parts[[5, 40]])
-
-
-def test_seeds_and_kinds_of_classes_are_different_worlds():
-    one = diorama.draw([0, 1], size=32).images
-    assert not torch.equal(one, diorama.draw([0, 1], size=32, seed=1).images)
-    assert not torch.equal(one, diorama.draw([0, 1], size=32, novel=True).images)
-    assert torch.equal(one, diorama.draw([0, 1], size=32).images)
+# The same everywhere
 
 
 def golden() -> dict[str, np.ndarray]:
     """Draw one image of every class: what `diorama.VERSION` stands for."""
-    classes = diorama.draw(range(len(diorama.CLASSES)), size=32)
-    novel = diorama.draw(range(len(diorama.NOVEL_CLASSES)), size=32, novel=True)
+    both = diorama.draw(range(16), size=32), diorama.draw(range(12), size=32, novel=True)
     names = ("images", "labels", "mask", "parts")
-    return {name: torch.cat([getattr(classes, name), getattr(novel, name)]).numpy() for name in names}
+    return {name: torch.cat([getattr(d, name) for d in both]).numpy() for name in names}
 
 
 def test_images_and_masks_are_those_of_the_version():
-    """If this fails, either undo the change or give VERSION a new value, train again and record again:
+    """If this fails, undo the change, or set a new VERSION, train again and record again.
 
-    python -c "import numpy, tests.test_diorama as t; numpy.savez_compressed(t.GOLDEN, **t.golden())"
+    python -c "import numpy, tests.test_diorama as t; numpy.savez(t.GOLDEN, **t.golden())"
     """
     assert diorama.VERSION == "179b4ca7adae"
     with np.load(GOLDEN, allow_pickle=False) as recorded:
         for name, drawn in golden().items():
-            assert drawn.shape == recorded[name].shape and drawn.dtype == recorded[name].dtype, name
+            assert drawn.shape == recorded[name].shape, name
             # Another processor's last bit moves an edge by a pixel now and then.
             assert (drawn != recorded[name]).mean() < 1e-3, name
 
 
 def test_random_numbers_are_pinned():
     # Whole numbers below 2^24 over 2^24: the same on every machine.
-    found = (uniform(3, torch.tensor([0, 7, 2**40]), 2).double() * 2**24).long()
-    assert found.tolist() == PINNED
-    spread = uniform(0, torch.arange(2000), 64)
-    assert abs(float(spread.mean()) - 0.5) < 0.005 and abs(float(spread.var()) - 1 / 12) < 0.002
-    assert float(torch.corrcoef(spread.T).fill_diagonal_(0).abs().max()) < 0.12
+    drawn = (uniform(3, torch.tensor([0, 7, 2**40]), 2).double() * 2**24).long()
+    assert drawn.tolist() == PINNED
+    many = uniform(0, torch.arange(2000), 64)
+    assert abs(float(many.mean()) - 0.5) < 0.005 and abs(float(many.var()) - 1 / 12) < 0.002
+    assert float(torch.corrcoef(many.T).fill_diagonal_(0).abs().max()) < 0.12
 
 
-@pytest.mark.parametrize("kind", [primitives.ELLIPSOID, primitives.BOX, primitives.CYLINDER, primitives.CONE])
+def test_an_image_depends_on_seed_and_index_and_not_on_its_neighbours(drawing):
+    few = diorama.draw([5, 40], size=96)
+    assert difference(few.images, drawing.images[[5, 40]]).max() <= 1
+    assert torch.equal(few.labels, drawing.labels[[5, 40]])
+    assert torch.equal(few.parts, drawing.parts[[5, 40]])
+    for options in ({"seed": 1}, {"novel": True}):
+        assert not torch.equal(few.images, diorama.draw([5, 40], size=96, **options).images)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_draws_the_same_images():
+    cpu = diorama.draw(range(32), size=96)
+    gpu = diorama.draw(torch.arange(32, device="cuda"), size=96)
+    assert torch.equal(cpu.labels, gpu.labels.cpu())
+    change = difference(cpu.images, gpu.images.cpu()).amax(1)
+    assert (change <= 1).float().mean() > 0.99  # rounding may move an edge by a pixel
+    assert (cpu.parts == gpu.parts.cpu()).float().mean() > 0.999
+
+
+# Geometry
+
+
+@pytest.mark.parametrize("kind", [ELLIPSOID, BOX, CYLINDER, CONE])
 def test_intersections_agree_with_a_march(kind):
     """Step along rays and look where a point first lies inside."""
     u = uniform(kind, torch.arange(400), 6)
-    origin = (u[:, :3] - 0.5) * 2
-    origin = 2.5 * origin / origin.norm(dim=1, keepdim=True)
+    origin = 2.5 * normalize((u[:, :3] - 0.5) * 2, dim=1)
     direction = (u[:, 3:] * 2 - 1) * 1.2 - origin
-    taper = torch.tensor(0.7 if kind == primitives.CONE else 0.0)
-    t = torch.linspace(0, 2, 8001)[:, None]
-    x, y, z = (origin[:, k] + t * direction[:, k] for k in range(3))
+    taper = torch.full((400,), 0.7 if kind == CONE else 0.0)
+    steps = torch.linspace(0, 2, 8001)[:, None]
+    x, y, z = (origin[:, k] + steps * direction[:, k] for k in range(3))
     radius = 1 - taper * (1 + y) / 2
-    inside = {
-        primitives.ELLIPSOID: x * x + y * y + z * z < 1,
-        primitives.BOX: (x.abs() < 1) & (y.abs() < 1) & (z.abs() < 1),
-    }.get(kind, (y.abs() < 1) & (x * x + z * z < radius * radius))
-    first = torch.where(inside.any(0), t[inside.int().argmax(0), 0], torch.inf)
-    found = primitives.enter(kind, tuple(origin.T), tuple(direction.T), taper)
-    grazing = (first.isinf() != found.isinf()).float().mean()
-    assert grazing < 0.01  # rays that cut off less than a step
-    both = first.isfinite() & found.isfinite()
-    assert both.sum() > 100
-    assert (first - found)[both].abs().max() < 1e-3
+    if kind == ELLIPSOID:
+        inside = x * x + y * y + z * z < 1
+    elif kind == BOX:
+        inside = (x.abs() < 1) & (y.abs() < 1) & (z.abs() < 1)
+    else:
+        inside = (y.abs() < 1) & (x * x + z * z < radius * radius)
+    first = torch.where(inside.any(0), steps[inside.int().argmax(0), 0], torch.inf)
+    t = enter(kind, tuple(origin.T), tuple(direction.T), taper)
+    assert (first.isinf() != t.isinf()).float().mean() < 0.01  # rays that cut off less than a step
+    hit = first.isfinite() & t.isfinite()
+    assert hit.sum() > 100
+    assert (first - t)[hit].abs().max() < 1e-3
+    point = (origin + t[:, None] * direction)[hit]
+    outward = torch.stack(normal(torch.full_like(taper[hit], kind), taper[hit], *point.T), 1)
+    assert (outward * direction[hit]).sum(1).max() < 1e-4  # a ray enters against the normal
 
 
-def by_hand(kind: int, half: tuple[float, float, float], distance: float, focal: float) -> diorama.Scene:
-    """One primitive of the object in front of a level camera on the z axis, nothing else."""
+def test_inverse_undoes_and_compose_chains():
+    maps = uniform(1, torch.arange(20), 24).view(20, 2, 3, 4) - 0.5
+    maps[:, :, :, :3] += torch.eye(3)
+    chained = compose(maps[:, 0], maps[:, 1])
+    square = torch.cat([maps, torch.tensor([0, 0, 0, 1.0]).expand(20, 2, 1, 4)], 2)
+    product = square[:, 0] @ square[:, 1]
+    assert torch.allclose(chained, product[:, :3], atol=1e-5)
+    assert torch.allclose(inverse(chained), product.inverse()[:, :3], rtol=1e-3, atol=1e-3)
+
+
+def one_primitive(kind: int, half: tuple, eye: tuple, focal: float, height: float) -> diorama.Scene:
+    """One primitive at x = z = 0, nothing else, before a camera at `eye` that looks along -z."""
     scene = diorama.sample([0])
     p = scene.primitives
     to_world = torch.zeros(3, 4)
     to_world[:, :3] = torch.diag(torch.tensor(half))
-    to_world[1, 3] = 5.0
+    to_world[1, 3] = height
     first = torch.arange(p.kind.shape[1])[None] == 0
-    p = dataclasses.replace(
+    p = replace(
         p,
         kind=torch.where(first, kind, p.kind),
         alive=first,
@@ -130,185 +137,110 @@ def by_hand(kind: int, half: tuple[float, float, float], distance: float, focal:
         to_world=torch.where(first[..., None, None], to_world, p.to_world),
         taper=torch.zeros_like(p.taper),
     )
-    camera = dataclasses.replace(
-        scene.camera,
-        eye=torch.tensor([[0.0, 5.0, distance]]),
-        axes=torch.tensor([[[1.0, 0, 0], [0, 1.0, 0], [0, 0, -1.0]]]),
-        focal=torch.tensor([focal]),
-        shift=torch.zeros(1, 2),
-    )
-    return dataclasses.replace(scene, primitives=p, camera=camera)
+    axes = torch.diag(torch.tensor([1.0, 1.0, -1.0]))[None]
+    eye, focal = torch.tensor([eye]), torch.tensor([focal])
+    camera = replace(scene.camera, eye=eye, axes=axes, focal=focal)
+    return replace(scene, primitives=p, camera=camera)
 
 
-def test_a_ball_has_the_outline_that_geometry_gives_it():
-    # Seen along its axis, a ball of radius r at distance D is a disc of radius f r / sqrt(D^2 - r^2) half sides.
-    drawing = diorama.render(by_hand(primitives.ELLIPSOID, (0.7, 0.7, 0.7), 4.0, 2.5), 200)
+def test_outlines_are_those_that_geometry_gives():
+    # A ball of radius r at distance D is a disc of radius f r / sqrt(D^2 - r^2).
+    scene = one_primitive(ELLIPSOID, (0.7, 0.7, 0.7), (0.0, 5.0, 4.0), 2.5, height=5.0)
     radius = 2.5 * 0.7 / math.sqrt(16 - 0.49)
-    assert float(drawing.mask.float().mean()) == pytest.approx(math.pi * radius**2 / 4, rel=0.01)
+    area = float(diorama.render(scene, 200).mask.float().mean())
+    assert area == pytest.approx(math.pi * radius**2 / 4, rel=0.01)
+    # The front face of a box, at distance 3.7, hides the rest.
+    scene = one_primitive(BOX, (0.5, 0.8, 0.3), (0.0, 5.0, 4.0), 2.0, height=5.0)
+    area = float(diorama.render(scene, 200).mask.float().mean())
+    assert area == pytest.approx(0.5 * 0.8 * (2 / 3.7) ** 2, rel=0.02)
 
 
-def test_a_box_has_the_outline_that_geometry_gives_it():
-    drawing = diorama.render(by_hand(primitives.BOX, (0.5, 0.8, 0.3), 4.0, 2.0), 200)
-    # Its front face, at distance 3.7, hides the rest.
-    assert float(drawing.mask.float().mean()) == pytest.approx(0.5 * 0.8 * (2 / 3.7) ** 2, rel=0.02)
-
-
-def test_a_ball_hides_nothing_outside_its_tiles():
-    """The tile of every pixel the ball covers was cast: an outline cut off by a tile would be lopsided."""
-    scene = by_hand(primitives.ELLIPSOID, (0.9, 0.4, 0.6), 3.0, 2.0)
+def test_tiles_cut_nothing_off():
+    """An outline that is cut off by a tile which was not cast would be lopsided."""
+    scene = one_primitive(ELLIPSOID, (0.9, 0.4, 0.6), (0.0, 5.0, 3.0), 2.0, height=5.0)
     mask = diorama.render(diorama.rotated(scene, 30), 192).mask[0]
-    assert torch.equal(mask, mask.flip(0)) or float((mask ^ mask.flip(0)).float().mean()) < 2e-3
+    assert (mask ^ mask.flip(0)).float().mean() < 2e-3
 
 
-def test_inverse_undoes_and_compose_chains():
-    maps = uniform(1, torch.arange(20), 24).view(20, 2, 3, 4) - 0.5
-    maps[:, :, :, :3] += torch.eye(3)
-    both = compose(maps[:, 0], maps[:, 1])
-    identity = compose(inverse(both), both)
-    assert torch.allclose(identity[..., :3], torch.eye(3).expand(20, 3, 3), atol=1e-3)
-    assert identity[..., 3].abs().max() < 1e-3
-
-
-def test_visible_keypoints_lie_on_their_parts(drawing):
-    names = ("eye", "eye", "nose")
-    assert drawing.visible.any(0).all()
-    for which, name in enumerate(names):
-        rows = drawing.visible[:, which].nonzero()[:, 0]
-        column, row = drawing.keypoints[rows, which].long().unbind(1)
-        assert (drawing.parts[rows, row, column] == PART_NUMBER[name]).all()
-    animals = torch.tensor([name in ("dog", "cat", "bear", "rabbit", "horse", "zebra") for name in diorama.CLASSES])
-    with_face = animals[drawing.labels]
-    assert drawing.keypoints[with_face].isfinite().all() and drawing.keypoints[~with_face].isnan().all()
-    assert drawing.visible[with_face].float().mean() > 0.6 and not drawing.visible[~with_face].any()
-
-
-def test_the_left_eye_is_the_animals_own(drawing):
-    """Facing the camera, an animal's left is on our right; its head may be turned, so by majority."""
-    frontal = drawing.visible.all(1) & (drawing.scene.yaw.abs() < 45)
-    assert frontal.any()
-    assert (drawing.keypoints[frontal, 0, 0] > drawing.keypoints[frontal, 1, 0]).float().mean() > 0.9
-
-
-def test_taking_a_part_off_takes_that_part_off(drawing):
-    size = 96
-    for name in ("ear", "eye", "wheel", "cross", "handle"):
-        number = PART_NUMBER[name]
-        rows = (drawing.parts == number).flatten(1).any(1).nonzero()[:, 0]
-        assert len(rows), name
-        scene = drawing.scene.rows(rows)
-        bare = diorama.render(diorama.without_part(scene, name), size)
-        assert not (bare.parts == number).any()
-        before = drawing.parts[rows]
-        # What was not that part is what it was.
-        assert torch.equal(bare.parts[before != number], before[before != number])
-    assert (drawing.scene.primitives.part == PART_NUMBER["ear"]).any()  # the old scene is untouched
-
-
-def test_turning_all_the_way_round_changes_nothing(drawing):
-    scene = drawing.scene.rows(slice(0, 8))
-    again = diorama.render(diorama.rotated(scene, 360), 96)
-    assert (again.images.int() - drawing.images[:8].int()).abs().max() <= 1
-    turned = diorama.render(diorama.rotated(scene, 40), 96)
-    assert (turned.images.int() - drawing.images[:8].int()).abs().float().mean() > 1
-    there_and_back = diorama.render(diorama.rotated(diorama.rotated(scene, 40), -40), 96)
-    assert (there_and_back.images.int() - drawing.images[:8].int()).abs().float().mean() < 0.1
-    assert torch.allclose(diorama.rotated(scene, 40).yaw, (scene.yaw + 40 + 180) % 360 - 180)
-
-
-def test_the_background_stays_when_the_object_moves(drawing):
-    scene = drawing.scene.rows(slice(0, 8))
-    moved = diorama.render(diorama.moved(scene, dx=0.1), 96)
-    still = ~(moved.mask | drawing.mask[:8])
-    change = (moved.images.int() - drawing.images[:8].int()).abs().amax(1)
-    assert (change[still] <= 1).float().mean() > 0.7  # all but the shadow
-    centre = [truth.float().sum(1) for truth in (moved.mask, drawing.mask[:8])]
-    column = torch.arange(96.0)
-    shift = [(c * column).sum(1) / c.sum(1) for c in centre]
-    assert torch.median(shift[0] - shift[1]) == pytest.approx(9.6, abs=2.5)
-
-
-def test_moving_down_the_picture_and_scaling():
-    scene = diorama.sample(range(16))
-    draw = diorama.render(scene, 64)
-
-    def bottom(drawing):
-        return torch.stack([mask.any(1).nonzero().max() for mask in drawing.mask]).float()
-
-    assert torch.median(bottom(diorama.render(diorama.moved(scene, dy=0.08), 64)) - bottom(draw)) > 2
-    smaller = diorama.render(diorama.scaled(scene, 0.5), 64).mask.float().sum() / draw.mask.float().sum()
-    assert float(smaller) == pytest.approx(0.25, abs=0.05)
-
-
-def test_shifting_the_lens_shifts_the_picture():
-    scene = diorama.sample(range(8))
-    before, after = diorama.render(scene, 64), diorama.render(diorama.shifted(scene, dx=0.25, dy=0.125), 64)
-    assert torch.equal(after.parts[:, 8:, 16:], before.parts[:, :-8, :-16])
-    closer = diorama.render(diorama.zoomed(scene, 2.0), 64)
-    agree = closer.parts[:, ::2, ::2] == before.parts[:, 16:48, 16:48]
-    assert agree.float().mean() > 0.93
-
-
-def test_shadows_fall_on_the_table():
-    scene = by_hand(primitives.ELLIPSOID, (0.4, 0.4, 0.4), 3.0, 1.5)
-    p = scene.primitives
-    to_world = p.to_world.clone()
-    to_world[:, 0, 1, 3] = 0.4
-    camera = dataclasses.replace(
-        scene.camera,
-        eye=torch.tensor([[0.0, 1.5, 3.0]]),
-        axes=torch.nn.functional.normalize(torch.tensor([[[1.0, 0, 0], [0, 2.0, -1.0], [0, -1.0, -2.0]]]), dim=-1),
+def test_shadows_lie_on_the_table():
+    scene = one_primitive(ELLIPSOID, (0.4, 0.4, 0.4), (0.0, 1.5, 3.0), 1.5, height=0.4)
+    tilted = torch.tensor([[[1.0, 0, 0], [0, 2.0, -1.0], [0, -1.0, -2.0]]])
+    camera = replace(scene.camera, axes=normalize(tilted, dim=-1))
+    lamp = normalize(torch.tensor([[1.0, 1.0, 0.0]]), dim=-1)  # at the right, 45 degrees high
+    sky = torch.full((1, 3), 0.2)
+    background = replace(
+        scene.background,
+        mean=torch.full((1, 2, 3), 0.6),
+        mixing=torch.zeros(1, 2, 3, 3),
+        edge=torch.tensor([9.0]),
     )
-    light = dataclasses.replace(
-        scene.light,
-        direction=torch.nn.functional.normalize(torch.tensor([[1.0, 1.0, 0.0]]), dim=-1),
-        color=torch.ones(1, 3),
-        sky=torch.full((1, 3), 0.2),
-    )
-    background = dataclasses.replace(
-        scene.background, mean=torch.full((1, 2, 3), 0.6), mixing=torch.zeros(1, 2, 3, 3), edge=torch.tensor([9.0])
-    )
-    lens = dataclasses.replace(
-        scene.lens, noise=torch.zeros(1), vignette=torch.zeros(1), exposure=torch.ones(1), blur=torch.tensor([0.01])
-    )
-    scene = dataclasses.replace(
+    scene = replace(
         scene,
-        primitives=dataclasses.replace(p, to_world=to_world),
         camera=camera,
-        light=light,
+        light=replace(scene.light, direction=lamp, color=torch.ones(1, 3), sky=sky),
         background=background,
-        lens=lens,
+        lens=replace(scene.lens, noise=torch.zeros(1), vignette=torch.zeros(1)),
     )
-    picture = diorama.render(scene, 128).images[0].float().mean(0)
-    # Lamp at the right, 45 degrees high: the ball's middle throws its shadow to x = -0.4, and x = +0.8 is bright.
-    points = torch.tensor([[-0.5, 0.0, 0.0], [0.8, 0.0, 0.0]]) - camera.eye
-    seen = points @ camera.axes[0].T
-    column = ((seen[:, 0] / seen[:, 2] * 1.5 + 1) * 64).long()
-    row = ((1 - seen[:, 1] / seen[:, 2] * 1.5) * 64).long()
-    dark, bright = picture[row, column].tolist()
+    image = diorama.render(scene, 128).images[0].float().mean(0)
+    # The ball's middle throws its shadow to x = -0.4, and x = +0.8 is bright.
+    points = (torch.tensor([[-0.5, 0.0, 0.0], [0.8, 0.0, 0.0]]) - camera.eye) @ camera.axes[0].T
+    column = ((points[:, 0] / points[:, 2] * 1.5 + 1) * 64).long()
+    row = ((1 - points[:, 1] / points[:, 2] * 1.5) * 64).long()
+    dark, bright = image[row, column].tolist()
     assert dark < 0.75 * bright
 
 
-def test_thumbnails_do_not_give_the_class_away():
-    train = diorama.draw(range(1600), size=64)
-    test = diorama.draw(range(800), seed=1, size=64)
-    thumbs = [torch.nn.functional.adaptive_avg_pool2d(d.images.float(), 8).flatten(1) for d in (train, test)]
-    mean, scale = thumbs[0].mean(0), thumbs[0].std(0)
-    a, b = ((x - mean) / scale for x in thumbs)
-    target = torch.nn.functional.one_hot(train.labels).float()
-    best = 0.0
-    for ridge in (30.0, 300.0, 3000.0):  # ridge regression on one-hot labels: linear, closed form
-        weights = torch.linalg.solve(a.T @ a + ridge * torch.eye(a.shape[1]), a.T @ (target - target.mean(0)))
-        best = max(best, float(((b @ weights).argmax(1) == test.labels).float().mean()))
-    assert best < 0.35
+# The truth about an image
 
 
-def test_the_power_spectrum_falls_as_in_photographs():
-    """Photographs reduced to 128 px measure -2.9 in this way."""
-    assert -3.2 < power_slope(diorama.draw(range(96), size=128).images) < -1.8
+def test_classes_and_truth_have_the_promised_shapes(drawing):
+    assert len(diorama.CLASSES) == 16 and len(diorama.NOVEL_CLASSES) == 12
+    assert len({*diorama.CLASSES, *diorama.NOVEL_CLASSES}) == 28
+    assert drawing.images.shape == (48, 3, 96, 96) and drawing.images.dtype == torch.uint8
+    assert drawing.images.is_contiguous(memory_format=torch.channels_last)
+    assert drawing.parts.shape == (48, 96, 96) and drawing.parts.dtype == torch.uint8
+    assert torch.equal(drawing.parts > 0, drawing.mask)
+    assert drawing.keypoints.shape == (48, 3, 2) and drawing.visible.shape == (48, 3)
+    assert torch.equal(drawing.labels.bincount(), torch.full((16,), 3))
+    area, height = drawing.mask.float().mean((1, 2)), drawing.mask.any(2).float().mean(1)
+    assert area.min() > 0.005 and area.mean() > 0.1 and 0.35 < height.mean() < 0.75
+
+
+def test_every_class_of_both_sets_can_be_drawn_at_odd_sizes():
+    for novel, names in ((False, diorama.CLASSES), (True, diorama.NOVEL_CLASSES)):
+        drawing = diorama.draw(range(len(names)), size=50, novel=novel)
+        assert drawing.images.shape[-1] == 50 and len(drawing.labels.unique()) == len(names)
+        assert drawing.mask.flatten(1).any(1).all()
+
+
+def test_visible_keypoints_lie_on_their_parts(drawing):
+    for which, name in enumerate(("eye", "eye", "nose")):
+        rows = drawing.visible[:, which].nonzero()[:, 0]
+        column, row = drawing.keypoints[rows, which].long().unbind(1)
+        assert len(rows) and (drawing.parts[rows, row, column] == PART_NUMBER[name]).all()
+    animals = {"dog", "cat", "bear", "rabbit", "horse", "zebra"}
+    face = torch.tensor([name in animals for name in diorama.CLASSES])[drawing.labels]
+    assert drawing.keypoints[face].isfinite().all() and drawing.keypoints[~face].isnan().all()
+    assert drawing.visible[face].float().mean() > 0.6 and not drawing.visible[~face].any()
+    # Facing the camera, an animal's left is on our right; its head may be turned, so by majority.
+    frontal = drawing.visible.all(1) & (drawing.scene.yaw.abs() < 45)
+    left, right = drawing.keypoints[frontal, 0, 0], drawing.keypoints[frontal, 1, 0]
+    assert len(left) and (left > right).float().mean() > 0.9
+
+
+def test_taking_a_part_off_takes_that_part_off(drawing):
+    for name in ("ear", "eye", "wheel", "cross", "handle"):
+        number = PART_NUMBER[name]
+        rows = (drawing.parts == number).flatten(1).any(1)
+        before = drawing.parts[rows]
+        bare = diorama.render(diorama.without_part(drawing.scene.rows(rows), name), 96).parts
+        assert len(before) and not (bare == number).any(), name
+        # What was not that part is what it was.
+        assert torch.equal(bare[before != number], before[before != number])
 
 
 def test_a_chapel_is_a_house_but_for_its_cross():
-    """From the same random numbers both have the same size and framing, so that the cross alone tells them apart."""
+    """From the same random numbers both have the same size and framing: only the cross differs."""
     table = uniform(5, torch.arange(32), 768)
     models = [Model(32, table.device) for _ in range(2)]
     things.house(models[0], Draws(table))
@@ -321,61 +253,122 @@ def test_a_chapel_is_a_house_but_for_its_cross():
         assert torch.equal(house[name].nan_to_num(), chapel[name].nan_to_num()), name
 
 
+# Changes of a scene
+
+
+def test_turning_all_the_way_round_changes_nothing(drawing):
+    scene, images = drawing.scene.rows(slice(8)), drawing.images[:8]
+    turned = diorama.rotated(scene, 40)
+    assert difference(diorama.render(diorama.rotated(scene, 360), 96).images, images).max() <= 1
+    assert difference(diorama.render(turned, 96).images, images).float().mean() > 1
+    back = diorama.render(diorama.rotated(turned, -40), 96).images
+    assert difference(back, images).float().mean() < 0.1
+    assert torch.allclose(turned.yaw, (scene.yaw + 40 + 180) % 360 - 180)
+
+
+def test_the_background_stays_when_the_object_moves(drawing):
+    moved = diorama.render(diorama.moved(drawing.scene.rows(slice(8)), dx=0.1), 96)
+    mask = drawing.mask[:8]
+    change = difference(moved.images, drawing.images[:8]).amax(1)
+    assert (change[~(moved.mask | mask)] <= 1).float().mean() > 0.7  # all but the shadow
+    columns = [m.float().sum(1) for m in (moved.mask, mask)]
+    middle = [(c * torch.arange(96.0)).sum(1) / c.sum(1) for c in columns]
+    assert torch.median(middle[0] - middle[1]) == pytest.approx(9.6, abs=2.5)
+
+
+def test_moving_down_the_image_and_scaling():
+    scene = diorama.sample(range(16))
+    scenes = scene, diorama.moved(scene, dy=0.08), diorama.scaled(scene, 0.5)
+    before, nearer, smaller = (diorama.render(changed, 64).mask for changed in scenes)
+    bottom = [torch.tensor([m.any(1).nonzero().max() for m in masks]) for masks in (nearer, before)]
+    assert torch.median((bottom[0] - bottom[1]).float()) > 2
+    assert float(smaller.sum() / before.sum()) == pytest.approx(0.25, abs=0.05)
+
+
+def test_shifting_and_zooming_move_the_image():
+    scene = diorama.sample(range(8))
+    scenes = scene, diorama.shifted(scene, dx=0.25, dy=0.125), diorama.zoomed(scene, 2.0)
+    before, after, closer = (diorama.render(changed, 64).parts for changed in scenes)
+    assert torch.equal(after[:, 8:, 16:], before[:, :-8, :-16])
+    assert (closer[:, ::2, ::2] == before[:, 16:48, 16:48]).float().mean() > 0.93
+
+
+# Distribution
+
+
+def test_thumbnails_do_not_give_the_class_away():
+    train = diorama.draw(range(1200), size=48)
+    test = diorama.draw(range(640), seed=1, size=48)
+    thumbs = [adaptive_avg_pool2d(d.images.float(), 8).flatten(1) for d in (train, test)]
+    mean, scale = thumbs[0].mean(0), thumbs[0].std(0)
+    a, b = ((x - mean) / scale for x in thumbs)
+    target = one_hot(train.labels).float()
+    correct = []
+    for ridge in (30.0, 300.0, 3000.0):  # ridge regression on one-hot labels: linear, closed form
+        left = a.T @ a + ridge * torch.eye(a.shape[1])
+        weights = torch.linalg.solve(left, a.T @ (target - target.mean(0)))
+        correct.append(float(((b @ weights).argmax(1) == test.labels).float().mean()))
+    assert 1 / 16 < max(correct) < 0.35
+
+
+def test_the_power_spectrum_decays_as_in_photographs():
+    """Photographs reduced to 128 px have a slope near -2.9."""
+    grey = diorama.draw(range(96), size=128).images.float().mean(1)
+    window = torch.hann_window(128)
+    power = torch.fft.fft2((grey - grey.mean((1, 2), keepdim=True)) * window * window[:, None])
+    power = power.abs().square().mean(0).flatten().numpy()
+    frequency = np.fft.fftfreq(128, 1 / 128)
+    radius = np.hypot(frequency[:, None], frequency).round().astype(int).ravel()
+    radial = np.bincount(radius, power) / np.bincount(radius)
+    rings = np.arange(4, 48)
+    slope, _ = np.polyfit(np.log(rings), np.log(radial[rings]), 1)
+    assert -3.2 < slope < -1.8
+
+
+# Splits and errors
+
+
 def test_a_split_is_kept_and_a_damaged_one_redrawn(tmp_path):
-    first = diorama.split(20, seed=1, size=32, cache=tmp_path, progress=False)
+    def split(count=20, **options):
+        return diorama.split(count, seed=1, size=32, progress=False, **options)
+
+    first = split(cache=tmp_path)
     (path,) = tmp_path.iterdir()
     assert diorama.VERSION in path.name
-    again = diorama.split(20, seed=1, size=32, cache=tmp_path, progress=False)
-    assert set(first) == set(again) == set(splits.FIELDS)
+    again = split(cache=tmp_path)
+    assert list(first) == list(again) == list(splits.FIELDS)
     for name in first:
         assert torch.equal(first[name].nan_to_num(), again[name].nan_to_num()), name
     assert again["images"].is_contiguous(memory_format=torch.channels_last)
     whole = path.read_bytes()
     for damage in (whole[: len(whole) // 2], b"", whole[:2000] + b"\0" * 64 + whole[2064:]):
         path.write_bytes(damage)
-        mended = diorama.split(20, seed=1, size=32, cache=tmp_path, progress=False)
-        assert torch.equal(mended["images"], first["images"])
+        assert torch.equal(split(cache=tmp_path)["images"], first["images"])
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
-    longer = diorama.split(24, seed=1, size=32, progress=False)
-    assert torch.equal(longer["parts"][:20], first["parts"])
+    assert torch.equal(split(24)["parts"][:20], first["parts"])
+
+
+@pytest.mark.parametrize("indices", [[], [-1], [0.5], [[0]], "all"])
+def test_bad_indices_are_refused(indices):
+    with pytest.raises(ValueError, match="indices"):
+        diorama.draw(indices)
 
 
 @pytest.mark.parametrize(
-    "call",
+    "name, call",
     [
-        lambda: diorama.draw([]),
-        lambda: diorama.draw([-1]),
-        lambda: diorama.draw([0.5]),
-        lambda: diorama.draw([[0]]),
-        lambda: diorama.draw("all"),
-        lambda: diorama.draw([0], size=5),
-        lambda: diorama.draw([0], size=64.0),
-        lambda: diorama.draw([0], seed=-1),
-        lambda: diorama.split(0),
-        lambda: diorama.split(4, seed=-2, progress=False),
-        lambda: diorama.without_part(diorama.sample([0]), "propeller"),
-        lambda: diorama.rotated(diorama.sample([0]), float("nan")),
-        lambda: diorama.rotated(diorama.sample([0]), torch.zeros(3)),
-        lambda: diorama.scaled(diorama.sample([0]), 0),
-        lambda: diorama.zoomed(diorama.sample([0]), -1),
+        ("size", lambda scene: diorama.render(scene, 5)),
+        ("size", lambda scene: diorama.draw([0], size=64.0)),
+        ("seed", lambda scene: diorama.sample([0], seed=-1)),
+        ("seed", lambda scene: diorama.split(4, seed=-2, progress=False)),
+        ("count", lambda scene: diorama.split(0)),
+        ("propeller", lambda scene: diorama.without_part(scene, "propeller")),
+        ("degrees", lambda scene: diorama.rotated(scene, float("nan"))),
+        ("degrees", lambda scene: diorama.rotated(scene, torch.zeros(3))),
+        ("factor", lambda scene: diorama.scaled(scene, 0)),
+        ("factor", lambda scene: diorama.zoomed(scene, -1)),
     ],
 )
-def test_bad_arguments_are_refused(call):
-    with pytest.raises(ValueError):
-        call()
-
-
-def test_every_class_of_both_sets_can_be_drawn_at_odd_sizes():
-    for novel, count in ((False, len(diorama.CLASSES)), (True, len(diorama.NOVEL_CLASSES))):
-        drawing = diorama.draw(range(count), size=50, novel=novel)
-        assert drawing.images.shape[-1] == 50 and len(drawing.labels.unique()) == count
-        assert drawing.mask.flatten(1).any(1).all()
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_draws_the_same_pictures():
-    here, there = diorama.draw(range(32), size=96), diorama.draw(torch.arange(32, device="cuda"), size=96)
-    assert torch.equal(here.labels, there.labels.cpu())
-    change = (here.images.int() - there.images.cpu().int()).abs().amax(1)
-    assert (change <= 1).float().mean() > 0.99  # rounding may move an edge by a pixel
-    assert (here.parts == there.parts.cpu()).float().mean() > 0.999
+def test_bad_arguments_are_refused(name, call):
+    with pytest.raises(ValueError, match=name):
+        call(diorama.sample([0]))
