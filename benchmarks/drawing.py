@@ -1,8 +1,11 @@
-"""How many pictures of the diorama are drawn in a second, and where the time goes."""
+"""Images of the diorama drawn in a second, and where the time goes."""
 
 import cProfile
 import pstats
 from collections.abc import Iterator
+from functools import partial
+
+import torch
 
 import diorama
 from benchmarks.result import Check, Result
@@ -11,7 +14,7 @@ from diorama import rendering
 from diorama.threads import single_threaded
 
 STAGES = {
-    "sample": "drawing lots",
+    "sample": "sampling",
     "cast": "rays to objects",
     "shadow": "rays to the lamp",
     "_behind": "table and backdrop",
@@ -22,7 +25,7 @@ STAGES = {
 
 
 def stages(count: int) -> dict[str, float]:
-    """Share of the time that each stage takes, in one thread; all of them add up to 1."""
+    """Return the share of the time that each stage takes, in one thread; they add up to 1."""
 
     def work() -> None:
         scene = diorama.sample(range(count))
@@ -33,8 +36,9 @@ def stages(count: int) -> dict[str, float]:
         work()
         profile = cProfile.Profile()
         profile.runcall(work)
-    found = pstats.Stats(profile).get_stats_profile()
-    spent = {what: found.func_profiles[name].cumtime / found.total_tt for name, what in STAGES.items()}
+    stats = pstats.Stats(profile).get_stats_profile()
+    seconds = {what: stats.func_profiles[name].cumtime for name, what in STAGES.items()}
+    spent = {what: time / stats.total_tt for what, time in seconds.items()}
     spent["other"] = 1 - sum(spent.values())
     return dict(sorted(spent.items(), key=lambda pair: -pair[1]))
 
@@ -43,14 +47,20 @@ def run(quick: bool) -> Iterator[Result]:
     """With their truth, at 128 px, nothing cached."""
     repeats, count = (1, 16) if quick else (3, 512)
     whole = diorama.split(count, size=128, progress=False)
-    pixels = masks = 0.0
-    for i in (0, count // 2, count - 1):
-        alone = diorama.draw([i], size=128)
-        pixels = max(pixels, (whole["images"][i].int() - alone.images[0].int()).abs().max().item())
-        masks = max(masks, (whole["mask"][i] != alone.mask[0]).float().mean().item())
-    (seconds,) = medians([lambda: diorama.split(count, size=128, progress=False)], repeats, at_least=0)
+    chosen = [0, count // 2, count - 1]
+    alone = [diorama.draw([i], size=128) for i in chosen]
+    change = torch.cat([d.images for d in alone]).int() - whole["images"][chosen].int()
+    moved = torch.cat([d.mask for d in alone]) != whole["mask"][chosen]
+    pixels, masks = change.abs().max().item(), moved.float().mean().item()
+    again = partial(diorama.split, count, size=128, progress=False)
+    (seconds,) = medians([again], repeats, at_least=0)
     checks = (Check("the same one by one, grey levels", pixels, 0), Check("masks", masks, 0))
     yield Result(
-        f"diorama, 128 px, {count} images", seconds / count, count / seconds, checks, goal=300, unit="images/s",
+        f"diorama, 128 px, {count} images",
+        seconds / count,
+        count / seconds,
+        checks,
+        goal=300,
+        unit="images/s",
         shares=stages(min(count, 128)),
-    )  # fmt: skip
+    )

@@ -7,13 +7,13 @@ from functools import partial
 import torch
 from torch import Tensor, where
 
-from .model import ACCENT, COAT, DARK, LEFT_EYE, NOSE, PALE, RIGHT_EYE, SECOND, Model, Point
+from .model import ACCENT, COAT, DARK, EYES, NOSE, PALE, SECOND, SIDES, Model, Point
 from .random import Draws
 
-SIDES = (1.0, -1.0)
 Pair = tuple[Tensor, Tensor]  # y and z
 # Ranges that individuals are drawn from. Lengths are in units of the body's half length, those of
-# the muzzle, the ears and the eyes in units of the head's radius; neck_rise is in degrees.
+# the muzzle, the ears and the eyes in units of the head's radius; head_long is over its width;
+# neck_rise is in degrees.
 RANGES = """
               dog        cat        bear       rabbit     horse      pig        elephant
 girth         0.38-0.52  0.33-0.46  0.55-0.7   0.5-0.64   0.36-0.46  0.55-0.68  0.6-0.72
@@ -188,7 +188,7 @@ def _eyes(m: Model, d: Draws, radius: Tensor, half: Point, size: Tensor) -> None
     apart, up = d.ranges((0.5, 0.72), (0.22, 0.42))
     dark = d.chance(0.35)
     r = radius * size
-    for which, side in ((LEFT_EYE, 1.0), (RIGHT_EYE, -1.0)):
+    for which, side in EYES:
         direction = (side * apart.sin() * up.cos(), up.sin(), apart.cos() * up.cos())
         place = [0.94 * a * b for a, b in zip(direction, half, strict=True)]
         ball = m.ball("eye", place, r, PALE, present=~dark)

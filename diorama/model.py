@@ -16,7 +16,8 @@ from .scene import PART_NUMBER
 
 SLOTS = 34  # the most primitives an object may have
 COAT, SECOND, ACCENT, DARK, PALE, GLASS, TYRE = range(7)  # an object's materials, see `sampling`
-LEFT_EYE, RIGHT_EYE, NOSE = range(3)  # landmarks
+SIDES = (1.0, -1.0)  # signs of x, left first
+EYES, NOSE = tuple(enumerate(SIDES)), 2  # numbers of the landmarks, and the sides of the eyes
 Number = float | Tensor
 Point = tuple[Number, Number, Number]
 Extent = Number | tuple[Number, Number] | Point
@@ -133,7 +134,7 @@ class Model:
         return self.put(CONE, part, middle, linear, *material, taper=taper, **options)
 
     def landmark(self, which: int, point: Point, *slots: int) -> None:
-        """Place LEFT_EYE, RIGHT_EYE or NOSE, which one or two primitives show."""
+        """Place left eye (0), right eye (1) or nose (2), which one or two primitives show."""
         place = self.point(point)
         self.landmarks[:, which] = place if self.frame is None else apply(self.frame, place)
         self.landmark_slots[:, which] = torch.tensor(slots, device=self.device)

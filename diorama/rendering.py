@@ -64,9 +64,7 @@ def render_chunk(scene: Scene, size: int) -> dict[str, Tensor]:
     u = view.u.view(batch, 1, grid, 1, TILE).expand(-1, grid, -1, TILE, -1).reshape(batch, -1)
     v = view.v.view(batch, grid, 1, TILE, 1).expand(-1, -1, grid, -1, TILE).reshape(batch, -1)
     right, up, ahead = camera.axes[..., None].unbind(1)  # (B, 3, 1) each
-    ray = [
-        torch.addcmul(torch.addcmul(ahead[:, k], u, right[:, k]), v, up[:, k]) for k in range(3)
-    ]
+    ray = [torch.addcmul(torch.addcmul(ahead[:, k], u, right[:, k]), v, up[:, k]) for k in range(3)]
     far = camera.eye[:, 1, None] / (-ray[1]).clamp(min=1e-4)
     table = (ray[1] < -1e-4) & (camera.eye[:, 2:] + far * ray[2] > -scene.background.edge[:, None])
     depth = torch.where(hit, depth, torch.where(table, far, 1e4))

@@ -77,7 +77,6 @@ def sample(indices: Sequence[int] | Tensor, seed: int = 0, novel: bool = False) 
     joined = {f.name: [getattr(p, f.name) for p in (own, clutter)] for f in fields(Primitives)}
     return Scene(
         labels=label,
-        novel=novel,
         primitives=Primitives(**{name: torch.cat(pair, 1) for name, pair in joined.items()}),
         camera=camera,
         light=_light(d),
@@ -93,17 +92,14 @@ def sample(indices: Sequence[int] | Tensor, seed: int = 0, novel: bool = False) 
 
 def _as_indices(indices: Sequence[int] | Tensor) -> Tensor:
     """Return indices as int64 (B,), or refuse them."""
+    wanted = "indices must be a flat sequence of integers of at least 0"
     try:
         indices = torch.as_tensor(indices)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"indices must be a sequence of integers: {error}") from None
-    if indices.numel() == 0:
-        raise ValueError("indices must name at least one image")
-    if indices.ndim != 1 or indices.is_floating_point() or indices.dtype == torch.bool:
-        what = f"{indices.dtype} {tuple(indices.shape)}"
-        raise ValueError(f"indices must be a flat sequence of integers, got {what}")
-    if int(indices.min()) < 0:
-        raise ValueError("indices must be at least 0")
+        raise ValueError(f"{wanted}: {error}") from None
+    whole = not (indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool)
+    if not (whole and indices.ndim == 1 and len(indices) and indices.min() >= 0):
+        raise ValueError(f"{wanted}, got {indices.dtype} {tuple(indices.shape)}")
     return indices.long()
 
 

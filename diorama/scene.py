@@ -17,7 +17,9 @@ from .affine import affine, apply, compose, inverse, rotate_y
 PART_NAMES: tuple[str, ...] = tuple(
     "none,body,head,muzzle,nose,eye,ear,neck,leg,tail,mane,wheel,window,light,cab,cargo,wall,roof,"
     "door,chimney,cross,grip,hammer head,cup,inside,handle,stem,cap,pot,arm,sphere,cube,trunk,wing,"
-    "bill,tower,battlement,fin,shade,seat,backrest,bottle,label,fruit,leaf,hat,button,foot,tusk".split(",")
+    "bill,tower,battlement,fin,shade,seat,backrest,bottle,label,fruit,leaf,hat,button,foot,tusk".split(
+        ","
+    )
 )
 PART_NUMBER: dict[str, int] = {name: number for number, name in enumerate(PART_NAMES)}
 
@@ -98,7 +100,6 @@ class Scene(Batched):
     """B scenes."""
 
     labels: Tensor  # int64 (B,)
-    novel: bool  # whether the labels count NOVEL_CLASSES
     primitives: Primitives
     camera: Camera
     light: Light

@@ -8,12 +8,11 @@ import math
 import torch
 from torch import Tensor
 
-from .model import ACCENT, DARK, GLASS, LEFT_EYE, NOSE, PALE, RIGHT_EYE, SECOND, TYRE, Model, Number
+from .model import ACCENT, DARK, EYES, GLASS, NOSE, PALE, SECOND, SIDES, TYRE, Model, Number
 from .primitives import BOX
 from .random import Draws
 
 QUARTER = math.pi / 2
-SIDES = (1.0, -1.0)
 
 
 def _wheels(m: Model, radius: Tensor, wide: Tensor, track: Tensor, *places: Number) -> None:
@@ -356,7 +355,7 @@ def snowman(m: Model, d: Draws) -> None:
     m.drum("hat", (0, y2 + r2 * 0.75 + hat, 0), (r2 * 0.8, hat), SECOND, taper=taper)
     slot = m.limb("nose", (0, y2, r2 * 0.8), (0, y2, r2 * 0.9 + nose), 0.085, 0.01, ACCENT)
     m.landmark(NOSE, (0, y2, r2 * 0.95 + 0.1), slot)
-    for which, side in ((LEFT_EYE, 1.0), (RIGHT_EYE, -1.0)):
+    for which, side in EYES:
         place = (side * r2 * 0.4, y2 + r2 * 0.32, r2 * 0.84)
         m.landmark(which, place, m.ball("eye", place, (0.062, 0.062, 0.05), DARK))
     for k in (0.5, 0.0, -0.5):
