@@ -65,8 +65,8 @@ def sample(indices: Sequence[int] | Tensor, seed: int = 0, novel: bool = False) 
         return torch.tensor(values, device=indices.device)[label]
 
     yaw = d.between(-1.0, 1.0) * (of_kind([kind.turn for kind in kinds]) * DEGREE)
-    objects = _normalized(_objects(label, kinds, shapes))
-    coat = _coats(label, kinds, d.unit(1)[:, 0])
+    objects, coat = _objects(label, kinds, shapes, d.unit(1)[:, 0])
+    objects = _normalized(objects)
     camera = _camera(d, objects, yaw)
     materials, scale = _materials(d, coat)
     materials[..., COLUMN["fur"]] *= of_kind([kind.fur for kind in kinds])[:, None]
@@ -111,30 +111,25 @@ def _labels(seed: int, indices: Tensor, classes: int) -> Tensor:
     return order.argsort(stable=True, dim=1).gather(1, place[:, None])[:, 0]
 
 
-def _objects(label: Tensor, kinds: list[Kind], shapes: Draws) -> dict[str, Tensor]:
-    """Build every image's object in its own frame."""
+def _objects(
+    label: Tensor, kinds: list[Kind], shapes: Draws, pick: Tensor
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Build every image's object in its own frame, and pick (B,) its coat's pattern."""
     objects: dict[str, Tensor] = {}
+    coat = torch.zeros_like(label)
     for number, kind in enumerate(kinds):
         rows = (label == number).nonzero()[:, 0]
         if len(rows) == 0:
             continue
+        patterns = torch.tensor(kind.patterns, device=label.device)
+        coat[rows] = patterns[(pick[rows] * len(patterns)).long()]
         model = Model(len(rows), label.device)
         kind.build(model, shapes.rows(rows))
         for name, value in model.finished().items():
             if name not in objects:
                 objects[name] = value.new_zeros(len(label), *value.shape[1:])
             objects[name][rows] = value
-    return objects
-
-
-def _coats(label: Tensor, kinds: list[Kind], pick: Tensor) -> Tensor:
-    """Choose the pattern (B,) of every object's main surface among its kind's."""
-    patterns = torch.zeros_like(label)
-    for number, kind in enumerate(kinds):
-        choice = torch.tensor(kind.patterns, device=label.device)
-        chosen = choice[(pick * len(choice)).long()]
-        patterns = torch.where(label == number, chosen, patterns)
-    return patterns
+    return objects, coat
 
 
 def _normalized(objects: dict[str, Tensor]) -> dict[str, Tensor]:
