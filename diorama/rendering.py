@@ -199,7 +199,7 @@ def _shade(
     row = image * slots + seen(slot)
     # One table of all that is known about each primitive, columns contiguous, gathered once.
     known = [view.to_local.flatten(2), p.to_texture.flatten(2), p.material]
-    known += [p.taper[..., None], p.kind[..., None]]
+    known += [p.taper[..., None], p.kind[..., None].float()]
     table = torch.cat(known, 2).flatten(0, 1).t().contiguous().index_select(1, row)
     local, texture, material, taper, kind = table.split([12, 12, M, 1, 1])
     t = seen(depth)

@@ -72,7 +72,8 @@ def look_up(texture: Tensor, x: Tensor, y: Tensor, level: Tensor) -> list[Tensor
     starts = torch.tensor(_STARTS, dtype=torch.int32, device=x.device)
     shift = 8 - level  # log2 of the level's side
     side = torch.bitwise_left_shift(torch.ones_like(level), shift)
-    px, py = x * side - 0.5, y * side - 0.5
+    scale = side.float()
+    px, py = x * scale - 0.5, y * scale - 0.5
     fx, fy = px.floor(), py.floor()
     wx, wy = px - fx, py - fy
     wrap = side - 1
