@@ -39,7 +39,7 @@ HELP: dict[str, str] = {
     "clip": "largest RMS of a conv filter, checked after every step; 0 clips none",
     "crops": "ten (the paper's ten fixed views), random (Krizhevsky's) or resized (random size and aspect)",
     "area": "smallest share of the image that a resized crop covers",
-    "init": "paper (Gaussian 0.01 everywhere) or modern (0.01 in the first layer, He's rule above)",
+    "init": "paper (Gaussian 0.01 everywhere), modern (0.01 in the first layer, He's rule above) or clean (0.002 there)",
     "input_scale": "inputs are divided by it; 1 keeps the paper's [-128, 128]",
     "schedule": "plateau (rate falls tenfold when the validation error stalls) or cosine",
     "patience": "epochs without a better validation error before the plateau schedule acts",
@@ -547,11 +547,13 @@ def measurements() -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; a foreseen failure is one line on standard error and exit code 1."""
+    from zfrepro import device
     from zfrepro.data import DataError
     from zfrepro.sweeps import SweepError
     from zfrepro.training import CheckpointError
     from zfrepro.weights import WeightsError
 
+    device.keep_freed_memory()
     own = (CheckpointError, DataError, SweepError, WeightsError)
     options = parser().parse_args(arguments)
     try:
