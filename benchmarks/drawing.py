@@ -4,11 +4,11 @@ import cProfile
 import pstats
 from collections.abc import Iterator
 
+import diorama
 from benchmarks.result import Check, Result
 from benchmarks.timing import medians
-from zfrepro.data import diorama
-from zfrepro.data.diorama import rendering
-from zfrepro.data.diorama.threads import one_thread_a_tensor
+from diorama import rendering
+from diorama.threads import one_thread_a_tensor
 
 STAGES = {
     "sample": "drawing lots",

@@ -26,7 +26,7 @@ torch.set_num_threads(1)
 from tests.networks import small
 from tests.worlds import stripes, tiny
 from zfrepro import gallery, networks, occlusion, statistics, training
-from zfrepro.data import diorama
+import diorama
 
 found = {}
 

@@ -20,13 +20,14 @@ import numpy as np
 import pytest
 import torch
 
+import diorama
 from tests.networks import small
 from tests.photographs import photographs
 from tests.test_sweeps import record_of
 from tests.test_training import same
 from tests.worlds import PLATEAU, stripes, tiny
 from zfrepro import data, networks, records, studies, sweeps, training
-from zfrepro.data import diorama, photos
+from zfrepro.data import photos
 from zfrepro.weights import Trained
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")

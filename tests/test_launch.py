@@ -95,13 +95,14 @@ def test_what_pages_import_is_what_the_cell_installs():
     cells = [cell for path in NOTEBOOKS for cell in nbformat.read(path, as_version=4).cells]
     found = set().union(*(imported(cell.source) for cell in cells if cell.cell_type == "code"))
     installed = {MODULES.get(name, name) for name in {*REQUIRED, *first_cell.MORE}}
-    assert found <= installed | {"zfrepro"}
+    assert found <= installed | {"zfrepro", "diorama"}
 
 
 def test_what_the_package_imports_it_declares():
-    found = set().union(*(imported(file.read_text()) for file in (ROOT / "zfrepro").rglob("*.py")))
+    files = [file for package in ("zfrepro", "diorama") for file in (ROOT / package).rglob("*.py")]
+    found = set().union(*(imported(file.read_text()) for file in files))
     declared = {MODULES.get(name, name) for name in REQUIRED}
-    assert found - {"IPython"} <= declared | {"zfrepro"}  # IPython comes with ipywidgets
+    assert found - {"IPython"} <= declared | {"zfrepro", "diorama"}  # IPython comes with ipywidgets
 
 
 def test_the_book_has_buttons_for_colab_and_binder():

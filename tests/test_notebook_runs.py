@@ -101,6 +101,7 @@ def kept(root: Path) -> bool:
 CAT = "photos/imagenet/train/class0"
 CHANGES = {
     "package": lambda root: write(root / "zfrepro" / "a.py", "2"),
+    "data set": lambda root: write(root / "diorama" / "a.py", "2"),
     "new module": lambda root: write(root / "zfrepro" / "data" / "b.py", ""),
     "result": lambda root: write(root / "results" / "gallery" / "a.json", "2"),
     "lock": lambda root: write(root / "requirements.lock", "2"),

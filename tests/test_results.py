@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+import diorama
 from zfrepro import data, records, training, weights
 from zfrepro.commands import command_of, parser, recipe_of, scale_of
-from zfrepro.data import DataError, Dataset, Split, diorama
+from zfrepro.data import DataError, Dataset, Split
 from zfrepro.records import results_root
 
 RECORDS = sorted((results_root() / "networks").glob("*.json"))

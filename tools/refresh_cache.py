@@ -13,7 +13,7 @@ from zfrepro import data
 from zfrepro.data import photos
 
 ROOT = Path(__file__).resolve().parents[1]
-READ_BY_NOTEBOOKS = ("zfrepro", "results", "requirements.lock", "book/_static")
+READ_BY_NOTEBOOKS = ("zfrepro", "diorama", "results", "requirements.lock", "book/_static")
 SHOWS_NOWHERE = {"ZFREPRO_CACHE", "ZFREPRO_COMMIT", "ZFREPRO_HTML"}  # variables that change no page
 
 

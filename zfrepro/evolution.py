@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from diorama.threads import one_thread_a_tensor
 from zfrepro import gallery
 from zfrepro.data import Dataset
-from zfrepro.data.diorama.threads import one_thread_a_tensor
 from zfrepro.data.transforms import mean_image
 from zfrepro.gallery import Top
 from zfrepro.training import Recipe, start, train_epoch

@@ -106,7 +106,7 @@ def load(
 
 def load_diorama(image_size: int, *, parts: tuple[str, ...] = PARTS, progress: bool = True) -> Dataset:
     """8,000 training and 1,000 validation pictures of the embedded world, with their truth."""
-    from zfrepro.data import diorama
+    import diorama
 
     def split(part: str) -> Split | None:
         if part not in parts:

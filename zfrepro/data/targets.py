@@ -109,7 +109,7 @@ def voc2012(part: str, image_size: int, root: str | Path | None = None, *, progr
 
 def novel_diorama(image_size: int, a_class: int = 80, *, seed: int = 0, progress: bool = True) -> Pool:
     """Drawings of the twelve classes that the diorama's networks have never seen, `a_class` of each on average."""
-    from zfrepro.data import diorama
+    import diorama
 
     count = a_class * len(diorama.NOVEL_CLASSES)
     found = diorama.split(

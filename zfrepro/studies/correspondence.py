@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import diorama
 from zfrepro import correspondence as c
 from zfrepro import records
-from zfrepro.data import diorama, photos
+from zfrepro.data import photos
 from zfrepro.data.transforms import centre_crop, stored_size
 from zfrepro.networks import Network
 from zfrepro.statistics import rounded

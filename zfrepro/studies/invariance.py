@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zfrepro.data import diorama
-from zfrepro.data.diorama.scene import Scene
+import diorama
+from diorama.scene import Scene
 from zfrepro.data.transforms import stored_size
 from zfrepro.invariance import FILLS, Response, changes_of, linearity, one_pixel, respond, respond_to
 from zfrepro.statistics import rounded, rounded_all, summary

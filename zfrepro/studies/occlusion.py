@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from safetensors.torch import save
 from torch import Tensor
 
+from diorama import PART_NAMES
 from zfrepro import crops, device, gallery, occlusion, plots, records
 from zfrepro.data import Split
-from zfrepro.data.diorama import PART_NAMES
 from zfrepro.deconvnet import Units, strongest
 from zfrepro.occlusion import Occlusion, occlude
 from zfrepro.statistics import rounded, summary

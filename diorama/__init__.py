@@ -27,9 +27,7 @@ from .scene import (
     without_part,
     zoomed,
 )
-from .splits import split, version
-
-VERSION: str = version()
+from .splits import VERSION, split
 
 
 def draw(indices, *, seed: int = 0, size: int = 128, novel: bool = False, device: str = "cpu") -> Drawing:
