@@ -9,7 +9,7 @@ from benchmarks.result import Check, Result, difference
 from benchmarks.timing import matmul_rate, medians
 from benchmarks.training_step import CLASSES, made_up, plain_copy
 from zfrepro import device as devices
-from zfrepro.commands import SCALES
+from zfrepro.cli import SCALES
 from zfrepro.data import Split
 from zfrepro.data.transforms import centre_crop, normalise
 from zfrepro.receptive_field import training_multiply_adds

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.photographs import photographs
 from tests.worlds import TINY
 from zfrepro import records, training, weights
-from zfrepro.commands import HELP, SCALES, command_of, main, parser, recipe_of, scale_of, sole_owner
+from zfrepro.cli import HELP, SCALES, command_of, main, parser, recipe_of, scale_of, sole_owner
 from zfrepro.data import DATASETS
 from zfrepro.data.transforms import CROPS
 from zfrepro.networks import ARCHITECTURES, INITIAL_WEIGHTS

@@ -9,7 +9,10 @@ import torch
 from PIL import Image
 
 import zfrepro
-from zfrepro import claims, correspondence, records
+from book.correspondence import figures
+from book.correspondence import measure as study
+from zfrepro import correspondence, records
+from zfrepro import verdicts as claims
 from zfrepro.correspondence import (
     borrowed_places,
     corners,
@@ -32,8 +35,6 @@ from zfrepro.correspondence import (
     strongest,
     under,
 )
-from zfrepro.figures import correspondence as figures
-from zfrepro.studies import correspondence as study
 
 
 def rng(seed=0):

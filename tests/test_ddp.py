@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 
 from tests.photographs import photographs
 from tests.worlds import stripes, tiny
-from zfrepro import commands, distributed, records, training, weights
-from zfrepro.commands import main
+from zfrepro import cli as commands
+from zfrepro import distributed, records, training, weights
+from zfrepro.cli import main
 from zfrepro.data.transforms import CROPS, augment
 
 CPU = torch.device("cpu")

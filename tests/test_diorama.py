@@ -13,7 +13,7 @@ from diorama import primitives, splits, things
 from diorama.model import Model
 from diorama.random import Draws, uniform
 from diorama.scene import PART_NUMBER, compose, inverse
-from zfrepro.statistics import power_slope
+from zfrepro.stats import power_slope
 
 GOLDEN = Path(__file__).with_name("golden_diorama.npz")
 PINNED = [[4204197, 14750750], [14193507, 9142588], [5530070, 15347858]]  # of seed 3, indices 0, 7 and 2^40

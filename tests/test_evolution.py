@@ -6,16 +6,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from book.evolution import claims, figures
+from book.evolution import measure as study
+from book.evolution.explorer import EpochSlider
+from book.evolution.measure import encoded, parts
 from tests.worlds import stripes, tiny
 from zfrepro import evolution, plots
-from zfrepro.claims import evolution as claims
 from zfrepro.evolution import cka, cosine, grow, jumps, probe_accuracy, project, snapshots, strongest
-from zfrepro.explorers_evolution import EpochSlider
-from zfrepro.figures import evolution as figures
 from zfrepro.gallery import Top
-from zfrepro.studies import Study
-from zfrepro.studies import evolution as study
-from zfrepro.studies.evolution import encoded, parts
+from zfrepro.measure import Study
 from zfrepro.weights import save_weights
 
 CPU = torch.device("cpu")

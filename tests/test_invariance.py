@@ -6,14 +6,14 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as tv
 
+from book.invariance import claims
+from book.invariance import measure as study_of
+from book.invariance.explorer import TransformExplorer
 from tests.networks import small
 from tests.worlds import tiny
-from zfrepro.claims import invariance as claims
 from zfrepro.data import Split
-from zfrepro.explorers_invariance import TransformExplorer
 from zfrepro.invariance import Change, changes_of, linearity, one_pixel, pictured, respond_to, warp
 from zfrepro.networks import zfnet
-from zfrepro.studies import invariance as study_of
 from zfrepro.weights import Trained
 
 CLASSES = tuple("abcdefghij")

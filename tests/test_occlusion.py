@@ -8,17 +8,18 @@ import pytest
 import torch
 from torch import nn
 
+from book.occlusion import figures
+from book.occlusion import measure as study
+from book.occlusion.explorer import OcclusionExplorer
+from book.occlusion.measure import Row
 from tests.networks import small
 from tests.worlds import stripes, tiny
-from zfrepro import claims, deconvnet, occlusion, records
+from zfrepro import deconvnet, occlusion, records
+from zfrepro import verdicts as claims
 from zfrepro.data import Split
 from zfrepro.data.transforms import mean_image
-from zfrepro.explorers_occlusion import OcclusionExplorer
-from zfrepro.figures import occlusion as figures
 from zfrepro.networks import zfnet
 from zfrepro.occlusion import corners, correlation, elsewhere, filling, lowest, occlude, share_covered
-from zfrepro.studies import occlusion as study
-from zfrepro.studies.occlusion import Row
 from zfrepro.weights import Trained
 
 

@@ -9,15 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
+from book.evolution.explorer import EpochSlider
+from book.invariance.explorer import TransformExplorer
+from book.occlusion.explorer import OcclusionExplorer
+from book.projections.explorer import ProjectionBench
 from tests.networks import small
 from zfrepro import gallery, own_images
 from zfrepro.data import DataError, Split
 from zfrepro.data.transforms import stored_size
 from zfrepro.explorers import FeatureBrowser
-from zfrepro.explorers_evolution import EpochSlider
-from zfrepro.explorers_invariance import TransformExplorer
-from zfrepro.explorers_occlusion import OcclusionExplorer
-from zfrepro.explorers_projections import ProjectionBench
 from zfrepro.networks import zfnet
 from zfrepro.training import Recipe
 from zfrepro.weights import Trained

@@ -7,17 +7,19 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import spearmanr
 
+from book.projections import claims as projections_claims
+from book.projections import controls as projections
+from book.projections import linear_toy
+from book.projections import measure as study
+from book.projections import picture_measures as measures
+from book.projections.explorer import ProjectionBench
 from tests.networks import relative, small
-from zfrepro import backward_rules, deconvnet, gallery, linear_toy, projections
-from zfrepro import picture_measures as measures
-from zfrepro.claims import projections as projections_claims
+from zfrepro import backward_rules, deconvnet, gallery
 from zfrepro.data import Dataset, Split
 from zfrepro.data.transforms import stored_size
 from zfrepro.deconvnet import Units
-from zfrepro.explorers_projections import ProjectionBench
+from zfrepro.measure import Study
 from zfrepro.networks import krizhevsky, zfnet
-from zfrepro.studies import Study
-from zfrepro.studies import projections as study
 from zfrepro.training import Recipe
 from zfrepro.weights import Trained
 

@@ -11,7 +11,7 @@ import torch
 
 import diorama
 from zfrepro import data, records, training, weights
-from zfrepro.commands import command_of, parser, recipe_of, scale_of
+from zfrepro.cli import command_of, parser, recipe_of, scale_of
 from zfrepro.data import DataError, Dataset, Split
 from zfrepro.records import results_root
 

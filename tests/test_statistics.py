@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from zfrepro.statistics import bootstrap, power_slope, radial_power, rounded, summary, thumbnails
+from zfrepro.stats import bootstrap, power_slope, radial_power, rounded, summary, thumbnails
 
 
 def noise(slope: float, count: int = 64, side: int = 96) -> torch.Tensor:

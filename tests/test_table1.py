@@ -8,13 +8,13 @@ import pytest
 import torch
 from scipy import stats
 
+from book.training import claims as chapter
+from book.training import figures
 from tests.photographs import photographs
 from tests.test_sweeps import record_of
 from zfrepro import ensembles, paper, records, sweeps
-from zfrepro.claims import training as chapter
-from zfrepro.commands import command_of, main, parser, recipe_of
-from zfrepro.figures import training as figures
-from zfrepro.statistics import paired
+from zfrepro.cli import command_of, main, parser, recipe_of
+from zfrepro.stats import paired
 from zfrepro.training import Recipe
 
 LABELS = torch.tensor([0, 1, 2, 2])

@@ -172,7 +172,7 @@ def test_none_shipped_names_the_commands(results):
 
 
 def test_the_named_commands_are_understood(results):
-    from zfrepro.commands import parser
+    from zfrepro.cli import parser
 
     with pytest.raises(WeightsError) as error:
         pretrained()

@@ -34,7 +34,8 @@ def main() -> int:
     parser.add_argument("--settle", type=float, default=1.0, help="seconds to wait after a page has loaded")
     parser.add_argument("--html", type=Path, default=HTML, help="the built book")
     options = parser.parse_args()
-    pages = options.pages or sorted(f"book/{p.stem}" for p in (options.html / "book").glob("*.html"))
+    built = (options.html / "book").rglob("*.html")
+    pages = options.pages or sorted(str(p.relative_to(options.html).with_suffix("")) for p in built)
     if missing := [page for page in pages if not (options.html / f"{page}.html").is_file()]:
         parser.error(f"no page {', '.join(missing)} in {options.html}; name it as book/index, and build the book first")
     options.output.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 from zfrepro import device as devices
 from zfrepro import ensembles, records
-from zfrepro.commands import SCALES, command_of
+from zfrepro.cli import SCALES, command_of
 from zfrepro.networks import ARCHITECTURES, STEMS
 from zfrepro.receptive_field import multiply_adds
 from zfrepro.training import MODERN, Recipe
