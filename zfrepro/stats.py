@@ -2,12 +2,14 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from scipy import stats
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -93,6 +95,91 @@ def summary(values: Tensor, seed: int = 0) -> dict[str, float | int | None]:
     """`bootstrap` for a record: mean, low, high, and n, the values that are not nan. values: (N,)."""
     mean, low, high = rounded_all(bootstrap(values, seed))
     return {"mean": mean, "low": low, "high": high, "n": int((~values.double().isnan()).sum())}
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % interval. A plain number is an interval of no width."""
+
+    estimate: float
+    low: float
+    high: float
+    n: int = 0  # how many units were seen; 0 if not said
+    unit: str = ""  # of replication: images, maps, seeds, folds
+    method: str = ""
+
+    @classmethod
+    def of(cls, found: Any) -> "Interval":
+        """Read an interval from a record: a number, a mapping with mean, low, high (and n), or mean, low, high.
+
+        None, which stands for nan in records, stays nan; a missing bound is infinite.
+        """
+        if isinstance(found, Interval):
+            return found
+        if isinstance(found, Mapping):
+            values = (found["mean"], found["low"], found["high"])
+            return cls(*map(_float, values), n=int(found.get("n") or 0), unit=found.get("unit", ""))
+        if isinstance(found, (list, tuple)):
+            return cls(*map(_float, found[:3]))
+        return cls(*(_float(found),) * 3)
+
+    def scaled(self, factor: float) -> "Interval":
+        """Return the interval in another unit."""
+        low, high = sorted((factor * self.low, factor * self.high))
+        return replace(self, estimate=factor * self.estimate, low=low, high=high)
+
+    def __format__(self, form: str) -> str:
+        """Return `+0.36 (+0.31 to +0.39)`, or the number alone where there is no interval."""
+        form = form or ".2f"
+        if math.isnan(self.estimate):
+            return "not defined"
+        if self.low == self.high or not math.isfinite(self.low + self.high):
+            return f"{self.estimate:{form}}"
+        return f"{self.estimate:{form}} ({self.low:{form}} to {self.high:{form}})"
+
+    def record(self, digits: int = 4) -> dict[str, float | int | None]:
+        """Return the interval as a record holds it."""
+        mean, low, high = rounded_all((self.estimate, self.low, self.high), digits)
+        return {"mean": mean, "low": low, "high": high, "n": self.n}
+
+
+def _float(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def bootstrap_interval(values: Tensor, unit: str = "images", seed: int = 0, draws: int = 2000) -> Interval:
+    """Return the mean and its percentile bootstrap interval; nan values are left out. values: (N,)."""
+    count = int((~values.double().isnan()).sum())
+    return Interval(*bootstrap(values, seed, draws), count, unit, "bootstrap")
+
+
+def t_interval(differences: Sequence[float], unit: str = "seeds", correlation: float = 0.0) -> Interval:
+    """Return the mean and its interval by Student's t; of one value, without bounds.
+
+    Args:
+        differences: one a unit of replication.
+        correlation: of two of them, where they share data. For folds that share training images it is the share of
+            images in the test part (Nadeau and Bengio 2003, corrected resampled t-test).
+    """
+    values = np.asarray(differences, float)
+    mean, n = float(values.mean()), len(values)
+    if n < 2:
+        return Interval(mean, -math.inf, math.inf, n, unit, "t")
+    error = values.std(ddof=1) * math.sqrt(1 / n + correlation / (1 - correlation))
+    half = float(stats.t.ppf(0.975, n - 1) * error)
+    return Interval(mean, mean - half, mean + half, n, unit, "t")
+
+
+def wilson(count: int, n: int, unit: str = "images") -> Interval:
+    """Return a share and its Wilson score interval."""
+    low, high = proportion_confint(count, n, method="wilson")
+    return Interval(count / n, float(low), float(high), n, unit, "Wilson")
+
+
+def newcombe(count: int, n: int, other: int, m: int, unit: str = "images") -> Interval:
+    """Return the difference of two shares, count / n less other / m, with Newcombe's hybrid score interval."""
+    low, high = confint_proportions_2indep(count, n, other, m, method="newcomb")
+    return Interval(count / n - other / m, float(low), float(high), n + m, unit, "Newcombe")
 
 
 @dataclass(frozen=True)
