@@ -43,7 +43,7 @@ class Study:
 
     @property
     def key(self) -> str:
-        """Changes when the outcome may: data, networks, number of images, seed, runs."""
+        """Return a hash of what decides the outcome besides the study's own code: data, networks, images, seed, runs."""
         runs = [records.sha256(run / "weights.safetensors") for run in self.runs]
         text = json.dumps([self.dataset.fingerprint, self.hashes, self.images, self.seed, *runs], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -73,7 +73,8 @@ def measure(
     found: dict[str, Any] = {}
     seconds: dict[str, float] = {}
     for number, (name, run) in enumerate(parts.items(), 1):
-        file = scratch / f"{chapter}-{study.dataset.name}-{study.key}" / f"{name}.json"
+        revision = getattr(module, "REVISION", 1)  # raised when the study's code changes what it finds
+        file = scratch / f"{chapter}-{revision}-{study.dataset.name}-{study.key}" / f"{name}.json"
         if file.is_file() and not fresh and name not in getattr(module, "MERGED", ()):
             kept = records.read_json(file)
             say(f"{number}/{len(parts)} {name}: kept from before")

@@ -4,11 +4,13 @@ A table is complete by itself; `book/_static/explorer.js` lets the reader sort a
 """
 
 import html
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from IPython.display import HTML
+from pandas.io.formats.style import Styler
 
 from zfrepro import claims
 from zfrepro.claims import DATASETS, OUTCOMES, SOURCES, Claim, Finding
@@ -63,14 +65,22 @@ def table(rows: Sequence[Mapping[str, object]], *, caption: str, digits: int = 1
         raise ValueError("a table needs a caption")
     frame = pd.DataFrame(rows)
     kinds = {key: "zf-number" if _numeric(frame[key]) else "zf-text" for key in frame}
-    styled = frame.style.hide(axis="index").format(precision=digits, na_rep="–", escape="html", thousands=",")
+    styled = Styler(frame, cell_ids=False).hide(axis="index")
+    styled.format(precision=digits, na_rep="–", escape="html", thousands=",")
     styled.set_td_classes(pd.DataFrame([kinds] * len(frame)))
     styled.set_table_attributes('class="table"').set_caption(html.escape(caption))
-    text = styled.to_html(exclude_styles=True)
+    styled.set_uuid(f"{zlib.crc32(caption.encode()):x}")
+    text = styled.to_html().partition("</style>")[2]
     return HTML(
         f'<div class="zf-explorer" data-kind="table" role="group" aria-label="Table: {html.escape(caption)}">'
         f'<div class="zf-scroll" tabindex="0">{text}</div><script type="application/json">{{}}</script></div>'
     )
+
+
+def details(summary: str, *parts: HTML) -> HTML:
+    """Fold tables or text behind a line that the reader opens."""
+    inner = "".join(part.data for part in parts)
+    return HTML(f'<details class="zf-details"><summary>{html.escape(summary)}</summary>{inner}</details>')
 
 
 def _numeric(column: pd.Series) -> bool:
