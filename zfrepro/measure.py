@@ -43,7 +43,7 @@ class Study:
 
     @property
     def key(self) -> str:
-        """Return a hash of what decides the outcome besides the study's own code: data, networks, images, seed, runs."""
+        """Return a hash of what decides the outcome but the study's own code: data, networks, seed, runs."""
         runs = [records.sha256(run / "weights.safetensors") for run in self.runs]
         text = json.dumps([self.dataset.fingerprint, self.hashes, self.images, self.seed, *runs], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
