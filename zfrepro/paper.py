@@ -100,9 +100,9 @@ CLIP_RADIUS: float = 0.1
 """Section 3: the root mean square to which a filter that exceeds it is rescaled."""
 
 OCCLUSION: dict[str, dict[str, float]] = {
-    "Pomeranian": {"min": 0.05, "median": 0.96, "max": 0.99, "kept": 0.977, "together": 0.66},
-    "car wheel": {"min": 0.01, "median": 0.14, "max": 0.30, "kept": 0.143, "together": -0.39},
-    "Afghan hound": {"min": 0.00, "median": 0.37, "max": 0.76, "kept": 0.847, "together": -0.19},
+    "Pomeranian": {"min": 0.05, "median": 0.96, "max": 0.99, "kept": 0.977, "correlation": 0.66},
+    "car wheel": {"min": 0.01, "median": 0.14, "max": 0.30, "kept": 0.143, "correlation": -0.39},
+    "Afghan hound": {"min": 0.00, "median": 0.37, "max": 0.76, "kept": 0.847, "correlation": -0.19},
 }
 """Fig. 7: lowest, median and highest probability of the true class over the positions of the square, share of positions
 at which it wins, and correlation of panel (b) with panel (d). Not printed: measured on the printed heat maps."""

@@ -22,7 +22,7 @@ def _without_masks(record: dict[str, Any]) -> str:
 
 
 def _negative_in_the_paper() -> float:
-    values = [row["together"] for row in paper.OCCLUSION.values()]
+    values = [row["correlation"] for row in paper.OCCLUSION.values()]
     return sum(value < 0 for value in values) / len(values)
 
 

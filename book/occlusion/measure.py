@@ -1,12 +1,11 @@
-"""What Fig. 7 suggests, measured over validation images: does covering the object matter, and what do its maps share?
+"""Fig. 7, and what it suggests measured over validation images: does covering the object matter?
 
-The heat maps and projections of the figure go to `results/occlusion/WORLD.safetensors`, so that the figure stands where
-the photographs are not.
+The heat maps and projections of the figure go to `results/occlusion/DATASET.safetensors`, so that the figure stands
+where the photographs are not.
 """
 
-from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -23,8 +22,9 @@ from zfrepro.occlusion import Occlusion, occlude
 from zfrepro.stats import rounded, summary
 from zfrepro.weights import Trained
 
+REVISION = 2  # rows of the figure by how much the probability varies
 LAYER, WATCHED = "conv5", "convs.conv5"
-EXAMPLES = {"diorama": ("chapel", "zebra", "truck"), "imagenet20": ("Samoyed", "garbage truck", "French horn")}
+ROWS, SCANNED, SCAN_POSITIONS = 3, 100, 5  # of the figure; images tried for it; positions a side
 COUNTS = {"diorama": 200}  # images of the main measurement
 COUNT, COUNT_SETTINGS, COUNT_CLASS = 120, 50, 30  # elsewhere; for other squares; for the parts, a class
 FEWEST = 8  # images for a part, and for a control of it
@@ -33,7 +33,7 @@ POSITIONS = 10  # a side, for statistics; the figure has 30
 SETTINGS = (
     ("grey", 1.0), ("mean", 1.0), ("blur", 1.0), ("noise", 1.0), ("grey", 0.5), ("grey", 1.5), ("grey", 2.0),
 )  # fmt: skip
-TILE = 64  # pixels a kept projection is reduced to
+TILE = 112  # px to which a recorded projection is reduced, or enlarged
 OTHERS = 3  # further images for panel (c)
 
 
@@ -53,34 +53,52 @@ class Row:
 
 
 def grey(trained: Trained) -> Tensor:
-    """Mid-grey, 128 of 255, as the network sees it: (1, 3, S, S)."""
+    """Return mid-grey, 128 of 255, as the network sees it: (1, 3, S, S)."""
     return trained.normalised(torch.full_like(trained.mean, 128)[None])
 
 
 @torch.inference_mode()
 def search(trained: Trained, split: Split) -> tuple[Tensor, gallery.Top]:
-    """Class probabilities of all images (N, classes), and the images that excite each layer-5 map most."""
+    """Return class probabilities of all images (N, classes), and the images that excite each map of layer 5 most."""
     network = trained.network
     tracker = gallery.TopTracker(LAYER, network.convs[LAYER].out_channels, OTHERS + 1, trained.mean.device)
-    said = []
+    probabilities = []
     for part in split.images.split(32):
         found = network.features(trained.normalised(part), [LAYER, "fc8"])
         tracker.add(found[LAYER])
-        said.append(F.softmax(found["fc8"], 1).cpu())
-    return torch.cat(said), tracker.top()
+        probabilities.append(F.softmax(found["fc8"], 1).cpu())
+    return torch.cat(probabilities), tracker.top()
 
 
-def examples(world: str, classes: tuple[str, ...], said: Tensor, labels: Tensor) -> list[int]:
-    """The figure's images: of three classes, the first validation image that the network names rightly."""
-    names = EXAMPLES.get(world, classes[:3])
-    right = said.argmax(1).eq(labels)
-    chosen = [(right & labels.eq(classes.index(name))).nonzero().flatten() for name in names]
-    return [int(found[0]) for found in chosen if len(found)]
+def evenly(right: Tensor, count: int) -> Tensor:
+    """Return `count` images evenly spaced among those classified correctly. right: (N,) bool -> (count,)."""
+    indices = right.nonzero().flatten()
+    return indices[torch.linspace(0, len(indices) - 1, min(count, len(indices))).long()]
+
+
+def most_varied(trained: Trained, split: Split, probabilities: Tensor, count: int = ROWS) -> list[int]:
+    """Choose the figure's images: those whose probability depends most on where the square is.
+
+    Of 100 images classified correctly, evenly spaced, the one of each class with the largest standard deviation of the
+    true class's probability over 5 x 5 positions; of these the `count` largest.
+    """
+    indices = evenly(probabilities.argmax(1).eq(split.labels), SCANNED)
+    x, labels = trained.normalised(split.images[indices]), split.labels[indices]
+    patch, _ = occlusion.paper_geometry(x.shape[-1])
+    found = occlude(
+        trained.network, x, patch=patch, stride=(x.shape[-1] - patch) / (SCAN_POSITIONS - 1), fill=grey(trained),
+        progress=False,
+    )  # fmt: skip
+    spread = found.of(labels).flatten(1).std(1)
+    best: dict[int, int] = {}  # of each class the first, which is the most varied
+    for k in spread.argsort(descending=True).tolist():
+        best.setdefault(int(labels[k]), int(indices[k]))
+    return list(best.values())[:count]
 
 
 @torch.inference_mode()
 def rows(trained: Trained, split: Split, top: gallery.Top, indices: list[int], *, progress: bool = False) -> list[Row]:
-    """Fig. 7 for some validation images: a 30 x 30 map each, in single precision."""
+    """Compute Fig. 7 for some validation images: maps of 30 x 30 positions, in single precision."""
     x, labels = trained.normalised(split.images[indices]), split.labels[indices]
     patch, stride = occlusion.paper_geometry(x.shape[-1])
     found = occlude(
@@ -95,22 +113,17 @@ def rows(trained: Trained, split: Split, top: gallery.Top, indices: list[int], *
 def _row(trained: Trained, split: Split, top: gallery.Top, found: Occlusion, k: int, index: int, label: int) -> Row:
     number = int(found.strongest[k])
     others = tuple(i for i in top.images[number].tolist() if i not in (index, -1))[:OTHERS]
-    pixels = map_projections(
-        trained, trained.normalised(split.images[[index, *others]]), torch.full((1 + len(others),), number)
-    )
+    images = trained.normalised(split.images[[index, *others]])
+    units = _strongest_units(trained, images, torch.full((len(images),), number))
+    pixels = crops.project(trained.network, images, LAYER, units).pixels.cpu()
     return Row(
         index, label, number, others, float(found.clean[k, label]), found.activity[k, :, :, number],
-        found.probabilities[k, :, :, label], found.predicted[k], plots.shown(pixels),
+        found.probabilities[k, :, :, label], found.predicted[k], plots.display(pixels[None])[0],
     )  # fmt: skip
 
 
-@torch.inference_mode()
-def map_projections(trained: Trained, images: Tensor, maps: Tensor) -> Tensor:
-    """Projection of the strongest unit of one layer-5 map an image. (B, 3, S, S), (B,) -> (B, 3, F, F)."""
-    return crops.project(trained.network, images, LAYER, _units(trained, images, maps)).pixels.cpu()
-
-
-def _units(trained: Trained, images: Tensor, maps: Tensor) -> Units:
+def _strongest_units(trained: Trained, images: Tensor, maps: Tensor) -> Units:
+    """Return the strongest unit of one map of layer 5 an image. (B, 3, S, S), (B,) -> B units."""
     own = trained.network.features(images, [LAYER])[LAYER][torch.arange(len(maps)), maps]
     units = strongest(own[:, None])
     return Units(maps.to(images.device), units.rows, units.columns)
@@ -118,38 +131,30 @@ def _units(trained: Trained, images: Tensor, maps: Tensor) -> Units:
 
 @torch.inference_mode()
 def energy(trained: Trained, images: Tensor, maps: Tensor) -> Tensor:
-    """Squared projection of one layer-5 map an image, in its place in the image. -> (B, S, S)."""
+    """Return the squared projection of one map of layer 5 an image, in its place in the image. -> (B, S, S)."""
     found = []
     for x, own in zip(images.split(16), maps.split(16), strict=True):
-        p = crops.project(trained.network, x, LAYER, _units(trained, x, own))
-        size = p.pixels.shape[-1]
-        out = torch.zeros(len(x), *x.shape[-2:])
+        p = crops.project(trained.network, x, LAYER, _strongest_units(trained, x, own))
+        size, (height, width) = p.pixels.shape[-1], x.shape[-2:]
+        out = torch.zeros(len(x), height + 2 * size, width + 2 * size)  # room for fields over the border
         for k, (top, left) in enumerate(zip(p.tops.tolist(), p.lefts.tolist(), strict=True)):
-            y0, y1 = max(top, 0), min(top + size, x.shape[-2])
-            x0, x1 = max(left, 0), min(left + size, x.shape[-1])
-            squared = p.pixels[k].cpu().square().sum(0)
-            out[k, y0:y1, x0:x1] = squared[y0 - top : y1 - top, x0 - left : x1 - left]
-        found.append(out)
+            out[k, size + top :, size + left :][:size, :size] = p.pixels[k].cpu().square().sum(0)
+        found.append(out[:, size:-size, size:-size])
     return torch.cat(found)
 
 
 def of_squares(found: Occlusion, labels: Tensor, mask: Tensor | None) -> dict[str, Any]:
-    """Means over images of what one kind of square does.
+    """Return means over images of what one kind of square does.
 
     Args:
         mask: (B, S, S) bool, the object, where it is known.
     """
     p, clean = found.of(labels), found.clean[torch.arange(len(labels)), labels]
-    together = occlusion.correlation(found.activity_of(found.strongest), p)
     kept = found.predicted.eq(labels[:, None, None]).float().mean((1, 2))
     out = {
-        "patch": found.patch,
-        "clean": summary(clean),
         "worst_drop": summary(clean - p.flatten(1).amin(1)),
-        "typical_drop": summary(clean - p.flatten(1).median(1).values),
         "label_kept": summary(kept),
         "label_changes": summary(kept.lt(1)),
-        "together": summary(together),
     }
     if mask is None:
         return out
@@ -160,10 +165,7 @@ def of_squares(found: Occlusion, labels: Tensor, mask: Tensor | None) -> dict[st
     at = occlusion.lowest(p, found)
     hit = mask[torch.arange(len(mask)), at[:, 0], at[:, 1]].float()
     middle = mask[:, mask.shape[1] // 2, mask.shape[2] // 2].float()
-    changed = found.predicted.ne(labels[:, None, None])
     out["object"] = {
-        "cover": summary((cover * on).sum((1, 2)) / on.sum((1, 2))),
-        "cover_beside": summary((cover * off).sum((1, 2)) / off.sum((1, 2))),
         "lower": summary(covered < beside),
         "drop": summary(clean - covered),
         "drop_beside": summary(clean - beside),
@@ -172,8 +174,6 @@ def of_squares(found: Occlusion, labels: Tensor, mask: Tensor | None) -> dict[st
         "pointing_random": summary(occlusion.middles_on(mask, found).float().mean((1, 2))),
         "pointing_centre": summary(middle),
         "pointing_gain": summary(hit - middle),
-        "cover_changed": summary((cover * changed).sum((1, 2)) / changed.sum((1, 2))),
-        "cover_kept": summary((cover * ~changed).sum((1, 2)) / (~changed).sum((1, 2))),
     }
     return out
 
@@ -184,31 +184,33 @@ class _Measured:
     def __init__(self, study: Study):
         self.study, self.trained, self.split = study, study.networks["zfnet"], study.dataset.val
         self.precision = device.precision(study.device, "bf16")
-        self._cache: dict[str, Any] = {}
 
-    def once(self, name: str, make: Callable[[], Any]) -> Any:
-        if name not in self._cache:
-            self._cache[name] = make()
-        return self._cache[name]
-
-    @property
+    @cached_property
     def searched(self) -> tuple[Tensor, gallery.Top]:
-        return self.once("search", lambda: search(self.trained, self.split))
+        return search(self.trained, self.split)
 
-    def chosen(self, count: int) -> Tensor:
-        """Evenly spaced among the images that the network names rightly."""
-        right = self.searched[0].argmax(1).eq(self.split.labels).nonzero().flatten()
-        return right[torch.linspace(0, len(right) - 1, min(count, len(right))).long()]
+    @cached_property
+    def right(self) -> Tensor:
+        return self.searched[0].argmax(1).eq(self.split.labels)
 
+    @cached_property
     def main(self) -> Tensor:
-        return self.chosen(self.study.images or COUNTS.get(self.study.dataset.name, COUNT))
+        return evenly(self.right, self.study.images or COUNTS.get(self.study.dataset.name, COUNT))
+
+    @cached_property
+    def labels(self) -> Tensor:
+        return self.split.labels[self.main]
+
+    @cached_property
+    def grey_squares(self) -> Occlusion:
+        return self.squares(self.main)
 
     def mask(self, indices: Tensor) -> Tensor | None:
         mask = self.split.truth.get("mask")
         return None if mask is None else self.trained.seen(mask[indices][:, None])[:, 0]
 
     def squares(self, indices: Tensor, *, kind: str = "grey", factor: float = 1.0, arch: str = "zfnet") -> Occlusion:
-        """10 x 10 positions of a square of `factor` times the paper's side."""
+        """Cover images at 10 x 10 positions with a square of `factor` times the paper's side."""
         trained = self.study.networks[arch]
         x = trained.normalised(self.split.images[indices])
         patch = round(occlusion.paper_geometry(x.shape[-1])[0] * factor)
@@ -219,17 +221,13 @@ class _Measured:
             layer=WATCHED, precision=self.precision, progress=self.study.progress,
         )  # fmt: skip
 
-    @property
-    def grey_squares(self) -> Occlusion:
-        return self.once("main", lambda: self.squares(self.main()))
-
 
 def parts(study: Study) -> Parts:
-    """See the module."""
+    """Measure the figure, squares, maps, projections, another network, other squares and, with masks, shapes."""
     m = _Measured(study)
     found: Parts = {
         "figure": lambda: _figure(m),
-        "main": lambda: of_squares(m.grey_squares, m.split.labels[m.main()], m.mask(m.main())) | _choice(m),
+        "main": lambda: _main(m),
         "maps": lambda: _maps(m),
         "projections": lambda: _projections(m),
         "agreement": lambda: _agreement(m),
@@ -240,25 +238,15 @@ def parts(study: Study) -> Parts:
     return found
 
 
-def _choice(m: _Measured) -> dict[str, Any]:
-    """Which images, and how far from the middle of the picture their minima lie, in units of half its side."""
-    found, labels = m.grey_squares, m.split.labels[m.main()]
-    side = m.trained.recipe.image_size / 2
-    at = (occlusion.lowest(found.of(labels), found) - side).float().norm(dim=1) / side
-    places = (found.rows + found.patch // 2 - side).float() / side
-    everywhere = (places[:, None].square() + places[None].square()).sqrt().mean()
-    return {
-        "positions": POSITIONS, "precision": m.precision, "images": len(labels),
-        "right": rounded(m.searched[0].argmax(1).eq(m.split.labels).float().mean().item()),
-        "validation": len(m.split), "from_middle": summary(at), "from_middle_random": rounded(everywhere.item()),
-    }  # fmt: skip
+def _main(m: _Measured) -> dict[str, Any]:
+    found = of_squares(m.grey_squares, m.labels, m.mask(m.main))
+    return found | {"positions": POSITIONS, "precision": m.precision, "images": len(m.main)}
 
 
 def _figure(m: _Measured) -> dict[str, Any]:
-    said, top = m.searched
-    classes = m.study.dataset.classes
-    found = rows(m.trained, m.split, top, examples(m.study.dataset.name, classes, said, m.split.labels))
-    patch, stride = occlusion.paper_geometry(m.trained.recipe.image_size)
+    """Keep Fig. 7's maps beside the record, and describe its rows."""
+    probabilities, top = m.searched
+    found = rows(m.trained, m.split, top, most_varied(m.trained, m.split, probabilities))
     tensors = {
         "activity": torch.stack([r.activity for r in found]).half(),
         "probability": torch.stack([r.probability for r in found]).half(),
@@ -267,122 +255,98 @@ def _figure(m: _Measured) -> dict[str, Any]:
     }
     file = records.results_root() / "occlusion" / f"{m.study.dataset.name}.safetensors"
     records.write_atomically(file, save(tensors))
-    x = m.trained.normalised(m.split.images[[r.index for r in found]])
-    half = occlude(
-        m.trained.network, x, patch=patch, stride=stride, fill=grey(m.trained), precision="bf16", progress=False
-    )
-    whole = torch.stack([r.probability for r in found])
-    off = (half.of(torch.tensor([r.label for r in found])) - whole).abs()
-    return {
-        "patch": patch, "stride": rounded(stride),
-        "bf16_error": {"mean": rounded(off.mean().item()), "max": rounded(off.max().item())},
-        "rows": [_told(r, classes) for r in found],
-    }  # fmt: skip
+    return {"rows": [describe(r, m.study.dataset.classes) for r in found]}
 
 
 def _tiles(projections: Tensor) -> Tensor:
-    """(1 + OTHERS, 3, TILE, TILE), grey where there are fewer other images."""
+    """Return (1 + OTHERS, 3, TILE, TILE), grey where there are fewer other images."""
     out = torch.full((1 + OTHERS, 3, TILE, TILE), plots.GREY)
-    out[: len(projections)] = F.interpolate(projections, size=(TILE, TILE), mode="area")
+    sized = F.interpolate(projections, (TILE, TILE), mode="bilinear", antialias=True)
+    out[: len(projections)] = sized
     return out
 
 
-def _told(r: Row, classes: tuple[str, ...]) -> dict[str, Any]:
+def describe(r: Row, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Return a row of Fig. 7 in numbers."""
     p = r.probability
-    counts = Counter(r.predicted.flatten().tolist())
     return {
         "index": r.index, "class": classes[r.label], "label": r.label, "map": r.map, "others": list(r.others),
         "clean": rounded(r.clean), "min": rounded(p.min().item()), "median": rounded(p.median().item()),
-        "max": rounded(p.max().item()), "kept": rounded(counts[r.label] / p.numel()),
-        "winners": {classes[k]: n for k, n in counts.most_common(4)},
-        "together": rounded(occlusion.correlation(r.activity[None], p[None]).item()),
+        "max": rounded(p.max().item()), "kept": rounded(r.predicted.eq(r.label).float().mean().item()),
+        "correlation": rounded(occlusion.correlation(r.activity[None], p[None]).item()),
     }  # fmt: skip
 
 
 def _maps(m: _Measured) -> dict[str, Any]:
-    """Correlation over positions of a layer-5 map's activity with the class's probability, image by image."""
-    found, labels = m.grey_squares, m.split.labels[m.main()]
-    p = found.of(labels)
+    """Correlate a layer-5 map's activity with the class's probability over positions, image by image."""
+    found, p = m.grey_squares, m.grey_squares.of(m.labels)
     by_sum = occlusion.correlation(found.activity_of(found.strongest), p)
-    x = m.trained.normalised(m.split.images[m.main()])
+    x = m.trained.normalised(m.split.images[m.main])
     with torch.inference_mode():
         peaks = torch.cat([m.trained.network.features(part, [LAYER])[LAYER].amax((2, 3)).cpu() for part in x.split(16)])
     by_peak = occlusion.correlation(found.activity_of(peaks.argmax(1)), p)
-    every = torch.stack(
-        [occlusion.correlation(found.activity[..., c], p) for c in range(found.activity.shape[-1])], 1
-    )  # (B, C)
+    maps = range(found.activity.shape[-1])
+    every = torch.stack([occlusion.correlation(found.activity[..., c], p) for c in maps], 1)  # (B, C)
     return {
         "strongest": summary(by_sum),
         "strongest_by_peak": summary(by_peak),
         "any_map": summary(every.nanmean(1)),
-        "rank": summary((every < by_sum[:, None]).sum(1) / (~every.isnan()).sum(1)),
-        "positive": summary(by_sum.gt(0.3).float().masked_fill(by_sum.isnan(), torch.nan)),
         "negative": summary(by_sum.lt(0).float().masked_fill(by_sum.isnan(), torch.nan)),
         "values": [round(v, 3) for v in by_sum[~by_sum.isnan()].tolist()],
     }
 
 
 def _projections(m: _Measured) -> dict[str, Any]:
-    """Does a map lose its activity where its projection is covered? Correlation with the energy under the square."""
-    found, x = m.grey_squares, m.trained.normalised(m.split.images[m.main()])
+    """Correlate a map's activity with the energy of its projection under the square."""
+    found, x = m.grey_squares, m.trained.normalised(m.split.images[m.main])
     under = occlusion.share_covered(energy(m.trained, x, found.strongest), found)
     activity = found.activity_of(found.strongest)
-    other = under.roll(1, 0)  # the control: another image's projection
-    at = [e.flatten(1).argmax(1)[:, None] for e in (under, other)]
-    clean = found.clean_activity.gather(1, found.strongest[:, None])[:, 0]
-    left = [activity.flatten(1).gather(1, a)[:, 0] / clean for a in at]
     return {
         "own": summary(occlusion.correlation(under, activity)),
-        "other": summary(occlusion.correlation(other, activity)),
-        "left_own": summary(left[0]),
-        "left_other": summary(left[1]),
-        "lower": summary(left[0] < left[1]),
+        "other": summary(occlusion.correlation(under.roll(1, 0), activity)),  # another image's projection
     }
 
 
 def _agreement(m: _Measured) -> dict[str, Any]:
-    """Do two networks agree on where it hurts? Correlation of their probability maps, the same image or another's."""
-    labels = m.split.labels[m.main()]
-    ours = m.grey_squares.of(labels)
-    theirs = m.squares(m.main(), arch="krizhevsky").of(labels)
+    """Correlate the probability maps of two networks, of the same image or of another."""
+    zfnet = m.grey_squares.of(m.labels)
+    krizhevsky = m.squares(m.main, arch="krizhevsky").of(m.labels)
     return {
-        "same": summary(occlusion.correlation(ours, theirs)),
-        "other": summary(occlusion.correlation(ours, theirs.roll(1, 0))),
+        "same": summary(occlusion.correlation(zfnet, krizhevsky)),
+        "other": summary(occlusion.correlation(zfnet, krizhevsky.roll(1, 0))),
     }
 
 
 def _settings(m: _Measured) -> list[dict[str, Any]]:
-    """Other fills and sizes, one changed at a time, on fewer images."""
-    indices = m.chosen(min(len(m.main()), COUNT_SETTINGS))
+    """Try other fills and sizes, one changed at a time, on fewer images."""
+    indices = evenly(m.right, min(len(m.main), COUNT_SETTINGS))
     found = []
     for kind, factor in SETTINGS:
         squares = m.squares(indices, kind=kind, factor=factor)
-        found.append({"fill": kind, "factor": factor, **of_squares(squares, m.split.labels[indices], m.mask(indices))})
+        drop = of_squares(squares, m.split.labels[indices], None)["worst_drop"]
+        found.append({"fill": kind, "factor": factor, "worst_drop": drop})
     return found
 
 
 @torch.inference_mode()
 def _covered(m: _Measured, indices: Tensor, masks: Tensor) -> Tensor:
-    """Probability of the true class when exactly the masked pixels are grey. -> (B,)."""
-    fill, said = grey(m.trained), []
+    """Return the probability of the true class when exactly the masked pixels are grey. -> (B,)."""
+    fill, probabilities = grey(m.trained), []
     for part, mask in zip(indices.split(32), masks.split(32), strict=True):
         x = torch.where(mask[:, None].to(fill.device), fill, m.trained.normalised(m.split.images[part]))
-        said.append(F.softmax(m.trained.network(x), 1)[torch.arange(len(part)), m.split.labels[part]].cpu())
-    return torch.cat(said)
+        probabilities.append(m.trained.network(x).softmax(1)[torch.arange(len(part)), m.split.labels[part]].cpu())
+    return torch.cat(probabilities)
 
 
 def _shapes(m: _Measured) -> dict[str, Any]:
-    """The object covered to the pixel, and the same shape covered elsewhere."""
-    indices = m.main()
-    mask = m.mask(indices)
+    """Cover the object to the pixel, and the same shape elsewhere."""
+    mask = m.mask(m.main)
     moved, left = occlusion.elsewhere(mask, mask)
     free = left < ASTRAY
-    indices, mask, moved, left = indices[free], mask[free], moved[free], left[free]
+    indices = m.main[free]
     clean = m.searched[0][indices, m.split.labels[indices]]
-    on, off = _covered(m, indices, mask), _covered(m, indices, moved)
+    on, off = _covered(m, indices, mask[free]), _covered(m, indices, moved[free])
     return {
-        "area": summary(mask.float().mean((1, 2))),
-        "overlap": summary(left),
         "lower": summary(on < off),
         "drop": summary(clean - on),
         "drop_elsewhere": summary(clean - off),
@@ -391,13 +355,10 @@ def _shapes(m: _Measured) -> dict[str, Any]:
 
 
 def _object_parts(m: _Measured) -> list[dict[str, Any]]:
-    """Each part of each class covered to the pixel; the same shape beside the object; the same elsewhere on it."""
-    said, _ = m.searched
-    labels, classes = m.split.labels, m.study.dataset.classes
-    right = said.argmax(1).eq(labels)
+    """Cover each part of each class to the pixel; the same shape beside the object; the same elsewhere on it."""
     found = []
-    for k, name in enumerate(classes):
-        indices = (right & labels.eq(k)).nonzero().flatten()[:COUNT_CLASS]
+    for k, name in enumerate(m.study.dataset.classes):
+        indices = (m.right & m.split.labels.eq(k)).nonzero().flatten()[:COUNT_CLASS]
         if not len(indices):
             continue
         numbers = m.trained.seen(m.split.truth["parts"][indices][:, None])[:, 0]
@@ -407,18 +368,18 @@ def _object_parts(m: _Measured) -> list[dict[str, Any]]:
             if number == 0 or large.sum() < FEWEST:
                 continue
             own, mask, whole = indices[large], mask[large], numbers[large].gt(0)
-            clean, on = said[own, k], _covered(m, own, mask)
+            clean, on = m.searched[0][own, k], _covered(m, own, mask)
             beside, rest = _moved(m, own, mask, whole), _moved(m, own, mask, mask | ~whole)
             found.append({
-                "class": name, "part": PART_NAMES[number], "area": summary(mask.float().mean((1, 2))),
-                "drop": summary(clean - on), "drop_beside": summary(clean - beside),
-                "drop_on_object": summary(clean - rest), "extra": summary(rest - on),
+                "class": name, "part": PART_NAMES[number], "drop": summary(clean - on),
+                "drop_beside": summary(clean - beside), "drop_on_object": summary(clean - rest),
+                "extra": summary(rest - on),
             })  # fmt: skip
     return sorted(found, key=lambda row: -row["drop"]["mean"])
 
 
 def _moved(m: _Measured, indices: Tensor, mask: Tensor, avoid: Tensor) -> Tensor:
-    """`_covered` with each shape moved off `avoid`; nan where there is no room, and everywhere if that leaves few."""
+    """Return `_covered` with each shape moved off `avoid`; nan where there is no room, everywhere if that leaves few."""
     moved, left = occlusion.elsewhere(mask, avoid)
     free = left < ASTRAY
     if free.sum() < FEWEST:
