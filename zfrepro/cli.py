@@ -170,7 +170,8 @@ def cmd_train(options: argparse.Namespace) -> None:
                 epoch = len(state.history)
                 if kept and (epoch in kept or epoch == recipe.epochs):
                     weights.save_weights(
-                        out / f"epoch-{epoch:03}.safetensors", state.network, recipe, dataset.classes, mean,
+                        out / f"epoch-{epoch:03}.safetensors", training.evaluated(recipe, state, where), recipe,
+                        dataset.classes, mean,
                         data=dataset.fingerprint, epoch=epoch, **origin,
                     )  # fmt: skip
 
