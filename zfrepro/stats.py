@@ -170,6 +170,60 @@ def t_interval(differences: Sequence[float], unit: str = "seeds", correlation: f
     return Interval(mean, mean - half, mean + half, n, unit, "t")
 
 
+def pooled_sd(values: Mapping[str, Mapping[int, float]]) -> tuple[float, int]:
+    """Return the standard deviation over seeds, pooled over groups, and its freedom.
+
+    Values are modelled as group + seed + rest, the rest as large in every group. Seeds are a term
+    of their own: networks of one seed see the same images in the same order.
+
+    Args:
+        values: group, such as a network -> seed -> value. Groups need not have the same seeds.
+    Returns:
+        nan and 0 where no group leaves anything to estimate it from.
+    """
+    cells = [(name, seed, value) for name, row in values.items() for seed, value in row.items()]
+    if not cells:
+        return math.nan, 0
+    names, group = np.unique([name for name, *_ in cells], return_inverse=True)
+    seeds, seed = np.unique([seed for _, seed, _ in cells], return_inverse=True)
+    design = np.hstack([np.eye(len(names))[group], np.eye(len(seeds))[seed]])
+    errors = np.array([value for *_, value in cells], float)
+    fitted, _, rank, _ = np.linalg.lstsq(design, errors)
+    freedom = len(cells) - int(rank)
+    rest = ((errors - design @ fitted) ** 2).sum()
+    return (math.sqrt(rest / freedom), freedom) if freedom else (math.nan, 0)
+
+
+def pooled_t(
+    values: Mapping[str, Mapping[int, float]], weights: Mapping[str, float], unit: str = "seeds"
+) -> Interval:
+    """Return a contrast of groups, taken seed by seed, and its interval by Student's t.
+
+    The standard deviation is that of `pooled_sd`, from all groups; of two groups alone this is the
+    paired t interval. It says what other seeds would give on the same images.
+
+    Args:
+        values: as for `pooled_sd`.
+        weights: of the groups that are compared, such as {changed: 1, base: -1}. Only seeds that
+            all of them have are used.
+    Raises:
+        LookupError: a group without values, or no seed in common.
+    """
+    if missing := [name for name in weights if not values.get(name)]:
+        raise LookupError(f"no run of {', '.join(missing)}")
+    seeds = sorted(set.intersection(*(set(values[name]) for name in weights)))
+    if not seeds:
+        raise LookupError(f"no seed in common of {', '.join(weights)}")
+    by_seed = [sum(w * values[name][seed] for name, w in weights.items()) for seed in seeds]
+    mean, n = float(np.mean(by_seed)), len(seeds)
+    sd, freedom = pooled_sd(values)
+    if not freedom:
+        return Interval(mean, -math.inf, math.inf, n, unit, "pooled t")
+    error = sd * math.sqrt(sum(w**2 for w in weights.values()) / n)
+    half = float(stats.t.ppf(0.975, freedom)) * error
+    return Interval(mean, mean - half, mean + half, n, unit, "pooled t")
+
+
 def wilson(count: int, n: int, unit: str = "images") -> Interval:
     """Return a share and its Wilson score interval."""
     low, high = proportion_confint(count, n, method="wilson")
