@@ -197,28 +197,30 @@ def intervals(
     """Draw estimates with their 95 % intervals, one a row, and the paper's values beside ours.
 
     Args:
-        rows: label, our interval and the paper's value or None, from top to bottom.
+        rows: label, our interval and the paper's value or None, from top to bottom; a row without a label belongs
+            to the one above.
         unit: what the axis shows.
         zero: where a line marks no effect; None for no line.
         paper: what the open diamonds are called.
         groups: one a row; rows of one group share a colour, and a legend names the groups.
     """
     names = list(dict.fromkeys(groups))
-    figure, ax = plt.subplots(figsize=(width, 0.34 * len(rows) + 0.9))
-    for y, (_, own, printed) in enumerate(rows):
-        colour = PALETTE[names.index(groups[y]) % len(PALETTE)] if groups else PALETTE[0]
-        first = not groups or groups.index(groups[y]) == y
+    heights = np.cumsum([1.0 if label else 0.6 for label, *_ in rows]) - 1
+    figure, ax = plt.subplots(figsize=(width, 0.34 * (heights[-1] + 1) + 0.9))
+    for k, (y, (_, own, printed)) in enumerate(zip(heights, rows, strict=True)):
+        colour = PALETTE[names.index(groups[k]) % len(PALETTE)] if groups else PALETTE[0]
+        first = not groups or groups.index(groups[k]) == k
         low, high = (bound if math.isfinite(bound) else own.estimate for bound in (own.low, own.high))
         ax.plot([low, high], [y, y], color=colour, lw=2.2, solid_capstyle="butt")
-        ax.plot(own.estimate, y, "o", color=colour, ms=6, label=groups[y] if groups and first else None)
+        ax.plot(own.estimate, y, "o", color=colour, ms=6, label=groups[k] if groups and first else None)
         if printed is not None:
             ax.plot(printed, y, "D", mfc="none", mec=PALETTE[1], mew=1.6, ms=7)
     if any(printed is not None for *_, printed in rows):
         ax.plot([], [], "D", mfc="none", mec=PALETTE[1], mew=1.6, ms=7, ls="", label=paper)
     if zero is not None:
         ax.axvline(zero, color=TEXT, lw=1)
-    ax.set_yticks(range(len(rows)), [label for label, *_ in rows])
-    ax.set(xlabel=unit, ylim=(len(rows) - 0.4, -0.6))
+    ax.set_yticks(heights, [label for label, *_ in rows])
+    ax.set(xlabel=unit, ylim=(heights[-1] + 0.6, -0.6))
     ax.grid(axis="x")
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
