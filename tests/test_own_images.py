@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from book.evolution.explorer import EpochSlider
 from book.invariance.explorer import TransformExplorer
 from book.occlusion.explorer import OcclusionExplorer
 from book.projections.explorer import ProjectionBench
@@ -132,14 +131,3 @@ def test_an_explorer_takes_pictures_that_the_reader_brings(name, count, trained,
     assert not any(isinstance(part, widgets.Output) for part in explorer.children)  # see `plots.png`
     if name in ("transformations", "occluder"):
         assert explorer.image.max == count - 1
-
-
-def test_the_epochs_are_drawn_on_pictures_that_the_reader_brings(trained):
-    pictures = np.zeros((2, 8, 8, 3), np.uint8)
-    slider = EpochSlider(
-        pictures, [1, 2], ["a", "b"], trained=trained, redraw=lambda images: pictures + images[0, 0, 0, 0].numpy()
-    )
-    before = slider.view.value
-    (bring,) = [child for child in slider.children if isinstance(child, own_images.Bring)]
-    upload(bring, coded(halves(100, 80)).getvalue())
-    assert (slider.pictures == 255).all() and slider.view.value != before

@@ -184,7 +184,8 @@ class Includes(Condition):
 
     def judge(self, record: Record) -> Truth:
         own = self.quantity.of(record)
-        return Truth.YES if own.low <= self.value <= own.high else Truth.NO
+        slack = 1e-9  # of rounding, for a plain number
+        return Truth.YES if own.low - slack <= self.value <= own.high + slack else Truth.NO
 
     def sentence(self) -> str:
         return f"the interval of the {self.quantity.name} includes {_number(self.value, self.quantity)}"
@@ -279,7 +280,7 @@ class Claim:
         """State the rule, in words."""
         text = f"Agrees if {self.holds.sentence()}"
         if self.size:
-            text += f", and {self.size.sentence()} is not excluded; same direction, other size, if it is"
+            text += f"; same direction, other size, unless {self.size.sentence()}"
         return f"{text}. Judged by 95 % intervals."
 
     def command(self, dataset: str) -> str:

@@ -1,185 +1,171 @@
 """Fig. 4, features through the epochs, and the curves that the paper does not have."""
 
 import base64
+import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+import torch.nn.functional as F
 from IPython.display import HTML
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import interpolate
 
-from book.ablation.figures import seeded
 from book.evolution import claims as rules
-from book.evolution.claims import runs as runs_of
-from zfrepro import plots, records, static
-from zfrepro.plots import alone, array, enlarged, shown, tiled
-from zfrepro.verdicts import WORLDS
-from zfrepro.verdicts_table import WORLD_NAMES
+from zfrepro import page, plots, records
+from zfrepro.claims import DATASETS
+from zfrepro.stats import t_interval
+
+Record = Mapping[str, Any]
 
 RED = torch.tensor([0.85, 0.1, 0.1])[:, None, None]
 MEASURES = {
-    "cka": "CKA with the final layer",
-    "probe": "linear probe, % right",
-    "changed": "maps with another\nstrongest image, %",
-    "cosine": "cosine of successive\nprojections",
+    "probe": "linear probe, accuracy in %",
+    "changed": "maps with another strongest image, %",
+    "cosine": "cosine of successive projections",
 }
 
 
-def decoded(record: dict[str, Any]) -> dict[str, Tensor]:
-    """The recorded projections of every layer as colours of 0 to 1, (M, E, 3, t, t)."""
+def recorded() -> dict[str, Record]:
+    """Return the records there are, by data set."""
+    found = {}
+    for dataset in DATASETS:
+        with contextlib.suppress(FileNotFoundError):
+            found[dataset] = records.read(f"evolution/{dataset}")
+    return found
+
+
+def decoded(record: Record) -> dict[str, Tensor]:
+    """Return the recorded projections of every layer, -1 to 1, (M, E, 3, t, t)."""
     found = {}
     for name, code in record["pictures"]["sheets"].items():
         maps, epochs = len(record["pictures"]["maps"][name]), len(record["pictures"]["epochs"])
-        sheet = torch.from_numpy(np.array(Image.open(io.BytesIO(base64.b64decode(code))).convert("RGB"))) / 255
-        side = (sheet.shape[1] + 1) // epochs - 1  # tiles stand one pixel apart
-        rows = sheet.permute(2, 0, 1)[None].unfold(2, side, side + 1).unfold(3, side, side + 1)
+        picture = Image.open(io.BytesIO(base64.b64decode(code))).convert("RGB")
+        sheet = torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 127.5 - 1
+        side = (sheet.shape[2] + 1) // epochs - 1  # tiles stand one pixel apart
+        rows = sheet[None].unfold(2, side, side + 1).unfold(3, side, side + 1)
         found[name] = rows[0].permute(1, 2, 0, 3, 4)[:maps, :epochs]
     return found
 
 
-def evolution(
-    tiles: dict[str, Tensor], images: dict[str, Tensor | Sequence], epochs: Sequence[int], width: float = 9
+def tiles(projections: Tensor, side: int = plots.TILE) -> Tensor:
+    """Return projections as colours, each scaled alone, at one size. -> (M, E, 3, side, side)."""
+    flat = plots.enlarge(plots.display(projections.flatten(0, 1)), side)
+    return F.interpolate(flat, size=(side, side), mode="area").unflatten(0, projections.shape[:2])
+
+
+def growth(
+    projections: Mapping[str, Tensor],
+    images: Mapping[str, Tensor | Sequence],
+    epochs: Sequence[int],
+    maps: Mapping[str, Sequence[int]] | None = None,
 ) -> Figure:
-    """Fig. 4: a block for each layer, a row for each map, a column for each epoch; red where the image changes.
+    """Draw Fig. 4: a row for each map, a column for each epoch; a red bar where the image changes.
 
     Args:
-        tiles: layer -> colours of 0 to 1, (M, E, 3, t, t).
+        projections: layer -> signed, (M, E, 3, t, t).
         images: layer -> the image with the strongest activation, (M, E).
+        maps: layer -> which of its M rows to draw; default all.
     """
-    figure, axes = plt.subplots(-(-len(tiles) // 2), 2, figsize=(width, width * 0.42 * -(-len(tiles) // 2)))
-    for ax in axes.flat:
-        ax.axis("off")
-    for ax, (name, block) in zip(axes.flat, tiles.items(), strict=False):
-        block = enlarged(block, max(1, 48 // block.shape[-1])).clone()
-        jumped = torch.as_tensor(images[name]).diff(dim=1) != 0
-        thick = max(1, block.shape[-1] // 20)
-        for row, column in jumped.nonzero().tolist():
-            block[row, column + 1, :, :, :thick] = RED
-        side = block.shape[-1] + 2
-        ax.imshow(array(tiled(block.flatten(0, 1), len(epochs), gap=2)), interpolation="nearest")
-        ax.set_title(name, fontsize=10, loc="left", pad=14)
-        for i, epoch in enumerate(epochs):
-            ax.text(side * (i + 0.5), -4, str(epoch), fontsize=7.5, ha="center", va="bottom")
-    figure.tight_layout(pad=0.4)
-    return alone(figure)
+    rows, names = [], []
+    for layer, own in projections.items():
+        chosen = list(maps[layer] if maps else range(len(own)))
+        drawn = tiles(own[chosen])
+        changed = torch.as_tensor(images[layer])[chosen].diff(dim=1) != 0
+        for row, column in changed.nonzero().tolist():
+            drawn[row, column + 1, :, :, : plots.TILE // 22] = RED
+        rows += [list(row) for row in drawn]
+        names += [f"layer {layer.removeprefix('conv')}"] + [""] * (len(chosen) - 1)
+    return plots.grid(rows, [f"epoch {epoch}" for epoch in epochs], names)
 
 
-def pages(tiles: dict[str, Tensor], side: int = 64) -> np.ndarray:
-    """One picture an epoch, a row for each layer and a column for each map, for a slider. -> uint8 (E, H, W, 3)."""
-    rows = []
-    for block in tiles.values():
-        flat = block.transpose(0, 1).flatten(0, 1)
-        same = interpolate(flat, size=(side, side), mode="nearest" if flat.shape[-1] < side else "area")
-        rows.append(same.unflatten(0, (block.shape[1], block.shape[0])))
-    epochs = [torch.cat([row[e] for row in rows]) for e in range(rows[0].shape[0])]
-    sheets = [tiled(own, rows[0].shape[1], gap=2) for own in epochs]
+def pages(projections: Mapping[str, Tensor]) -> np.ndarray:
+    """Return a picture for each epoch, layers in rows and maps in columns, uint8 (E, H, W, 3)."""
+    rows = torch.stack([tiles(own) for own in projections.values()])  # (L, M, E, 3, side, side)
+    sheets = [plots.tiled(own.flatten(0, 1), rows.shape[1], gap=2) for own in rows.unbind(2)]
     return (torch.stack(sheets) * 255).round().byte().permute(0, 2, 3, 1).numpy()
 
 
-def enhanced(projections: Tensor, width: float = 9) -> Figure:
-    """One map's row as it is (one scale for all epochs), each scaled by itself, and with enhanced contrast.
-
-    Args:
-        projections: (E, 3, F, F), signed.
-    """
-    alike = (0.5 + projections / (2 * projections.abs().amax().clamp_min(1e-12))).clamp(0, 1)
-    rows = {"one scale": alike, "each by itself": shown(projections, 1.0), "enhanced": shown(projections, 0.95)}
-    figure, axes = plt.subplots(3, 1, figsize=(width, width * 3.6 / len(projections)))
-    for ax, (name, row) in zip(axes, rows.items(), strict=True):
-        ax.imshow(array(tiled(row, len(row), gap=2)), interpolation="nearest")
-        ax.set_title(name, fontsize=9, loc="left", pad=3)
-        ax.axis("off")
-    figure.tight_layout(pad=0.4)
-    return alone(figure)
-
-
-def curves(found: dict[str, dict[str, Any]], width: float = 9) -> Figure:
-    """Every measure against epochs, a colour for each layer, a column for each world; bands from worst to best run.
-
-    Args:
-        found: world -> record.
-    """
-    figure, axes = plt.subplots(
-        len(MEASURES), len(found), figsize=(width, 9), sharex="col", sharey="row", squeeze=False
+def convergence(found: Mapping[str, Record]) -> Figure:
+    """Draw after which share of the training each layer has converged, by data set."""
+    paper = dict.fromkeys(("conv4", "conv5"), (rules.LATE + rules.LATEST) / 2)
+    rows, groups = [], []
+    for layer in rules.LAYERS:
+        for dataset, record in found.items():
+            rows.append((f"layer {layer[-1]}", rules.convergence(record, layer), paper.get(layer)))
+            groups.append(DATASETS[dataset])
+    return plots.intervals(
+        rows,
+        unit="share of the training after which the layer has converged, %",
+        zero=None,
+        paper="the paper, upper layers (epochs 40 to 50 of 70)",
+        groups=groups,
     )
-    for place, (column, (world, record)) in enumerate(zip(axes.T, found.items(), strict=True)):
-        runs = runs_of(record)
-        for ax, (key, label) in zip(column, MEASURES.items(), strict=True):
-            layers = list(runs[0][key])
-            colours = plt.get_cmap("viridis")(np.linspace(0, 0.92, 8))
-            for colour, layer in zip(colours, layers, strict=False):
-                values = np.array([run[key][layer] for run in runs], dtype=float)
-                at = runs[0]["epochs"][-values.shape[1] :]
-                ax.plot(at, values.mean(0), "o-", color=colour, label=layer, ms=3, lw=1.4)
-                ax.fill_between(at, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
-            ax.set_xscale("log")
-            ax.set_xticks(runs[0]["epochs"], [str(e) for e in runs[0]["epochs"]])
-            ax.minorticks_off()
-            ax.grid(alpha=0.25)
-            if place == 0:
-                ax.set_ylabel(label, fontsize=9)
-        column[0].set_title(f"{WORLD_NAMES[world]}, {len(runs)} run{'s' * (len(runs) > 1)}", fontsize=10)
-        column[-1].set_xlabel("epoch")
-    handles = axes[0, 0].get_legend_handles_labels()
-    figure.legend(*handles, loc="lower center", ncols=len(handles[1]), fontsize=8, frameon=False)
-    figure.tight_layout(pad=0.6, rect=(0, 0.03, 1, 1))
-    return alone(figure)
 
 
-def settling(found: dict[str, dict[str, Any]], shown_at: Sequence[int] = (1, 10, 30)) -> HTML:
-    """From which epoch each layer stays settled, a number a run, and means over runs of some of the curves' values.
+def curves(
+    found: Mapping[str, Record], measures: Mapping[str, str], *, threshold: bool = False
+) -> Figure:
+    """Draw measures against the share of the training, data sets in columns.
+
+    Lines are means over runs; bands reach from the lowest run to the highest.
 
     Args:
-        shown_at: epochs at which the CKA with the final layer is shown.
+        measures: key in a run -> label of the axis.
+        threshold: whether to mark the CKA from which a layer counts as converged.
     """
+    shape = (len(measures), len(found))
+    size = (4.6 * len(found), 2.9 * len(measures) + 0.4)
+    figure, axes = plt.subplots(*shape, figsize=size, sharex=True, sharey="row", squeeze=False)
+    colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(rules.LAYERS)))
+    for column, (dataset, record) in zip(axes.T, found.items(), strict=True):
+        runs = rules.runs(record)
+        for ax, (key, label) in zip(column, measures.items(), strict=True):
+            for colour, layer in zip(colours, rules.LAYERS, strict=True):
+                values = np.array([run[key][layer] for run in runs], dtype=float)
+                epochs = np.array(runs[0]["epochs"][-values.shape[1] :])
+                at = 100 * epochs / epochs[-1]
+                ax.plot(at, values.mean(0), "o-", color=colour, label=f"layer {layer[-1]}", ms=3)
+                ax.fill_between(at, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
+            if threshold:
+                ax.axhline(rules.THRESHOLD, color=plots.TEXT, lw=1, ls="--")
+            ax.set_xscale("log")
+            ax.set_xticks([2, 5, 10, 20, 50, 100], ["2", "5", "10", "20", "50", "100"])
+            ax.minorticks_off()
+            ax.grid()
+            if column is axes.T[0]:
+                ax.set_ylabel(label)
+        column[0].set_title(DATASETS[dataset])
+        column[-1].set_xlabel("share of the training, %")
+    axes[0, -1].legend(loc="best")
+    figure.tight_layout(pad=0.5)
+    return plots.alone(figure)
+
+
+def freezing(found: Mapping[str, Record]) -> Figure:
+    """Draw what it costs to freeze layers 1 and 2 after some epochs, over seeds."""
+    rows, groups = [], []
+    for dataset, record in found.items():
+        total = record["freezing"]["epochs"]
+        for after, costs in rules.costs_of_freezing(record).items():
+            rows.append((f"frozen after epoch {after} of {total}", t_interval(costs), None))
+            groups.append(DATASETS[dataset])
+    return plots.intervals(rows, unit="accuracy lost, points", groups=groups)
+
+
+def sensitivity(found: Mapping[str, Record]) -> HTML:
+    """Show the outcomes, had another CKA been called convergence."""
     rows = []
-    for world, record in found.items():
-        runs = runs_of(record)
-        for layer in runs[0]["cka"]:
-            row = {"world": WORLD_NAMES[world], "layer": layer}
-            row["settled at epoch"] = ", ".join(str(rules.settled(run, layer)) for run in runs)
-            for place, epoch in enumerate(runs[0]["epochs"]):
-                if epoch in shown_at:
-                    row[f"CKA at {epoch}"] = f"{np.mean([run['cka'][layer][place] for run in runs]):.2f}"
-            last = [run["changed"][layer][-1] for run in runs if layer in run["changed"]]
-            row["changed at the end, %"] = f"{np.mean(last):.1f}" if last else None
-            rows.append(row)
-    return static.table(rows, caption="Layers and the epoch from which they stay settled, one number for each run")
-
-
-def thresholds(found: dict[str, dict[str, Any]], values: Sequence[float] = rules.OTHERWISE) -> HTML:
-    """The verdicts on the order of the layers, had another CKA been called settled."""
-    told = {"lower layers early": rules.lower, "upper layers late": rules.upper, "from the bottom up": rules.order}
-    rows = [
-        {"world": WORLD_NAMES[world], "settled from a CKA of": f"{at:.2f}"}
-        | {name: judge(record, at).verdict for name, judge in told.items()}
-        for world, record in found.items()
-        for at in values
-    ]
-    return plots.table(rows)
-
-
-def freezing(found: dict[str, dict[str, Any]]) -> HTML:
-    """What frozen lower layers cost, and how near they were to their final selves: means and sd over seeds."""
-    rows = []
-    for world, record in found.items():
-        costs = rules.costs_of_freezing(record)
-        for after, values in record["freezing"]["accuracy"].items():
-            row = {"world": WORLD_NAMES[world], "frozen after epoch": after}
-            for layer, near in record["freezing"]["cka"].items():
-                row[f"CKA of {layer} then"] = f"{np.mean(near[after]):.2f}" if after in near else None
-            row |= {"% right": seeded(values), "cost, points": seeded(costs.get(after, []))}
-            rows.append(row)
-    return plots.table(rows)
-
-
-def recorded() -> dict[str, dict[str, Any]]:
-    """The records there are, by world."""
-    there = [w for w in WORLDS if (records.results_root() / "evolution" / f"{w}.json").is_file()]
-    return {world: records.read(f"evolution/{world}") for world in there}
+    for threshold in rules.THRESHOLDS:
+        judged = [claim for claim in rules.claims(threshold) if claim.name != "evolution-jumps"]
+        for dataset, record in found.items():
+            outcomes = {c.name.removeprefix("evolution-"): c.outcome(record) for c in judged}
+            rows.append(
+                {"converged from a CKA of": f"{threshold:.2f}", "data set": DATASETS[dataset]}
+            )
+            rows[-1] |= outcomes
+    return page.table(rows, caption="Outcomes by the CKA from which a layer counts as converged")
