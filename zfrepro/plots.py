@@ -190,6 +190,12 @@ def top9(
     return alone(figure)
 
 
+def mean_sd(values: Sequence[float], digits: int = 1) -> str:
+    """Return `43.1 ± 0.8`, mean and standard deviation, for a cell of a table; of one value it alone."""
+    mean = f"{np.mean(values):.{digits}f}"
+    return f"{mean} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean
+
+
 def intervals(
     rows: Sequence[tuple[str, Interval, float | None]], *, unit: str, zero: float | None = 0.0, width: float = 7.5,
     paper: str = "the paper", groups: Sequence[str] = (),
