@@ -14,13 +14,13 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 
 from zfrepro import device as devices
 from zfrepro import records
-from zfrepro.cli import measurements
 from zfrepro.data import Dataset
 from zfrepro.weights import Trained
 
@@ -49,6 +49,25 @@ class Study:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def measurements() -> list[str]:
+    """Return the names of what can be measured: the chapters with a `measure.py`, and further targets of transfer."""
+    chapters = records.ROOT / "book"
+    targets = (f"transfer_{name}" for name in ("caltech256", "voc2012"))
+    return sorted((*(file.parent.name for file in chapters.glob("*/measure.py")), *targets))
+
+
+def module_of(chapter: str) -> ModuleType:
+    """Return the module that measures a chapter; it is found by name, as a plug-in.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if chapter not in measurements():
+        raise ValueError(f"no measurement called {chapter!r}; there are: {', '.join(measurements())}")
+    name = chapter.replace("_", ".") if chapter.startswith("transfer_") else f"{chapter}.measure"
+    return importlib.import_module(f"book.{name}")
+
+
 def measure(
     chapter: str, study: Study, scratch: Path, *, only: Collection[str] = (), fresh: bool = False, say=print
 ) -> dict[str, Any]:
@@ -62,10 +81,7 @@ def measure(
     Raises:
         ValueError: no such chapter, or no such part.
     """
-    if chapter not in measurements():
-        raise ValueError(f"no measurement called {chapter!r}; there are: {', '.join(measurements())}")
-    name = chapter.replace("_", ".") if chapter.startswith("transfer_") else f"{chapter}.measure"
-    module = importlib.import_module(f"book.{name}")
+    module = module_of(chapter)
     parts: Parts = module.parts(study)
     if unknown := [name for name in only if name not in parts]:
         raise ValueError(f"{chapter} has no part {', '.join(unknown)}; there are: {', '.join(parts)}")
@@ -107,6 +123,17 @@ def record(chapter: str, study: Study, found: dict[str, Any], command: str) -> d
     if taken := made.keys() & found.keys():
         raise ValueError(f"{chapter}: parts cannot be called {', '.join(sorted(taken))}: every record tells these")
     return made | found
+
+
+def refuse_unknown(earlier: dict[str, Any], file: Path, only: Collection[str]) -> None:
+    """Refuse parts that the record there does not have.
+
+    Raises:
+        ValueError: naming them and those that there are.
+    """
+    known = earlier.get("seconds", {})
+    if unknown := [name for name in only if name not in known]:
+        raise ValueError(f"{file} has no part {', '.join(unknown)}; it has: {', '.join(known)}")
 
 
 def refuse_other(earlier: dict[str, Any], new: dict[str, Any]) -> None:
