@@ -13,12 +13,13 @@ from zfrepro.weights import Trained
 
 
 def notes(found: occlusion.Occlusion, k: int, label: int, classes: tuple[str, ...]) -> list[str]:
-    """A line for each position of image k: probability of the true class, most probable class, activity of layer 5."""
+    """Describe each position of image k: probabilities of classes, and the activity of layer 5."""
     number = int(found.strongest[k])
     p, activity = found.probabilities[k], found.activity[k, :, :, number]
     clean = found.clean_activity[k, number]
     return [
-        f"{classes[label]} {p[i, j, label]:.2f}; most probable: {classes[int(p[i, j].argmax())]} {p[i, j].max():.2f}; "
+        f"{classes[label]} {p[i, j, label]:.2f}; "
+        f"most probable: {classes[int(p[i, j].argmax())]} {p[i, j].max():.2f}; "
         f"map {number}: {100 * activity[i, j] / clean:.0f} % of its activity"
         for i in range(p.shape[0])
         for j in range(p.shape[1])
@@ -44,7 +45,10 @@ class OcclusionExplorer(widgets.VBox):
 
         self.image = widgets.BoundedIntText(start, 0, len(split) - 1, description="image")
         self.patch = slider("square, px", size, patch, 1)
-        self.row, self.column = slider("row", size - patch, size // 3), slider("column", size - patch, size // 3)
+        self.row, self.column = (
+            slider("row", size - patch, size // 3),
+            slider("column", size - patch, size // 3),
+        )
         self.fill = widgets.Dropdown(options=occlusion.FILLS, description="fill")
         self.view, self.note = widgets.HTML(), widgets.HTML()
         controls = (self.image, self.fill, self.patch, self.row, self.column)
@@ -60,13 +64,19 @@ class OcclusionExplorer(widgets.VBox):
         self.show()
 
     def covered(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The chosen image, and the same with the square: (1, 3, S, S) each, as the network wants them."""
+        """Return the chosen image and the covered one, as the network wants them: (1, 3, S, S)."""
         x = self.trained.normalised(self.split.images[[self.image.value]])
         fill = occlusion.filling(
-            self.fill.value, x, self.patch.value, grey=grey(self.trained), generator=torch.Generator().manual_seed(0)
+            self.fill.value,
+            x,
+            self.patch.value,
+            grey=grey(self.trained),
+            generator=torch.Generator().manual_seed(0),
         )
         square = x.clone()
-        rows, columns = (slice(k.value, k.value + self.patch.value) for k in (self.row, self.column))
+        rows, columns = (
+            slice(k.value, k.value + self.patch.value) for k in (self.row, self.column)
+        )
         square[..., rows, columns] = fill[..., rows, columns]
         return x, square
 
@@ -81,7 +91,8 @@ class OcclusionExplorer(widgets.VBox):
         label, number = int(self.split.labels[self.image.value]), int(sums[0].argmax())
         names, best = self.trained.classes, int(covered.argmax())
         self.note.value = (
-            f"<b>{names[label]}</b>: {clean[label]:.3f} without the square, {covered[label]:.3f} with it. Now "
+            f"<b>{names[label]}</b>: {clean[label]:.3f} without the square, "
+            f"{covered[label]:.3f} with it. Now "
             f"<b>{names[best]}</b>, {covered[best]:.3f}. Layer-5 map {number}: "
             f"{100 * sums[1, number] / sums[0, number]:.0f} % of its activity ({WATCHED})."
         )

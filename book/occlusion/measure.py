@@ -1,7 +1,7 @@
 """Fig. 7, and what it suggests measured over validation images: does covering the object matter?
 
-The heat maps and projections of the figure go to `results/occlusion/DATASET.safetensors`, so that the figure stands
-where the photographs are not.
+The heat maps and projections of the figure go to `results/occlusion/DATASET.safetensors`, so that
+the figure stands where the photographs are not.
 """
 
 from dataclasses import dataclass
@@ -26,13 +26,17 @@ REVISION = 2  # rows of the figure by how much the probability varies
 LAYER, WATCHED = "conv5", "convs.conv5"
 ROWS, SCANNED, SCAN_POSITIONS = 3, 100, 5  # of the figure; images tried for it; positions a side
 COUNTS = {"diorama": 200}  # images of the main measurement
-COUNT, COUNT_SETTINGS, COUNT_CLASS = 120, 50, 30  # elsewhere; for other squares; for the parts, a class
+COUNT, COUNT_SETTINGS, COUNT_CLASS = (
+    120,
+    50,
+    30,
+)  # elsewhere; for other squares; for the parts, a class
 FEWEST = 8  # images for a part, and for a control of it
-ASTRAY = 0.05  # of a moved shape, at most, where it should not be: large shapes have no room elsewhere
+ASTRAY = (
+    0.05  # of a moved shape, at most, where it should not be: large shapes have no room elsewhere
+)
 POSITIONS = 10  # a side, for statistics; the figure has 30
-SETTINGS = (
-    ("grey", 1.0), ("mean", 1.0), ("blur", 1.0), ("noise", 1.0), ("grey", 0.5), ("grey", 1.5), ("grey", 2.0),
-)  # fmt: skip
+SETTINGS = (*((fill, 1.0) for fill in occlusion.FILLS), ("grey", 0.5), ("grey", 1.5), ("grey", 2.0))
 TILE = 112  # px to which a recorded projection is reduced, or enlarged
 OTHERS = 3  # further images for panel (c)
 
@@ -50,6 +54,7 @@ class Row:
     probability: Tensor  # (30, 30)
     predicted: Tensor  # (30, 30)
     projections: Tensor  # (1 + OTHERS, 3, F, F) as colours of 0 to 1, this image first
+    patch: int  # side of the square in pixels
 
 
 def grey(trained: Trained) -> Tensor:
@@ -59,9 +64,11 @@ def grey(trained: Trained) -> Tensor:
 
 @torch.inference_mode()
 def search(trained: Trained, split: Split) -> tuple[Tensor, gallery.Top]:
-    """Return class probabilities of all images (N, classes), and the images that excite each map of layer 5 most."""
+    """Return class probabilities (N, classes), and the images that excite each map of layer 5 most."""
     network = trained.network
-    tracker = gallery.TopTracker(LAYER, network.convs[LAYER].out_channels, OTHERS + 1, trained.mean.device)
+    tracker = gallery.TopTracker(
+        LAYER, network.convs[LAYER].out_channels, OTHERS + 1, trained.mean.device
+    )
     probabilities = []
     for part in split.images.split(32):
         found = network.features(trained.normalised(part), [LAYER, "fc8"])
@@ -71,24 +78,30 @@ def search(trained: Trained, split: Split) -> tuple[Tensor, gallery.Top]:
 
 
 def evenly(right: Tensor, count: int) -> Tensor:
-    """Return `count` images evenly spaced among those classified correctly. right: (N,) bool -> (count,)."""
+    """Return `count` images, evenly spaced among those that are right. (N,) bool -> (count,)."""
     indices = right.nonzero().flatten()
     return indices[torch.linspace(0, len(indices) - 1, min(count, len(indices))).long()]
 
 
-def most_varied(trained: Trained, split: Split, probabilities: Tensor, count: int = ROWS) -> list[int]:
+def most_varied(
+    trained: Trained, split: Split, probabilities: Tensor, count: int = ROWS
+) -> list[int]:
     """Choose the figure's images: those whose probability depends most on where the square is.
 
-    Of 100 images classified correctly, evenly spaced, the one of each class with the largest standard deviation of the
-    true class's probability over 5 x 5 positions; of these the `count` largest.
+    Of 100 images classified correctly, evenly spaced, the one of each class with the largest
+    standard deviation of the true class's probability over 5 x 5 positions; of these the first.
     """
     indices = evenly(probabilities.argmax(1).eq(split.labels), SCANNED)
     x, labels = trained.normalised(split.images[indices]), split.labels[indices]
     patch, _ = occlusion.paper_geometry(x.shape[-1])
     found = occlude(
-        trained.network, x, patch=patch, stride=(x.shape[-1] - patch) / (SCAN_POSITIONS - 1), fill=grey(trained),
+        trained.network,
+        x,
+        patch=patch,
+        stride=(x.shape[-1] - patch) / (SCAN_POSITIONS - 1),
+        fill=grey(trained),
         progress=False,
-    )  # fmt: skip
+    )
     spread = found.of(labels).flatten(1).std(1)
     best: dict[int, int] = {}  # of each class the first, which is the most varied
     for k in spread.argsort(descending=True).tolist():
@@ -97,12 +110,28 @@ def most_varied(trained: Trained, split: Split, probabilities: Tensor, count: in
 
 
 @torch.inference_mode()
-def rows(trained: Trained, split: Split, top: gallery.Top, indices: list[int], *, progress: bool = False) -> list[Row]:
-    """Compute Fig. 7 for some validation images: maps of 30 x 30 positions, in single precision."""
+def rows(
+    trained: Trained,
+    split: Split,
+    top: gallery.Top,
+    indices: list[int],
+    *,
+    patch: int | None = None,
+    kind: str = "grey",
+) -> list[Row]:
+    """Compute Fig. 7 for some validation images: maps of 30 x 30 positions, in single precision.
+
+    Args:
+        patch: side of the square in pixels; default, in proportion with the paper's.
+        kind: what the square shows, see `occlusion.filling`.
+    """
     x, labels = trained.normalised(split.images[indices]), split.labels[indices]
-    patch, stride = occlusion.paper_geometry(x.shape[-1])
+    patch = patch or occlusion.paper_geometry(x.shape[-1])[0]
+    stride = (x.shape[-1] - patch) / (occlusion.PAPER_POSITIONS - 1)
+    generator = torch.Generator().manual_seed(0)
+    fill = occlusion.filling(kind, x, patch, grey=grey(trained), generator=generator)
     found = occlude(
-        trained.network, x, patch=patch, stride=stride, fill=grey(trained), layer=WATCHED, progress=progress
+        trained.network, x, patch=patch, stride=stride, fill=fill, layer=WATCHED, progress=False
     )
     return [
         _row(trained, split, top, found, k, index, int(label))
@@ -110,16 +139,32 @@ def rows(trained: Trained, split: Split, top: gallery.Top, indices: list[int], *
     ]
 
 
-def _row(trained: Trained, split: Split, top: gallery.Top, found: Occlusion, k: int, index: int, label: int) -> Row:
+def _row(
+    trained: Trained,
+    split: Split,
+    top: gallery.Top,
+    found: Occlusion,
+    k: int,
+    index: int,
+    label: int,
+) -> Row:
     number = int(found.strongest[k])
     others = tuple(i for i in top.images[number].tolist() if i not in (index, -1))[:OTHERS]
     images = trained.normalised(split.images[[index, *others]])
     units = _strongest_units(trained, images, torch.full((len(images),), number))
     pixels = crops.project(trained.network, images, LAYER, units).pixels.cpu()
     return Row(
-        index, label, number, others, float(found.clean[k, label]), found.activity[k, :, :, number],
-        found.probabilities[k, :, :, label], found.predicted[k], plots.display(pixels[None])[0],
-    )  # fmt: skip
+        index,
+        label,
+        number,
+        others,
+        float(found.clean[k, label]),
+        found.activity[k, :, :, number],
+        found.probabilities[k, :, :, label],
+        found.predicted[k],
+        plots.display(pixels[None])[0],
+        found.patch,
+    )
 
 
 def _strongest_units(trained: Trained, images: Tensor, maps: Tensor) -> Units:
@@ -131,12 +176,14 @@ def _strongest_units(trained: Trained, images: Tensor, maps: Tensor) -> Units:
 
 @torch.inference_mode()
 def energy(trained: Trained, images: Tensor, maps: Tensor) -> Tensor:
-    """Return the squared projection of one map of layer 5 an image, in its place in the image. -> (B, S, S)."""
+    """Return the squared projection of one map of layer 5 an image, in its place: (B, S, S)."""
     found = []
     for x, own in zip(images.split(16), maps.split(16), strict=True):
         p = crops.project(trained.network, x, LAYER, _strongest_units(trained, x, own))
         size, (height, width) = p.pixels.shape[-1], x.shape[-2:]
-        out = torch.zeros(len(x), height + 2 * size, width + 2 * size)  # room for fields over the border
+        out = torch.zeros(
+            len(x), height + 2 * size, width + 2 * size
+        )  # room for fields over the border
         for k, (top, left) in enumerate(zip(p.tops.tolist(), p.lefts.tolist(), strict=True)):
             out[k, size + top :, size + left :][:size, :size] = p.pixels[k].cpu().square().sum(0)
         found.append(out[:, size:-size, size:-size])
@@ -160,7 +207,10 @@ def of_squares(found: Occlusion, labels: Tensor, mask: Tensor | None) -> dict[st
         return out
     cover = occlusion.share_covered(mask, found)
     most, least = cover.flatten(1).amax(1)[:, None, None], cover.flatten(1).amin(1)[:, None, None]
-    on, off = cover.ge(most.clamp_max(0.5)), cover.le(least.clamp_min(0.05))  # half and a twentieth of the square
+    on, off = (
+        cover.ge(most.clamp_max(0.5)),
+        cover.le(least.clamp_min(0.05)),
+    )  # half and a twentieth of the square
     covered, beside = ((p * where).sum((1, 2)) / where.sum((1, 2)) for where in (on, off))
     at = occlusion.lowest(p, found)
     hit = mask[torch.arange(len(mask)), at[:, 0], at[:, 1]].float()
@@ -209,7 +259,9 @@ class _Measured:
         mask = self.split.truth.get("mask")
         return None if mask is None else self.trained.seen(mask[indices][:, None])[:, 0]
 
-    def squares(self, indices: Tensor, *, kind: str = "grey", factor: float = 1.0, arch: str = "zfnet") -> Occlusion:
+    def squares(
+        self, indices: Tensor, *, kind: str = "grey", factor: float = 1.0, arch: str = "zfnet"
+    ) -> Occlusion:
         """Cover images at 10 x 10 positions with a square of `factor` times the paper's side."""
         trained = self.study.networks[arch]
         x = trained.normalised(self.split.images[indices])
@@ -217,13 +269,19 @@ class _Measured:
         generator = torch.Generator().manual_seed(self.study.seed)
         fill = occlusion.filling(kind, x, patch, grey=grey(trained), generator=generator)
         return occlude(
-            trained.network, x, patch=patch, stride=(x.shape[-1] - patch) / (POSITIONS - 1), fill=fill,
-            layer=WATCHED, precision=self.precision, progress=self.study.progress,
-        )  # fmt: skip
+            trained.network,
+            x,
+            patch=patch,
+            stride=(x.shape[-1] - patch) / (POSITIONS - 1),
+            fill=fill,
+            layer=WATCHED,
+            precision=self.precision,
+            progress=self.study.progress,
+        )
 
 
 def parts(study: Study) -> Parts:
-    """Measure the figure, squares, maps, projections, another network, other squares and, with masks, shapes."""
+    """Return the measurements of the chapter; those of shapes need masks."""
     m = _Measured(study)
     found: Parts = {
         "figure": lambda: _figure(m),
@@ -251,7 +309,9 @@ def _figure(m: _Measured) -> dict[str, Any]:
         "activity": torch.stack([r.activity for r in found]).half(),
         "probability": torch.stack([r.probability for r in found]).half(),
         "predicted": torch.stack([r.predicted for r in found]).to(torch.int16),
-        "projections": (255 * torch.stack([_tiles(r.projections) for r in found])).round().to(torch.uint8),
+        "projections": (255 * torch.stack([_tiles(r.projections) for r in found]))
+        .round()
+        .to(torch.uint8),
     }
     file = records.results_root() / "occlusion" / f"{m.study.dataset.name}.safetensors"
     records.write_atomically(file, save(tensors))
@@ -270,26 +330,30 @@ def describe(r: Row, classes: tuple[str, ...]) -> dict[str, Any]:
     """Return a row of Fig. 7 in numbers."""
     p = r.probability
     return {
-        "index": r.index, "class": classes[r.label], "label": r.label, "map": r.map, "others": list(r.others),
-        "clean": rounded(r.clean), "min": rounded(p.min().item()), "median": rounded(p.median().item()),
-        "max": rounded(p.max().item()), "kept": rounded(r.predicted.eq(r.label).float().mean().item()),
+        "index": r.index,
+        "class": classes[r.label],
+        "label": r.label,
+        "map": r.map,
+        "others": list(r.others),
+        "clean": rounded(r.clean),
+        "min": rounded(p.min().item()),
+        "median": rounded(p.median().item()),
+        "max": rounded(p.max().item()),
+        "kept": rounded(r.predicted.eq(r.label).float().mean().item()),
         "correlation": rounded(occlusion.correlation(r.activity[None], p[None]).item()),
-    }  # fmt: skip
+    }
 
 
 def _maps(m: _Measured) -> dict[str, Any]:
     """Correlate a layer-5 map's activity with the class's probability over positions, image by image."""
     found, p = m.grey_squares, m.grey_squares.of(m.labels)
     by_sum = occlusion.correlation(found.activity_of(found.strongest), p)
-    x = m.trained.normalised(m.split.images[m.main])
-    with torch.inference_mode():
-        peaks = torch.cat([m.trained.network.features(part, [LAYER])[LAYER].amax((2, 3)).cpu() for part in x.split(16)])
-    by_peak = occlusion.correlation(found.activity_of(peaks.argmax(1)), p)
     maps = range(found.activity.shape[-1])
-    every = torch.stack([occlusion.correlation(found.activity[..., c], p) for c in maps], 1)  # (B, C)
+    every = torch.stack(
+        [occlusion.correlation(found.activity[..., c], p) for c in maps], 1
+    )  # (B, C)
     return {
         "strongest": summary(by_sum),
-        "strongest_by_peak": summary(by_peak),
         "any_map": summary(every.nanmean(1)),
         "negative": summary(by_sum.lt(0).float().masked_fill(by_sum.isnan(), torch.nan)),
         "values": [round(v, 3) for v in by_sum[~by_sum.isnan()].tolist()],
@@ -303,7 +367,9 @@ def _projections(m: _Measured) -> dict[str, Any]:
     activity = found.activity_of(found.strongest)
     return {
         "own": summary(occlusion.correlation(under, activity)),
-        "other": summary(occlusion.correlation(under.roll(1, 0), activity)),  # another image's projection
+        "other": summary(
+            occlusion.correlation(under.roll(1, 0), activity)
+        ),  # another image's projection
     }
 
 
@@ -333,8 +399,12 @@ def _covered(m: _Measured, indices: Tensor, masks: Tensor) -> Tensor:
     """Return the probability of the true class when exactly the masked pixels are grey. -> (B,)."""
     fill, probabilities = grey(m.trained), []
     for part, mask in zip(indices.split(32), masks.split(32), strict=True):
-        x = torch.where(mask[:, None].to(fill.device), fill, m.trained.normalised(m.split.images[part]))
-        probabilities.append(m.trained.network(x).softmax(1)[torch.arange(len(part)), m.split.labels[part]].cpu())
+        x = torch.where(
+            mask[:, None].to(fill.device), fill, m.trained.normalised(m.split.images[part])
+        )
+        probabilities.append(
+            m.trained.network(x).softmax(1)[torch.arange(len(part)), m.split.labels[part]].cpu()
+        )
     return torch.cat(probabilities)
 
 
@@ -370,11 +440,16 @@ def _object_parts(m: _Measured) -> list[dict[str, Any]]:
             own, mask, whole = indices[large], mask[large], numbers[large].gt(0)
             clean, on = m.searched[0][own, k], _covered(m, own, mask)
             beside, rest = _moved(m, own, mask, whole), _moved(m, own, mask, mask | ~whole)
-            found.append({
-                "class": name, "part": PART_NAMES[number], "drop": summary(clean - on),
-                "drop_beside": summary(clean - beside), "drop_on_object": summary(clean - rest),
-                "extra": summary(rest - on),
-            })  # fmt: skip
+            found.append(
+                {
+                    "class": name,
+                    "part": PART_NAMES[number],
+                    "drop": summary(clean - on),
+                    "drop_beside": summary(clean - beside),
+                    "drop_on_object": summary(clean - rest),
+                    "extra": summary(rest - on),
+                }
+            )
     return sorted(found, key=lambda row: -row["drop"]["mean"])
 
 
