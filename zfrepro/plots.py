@@ -211,6 +211,8 @@ def intervals(
         groups: one a row; rows of one group share a colour, and a legend names the groups.
     """
     names = list(dict.fromkeys(groups))
+    mark = {"marker": "D", "mfc": "none", "mew": 1.6, "ms": 7, "ls": ""}
+    mark["mec"] = TEXT if len(names) > 1 else PALETTE[1]
     heights = np.cumsum([1.0 if label else 0.6 for label, *_ in rows]) - 1
     figure, ax = plt.subplots(figsize=(width, 0.34 * (heights[-1] + 1) + 0.9))
     for k, (y, (_, own, printed)) in enumerate(zip(heights, rows, strict=True)):
@@ -220,9 +222,9 @@ def intervals(
         ax.plot([low, high], [y, y], color=colour, lw=2.2, solid_capstyle="butt")
         ax.plot(own.estimate, y, "o", color=colour, ms=6, label=groups[k] if groups and first else None)
         if printed is not None:
-            ax.plot(printed, y, "D", mfc="none", mec=PALETTE[1], mew=1.6, ms=7)
+            ax.plot(printed, y, **mark)
     if any(printed is not None for *_, printed in rows):
-        ax.plot([], [], "D", mfc="none", mec=PALETTE[1], mew=1.6, ms=7, ls="", label=paper)
+        ax.plot([], [], **mark, label=paper)
     if zero is not None:
         ax.axvline(zero, color=TEXT, lw=1)
     ax.set_yticks(heights, [label for label, *_ in rows])
