@@ -119,16 +119,22 @@ class Train:
     quiet: bool = False
     """A line an epoch and no progress bars."""
 
+    def folder(self, recipe: Recipe) -> Path:
+        """Return the folder of the run."""
+        return Path(self.out or f"runs/{data.dataset_name(recipe.dataset)}-{recipe.arch}-seed{recipe.seed}")
+
     def made(self) -> Recipe:
-        """Return the recipe, checked."""
-        return Recipe(**asdict(self.settings))
+        """Return the recipe, checked; the path of a data set is made absolute, so that the record names it anywhere."""
+        chosen = asdict(self.settings)
+        if data.is_path(chosen["dataset"]):
+            chosen["dataset"] = str(Path(chosen["dataset"]).expanduser().resolve())
+        return Recipe(**chosen)
 
     def run(self) -> None:
         recipe, where = self.made(), device.pick(self.device)
         if late := [epoch for epoch in self.keep if not 1 <= epoch <= recipe.epochs]:
             raise ValueError(f"--keep {late[0]}: this run has epochs 1 to {recipe.epochs}")
-        folder = recipe.dataset.strip("./").replace("/", "-")
-        out = Path(self.out or f"runs/{folder}-{recipe.arch}-seed{recipe.seed}")
+        out = self.folder(recipe)
         with file_lock(out, self.wait):
             record = self._train(recipe, where, out)
         if record:
@@ -426,9 +432,7 @@ def resume_hint(command: Command | None) -> str:
     if isinstance(command, (Measure, Sweep)):
         return "; give the same command again to continue"
     if isinstance(command, Train):
-        recipe = command.settings
-        out = Path(command.out or f"runs/{recipe.dataset}-{recipe.arch}-seed{recipe.seed}")
-        if (out / "checkpoint.safetensors").is_file():
+        if (command.folder(command.settings) / "checkpoint.safetensors").is_file():
             return "; give the same command again to continue"
     return ""
 
@@ -555,9 +559,10 @@ def _shipped_name(record: dict[str, Any], numbers_only: bool) -> str:
         ValueError: names in the record that would lead out of results/.
     """
     recipe = record["recipe"]
-    name = f"{recipe['dataset']}-{recipe['arch']}"
-    if any(mark in f"{name}{record['scale']}" for mark in ("/", "\\", "..")):
-        raise ValueError(f"the record names {name!r}, which is no name for a file in results/; mend its recipe")
+    names = "".join((recipe["dataset"], recipe["arch"], record["scale"]))
+    if ".." in names or "\\" in names or "/" in recipe["arch"]:
+        raise ValueError(f"the record names {recipe['dataset']!r}, which would lead out of results/; mend its recipe")
+    name = f"{data.dataset_name(recipe['dataset'])}-{recipe['arch']}"
     return f"runs/{name}-{record['scale']}-seed{recipe['seed']}" if numbers_only else f"networks/{name}"
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from zfrepro import device as devices
+from zfrepro.data import dataset_name
 from zfrepro.data.transforms import centre_crop, normalise, stored_size
 from zfrepro.networks import Network, architecture
 from zfrepro.records import read_json, results_root, sha256, write_atomically
@@ -138,6 +139,7 @@ def load_weights(
 def record_name(arch: str, dataset: str) -> str:
     """Name of the shipped network's record. Imagenette and Imagewoof, which ImageNet-20 is made of, have its network
     where none of their own is shipped."""
+    dataset = dataset_name(dataset)
     own = f"networks/{dataset}-{arch}"
     parts = dataset in ("imagenette", "imagewoof") and not (results_root() / f"{own}.json").is_file()
     return f"networks/imagenet20-{arch}" if parts else own
