@@ -80,7 +80,8 @@ def growth(
             drawn[row, column + 1, :, :, : plots.TILE // 22] = RED
         rows += [list(row) for row in drawn]
         names += [f"layer {layer.removeprefix('conv')}"] + [""] * (len(chosen) - 1)
-    return plots.grid(rows, [f"epoch {epoch}" for epoch in epochs], names)
+    columns = [f"epoch {epoch}" for epoch in epochs]
+    return plots.grid(rows, columns, names, width=max(4.5, 0.75 * len(columns)))
 
 
 def pages(projections: Mapping[str, Tensor]) -> np.ndarray:
@@ -96,7 +97,8 @@ def convergence(found: Mapping[str, Record]) -> Figure:
     rows, groups = [], []
     for layer in rules.LAYERS:
         for dataset, record in found.items():
-            rows.append((f"layer {layer[-1]}", rules.convergence(record, layer), paper.get(layer)))
+            label = "" if dataset != next(iter(found)) else f"layer {layer[-1]}"
+            rows.append((label, rules.convergence(record, layer), paper.get(layer)))
             groups.append(DATASETS[dataset])
     return plots.intervals(
         rows,
@@ -122,9 +124,11 @@ def curves(
     size = (4.6 * len(found), 2.9 * len(measures) + 0.4)
     figure, axes = plt.subplots(*shape, figsize=size, sharex=True, sharey="row", squeeze=False)
     colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(rules.LAYERS)))
+    for ax, label in zip(axes[:, 0], measures.values(), strict=True):
+        ax.set_ylabel(label)
     for column, (dataset, record) in zip(axes.T, found.items(), strict=True):
         runs = rules.runs(record)
-        for ax, (key, label) in zip(column, measures.items(), strict=True):
+        for ax, key in zip(column, measures, strict=True):
             for colour, layer in zip(colours, rules.LAYERS, strict=True):
                 values = np.array([run[key][layer] for run in runs], dtype=float)
                 epochs = np.array(runs[0]["epochs"][-values.shape[1] :])
@@ -137,8 +141,6 @@ def curves(
             ax.set_xticks([2, 5, 10, 20, 50, 100], ["2", "5", "10", "20", "50", "100"])
             ax.minorticks_off()
             ax.grid()
-            if column is axes.T[0]:
-                ax.set_ylabel(label)
         column[0].set_title(DATASETS[dataset])
         column[-1].set_xlabel("share of the training, %")
     axes[0, -1].legend(loc="best")
