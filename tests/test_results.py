@@ -37,7 +37,8 @@ def test_record_and_weights_agree(file):
     assert record["command"] == command_of(trained.recipe)
     assert record["parameters"] == sum(p.numel() for p in trained.network.parameters())
     assert len(record["history"]) == record["recipe"]["epochs"]
-    assert file.stem == f"{record['recipe']['dataset']}-{record['recipe']['arch']}"
+    name = f"{record['recipe']['dataset']}-{record['recipe']['arch']}"
+    assert file.stem in (name, f"{name}-{record['recipe']['image_size']}")
     # what was measured on the weights as written is what training said, up to half precision
     assert abs(record["errors"]["one_crop"]["top1_error"] - record["history"][-1]["val_top1_error"]) < 1
 
