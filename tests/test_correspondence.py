@@ -309,11 +309,14 @@ def test_figures_show_what_the_records_hold():
     found = {name: records.read(f"correspondence/{name}") for name in ("imagenet20", "diorama")}
     rows, groups = figures.margin_rows(found["diorama"])
     assert (
-        len(rows) == len(groups) == 2 * 9 and [printed for *_, printed in rows[2:]] == [None] * 16
+        len(rows) == len(groups) == 2 * 7 and [printed for *_, printed in rows[2:]] == [None] * 12
     )
     assert math.isclose(rows[0][2], 33.0, abs_tol=0.1) and math.isclose(
         rows[1][2], 5.9, abs_tol=0.1
     )
     row = figures.table_rows(found)[0]
-    assert row["masked"] == "right eye" and row["layer 5: paper"] == "0.067 ± 0.007"
+    assert (
+        row["masked"] == "right eye"
+        and row["layer 5: paper"] == "0.067\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}0.007"
+    )
     assert len(figures.delta_against_changed(found).axes[0].lines) == 1 + 2 * 4

@@ -88,8 +88,8 @@ def nothing_lost(record: Record) -> str:
     if after.high < before.low:
         return ""
     return (
-        f"between classes the parts' margin (cosine) is {before:+.3f} in layer 5 and "
-        f"{after:+.3f} in layer 7: no clear loss to explain"
+        f"no loss to explain: margin (cosine) between classes {before:+.2f} in layer 5, "
+        f"{after:+.2f} in layer 7"
     )
 
 
@@ -110,7 +110,7 @@ CLAIMS = (
         "by how much the mean of the three parts lies below that of random masks",
         Above(DELTA["conv5"], 0.0),
         Above(DELTA["conv5"], round(printed_margin("conv5") / 2)),
-        paper="right eye 0.067, left eye 0.069, nose 0.079; random 0.107: a margin of 33 %",
+        paper="parts 0.067, 0.069, 0.079; random 0.107: a margin of 33 %",
         paper_effect=printed_margin("conv5"),
         printed=PRINTED,
         control=untrained,
@@ -142,7 +142,7 @@ CLAIMS = (
         "In layer 7 parts and random places score about the same.",
         "Delta and margin as for layer 5",
         Within(DELTA["fc7"], -SAME, SAME),
-        paper="right eye 0.069, left eye 0.068, nose 0.069; random 0.073: a margin of 6 %",
+        paper="parts 0.069, 0.068, 0.069; random 0.073: a margin of 6 %",
         paper_effect=printed_margin("fc7"),
         printed=PRINTED,
         control=untrained,

@@ -19,7 +19,7 @@ from zfrepro.stats import Interval
 Record = Mapping[str, Any]
 Row = tuple[str, Interval, float | None]  # of `plots.intervals`
 SETS = {"part": "o", "random": "s", "matched": "^", "borrowed": "D"}
-COMPARED = (*(("sign", control) for control in CONTROLS), *claims.CONTROLLED)
+COMPARED = (("sign", "random"), *claims.CONTROLLED)
 NAMES = {"conv5": "layer 5", "pool5": "layer 5, after its pool", "fc7": "layer 7"}
 
 
@@ -28,7 +28,7 @@ def delta_against_changed(records: Mapping[str, Record], width: float = 7.5) -> 
 
     The line is what independent changes of that share would give, up as often as down.
     """
-    figure, ax = plt.subplots(figsize=(width, 0.55 * width))
+    figure, ax = plt.subplots(figsize=(width, 0.48 * width))
     share = torch.linspace(0, 0.56, 60)
     ax.plot(share, 1 - (1 - share) ** 2 - share**2 / 2, color=TEXT, lw=1.2, zorder=0)
     ax.text(0.3, 0.52, "units change\nindependently", ha="right", va="bottom")
@@ -52,7 +52,7 @@ def margin_rows(record: Record) -> tuple[list[Row], list[str]]:
     """Return rows and groups for `plots.intervals`: the margins in layers 5 and 7."""
     rows, groups = [], []
     for (measure, control), layer in itertools.product(COMPARED, TESTED):
-        printed = claims.printed_margin(layer) if (measure, control) == ("sign", "random") else None
+        printed = claims.printed_margin(layer) if measure == "sign" else None
         name = "the paper's signs" if measure == "sign" else measure
         label = f"{name}, {control}" if layer == TESTED[0] else ""
         rows.append((label, claims.margin(record, layer, measure, control), printed))
@@ -61,22 +61,12 @@ def margin_rows(record: Record) -> tuple[list[Row], list[str]]:
 
 
 def trained_rows(record: Record) -> tuple[list[Row], list[str]]:
-    """Return rows and groups: layer 5's margin, of the trained and of the untrained networks."""
+    """Return rows and groups: layer 5's margin over matched masks, trained and untrained."""
     rows, groups = [], []
-    for measure, control in claims.LEARNED:
-        trained = claims.margin(record, "conv5", measure, control)
-        before = claims.untrained_margin(record, "conv5", measure, control)
-        rows += [(f"{measure}, {control}", trained, None), ("", before, None)]
-        groups += ["trained", "untrained"]
-    return rows, groups
-
-
-def search_rows(record: Record) -> tuple[list[Row], list[str]]:
-    """Return rows and groups: how often the search finds each part, trained and untrained."""
-    rows, groups = [], []
-    for part in PARTS:
-        rows.append((part, Interval.of(record["search"][part]), None))
-        rows.append(("", Interval.of(record["search untrained"][part]), None))
+    for measure in (*claims.ROBUST, "cosine of maps"):
+        trained = claims.margin(record, "conv5", measure, "matched")
+        before = claims.untrained_margin(record, "conv5", measure, "matched")
+        rows += [(measure, trained, None), ("", before, None)]
         groups += ["trained", "untrained"]
     return rows, groups
 
@@ -84,6 +74,11 @@ def search_rows(record: Record) -> tuple[list[Row], list[str]]:
 def hits(record: Record, key: str) -> float:
     """Return how often a search finds the part, in per cent, mean of the three parts."""
     return sum(record[key][part]["mean"] for part in PARTS) / len(PARTS)
+
+
+def plus_minus(mean: float, spread: float) -> str:
+    """Format a mean and its spread so that no line breaks within."""
+    return f"{mean:.3f}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{spread:.3f}"
 
 
 def table_rows(
@@ -96,10 +91,10 @@ def table_rows(
         for layer in layers:
             if layer in paper.CORRESPONDENCE:
                 printed = paper.CORRESPONDENCE[layer][masked]
-                row[f"{NAMES[layer]}: paper"] = "{:.3f} ± {:.3f}".format(*printed)
+                row[f"{NAMES[layer]}: paper"] = plus_minus(*printed)
             for dataset, record in records.items():
                 mean, spread = record["table"][layer][masked]
-                row[f"{NAMES[layer]}: {DATASETS[dataset]}"] = f"{mean:.3f} ± {spread:.3f}"
+                row[f"{NAMES[layer]}: {DATASETS[dataset]}"] = plus_minus(mean, spread)
         rows.append(row)
     return rows
 
