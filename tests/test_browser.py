@@ -21,7 +21,7 @@ HTML = Path(os.environ.get("ZFREPRO_HTML") or ROOT / "_build" / "html").resolve(
 NOTEBOOKS = [
     str(path.relative_to(ROOT / "book").with_suffix("")) for path in sorted((ROOT / "book").rglob("*.ipynb"))
 ]
-PAGES = sorted(path.relative_to(HTML).as_posix() for path in (HTML / "book").glob("*.html"))
+PAGES = sorted(path.relative_to(HTML).as_posix() for path in (HTML / "book").rglob("*.html"))
 HEAVIEST = 3e6  # bytes of a page with its pictures
 PHONE = 390  # px
 AXE_RULES = ["wcag2a", "wcag2aa", "best-practice"]

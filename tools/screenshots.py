@@ -9,21 +9,12 @@ besides: errors in the console; tests/test_browser.py checks more. Needs a Chrom
 import argparse
 import itertools
 import sys
-import time
 from pathlib import Path
 
 from browser import Browser
 
 HTML = Path(__file__).resolve().parents[1] / "_build" / "html"
 WIDTHS, THEMES = (1280, 390), ("light", "dark")
-
-
-def photograph(browser: Browser, url: str, width: int, theme: str, settle: float) -> bytes:
-    """The whole page as PNG."""
-    browser.open(url, width=width, theme=theme, settle=settle)
-    browser.resize(width, browser.evaluate("document.documentElement.scrollHeight"))
-    time.sleep(0.5)  # the side bar slides into place
-    return browser.screenshot()
 
 
 def main() -> int:
@@ -44,7 +35,8 @@ def main() -> int:
         for page, width, theme in itertools.product(pages, WIDTHS, THEMES):
             url = (options.html / f"{page}.html").resolve().as_uri()
             name = f"{Path(page).name}-{width}-{theme}.png"
-            (options.output / name).write_bytes(photograph(browser, url, width, theme, options.settle))
+            browser.open(url, width=width, theme=theme, settle=options.settle)
+            (options.output / name).write_bytes(browser.screenshot(whole=True))
             troubles += bool(browser.errors)
             print(name, *(f"\n    {note}" for note in sorted(set(browser.errors))))
     return int(troubles > 0)
