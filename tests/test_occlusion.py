@@ -16,7 +16,7 @@ from zfrepro.data.transforms import mean_image
 from zfrepro.explorers_occlusion import OcclusionExplorer
 from zfrepro.figures import occlusion as figures
 from zfrepro.networks import zfnet
-from zfrepro.occlusion import corners, correlation, elsewhere, filling, lowest, occlude, share_covered
+from zfrepro.occlusion import corners, correlation, filling, lowest, occlude, share_covered, translate_off
 from zfrepro.studies import occlusion as study
 from zfrepro.studies.occlusion import Row
 from zfrepro.weights import Trained
@@ -144,7 +144,8 @@ def test_fills():
 
 
 def of_shape(rows, columns, patch):
-    return occlusion.Occlusion(None, None, None, None, torch.tensor(rows), torch.tensor(columns), patch)
+    rows, columns = torch.tensor(rows), torch.tensor(columns)
+    return occlusion.Occlusion(None, None, None, None, rows, columns, (patch, patch))
 
 
 def test_share_under_the_square_by_hand():
@@ -172,15 +173,15 @@ def test_correlation_agrees_with_numpy_and_is_nan_for_constants():
     assert found[2].isnan()
 
 
-def test_elsewhere_moves_off_the_object_without_change_of_area():
+def test_translate_off_moves_off_the_object_without_change_of_area():
     mask = torch.zeros(2, 12, 12, dtype=torch.bool)
     mask[0, 2:6, 3:7] = True
     mask[1] = True  # nowhere to go
-    moved, left = elsewhere(mask, mask)
+    moved, left = translate_off(mask, mask)
     assert torch.equal(moved.sum((1, 2)), mask.sum((1, 2))) and left.tolist() == [0, 1]
     part = torch.zeros_like(mask)
     part[:, 2, 3] = True
-    moved, left = elsewhere(part, mask)
+    moved, left = translate_off(part, mask)
     assert left[0] == 0 and not (moved[0] & mask[0]).any()
 
 

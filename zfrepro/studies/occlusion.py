@@ -375,7 +375,7 @@ def _shapes(m: _Measured) -> dict[str, Any]:
     """The object covered to the pixel, and the same shape covered elsewhere."""
     indices = m.main()
     mask = m.mask(indices)
-    moved, left = occlusion.elsewhere(mask, mask)
+    moved, left = occlusion.translate_off(mask, mask)
     free = left < ASTRAY
     indices, mask, moved, left = indices[free], mask[free], moved[free], left[free]
     clean = m.searched[0][indices, m.split.labels[indices]]
@@ -419,7 +419,7 @@ def _object_parts(m: _Measured) -> list[dict[str, Any]]:
 
 def _moved(m: _Measured, indices: Tensor, mask: Tensor, avoid: Tensor) -> Tensor:
     """`_covered` with each shape moved off `avoid`; nan where there is no room, and everywhere if that leaves few."""
-    moved, left = occlusion.elsewhere(mask, avoid)
+    moved, left = occlusion.translate_off(mask, avoid)
     free = left < ASTRAY
     if free.sum() < FEWEST:
         free[:] = False
