@@ -39,15 +39,19 @@ def captum_map(model: nn.Module, image: Tensor, batch: int) -> Tensor:
         )
 
 
-def averaged(found: Occlusion, size: int) -> Tensor:
-    """Fall of the probability at a pixel, averaged over the squares that cover it: what Captum returns. (S, S)."""
-    falls = found.clean[0, TARGET] - found.probabilities[0, :, :, TARGET]
-    total, covered = torch.zeros(size, size), torch.zeros(size, size)
+def averaged(drops: Tensor, found: Occlusion, size: tuple[int, int]) -> Tensor:
+    """Average a score's drops over the windows that cover a pixel: what Captum returns.
+
+    drops: (B, R, Q) -> (B, H, W), zero at pixels under no window.
+    """
+    total, covered = torch.zeros(len(drops), *size), torch.zeros(size)
+    height, width = found.window
     for i, top in enumerate(found.rows.tolist()):
         for j, left in enumerate(found.columns.tolist()):
-            total[top : top + PATCH, left : left + PATCH] += falls[i, j]
-            covered[top : top + PATCH, left : left + PATCH] += 1
-    return total / covered
+            under = (slice(top, top + height), slice(left, left + width))
+            total[:, *under] += drops[:, i, j, None, None]
+            covered[under] += 1
+    return total / covered.clamp_min(1)
 
 
 def run(quick: bool) -> Iterator[Result]:

@@ -471,7 +471,7 @@ class _Runner:
         if not callable(scores) and scores not in SCORES:
             raise ValueError(f"scores {scores!r}: choose among {', '.join(SCORES)} or a function")
         self.model, self.scores, self.calls = model, scores, calls
-        self.calls_a_pass = 0
+        self.calls_a_pass = self.calls_of_trunk = 0
         self.memory_format = torch.channels_last
         self.trunk, self.head, self.rows = self.whole, _unchanged, 1
 
@@ -488,7 +488,9 @@ class _Runner:
     def attempt(self, trunk: Callable, head: Callable, x: Tensor) -> Tensor:
         def work(part: Tensor) -> Tensor:
             self.calls.clear()
-            return head(trunk(part))
+            features = trunk(part)
+            self.calls_of_trunk = len(self.calls)
+            return head(features)
 
         return torch.cat(list(devices.in_pieces(work, [x])))
 
@@ -501,7 +503,7 @@ class _Runner:
             if isinstance(self.model, nn.Module):
                 self.model.to(memory_format=self.memory_format)
             expected = self.attempt(self.whole, _unchanged, image)
-        self.calls_a_pass = len(self.calls)
+        self.calls_a_pass = self.calls_of_trunk
         pair = torch.cat([image, fill])
         values = self._split(pair, expected, precision)
         if values is None:
@@ -532,7 +534,8 @@ class _Runner:
             values = self.attempt(trunk, head, pair)
         except (RuntimeError, TypeError, ValueError, IndexError):  # the model joins them otherwise
             return None
-        if len(self.calls) != self.calls_a_pass or not _agree(values[:1], expected, precision):
+        watched_behind = self.calls_of_trunk != self.calls_a_pass
+        if watched_behind or not _agree(values[:1], expected, precision):
             return None
         self.trunk, self.head, self.rows = trunk, head, FULL_BATCH
         return values
@@ -637,7 +640,7 @@ def _check_meaning(scores: str, values: Tensor) -> None:
             "the model returns one score an image, of which softmax makes 1: "
             "give scores='sigmoid' or 'none'"
         )
-    if scores == "none" or values.min() < 0 or values.max() > 1:
+    if scores == "none" or not (values.min() >= 0 and values.max() <= 1):  # nor NaN
         return
     if values.shape[1] > 1 and (values.sum(1) - 1).abs().max() < 1e-2:
         raise ValueError(
