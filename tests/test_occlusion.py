@@ -24,7 +24,15 @@ from zfrepro.data.transforms import mean_image
 from zfrepro.explorers_occlusion import OcclusionExplorer
 from zfrepro.figures import occlusion as figures
 from zfrepro.networks import zfnet
-from zfrepro.occlusion import corners, correlation, filling, lowest, occlude, share_covered, translate_off
+from zfrepro.occlusion import (
+    corners,
+    correlation,
+    filling,
+    lowest,
+    occlude,
+    share_covered,
+    translate_off,
+)
 from zfrepro.studies import occlusion as study
 from zfrepro.studies.occlusion import Row
 from zfrepro.weights import Trained
@@ -37,7 +45,9 @@ def plain_loop(model, images, patch, stride, fill, layer=None):
         for top in range(0, images.shape[2] - patch + 1, stride):
             for left in range(0, images.shape[3] - patch + 1, stride):
                 x = image.clone()
-                x[:, top : top + patch, left : left + patch] = own[:, top : top + patch, left : left + patch]
+                x[:, top : top + patch, left : left + patch] = own[
+                    :, top : top + patch, left : left + patch
+                ]
                 said.append(model(x[None]).softmax(1)[0])
                 if layer:
                     sums.append(model.features(x[None], [layer])[layer].sum((2, 3))[0])
@@ -61,7 +71,16 @@ def images():
 def test_equals_the_plain_loop(network, images, kind):
     fill = filling(kind, images, 20, grey=0.3, generator=torch.Generator().manual_seed(1))
     expected, sums = plain_loop(network, images, 20, 11, fill, "conv5")
-    found = occlude(network, images, patch=20, stride=11, fill=fill, layer="convs.conv5", batch=7, progress=False)
+    found = occlude(
+        network,
+        images,
+        patch=20,
+        stride=11,
+        fill=fill,
+        layer="convs.conv5",
+        batch=7,
+        progress=False,
+    )
     torch.testing.assert_close(found.probabilities, expected, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(found.activity, sums, atol=1e-3, rtol=1e-4)
     torch.testing.assert_close(found.clean, network(images).softmax(1), atol=1e-5, rtol=1e-4)
@@ -69,7 +88,9 @@ def test_equals_the_plain_loop(network, images, kind):
     torch.testing.assert_close(found.clean_activity, clean, atol=1e-3, rtol=1e-4)
     labels = torch.tensor([3, 8])
     assert torch.equal(found.of(labels)[1], found.probabilities[1, :, :, 8])
-    assert torch.equal(found.activity_of(found.strongest)[0], found.activity[0, :, :, clean[0].argmax()])
+    assert torch.equal(
+        found.activity_of(found.strongest)[0], found.activity[0, :, :, clean[0].argmax()]
+    )
     assert torch.equal(found.predicted, found.probabilities.argmax(3))
 
 
@@ -101,35 +122,45 @@ def test_a_model_in_training_is_left_in_training_and_seen_in_evaluation(network,
 
 def test_bf16_is_near(network, images):
     full, half = (
-        occlude(network, images, patch=20, stride=11, layer="convs.conv5", precision=p, progress=False)
+        occlude(
+            network, images, patch=20, stride=11, layer="convs.conv5", precision=p, progress=False
+        )
         for p in ("fp32", "bf16")
     )
     assert (full.probabilities - half.probabilities).abs().max() < 0.03
-    torch.testing.assert_close(full.activity, half.activity, atol=0.05 * full.activity.max().item(), rtol=0.1)
+    torch.testing.assert_close(
+        full.activity, half.activity, atol=0.05 * full.activity.max().item(), rtol=0.1
+    )
 
 
 def test_the_papers_geometry():
     patch, stride = occlusion.paper_geometry(224)
     assert (patch, stride) == (50, 6)
     places = corners(224, patch, stride)
-    assert len(places) == 30 and places[14] == 84 and places[2] == 12  # the square of the paper's example pictures
+    assert (
+        len(places) == 30 and places[14] == 84 and places[2] == 12
+    )  # the square of the paper's example pictures
     for size in (96, 128):
         patch, stride = occlusion.paper_geometry(size)
-        assert len(corners(size, patch, stride)) == 30 and corners(size, patch, stride)[-1] == size - patch
+        assert (
+            len(corners(size, patch, stride)) == 30
+            and corners(size, patch, stride)[-1] == size - patch
+        )
 
 
 def test_memory_does_not_grow_with_positions():
-    # 900 covered images of 128 px would take 177 MB; a 1000-class network, its memory measured after a first run
+    # 900 covered images of 128 px would take 177 MB; memory is measured after a first run
     code = """
 import torch
 from benchmarks.growth import peak
 from tests.networks import small
 from zfrepro.networks import build, zfnet
 from zfrepro.occlusion import occlude
-network, image = build(zfnet().with_width(0.1).with_units(64), 128, 1000).eval(), torch.randn(1, 3, 128, 128)
+network = build(zfnet().with_width(0.1).with_units(64), 128, 1000).eval()
+image = torch.randn(1, 3, 128, 128)
 def covered(stride):
-    found = occlude(network, image, patch=28, stride=stride, batch=8, layer="convs.conv5", progress=False)
-    return found.probabilities.shape[1]
+    settings = {"layer": "convs.conv5", "batch": 8, "progress": False}
+    return occlude(network, image, patch=28, stride=stride, **settings).probabilities.shape[1]
 few, many = [peak(lambda: print(covered(stride))) for stride in (50, 50, 100 / 29)][1:]
 print(many - few)
 """
@@ -140,7 +171,8 @@ print(many - few)
 
 def test_fills():
     images = (
-        torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) + torch.arange(2.0)[:, None, None, None]
+        torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        + torch.arange(2.0)[:, None, None, None]
     )
     assert filling("mean", images, 16).eq(0).all()
     assert filling("grey", images, 16, grey=0.5).eq(0.5).all()
@@ -177,7 +209,9 @@ def test_correlation_agrees_with_numpy_and_is_nan_for_constants():
     b[2] = 1
     found = correlation(a, b)
     for i in range(2):
-        assert found[i].item() == pytest.approx(np.corrcoef(a[i].flatten(), b[i].flatten())[0, 1], abs=1e-5)
+        assert found[i].item() == pytest.approx(
+            np.corrcoef(a[i].flatten(), b[i].flatten())[0, 1], abs=1e-5
+        )
     assert found[2].isnan()
 
 
@@ -213,7 +247,10 @@ def test_unknown_fill_and_unwatched_layers_are_refused(network, images):
     with pytest.raises(ValueError, match="choose among grey"):
         filling("black", images, 5)
     found = occlude(network, images, patch=30, stride=30, progress=False)
-    for ask in (lambda: found.strongest, lambda: found.activity_of(torch.zeros(2, dtype=torch.int64))):
+    for ask in (
+        lambda: found.strongest,
+        lambda: found.activity_of(torch.zeros(2, dtype=torch.int64)),
+    ):
         with pytest.raises(ValueError, match="no layer was watched"):
             ask()
 
@@ -234,7 +271,7 @@ def test_the_hook_is_removed_when_the_model_fails(images):
 
 
 class Sums(nn.Module):
-    """Relu of the sum of three values and a bias, four times, and a linear layer: Captum's first example."""
+    """Sum three values, rectify the sum under four biases, and add: Captum's first example."""
 
     def forward(self, x):
         hidden = (x.sum(1, keepdim=True) + torch.tensor([-10.0, 1, 1, 1])).relu()
@@ -356,17 +393,32 @@ def test_captums_own_numeric_cases(case, batch):
 
 
 @pytest.mark.parametrize(
-    ("size", "window", "stride"), [((12, 12), (3, 5), (2, 4)), ((11, 14), (4, 4), (3, 4)), ((9, 10), (9, 2), (5, 2))]
+    ("size", "window", "stride"),
+    [((12, 12), (3, 5), (2, 4)), ((11, 14), (4, 4), (3, 4)), ((9, 10), (9, 2), (5, 2))],
 )
 def test_equals_captum_on_rectangles_and_overhanging_windows(size, window, stride):
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(36, 5)).eval()
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(36, 5)
+    ).eval()
     images, fill = torch.randn(2, 2, 3, *size)
     found = occlude(
-        model, images, patch=window, stride=stride, border="overhang", fill=fill, scores="none", progress=False
+        model,
+        images,
+        patch=window,
+        stride=stride,
+        border="overhang",
+        fill=fill,
+        scores="none",
+        progress=False,
     )
     oracle = attr.Occlusion(model).attribute(
-        images, (3, *window), strides=(3, *stride), baselines=fill, target=2, perturbations_per_eval=4
+        images,
+        (3, *window),
+        strides=(3, *stride),
+        baselines=fill,
+        target=2,
+        perturbations_per_eval=4,
     )
     drops = found.clean[:, None, None, 2] - found.probabilities[..., 2]
     torch.testing.assert_close(averaged(drops, found, size), oracle[:, 0], atol=1e-5, rtol=1e-4)
@@ -392,7 +444,9 @@ def test_corners_by_hand(arguments, expected):
 
 def test_the_last_position_covers_the_border():
     images = torch.ones(1, 1, 32, 32)
-    border = occlude(lambda x: x[:, 0, -1], images, patch=10, stride=9, scores="none", progress=False)
+    border = occlude(
+        lambda x: x[:, 0, -1], images, patch=10, stride=9, scores="none", progress=False
+    )
     assert border.probabilities[0, -1, -1].tolist() == [1.0] * 22 + [0.0] * 10
 
 
@@ -402,7 +456,9 @@ def test_rectangles_and_strides_of_each_axis(network, images):
     assert found.rows.tolist() == [0, 22, 44] and found.columns.tolist() == [0, 16, 32]
     x = images.clone()
     x[:, :, 22:42, 32:64] = 0
-    torch.testing.assert_close(found.probabilities[:, 1, 2], network(x).softmax(1), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        found.probabilities[:, 1, 2], network(x).softmax(1), atol=1e-5, rtol=1e-4
+    )
     with pytest.raises(ValueError, match="not a square"):
         occlusion.share_covered(images[:, 0], found), found.patch
 
@@ -427,7 +483,9 @@ def test_soft_masks_blend_and_may_differ_between_images(network, images):
     mask = torch.rand(2, 64, 64, generator=torch.Generator().manual_seed(3))
     found = occlude(network, images, masks=[mask], fill=0.5, progress=False)
     blended = images * (1 - mask[:, None]) + 0.5 * mask[:, None]
-    torch.testing.assert_close(found.probabilities[:, 0], network(blended).softmax(1), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        found.probabilities[:, 0], network(blended).softmax(1), atol=1e-5, rtol=1e-4
+    )
 
 
 def test_masks_are_read_as_they_are_needed(network, images):
@@ -451,7 +509,9 @@ def test_masks_are_read_as_they_are_needed(network, images):
 
 def test_images_of_whole_numbers_are_covered_exactly():
     images = torch.randint(0, 256, (1, 3, 8, 8), dtype=torch.uint8)
-    found = occlude(lambda x: x.float().flatten(1) / 255, images, patch=4, stride=4, fill=128, scores="none")
+    found = occlude(
+        lambda x: x.float().flatten(1) / 255, images, patch=4, stride=4, fill=128, scores="none"
+    )
     expected = images.clone()
     expected[..., :4, 4:] = 128
     assert torch.equal(found.probabilities[0, 0, 1], expected.flatten() / 255)
@@ -462,10 +522,18 @@ def test_images_of_whole_numbers_are_covered_exactly():
     [
         ({"masks": [torch.zeros(64, 64)], "patch": 3}, "leave out patch and stride"),
         ({"masks": []}, "no masks"),
-        ({"masks": [torch.zeros(32, 64)]}, r"mask 0: \(32, 64\), wanted \(64, 64\) or \(2, 64, 64\)"),
-        ({"masks": [torch.zeros(64, 64), torch.full((64, 64), 255)]}, "mask 1: holds values outside 0 to 1"),
+        (
+            {"masks": [torch.zeros(32, 64)]},
+            r"mask 0: \(32, 64\), wanted \(64, 64\) or \(2, 64, 64\)",
+        ),
+        (
+            {"masks": [torch.zeros(64, 64), torch.full((64, 64), 255)]},
+            "mask 1: holds values outside 0 to 1",
+        ),
         ({"masks": [torch.full((64, 64), torch.nan)]}, "mask 0: holds values outside 0 to 1"),
         ({"patch": 5}, "needs a patch and a stride, or masks"),
+        ({"patch": (3, 5, 5), "stride": 1}, r"patch \(3, 5, 5\): wanted one number, or two"),
+        ({"patch": 5, "stride": (1,)}, r"stride \(1,\): wanted one number, or two"),
         ({"patch": 5, "stride": 5, "border": "wrap"}, "choose among flush, overhang"),
     ],
 )
@@ -483,7 +551,9 @@ class Answering(nn.Module):
     def __init__(self, answer, classes=4):
         super().__init__()
         torch.manual_seed(0)
-        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
         self.last, self.answer = nn.Linear(4, classes), answer
 
     def forward(self, x):
@@ -516,15 +586,31 @@ def test_scores_by_hand(scores, by_hand):
 @pytest.mark.parametrize(
     ("model", "scores", "says"),
     [
-        (Answering(lambda z: z, 1), "softmax", "one score an image, of which softmax makes 1: give scores='sigmoid'"),
+        (
+            Answering(lambda z: z, 1),
+            "softmax",
+            "one score an image, of which softmax makes 1: give scores='sigmoid'",
+        ),
         (Answering(lambda z: z[:, 0], 1), "softmax", "one score an image"),
-        (Answering(lambda z: z.softmax(1)), "softmax", "probabilities that sum to 1 .*: give scores='none'"),
+        (
+            Answering(lambda z: z.softmax(1)),
+            "softmax",
+            "probabilities that sum to 1 .*: give scores='none'",
+        ),
         (Answering(lambda z: z.softmax(1)), "sigmoid", "probabilities that sum to 1"),
-        (Answering(lambda z: z[:, :, None, None].expand(-1, -1, 6, 6)), "softmax", r"\(1, 4, 6, 6\) for 1 images"),
+        (
+            Answering(lambda z: z[:, :, None, None].expand(-1, -1, 6, 6)),
+            "softmax",
+            r"\(1, 4, 6, 6\) for 1 images",
+        ),
         (Answering(lambda z: z.flatten()), "softmax", r"returns \(4, 1\)|returns \(4,\)"),
         (Answering(lambda z: z * torch.nan), "softmax", "NaN or infinite scores"),
         (Answering(lambda z: z / 0), "none", "NaN or infinite scores"),
-        (Answering(lambda z: (z, z)), "softmax", "returns tuple, in which the class scores are not evident"),
+        (
+            Answering(lambda z: (z, z)),
+            "softmax",
+            "returns tuple, in which the class scores are not evident",
+        ),
         (Answering(lambda z: {"a": z, "b": z}), "softmax", "returns dict"),
         (Answering(lambda z: "cat"), "softmax", "returns str"),
         (Answering(lambda z: z), "logit", "choose among softmax, sigmoid, none or a function"),
@@ -546,7 +632,10 @@ def test_scores_that_cannot_be_meant_are_refused(model, scores, says):
         (lambda z: {"out": z}, "softmax"),
         (lambda z: (z, None), "softmax"),
         (lambda z: (z + 1, z), lambda out: out[1].softmax(1)),
-        (lambda z: z[:, :, None, None].expand(-1, -1, 6, 6), lambda out: out.mean((2, 3)).softmax(1)),
+        (
+            lambda z: z[:, :, None, None].expand(-1, -1, 6, 6),
+            lambda out: out.mean((2, 3)).softmax(1),
+        ),
         (torch.log_softmax, "softmax"),
     ],
 )
@@ -664,6 +753,31 @@ def test_models_and_images_of_inference_mode():
     assert not found.probabilities.requires_grad
 
 
+@torch.no_grad()
+def test_a_model_that_works_in_place_spares_the_images():
+    model = Viewing().eval()
+    for given in (PICTURES.clone(), PICTURES.clone(memory_format=torch.channels_last)):
+        found = occlude(lambda x: model(x.mul_(0.5)), given, **SMALL)
+        assert torch.equal(given, PICTURES)
+        expected = occlude(lambda x: model(x * 0.5), PICTURES, **SMALL)
+        assert torch.equal(found.probabilities, expected.probabilities)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_compiled_and_scripted_models():
+    model = Viewing().eval()
+    expected = occlude(model, PICTURES, layer="conv", **SMALL)
+    compiled, scripted = torch.compile(model, backend="eager"), torch.jit.script(model)
+    compiled(PICTURES)
+    found = occlude(compiled, PICTURES, layer="_orig_mod.conv", **SMALL)
+    torch.testing.assert_close(found.probabilities, expected.probabilities)
+    torch.testing.assert_close(found.activity, expected.activity)
+    found = occlude(scripted, PICTURES, **SMALL)
+    torch.testing.assert_close(found.probabilities, expected.probabilities)
+    with pytest.raises(ValueError, match="layer 'conv' cannot be watched: .*ScriptModules"):
+        occlude(scripted, PICTURES, layer="conv", **SMALL)
+
+
 class Twice(nn.Module):
     def __init__(self):
         super().__init__()
@@ -678,7 +792,9 @@ class Twice(nn.Module):
 @torch.no_grad()
 def test_which_call_of_a_module_is_said_or_refused():
     model = Twice()
-    with pytest.raises(ValueError, match="'relu' is called 2 times .*: say which, call=0 to call=1"):
+    with pytest.raises(
+        ValueError, match="'relu' is called 2 times .*: say which, call=0 to call=1"
+    ):
         occlude(model, PICTURES, layer="relu", **SMALL)
     for call, layer in enumerate(("first", "second")):
         found = occlude(model, PICTURES, layer="relu", call=call, **SMALL)
@@ -713,7 +829,9 @@ def test_layers_that_are_not_maps_are_refused_or_read_along_their_channels(size)
     model, settings = Rearranged(), SMALL | {"scores": "none"}
     maps = occlude(model, images, layer="conv", **settings)
     for layer, shape in (("last", "1, .*, 5"), ("tokens", "1, .*, 5"), ("pooled", "1, 5")):
-        with pytest.raises(ValueError, match=rf"layer '{layer}' returns \({shape}\).*give channels="):
+        with pytest.raises(
+            ValueError, match=rf"layer '{layer}' returns \({shape}\).*give channels="
+        ):
             occlude(model, images, layer=layer, **settings)
     for layer in ("last", "tokens"):
         found = occlude(model, images, layer=layer, channels=-1, **settings)
@@ -732,7 +850,12 @@ def test_swin_layers_are_channels_last():
     settings = {"patch": 32, "stride": 1, "progress": False}
     with pytest.raises(ValueError, match=r"'features.1' returns \(1, 8, 8, 96\)"):
         occlude(model, image, layer="features.1", **settings)
-    assert occlude(model, image, layer="features.1", channels=-1, **settings).activity.shape == (1, 1, 1, 96)
+    assert occlude(model, image, layer="features.1", channels=-1, **settings).activity.shape == (
+        1,
+        1,
+        1,
+        96,
+    )
 
 
 # --- in two parts ---
@@ -788,7 +911,9 @@ def test_known_networks_run_their_full_layers_in_large_batches(full_batches, lay
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("join", [lambda x: x.flatten(1) ** 2, lambda x: x.transpose(1, 2).flatten(1)])
+@pytest.mark.parametrize(
+    "join", [lambda x: x.flatten(1) ** 2, lambda x: x.transpose(1, 2).flatten(1)]
+)
 def test_networks_that_join_their_parts_otherwise_run_whole(full_batches, join):
     model = Parted(join)
     found = occlude(model, PICTURES, patch=1, stride=1, batch=4, progress=False)
@@ -844,7 +969,9 @@ def test_a_model_that_fails_midway_is_left_as_it_was(when):
 def rows_for(classes: int = 6) -> list[Row]:
     p = torch.rand(30, 30, generator=torch.Generator().manual_seed(0))
     winners = torch.randint(classes, (30, 30), generator=torch.Generator().manual_seed(1))
-    return [Row(0, k, 7, (1, 2, 3), 0.9, 5 * p, p, winners, torch.rand(4, 3, 20, 20)) for k in range(2)]
+    return [
+        Row(0, k, 7, (1, 2, 3), 0.9, 5 * p, p, winners, torch.rand(4, 3, 20, 20)) for k in range(2)
+    ]
 
 
 @pytest.mark.parametrize("photographs", [True, False])
@@ -854,7 +981,11 @@ def test_the_figure_has_five_panels_a_row(photographs):
     panels = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
     assert len(panels) == 10 and "(e)" in panels[4].get_title()
     square = panels[0].patches[0]
-    assert (square.get_width(), square.get_x(), square.get_y()) == (21, 4.5, 35.5)  # 12 and 84 of 224, at 96
+    assert (square.get_width(), square.get_x(), square.get_y()) == (
+        21,
+        4.5,
+        35.5,
+    )  # 12 and 84 of 224, at 96
     assert "r = +1.00" in panels[3].get_xlabel()
     named = [text.get_text() for text in panels[4].get_legend().get_texts()]
     assert len(named) == 5 and named[0].startswith("class 0") and named[-1].startswith("2 more")
@@ -869,17 +1000,20 @@ def told(mean: float, half: float = 0.05) -> dict:
 def record(**changes) -> dict:
     """A record in which every claim holds, and what is changed in it."""
     good = {
-        "extra": 0.3, "lower": 0.9, "shape_extra": 0.4, "shape_lower": 0.9, "pointing": 0.9, "pointing_random": 0.4,
-        "pointing_gain": 0.2, "own": -0.5, "other": -0.1, "negative": 0.3, "kept": 0.8, "changes": 0.9,
+        "extra": 0.3, "lower": 0.9, "shape_extra": 0.4, "shape_lower": 0.9, "pointing": 0.9,
+        "pointing_random": 0.4, "pointing_gain": 0.2, "own": -0.5, "other": -0.1, "negative": 0.3, "kept": 0.8, "changes": 0.9,
     } | changes  # fmt: skip
-    squares = {k: told(good[k]) for k in ("extra", "lower", "pointing", "pointing_random", "pointing_gain")}
+    squares = {
+        k: told(good[k]) for k in ("extra", "lower", "pointing", "pointing_random", "pointing_gain")
+    }
     return {
         "main": {
             "object": squares | {"pointing_centre": told(0.7)}, "label_kept": told(good["kept"]),
             "label_changes": told(good["changes"]),
         },
         "shapes": {"extra": told(good["shape_extra"]), "lower": told(good["shape_lower"])},
-        "projections": {k: told(good[k]) for k in ("own", "other")} | {"left_own": told(0.4), "left_other": told(0.8)},
+        "projections": {k: told(good[k]) for k in ("own", "other")}
+        | {"left_own": told(0.4), "left_other": told(0.8)},
         "maps": {"strongest": told(0.3), "negative": told(good["negative"]), "positive": told(0.5)},
     }  # fmt: skip
 
@@ -904,17 +1038,26 @@ def test_claims_on_masks_are_not_tested_without_masks():
     bare = record()
     del bare["shapes"], bare["main"]["object"]
     verdicts = {c.name: c.judge(bare).verdict for c in claims.of_chapter("occlusion")}
-    assert [n for n, v in verdicts.items() if v == "not tested"] == ["occlusion-object", "occlusion-pointing"]
+    assert [n for n, v in verdicts.items() if v == "not tested"] == [
+        "occlusion-object",
+        "occlusion-pointing",
+    ]
 
 
 def test_records_hold_what_the_claims_and_figures_read():
     for world in claims.WORLDS:
         rows, names = figures.recorded(world)
         assert len(rows) >= 3 and len(names) == len(rows)
-        for row, kept in zip(rows, records.read(f"occlusion/{world}")["figure"]["rows"], strict=True):
+        for row, kept in zip(
+            rows, records.read(f"occlusion/{world}")["figure"]["rows"], strict=True
+        ):
             assert row.probability.min().item() == pytest.approx(kept["min"], abs=1e-3)
-            assert row.predicted.eq(row.label).float().mean().item() == pytest.approx(kept["kept"], abs=1e-3)
-    assert all(f.numbers for c in claims.of_chapter("occlusion") for f in map(c.finding, claims.WORLDS))
+            assert row.predicted.eq(row.label).float().mean().item() == pytest.approx(
+                kept["kept"], abs=1e-3
+            )
+    assert all(
+        f.numbers for c in claims.of_chapter("occlusion") for f in map(c.finding, claims.WORLDS)
+    )
 
 
 def test_the_study_on_a_made_up_world():
@@ -930,20 +1073,33 @@ def test_the_study_on_a_made_up_world():
     assert all(said[i].argmax() == split.labels[i] for i in right)
     (row,) = study.rows(trained, split, top, [4])
     by_hand = trained.network(trained.normalised(split.images[[4]])).softmax(1)[0, row.label]
-    assert row.clean == pytest.approx(by_hand.item(), abs=1e-5) and row.probability.shape == (30, 30)
+    assert row.clean == pytest.approx(by_hand.item(), abs=1e-5) and row.probability.shape == (
+        30,
+        30,
+    )
     x, seen = trained.normalised(split.images), trained.seen(mask[:, None])[:, 0]
     found = occlude(
-        trained.network, x, patch=20, stride=11, fill=study.grey(trained), layer="convs.conv5", progress=False
+        trained.network,
+        x,
+        patch=20,
+        stride=11,
+        fill=study.grey(trained),
+        layer="convs.conv5",
+        progress=False,
     )
     summary = study.of_squares(found, split.labels, seen)
     assert 0 <= summary["object"]["pointing"]["mean"] <= 1 and summary["clean"]["n"] == 12
     energy = study.energy(trained, x[:2], found.strongest[:2])
-    whole = deconvnet.project(trained.network, x[:1], "conv5", study._units(trained, x[:1], found.strongest[:1]))
+    whole = deconvnet.project(
+        trained.network, x[:1], "conv5", study._units(trained, x[:1], found.strongest[:1])
+    )
     torch.testing.assert_close(energy[0], whole[0].square().sum(0), atol=1e-6, rtol=1e-3)
 
 
 @pytest.mark.parametrize(("roomy", "found"), [(9, 9), (7, 0)])
-def test_a_control_counts_where_its_shape_has_room_and_only_with_enough_images(monkeypatch, roomy, found):
+def test_a_control_counts_where_its_shape_has_room_and_only_with_enough_images(
+    monkeypatch, roomy, found
+):
     monkeypatch.setattr(study, "_covered", lambda _, indices, masks: masks.float().mean((1, 2)))
     mask = torch.zeros(12, 20, 20, dtype=torch.bool)
     mask[:, :5, :5] = True

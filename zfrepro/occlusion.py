@@ -10,7 +10,7 @@ import copy
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -246,7 +246,7 @@ def occlude(
     if masks is None:
         if patch is None or stride is None:
             raise ValueError("needs a patch and a stride, or masks")
-        window, steps = _pair(patch), _pair(stride)
+        window, steps = _pair("patch", patch), _pair("stride", stride)
         rows = corners(height, window[0], steps[0], border)
         columns = corners(width, window[1], steps[1], border)
         positions = len(rows) * len(columns)
@@ -295,9 +295,11 @@ def occlude(
     return Occlusion(*values, *watched, rows, columns, window)
 
 
-def _pair(value: float | tuple[float, float]) -> tuple[float, float]:
-    down, across = value if isinstance(value, tuple | list) else (value, value)
-    return down, across
+def _pair(what: str, value: float | tuple[float, float]) -> tuple[float, float]:
+    pair = tuple(value) if isinstance(value, Sequence) else (value, value)
+    if len(pair) != 2:
+        raise ValueError(f"{what} {value}: wanted one number, or two: down and across")
+    return pair
 
 
 def _fitted(fill: Tensor | float, images: Tensor) -> Tensor:
@@ -382,11 +384,12 @@ def _ready(model: Callable, precision: str) -> Callable:
         raise ValueError(
             f"{type(model).__name__} cannot be copied ({error}); give lambda x: model(x) instead"
         ) from error
-    ready.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    ready.eval().to(memory_format=torch.channels_last)
     if precision == "bf16":
         for module in ready.modules():
             # not where the weight is computed from others
-            if isinstance(module, nn.Conv2d | nn.Linear) and "weight" in module._parameters:
+            own = dict(module.named_parameters(recurse=False))
+            if isinstance(module, nn.Conv2d | nn.Linear) and "weight" in own:
                 module.bfloat16()
     return ready
 
@@ -409,7 +412,10 @@ def _watching(
         # summed here: a ReLU that follows may work in place, and whole maps would fill the memory
         calls.append(_sums_of_maps(output, layer, channels, size))
 
-    handle = modules[layer].register_forward_hook(add)
+    try:
+        handle = modules[layer].register_forward_hook(add)
+    except RuntimeError as error:
+        raise ValueError(f"layer {layer!r} cannot be watched: {error}") from error
     try:
         yield model, calls
     finally:
@@ -480,7 +486,8 @@ class _Runner:
         return _class_scores(self.scores(output) if callable(self.scores) else output, count)
 
     def formatted(self, x: Tensor) -> Tensor:
-        return x.contiguous(memory_format=self.memory_format)
+        # a copy, since a model may begin with an operation in place
+        return x.clone(memory_format=self.memory_format)
 
     def whole(self, x: Tensor) -> Tensor:
         return self.read(self.model(self.formatted(x)), len(x))
@@ -497,18 +504,13 @@ class _Runner:
     def settle(self, image: Tensor, fill: Tensor, precision: str) -> None:
         """Try layout, parts and repeatability on an image alone and beside its fill."""
         try:
-            expected = self.attempt(self.whole, _unchanged, image)
+            expected, values = self._trial(image, fill, precision)
         except RuntimeError:  # such as x.view(len(x), -1), which wants the channels first
             self.memory_format = torch.contiguous_format
             if isinstance(self.model, nn.Module):
                 self.model.to(memory_format=self.memory_format)
-            expected = self.attempt(self.whole, _unchanged, image)
-        self.calls_a_pass = self.calls_of_trunk
-        pair = torch.cat([image, fill])
-        values = self._split(pair, expected, precision)
-        if values is None:
-            values = self.attempt(self.whole, _unchanged, pair)
-        if not _agree(values[:1], expected, precision):
+            expected, values = self._trial(image, fill, precision)
+        if not _agree(values, expected, precision):
             warnings.warn(
                 "the scores of an image differ between two runs: they depend on chance or on the "
                 "other images of a batch; is the network in evaluation mode?",
@@ -517,28 +519,28 @@ class _Runner:
         if not callable(self.scores):
             _check_meaning(self.scores, values)
 
-    def _split(self, pair: Tensor, expected: Tensor, precision: str) -> Tensor | None:
-        """Run the model in two parts from here on, if they are known and give the same scores."""
-        parts = _parts(self.model)
-        if parts is None:
-            return None
-        before, behind = parts
+    def _trial(self, image: Tensor, fill: Tensor, precision: str) -> tuple[Tensor, Tensor]:
+        """Return the scores of the image by the whole model, and of image and fill as settled."""
+        expected = self.attempt(self.whole, _unchanged, image)
+        self.calls_a_pass = self.calls_of_trunk
+        pair = torch.cat([image, fill])
+        if parts := _parts(self.model):
+            before, behind = parts
 
-        def trunk(x: Tensor) -> Tensor:
-            return before(self.formatted(x))
+            def trunk(x: Tensor) -> Tensor:
+                return before(self.formatted(x))
 
-        def head(features: Tensor) -> Tensor:
-            return self.read(behind(features), len(features))
+            def head(features: Tensor) -> Tensor:
+                return self.read(behind(features), len(features))
 
-        try:
-            values = self.attempt(trunk, head, pair)
-        except (RuntimeError, TypeError, ValueError, IndexError):  # the model joins them otherwise
-            return None
-        watched_behind = self.calls_of_trunk != self.calls_a_pass
-        if watched_behind or not _agree(values[:1], expected, precision):
-            return None
-        self.trunk, self.head, self.rows = trunk, head, FULL_BATCH
-        return values
+            # the parts may be joined in another way, which shows as a failure or as other scores
+            with contextlib.suppress(RuntimeError, TypeError, ValueError, IndexError):
+                values = self.attempt(trunk, head, pair)
+                watched = self.calls_of_trunk == self.calls_a_pass
+                if watched and _agree(values, expected, precision):
+                    self.trunk, self.head, self.rows = trunk, head, FULL_BATCH
+                    return expected, values
+        return expected, self.attempt(self.whole, _unchanged, pair)
 
     def run(self, batches: Iterable[Tensor], call: int | None) -> Iterator[tuple[Tensor, ...]]:
         """Yield scores (B, classes) and, of a watched layer's call, sums (B, C), on the CPU."""
@@ -596,13 +598,15 @@ def _parts(model: Callable) -> tuple[Callable, Callable] | None:
     return lambda x: pool(features(x)).flatten(1), classifier
 
 
-def _agree(a: Tensor, b: Tensor, precision: str) -> bool:
-    """Whether two computations of the same scores differ by no more than rounding."""
-    if a.shape != b.shape:
+def _agree(values: Tensor, expected: Tensor, precision: str) -> bool:
+    """Tell whether the first scores differ from expected ones by no more than rounding."""
+    first = values[: len(expected)]
+    if first.shape != expected.shape:
         return False
-    finite = b[b.isfinite()].abs()
-    scale = finite.max().item() if len(finite) else 0.0
-    return torch.allclose(a, b, rtol=0, atol=TOLERANCE[precision] * scale, equal_nan=True)
+    scale = values.abs().nan_to_num(0, posinf=0).max().item()
+    return torch.allclose(
+        first, expected, rtol=0, atol=TOLERANCE[precision] * scale, equal_nan=True
+    )
 
 
 def _class_scores(output: Any, count: int) -> Tensor:
