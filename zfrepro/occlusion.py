@@ -29,7 +29,7 @@ BORDERS = ("flush", "overhang")
 SCORES: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda logits: logits.softmax(1),
     "sigmoid": torch.sigmoid,
-    "none": lambda logits: logits,
+    "none": nn.Identity(),
 }
 PAPER_SIDE, PAPER_PATCH, PAPER_POSITIONS = 224, 50, 30  # px, px, a side: measured on the figure
 CPU_BATCH, GPU_BATCH = 8, 512  # images: on a CPU, convolutions are fastest on few
@@ -268,8 +268,8 @@ def occlude(
     with (
         torch.no_grad(),
         devices.autocast(images.device, precision),
-        tqdm(total=total, desc="covering", unit="image", disable=not progress) as bar,
         _watching(_ready(model, precision), layer, channels, images.shape[-2:]) as (ready, calls),
+        tqdm(total=total, desc="covering", unit="image", disable=not progress) as bar,
     ):
         runner = _Runner(ready, scores, calls)
         runner.settle(images[:1], fill[:1], precision)
@@ -479,7 +479,7 @@ class _Runner:
         self.model, self.scores, self.calls = model, scores, calls
         self.calls_a_pass = self.calls_of_trunk = 0
         self.memory_format = torch.channels_last
-        self.trunk, self.head, self.rows = self.whole, _unchanged, 1
+        self.trunk, self.head, self.rows = self.whole, nn.Identity(), 1
 
     def read(self, output: Any, count: int) -> Tensor:
         """Return the class scores of `count` images before softmax or sigmoid, (B, classes)."""
@@ -492,7 +492,9 @@ class _Runner:
     def whole(self, x: Tensor) -> Tensor:
         return self.read(self.model(self.formatted(x)), len(x))
 
-    def attempt(self, trunk: Callable, head: Callable, x: Tensor) -> Tensor:
+    def attempt(self, x: Tensor, trunk: Callable, head: Callable) -> Tensor:
+        """Return class scores, and count the watched layer's calls before the head."""
+
         def work(part: Tensor) -> Tensor:
             self.calls.clear()
             features = trunk(part)
@@ -521,7 +523,7 @@ class _Runner:
 
     def _trial(self, image: Tensor, fill: Tensor, precision: str) -> tuple[Tensor, Tensor]:
         """Return the scores of the image by the whole model, and of image and fill as settled."""
-        expected = self.attempt(self.whole, _unchanged, image)
+        expected = self.attempt(image, self.whole, nn.Identity())
         self.calls_a_pass = self.calls_of_trunk
         pair = torch.cat([image, fill])
         if parts := _parts(self.model):
@@ -535,12 +537,12 @@ class _Runner:
 
             # the parts may be joined in another way, which shows as a failure or as other scores
             with contextlib.suppress(RuntimeError, TypeError, ValueError, IndexError):
-                values = self.attempt(trunk, head, pair)
+                values = self.attempt(pair, trunk, head)
                 watched = self.calls_of_trunk == self.calls_a_pass
                 if watched and _agree(values, expected, precision):
                     self.trunk, self.head, self.rows = trunk, head, FULL_BATCH
                     return expected, values
-        return expected, self.attempt(self.whole, _unchanged, pair)
+        return expected, self.attempt(pair, self.whole, nn.Identity())
 
     def run(self, batches: Iterable[Tensor], call: int | None) -> Iterator[tuple[Tensor, ...]]:
         """Yield scores (B, classes) and, of a watched layer's call, sums (B, C), on the CPU."""
@@ -548,16 +550,17 @@ class _Runner:
         def step(x: Tensor) -> tuple[Tensor, ...]:
             self.calls.clear()
             features = self.trunk(x)
-            return (features,) if call is None else (features, self.calls[call])
+            if call is None:
+                return (features,)
+            sums = self.calls[call]
+            if len(sums) != len(x):  # such as one row a window of attention
+                raise ValueError(f"the layer returns {len(sums)} rows for {len(x)} images")
+            return features, sums
 
-        final = _unchanged if callable(self.scores) else SCORES[self.scores]
+        final = SCORES["none"] if callable(self.scores) else SCORES[self.scores]
         for features, *sums in _joined(devices.in_pieces(step, batches), self.rows):
             values = torch.cat(list(devices.in_pieces(self.head, [features])))
             yield final(values.float()).cpu(), *(s.cpu() for s in sums)
-
-
-def _unchanged(x: Tensor) -> Tensor:
-    return x
 
 
 def _joined(parts: Iterable[tuple[Tensor, ...]], rows: int) -> Iterator[tuple[Tensor, ...]]:
@@ -627,14 +630,13 @@ def _class_scores(output: Any, count: int) -> Tensor:
             f"the model returns {kind}, in which the class scores are not evident: "
             "give scores= a function that picks them, such as lambda out: out[0].softmax(1)"
         )
-    if output.ndim == 1:
-        output = output[:, None]
-    if output.ndim != 2 or len(output) != count:
+    values = output[:, None] if output.ndim == 1 else output
+    if values.ndim != 2 or len(values) != count:
         raise ValueError(
             f"the model returns {tuple(output.shape)} for {count} images: wanted one score a "
             "class, (B, classes); give scores= a function that makes it so"
         )
-    return output
+    return values
 
 
 def _check_meaning(scores: str, values: Tensor) -> None:
