@@ -40,15 +40,15 @@ def captum_map(model: nn.Module, image: Tensor, strides: tuple[int, int], batch:
         )
 
 
-def averaged(drops: Tensor, found: Occlusion, size: tuple[int, int]) -> Tensor:
+def averaged(drops: Tensor, result: Occlusion, size: tuple[int, int]) -> Tensor:
     """Average a score's drops over the windows that cover a pixel: what Captum returns.
 
     drops: (B, R, Q) -> (B, H, W), zero at pixels under no window.
     """
     total, covered = torch.zeros(len(drops), *size), torch.zeros(size)
-    height, width = found.window
-    for i, top in enumerate(found.rows.tolist()):
-        for j, left in enumerate(found.columns.tolist()):
+    height, width = result.window
+    for i, top in enumerate(result.rows.tolist()):
+        for j, left in enumerate(result.columns.tolist()):
             under = (slice(top, top + height), slice(left, left + width))
             total[:, *under] += drops[:, i, j, None, None]
             covered[under] += 1

@@ -71,7 +71,7 @@ def images():
 def test_equals_the_plain_loop(network, images, kind):
     fill = filling(kind, images, 20, grey=0.3, generator=torch.Generator().manual_seed(1))
     expected, sums = plain_loop(network, images, 20, 11, fill, "conv5")
-    found = occlude(
+    result = occlude(
         network,
         images,
         patch=20,
@@ -81,17 +81,17 @@ def test_equals_the_plain_loop(network, images, kind):
         batch=7,
         progress=False,
     )
-    torch.testing.assert_close(found.probabilities, expected, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(found.activity, sums, atol=1e-3, rtol=1e-4)
-    torch.testing.assert_close(found.clean, network(images).softmax(1), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(result.probabilities, expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(result.activity, sums, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(result.clean, network(images).softmax(1), atol=1e-5, rtol=1e-4)
     clean = network.features(images, ["conv5"])["conv5"].sum((2, 3))
-    torch.testing.assert_close(found.clean_activity, clean, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(result.clean_activity, clean, atol=1e-3, rtol=1e-4)
     labels = torch.tensor([3, 8])
-    assert torch.equal(found.of(labels)[1], found.probabilities[1, :, :, 8])
+    assert torch.equal(result.of(labels)[1], result.probabilities[1, :, :, 8])
     assert torch.equal(
-        found.activity_of(found.strongest)[0], found.activity[0, :, :, clean[0].argmax()]
+        result.activity_of(result.strongest)[0], result.activity[0, :, :, clean[0].argmax()]
     )
-    assert torch.equal(found.predicted, found.probabilities.argmax(3))
+    assert torch.equal(result.predicted, result.probabilities.argmax(3))
 
 
 @torch.no_grad()
@@ -101,10 +101,10 @@ def test_any_classifier_oblong_images_and_functions():
     model = nn.Sequential(*convs, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 5))
     images = torch.randn(1, 3, 20, 32)
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    found = occlude(model, images, patch=8, stride=4, layer="2", progress=False)
+    result = occlude(model, images, patch=8, stride=4, layer="2", progress=False)
     expected, _ = plain_loop(model.eval(), images, 8, 4, torch.zeros_like(images))
-    torch.testing.assert_close(found.probabilities, expected)
-    assert found.probabilities.shape == (1, 4, 7, 5) and found.activity.shape == (1, 4, 7, 4)
+    torch.testing.assert_close(result.probabilities, expected)
+    assert result.probabilities.shape == (1, 4, 7, 5) and result.activity.shape == (1, 4, 7, 4)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert not model[2]._forward_hooks
     again = occlude(lambda x: model(x), images, patch=8, stride=4, progress=False)
@@ -191,8 +191,8 @@ def of_shape(rows, columns, patch):
 def test_share_under_the_square_by_hand():
     mask = torch.zeros(1, 4, 4, dtype=torch.bool)
     mask[0, :2, 1] = True  # two pixels
-    found = share_covered(mask, of_shape([0, 1, 2], [0, 2], 2))
-    assert torch.equal(found, torch.tensor([[[0.5, 0.0], [0.25, 0.0], [0.0, 0.0]]]))
+    result = share_covered(mask, of_shape([0, 1, 2], [0, 2], 2))
+    assert torch.equal(result, torch.tensor([[[0.5, 0.0], [0.25, 0.0], [0.0, 0.0]]]))
 
 
 def test_lowest_and_middles_by_hand():
@@ -207,12 +207,12 @@ def test_lowest_and_middles_by_hand():
 def test_correlation_agrees_with_numpy_and_is_nan_for_constants():
     a, b = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
     b[2] = 1
-    found = correlation(a, b)
+    result = correlation(a, b)
     for i in range(2):
-        assert found[i].item() == pytest.approx(
+        assert result[i].item() == pytest.approx(
             np.corrcoef(a[i].flatten(), b[i].flatten())[0, 1], abs=1e-5
         )
-    assert found[2].isnan()
+    assert result[2].isnan()
 
 
 def test_translate_off_moves_off_the_object_without_change_of_area():
@@ -246,10 +246,10 @@ def test_bad_input_is_refused_clearly(network, images, changes, says):
 def test_unknown_fill_and_unwatched_layers_are_refused(network, images):
     with pytest.raises(ValueError, match="choose among grey"):
         filling("black", images, 5)
-    found = occlude(network, images, patch=30, stride=30, progress=False)
+    result = occlude(network, images, patch=30, stride=30, progress=False)
     for ask in (
-        lambda: found.strongest,
-        lambda: found.activity_of(torch.zeros(2, dtype=torch.int64)),
+        lambda: result.strongest,
+        lambda: result.activity_of(torch.zeros(2, dtype=torch.int64)),
     ):
         with pytest.raises(ValueError, match="no layer was watched"):
             ask()
@@ -383,13 +383,13 @@ def test_captums_own_numeric_cases(case, batch):
     model, images, window, stride, fill, expected = CAPTUM_CASES[case]
     if isinstance(window, int):
         window = (min(window, images.shape[2]), window)
-    found = occlude(
+    result = occlude(
         model, images, patch=window, stride=stride, border="overhang", fill=fill, scores="none",
         batch=batch, progress=False,
     )  # fmt: skip
-    drops = found.clean[:, None, None, 0] - found.probabilities[..., 0]
+    drops = result.clean[:, None, None, 0] - result.probabilities[..., 0]
     expected = torch.tensor(expected, dtype=torch.float32).view(len(images), *images.shape[2:])
-    torch.testing.assert_close(averaged(drops, found, images.shape[2:]), expected)
+    torch.testing.assert_close(averaged(drops, result, images.shape[2:]), expected)
 
 
 @pytest.mark.parametrize(
@@ -402,7 +402,7 @@ def test_equals_captum_on_rectangles_and_overhanging_windows(size, window, strid
         nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(36, 5)
     ).eval()
     images, fill = torch.randn(2, 2, 3, *size)
-    found = occlude(
+    result = occlude(
         model,
         images,
         patch=window,
@@ -420,8 +420,8 @@ def test_equals_captum_on_rectangles_and_overhanging_windows(size, window, strid
         target=2,
         perturbations_per_eval=4,
     )
-    drops = found.clean[:, None, None, 2] - found.probabilities[..., 2]
-    torch.testing.assert_close(averaged(drops, found, size), oracle[:, 0], atol=1e-5, rtol=1e-4)
+    drops = result.clean[:, None, None, 2] - result.probabilities[..., 2]
+    torch.testing.assert_close(averaged(drops, result, size), oracle[:, 0], atol=1e-5, rtol=1e-4)
 
 
 # --- windows and masks ---
@@ -452,15 +452,15 @@ def test_the_last_position_covers_the_border():
 
 @torch.no_grad()
 def test_rectangles_and_strides_of_each_axis(network, images):
-    found = occlude(network, images, patch=(20, 32), stride=(22, 16), progress=False)
-    assert found.rows.tolist() == [0, 22, 44] and found.columns.tolist() == [0, 16, 32]
+    result = occlude(network, images, patch=(20, 32), stride=(22, 16), progress=False)
+    assert result.rows.tolist() == [0, 22, 44] and result.columns.tolist() == [0, 16, 32]
     x = images.clone()
     x[:, :, 22:42, 32:64] = 0
     torch.testing.assert_close(
-        found.probabilities[:, 1, 2], network(x).softmax(1), atol=1e-5, rtol=1e-4
+        result.probabilities[:, 1, 2], network(x).softmax(1), atol=1e-5, rtol=1e-4
     )
     with pytest.raises(ValueError, match="not a square"):
-        occlusion.share_covered(images[:, 0], found), found.patch
+        occlusion.share_covered(images[:, 0], result), result.patch
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7])
@@ -471,20 +471,20 @@ def test_square_masks_give_the_values_of_the_square(network, images, batch):
     for k, (top, left) in enumerate(itertools.product(square.rows, square.columns)):
         masks[k, top : top + 20, left : left + 20] = 1
     for given in (masks, iter(masks.bool()), (m.expand(2, 64, 64).to(torch.uint8) for m in masks)):
-        found = occlude(network, images, masks=given, **settings)
-        assert torch.equal(found.probabilities, square.probabilities.flatten(1, 2))
-        assert torch.equal(found.activity, square.activity.flatten(1, 2))
-        assert torch.equal(found.predicted, square.predicted.flatten(1))
-        assert found.of(torch.tensor([3, 8])).shape == (2, 9)
+        result = occlude(network, images, masks=given, **settings)
+        assert torch.equal(result.probabilities, square.probabilities.flatten(1, 2))
+        assert torch.equal(result.activity, square.activity.flatten(1, 2))
+        assert torch.equal(result.predicted, square.predicted.flatten(1))
+        assert result.of(torch.tensor([3, 8])).shape == (2, 9)
 
 
 @torch.no_grad()
 def test_soft_masks_blend_and_may_differ_between_images(network, images):
     mask = torch.rand(2, 64, 64, generator=torch.Generator().manual_seed(3))
-    found = occlude(network, images, masks=[mask], fill=0.5, progress=False)
+    result = occlude(network, images, masks=[mask], fill=0.5, progress=False)
     blended = images * (1 - mask[:, None]) + 0.5 * mask[:, None]
     torch.testing.assert_close(
-        found.probabilities[:, 0], network(blended).softmax(1), atol=1e-5, rtol=1e-4
+        result.probabilities[:, 0], network(blended).softmax(1), atol=1e-5, rtol=1e-4
     )
 
 
@@ -509,12 +509,12 @@ def test_masks_are_read_as_they_are_needed(network, images):
 
 def test_images_of_whole_numbers_are_covered_exactly():
     images = torch.randint(0, 256, (1, 3, 8, 8), dtype=torch.uint8)
-    found = occlude(
+    result = occlude(
         lambda x: x.float().flatten(1) / 255, images, patch=4, stride=4, fill=128, scores="none"
     )
     expected = images.clone()
     expected[..., :4, 4:] = 128
-    assert torch.equal(found.probabilities[0, 0, 1], expected.flatten() / 255)
+    assert torch.equal(result.probabilities[0, 0, 1], expected.flatten() / 255)
 
 
 @pytest.mark.parametrize(
@@ -576,11 +576,11 @@ PICTURES = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(2))
 )
 def test_scores_by_hand(scores, by_hand):
     model = Answering(lambda z: z)
-    found = occlude(model, PICTURES, scores=scores, **SMALL)
+    result = occlude(model, PICTURES, scores=scores, **SMALL)
     x = PICTURES.clone()
     x[..., 4:, :4] = 0
-    torch.testing.assert_close(found.probabilities[:, 1, 0], by_hand(model(x)))
-    torch.testing.assert_close(found.clean, by_hand(model(PICTURES)))
+    torch.testing.assert_close(result.probabilities[:, 1, 0], by_hand(model(x)))
+    torch.testing.assert_close(result.clean, by_hand(model(PICTURES)))
 
 
 @pytest.mark.parametrize(
@@ -642,15 +642,18 @@ def test_scores_that_cannot_be_meant_are_refused(model, scores, says):
 def test_containers_of_one_meaning_are_read(answer, scores):
     if answer is torch.log_softmax:
         answer = lambda z: z.log_softmax(1)  # noqa: E731
-    found = occlude(Answering(answer), PICTURES, scores=scores, **SMALL)
+    result = occlude(Answering(answer), PICTURES, scores=scores, **SMALL)
     expected = occlude(Answering(lambda z: z), PICTURES, **SMALL)
-    torch.testing.assert_close(found.probabilities, expected.probabilities)
+    torch.testing.assert_close(result.probabilities, expected.probabilities)
 
 
 def test_a_classifier_of_one_logit():
-    found = occlude(Answering(lambda z: z[:, 0], 1), PICTURES, scores="sigmoid", **SMALL)
+    result = occlude(Answering(lambda z: z[:, 0], 1), PICTURES, scores="sigmoid", **SMALL)
     expected = occlude(Answering(lambda z: z, 1), PICTURES, scores="sigmoid", **SMALL)
-    assert torch.equal(found.probabilities, expected.probabilities) and found.clean.shape == (2, 1)
+    assert torch.equal(result.probabilities, expected.probabilities) and result.clean.shape == (
+        2,
+        1,
+    )
 
 
 def test_scores_between_0_and_1_draw_a_warning():
@@ -665,12 +668,12 @@ def test_a_fill_that_is_not_finite_is_refused(network, images, value):
 
 
 def test_one_class_an_image_is_asked_for(network, images):
-    found = occlude(network, images, patch=32, stride=32, layer="convs.conv5", progress=False)
-    for ask in (found.of, found.activity_of):
+    result = occlude(network, images, patch=32, stride=32, layer="convs.conv5", progress=False)
+    for ask in (result.of, result.activity_of):
         for indices in (torch.tensor([1]), torch.tensor(1), torch.tensor([1, 2, 3])):
             with pytest.raises(ValueError, match="wanted one for each of 2 images"):
                 ask(indices)
-    assert torch.equal(found.of([1, 2]), found.of(torch.tensor([1, 2])))
+    assert torch.equal(result.of([1, 2]), result.of(torch.tensor([1, 2])))
 
 
 def test_functions_whose_scores_depend_on_chance_or_company_draw_a_warning():
@@ -728,11 +731,11 @@ def test_networks_that_view_or_normalise_their_weights(make, precision):
     with torch.enable_grad():
         model = make()
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    found = occlude(model, PICTURES, layer="conv", precision=precision, **SMALL)
+    result = occlude(model, PICTURES, layer="conv", precision=precision, **SMALL)
     assert model.training and all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     expected, _ = plain_loop(model.eval(), PICTURES, 4, 4, torch.zeros_like(PICTURES))
     tolerance = 1e-5 if precision == "fp32" else 0.02
-    torch.testing.assert_close(found.probabilities, expected, atol=tolerance, rtol=0)
+    torch.testing.assert_close(result.probabilities, expected, atol=tolerance, rtol=0)
     assert not model.conv._forward_hooks
 
 
@@ -741,26 +744,26 @@ def test_models_that_cannot_be_copied_are_refused_and_work_as_functions():
     model.lock = threading.Lock()
     with pytest.raises(ValueError, match="Viewing cannot be copied .*; give lambda x: model"):
         occlude(model, PICTURES, **SMALL)
-    found = occlude(lambda x: model(x), PICTURES, **SMALL)
-    assert torch.equal(found.probabilities, occlude(Viewing(), PICTURES, **SMALL).probabilities)
+    result = occlude(lambda x: model(x), PICTURES, **SMALL)
+    assert torch.equal(result.probabilities, occlude(Viewing(), PICTURES, **SMALL).probabilities)
 
 
 def test_models_and_images_of_inference_mode():
     with torch.inference_mode():
         model, images = Viewing(), PICTURES.clone()
-        found = occlude(model, images, **SMALL)
-    assert torch.equal(found.probabilities, occlude(model, images, **SMALL).probabilities)
-    assert not found.probabilities.requires_grad
+        result = occlude(model, images, **SMALL)
+    assert torch.equal(result.probabilities, occlude(model, images, **SMALL).probabilities)
+    assert not result.probabilities.requires_grad
 
 
 @torch.no_grad()
 def test_a_model_that_works_in_place_spares_the_images():
     model = Viewing().eval()
     for given in (PICTURES.clone(), PICTURES.clone(memory_format=torch.channels_last)):
-        found = occlude(lambda x: model(x.mul_(0.5)), given, **SMALL)
+        result = occlude(lambda x: model(x.mul_(0.5)), given, **SMALL)
         assert torch.equal(given, PICTURES)
         expected = occlude(lambda x: model(x * 0.5), PICTURES, **SMALL)
-        assert torch.equal(found.probabilities, expected.probabilities)
+        assert torch.equal(result.probabilities, expected.probabilities)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
@@ -769,11 +772,11 @@ def test_compiled_and_scripted_models():
     expected = occlude(model, PICTURES, layer="conv", **SMALL)
     compiled, scripted = torch.compile(model, backend="eager"), torch.jit.script(model)
     compiled(PICTURES)
-    found = occlude(compiled, PICTURES, layer="_orig_mod.conv", **SMALL)
-    torch.testing.assert_close(found.probabilities, expected.probabilities)
-    torch.testing.assert_close(found.activity, expected.activity)
-    found = occlude(scripted, PICTURES, **SMALL)
-    torch.testing.assert_close(found.probabilities, expected.probabilities)
+    result = occlude(compiled, PICTURES, layer="_orig_mod.conv", **SMALL)
+    torch.testing.assert_close(result.probabilities, expected.probabilities)
+    torch.testing.assert_close(result.activity, expected.activity)
+    result = occlude(scripted, PICTURES, **SMALL)
+    torch.testing.assert_close(result.probabilities, expected.probabilities)
     with pytest.raises(ValueError, match="layer 'conv' cannot be watched: .*ScriptModules"):
         occlude(scripted, PICTURES, layer="conv", **SMALL)
 
@@ -797,8 +800,8 @@ def test_which_call_of_a_module_is_said_or_refused():
     ):
         occlude(model, PICTURES, layer="relu", **SMALL)
     for call, layer in enumerate(("first", "second")):
-        found = occlude(model, PICTURES, layer="relu", call=call, **SMALL)
-        assert torch.equal(found.activity, occlude(model, PICTURES, layer=layer, **SMALL).activity)
+        result = occlude(model, PICTURES, layer="relu", call=call, **SMALL)
+        assert torch.equal(result.activity, occlude(model, PICTURES, layer=layer, **SMALL).activity)
     for call in (2, -1):
         with pytest.raises(ValueError, match="is called 2 times, counted from 0"):
             occlude(model, PICTURES, layer="relu", call=call, **SMALL)
@@ -835,8 +838,8 @@ def test_layers_that_are_not_maps_are_refused_or_read_along_their_channels(size)
         ):
             occlude(model, images, layer=layer, **settings)
     for layer in ("last", "tokens"):
-        found = occlude(model, images, layer=layer, channels=-1, **settings)
-        torch.testing.assert_close(found.activity, maps.activity)
+        result = occlude(model, images, layer=layer, channels=-1, **settings)
+        torch.testing.assert_close(result.activity, maps.activity)
     pooled = occlude(model, images, layer="pooled", channels=1, **settings)
     torch.testing.assert_close(pooled.activity, pooled.probabilities.clamp_min(0))
     with pytest.raises(ValueError, match="the layer returns 4 rows for 2 images"):
@@ -897,7 +900,7 @@ def full_batches(monkeypatch):
 @pytest.mark.parametrize("layer", [None, "features.1", "classifier.1"])
 def test_known_networks_run_their_full_layers_in_large_batches(full_batches, layer):
     model, channels = Parted(), 1 if layer == "classifier.1" else None
-    found = occlude(
+    result = occlude(
         model, PICTURES, patch=1, stride=1, batch=4, layer=layer, channels=channels, progress=False
     )
     if layer == "classifier.1":  # its sums come batch by batch
@@ -905,12 +908,12 @@ def test_known_networks_run_their_full_layers_in_large_batches(full_batches, lay
     else:
         assert full_batches == [1, 2, 2 + 64 * 2]  # two trials; clean and covered images
     expected, _ = plain_loop(model.eval(), PICTURES, 1, 1, torch.zeros_like(PICTURES))
-    torch.testing.assert_close(found.probabilities, expected)
+    torch.testing.assert_close(result.probabilities, expected)
     if layer == "features.1":
-        found = found.activity[:, 3, 2]
+        result = result.activity[:, 3, 2]
         x = PICTURES.clone()
         x[..., 3, 2] = 0
-        torch.testing.assert_close(found, model.features(x).sum((2, 3)))
+        torch.testing.assert_close(result, model.features(x).sum((2, 3)))
 
 
 @torch.no_grad()
@@ -919,10 +922,10 @@ def test_known_networks_run_their_full_layers_in_large_batches(full_batches, lay
 )
 def test_networks_that_join_their_parts_otherwise_run_whole(full_batches, join):
     model = Parted(join)
-    found = occlude(model, PICTURES, patch=1, stride=1, batch=4, progress=False)
+    result = occlude(model, PICTURES, patch=1, stride=1, batch=4, progress=False)
     assert max(full_batches) == 4
     expected, _ = plain_loop(model.eval(), PICTURES, 1, 1, torch.zeros_like(PICTURES))
-    torch.testing.assert_close(found.probabilities, expected)
+    torch.testing.assert_close(result.probabilities, expected)
 
 
 @pytest.mark.parametrize("name", ["alexnet", "mobilenet_v3_small", "densenet121"])
@@ -930,9 +933,11 @@ def test_torchvisions_networks_in_either_way(monkeypatch, name):
     torch.manual_seed(0)
     model, image = getattr(torchvision.models, name)(num_classes=7), torch.randn(1, 3, 64, 64)
     settings = {"patch": 32, "stride": 32, "scores": "none", "progress": False}
-    found = occlude(model, image, **settings)
+    result = occlude(model, image, **settings)
     monkeypatch.setattr(occlusion, "_parts", lambda model: None)
-    torch.testing.assert_close(found.probabilities, occlude(model, image, **settings).probabilities)
+    torch.testing.assert_close(
+        result.probabilities, occlude(model, image, **settings).probabilities
+    )
 
 
 def test_a_softmax_behind_the_classifier_is_seen_in_parts_too():
@@ -1082,7 +1087,7 @@ def test_the_study_on_a_made_up_world():
         30,
     )
     x, seen = trained.normalised(split.images), trained.seen(mask[:, None])[:, 0]
-    found = occlude(
+    result = occlude(
         trained.network,
         x,
         patch=20,
@@ -1091,26 +1096,26 @@ def test_the_study_on_a_made_up_world():
         layer="convs.conv5",
         progress=False,
     )
-    summary = study.of_squares(found, split.labels, seen)
+    summary = study.of_squares(result, split.labels, seen)
     assert 0 <= summary["object"]["pointing"]["mean"] <= 1 and summary["clean"]["n"] == 12
-    energy = study.energy(trained, x[:2], found.strongest[:2])
+    energy = study.energy(trained, x[:2], result.strongest[:2])
     whole = deconvnet.project(
-        trained.network, x[:1], "conv5", study._units(trained, x[:1], found.strongest[:1])
+        trained.network, x[:1], "conv5", study._units(trained, x[:1], result.strongest[:1])
     )
     torch.testing.assert_close(energy[0], whole[0].square().sum(0), atol=1e-6, rtol=1e-3)
 
 
-@pytest.mark.parametrize(("roomy", "found"), [(9, 9), (7, 0)])
+@pytest.mark.parametrize(("roomy", "result"), [(9, 9), (7, 0)])
 def test_a_control_counts_where_its_shape_has_room_and_only_with_enough_images(
-    monkeypatch, roomy, found
+    monkeypatch, roomy, result
 ):
     monkeypatch.setattr(study, "_covered", lambda _, indices, masks: masks.float().mean((1, 2)))
     mask = torch.zeros(12, 20, 20, dtype=torch.bool)
     mask[:, :5, :5] = True
     mask[roomy:, :, :18] = True  # nine tenths of the picture: no room beside
     said = study._moved(None, torch.arange(12), mask, mask)
-    assert said.isnan().logical_not().sum() == found
-    assert (said[:found] == 25 / 400).all()
+    assert said.isnan().logical_not().sum() == result
+    assert (said[:result] == 25 / 400).all()
 
 
 def test_the_explorer_says_what_the_network_says():

@@ -388,8 +388,8 @@ def _ready(model: Callable, precision: str) -> Callable:
     if precision == "bf16":
         for module in ready.modules():
             # not where the weight is computed from others
-            own = dict(module.named_parameters(recurse=False))
-            if isinstance(module, nn.Conv2d | nn.Linear) and "weight" in own:
+            direct = dict(module.named_parameters(recurse=False))
+            if isinstance(module, nn.Conv2d | nn.Linear) and "weight" in direct:
                 module.bfloat16()
     return ready
 
@@ -725,5 +725,5 @@ def translate_off(mask: Tensor, avoid: Tensor) -> tuple[Tensor, Tensor]:
     distance = torch.minimum(rows, height - rows)[:, None] + torch.minimum(columns, width - columns)
     best = (overlap + distance / (2 * height * width)).flatten(1).argmin(1)
     shifts = zip((best // width).tolist(), (best % width).tolist(), strict=True)
-    moved = torch.stack([m.roll(shift, (0, 1)) for m, shift in zip(mask, shifts, strict=True)])
-    return moved, (moved & avoid).sum((1, 2)) / moved.sum((1, 2)).clamp_min(1)
+    translated = torch.stack([m.roll(shift, (0, 1)) for m, shift in zip(mask, shifts, strict=True)])
+    return translated, (translated & avoid).sum((1, 2)) / translated.sum((1, 2)).clamp_min(1)
