@@ -411,7 +411,7 @@ def _covered(m: _Measured, indices: Tensor, masks: Tensor) -> Tensor:
 def _shapes(m: _Measured) -> dict[str, Any]:
     """Cover the object to the pixel, and the same shape elsewhere."""
     mask = m.mask(m.main)
-    moved, left = occlusion.elsewhere(mask, mask)
+    moved, left = occlusion.translate_off(mask, mask)
     free = left < ASTRAY
     indices = m.main[free]
     clean = m.searched[0][indices, m.split.labels[indices]]
@@ -455,7 +455,7 @@ def _object_parts(m: _Measured) -> list[dict[str, Any]]:
 
 def _moved(m: _Measured, indices: Tensor, mask: Tensor, avoid: Tensor) -> Tensor:
     """Return `_covered` with each shape moved off `avoid`; nan where there is no room, everywhere if that leaves few."""
-    moved, left = occlusion.elsewhere(mask, avoid)
+    moved, left = occlusion.translate_off(mask, avoid)
     free = left < ASTRAY
     if free.sum() < FEWEST:
         free[:] = False
