@@ -11,7 +11,6 @@ from PIL import Image
 
 from book.invariance.explorer import TransformExplorer
 from book.occlusion.explorer import OcclusionExplorer
-from book.projections.explorer import ProjectionBench
 from tests.networks import small
 from zfrepro import gallery, own_images
 from zfrepro.data import DataError, Split
@@ -113,9 +112,6 @@ EXPLORERS = {
     "features": lambda trained, split: FeatureBrowser(trained, split, tops(trained, split)),
     "transformations": lambda trained, split: TransformExplorer(trained, split, {"conv1": 1.0, "fc7": 1.0}),
     "occluder": lambda trained, split: OcclusionExplorer(trained, split, start=7),
-    "projections": lambda trained, split: ProjectionBench(
-        trained, split, tops(trained, split), torch.arange(len(split))
-    ),
 }
 
 

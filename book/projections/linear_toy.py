@@ -1,9 +1,6 @@
-"""A linear model whose signal and distractor are known (Kindermans et al. 2018, section 3).
+"""The linear model of Kindermans et al. (2018): a filter does not look like its signal.
 
-    x = y * signal + e * distractor,   y the label, e noise that says nothing of y.
-
-The best predictor of y is a filter that cancels the distractor, so it does not look like the signal, and every method
-that shows the filter, as gradient and deconvnet do in a linear network, shows something else than what is there.
+Data are x = y signal + e distractor, with label y and an amount e that has nothing to do with y.
 """
 
 from dataclasses import dataclass
@@ -15,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Toy:
-    """What is in the data, what was learned, and an estimate of the signal. All (S, S)."""
+    """Pictures of a linear model, (side, side) each."""
 
     signal: Tensor
     distractor: Tensor
@@ -23,12 +20,14 @@ class Toy:
     pattern: Tensor  # cov(x, y) / var(y), which recovers the signal
 
 
-def made(angle: float = 0.8, samples: int = 2000, side: int = 12, seed: int = 0) -> Toy:
-    """Fit y from pictures with an upright bar as the signal and a tilted, overlapping grating as the distractor.
+def fit_toy(angle: float = 0.8, samples: int = 2000, side: int = 12, seed: int = 0) -> Toy:
+    """Fit y from pictures with a bar as the signal and an overlapping grating as the distractor.
 
     Args:
         angle: cosine between signal and distractor, 0 to below 1.
         samples: number of pictures.
+    Raises:
+        ValueError: another cosine.
     """
     if not 0 <= angle < 1:
         raise ValueError(f"angle {angle}: a cosine from 0 to below 1 wanted")
@@ -40,12 +39,11 @@ def made(angle: float = 0.8, samples: int = 2000, side: int = 12, seed: int = 0)
     distractor = angle * signal + (1 - angle**2) ** 0.5 * across
     y, e = torch.randn(2, samples, generator=generator, dtype=torch.float64)
     x = y[:, None] * signal.double() + e[:, None] * distractor.double()
-    # least squares of smallest norm: the data lie in a plane
-    weights = torch.linalg.pinv(x, rtol=1e-6) @ y
+    weights = torch.linalg.pinv(x, rtol=1e-6) @ y  # of smallest norm: the data lie in a plane
     pattern = ((x - x.mean(0)).T @ (y - y.mean())) / len(y) / y.var()
     return Toy(*(t.float().view(side, side) for t in (signal, distractor, weights, pattern)))
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
-    """Cosine of two pictures."""
+    """Return the cosine of two pictures."""
     return F.cosine_similarity(a.flatten(), b.flatten(), dim=0).item()

@@ -1,10 +1,12 @@
-"""Recorded measurements of the chapter on projections, over units as Fig. 2 shows them: one of the top-9 of a map.
+"""Recorded measurements of the chapter on projections, over units as Fig. 2 shows them.
 
-A number is a mean over (unit, image) pairs, each of another map, with a bootstrap 95 % interval over pairs.
+A number is a mean over (unit, image) pairs, each one of the nine strongest units of another map,
+with a bootstrap 95 % interval over pairs.
 """
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,10 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from book.projections import controls as projections
-from book.projections import linear_toy
+from book.projections import controls, linear_toy
 from book.projections import picture_measures as measures
-from zfrepro import deconvnet, gallery
+from zfrepro import gallery
 from zfrepro.data.transforms import centre_crop
 from zfrepro.deconvnet import Units
 from zfrepro.layers import contrast_norm
@@ -29,13 +30,11 @@ PAIRS, SEARCHED, BATCH = 80, 1000, 20
 FEW = 40  # pairs a layer for what takes many passes
 SEEDS = 2  # networks with random weights
 RADIUS = 2.0  # of adversarial changes, in grey levels of 255
-STEPS = {"fgsm": 1, "pgd": 10}
+REVISION = 2
+RULES = ("deconvnet", "gradient", "guided")
+CONTROLS = ("area", "contrast", "another unit")  # of the share of energy inside a part
 
 Summary = dict[str, float | int | None]
-
-
-def summaries(values: dict[str, Tensor]) -> dict[str, Summary]:
-    return {name: summary(found) for name, found in values.items()}
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,13 @@ class Pairs:
     others: Tensor  # (n,)
 
     def chunks(self, most: int | None = None) -> Iterable["Pairs"]:
+        """Split the first `most` pairs into batches."""
         for part in torch.arange(len(self.images))[:most].split(BATCH):
             yield Pairs(self.layer, self.images[part], self.units[part], self.others[part])
 
 
 class Bench:
-    """The trained network, the validation images, and pairs for each layer, found when first asked for."""
+    """The trained network, the validation images, and pairs for each layer, found when needed."""
 
     def __init__(self, study: Study):
         self.trained, self.split, self.seed = study.networks["zfnet"], study.dataset.val, study.seed
@@ -64,15 +64,19 @@ class Bench:
         self.tops = functools.cache(self._tops)
 
     def generator(self, stream: int = 0) -> "Generator":
+        """Return a generator of random numbers of its own."""
         return Generator(1000 * self.seed + stream)
 
     def fetch(self, indices: Tensor) -> Tensor:
+        """Return validation images as the network sees them."""
         return self.trained.normalised(self.split.images[indices])
 
     def _tops(self) -> dict[str, gallery.Top]:
         batches = self.searched.split(32)
         found = map(self.fetch, batches)
-        return gallery.top_activations(self.network, found, LAYERS, total=len(batches), progress=self.progress)
+        return gallery.top_activations(
+            self.network, found, LAYERS, total=len(batches), progress=self.progress
+        )
 
     def _pairs_of(self, layer: str) -> Pairs:
         draw = self.generator(1 + self.network.layers.index(layer))
@@ -94,10 +98,20 @@ class Bench:
         return Pairs(layer, images, units, self.searched[(at + step) % len(self.searched)])
 
     def cut(self, pairs: Pairs, pictures: Tensor) -> Tensor:
-        return projections.cut_to_field(self.network, pairs.layer, pairs.units, pictures)
+        """Cut pictures to the receptive fields of the units."""
+        return controls.cut_to_field(self.network, pairs.layer, pairs.units, pictures)
 
     def field(self, pairs: Pairs, pictures: Tensor) -> Tensor:
-        return projections.field_mask(self.network, pairs.layer, pairs.units, pictures)
+        """Return which pixels lie in the receptive fields of the units."""
+        return controls.field_mask(self.network, pairs.layer, pairs.units, pictures)
+
+    def project(
+        self, pairs: Pairs, images: Tensor, rule: str = "deconvnet", network: Network | None = None
+    ) -> Tensor:
+        """Project the units of some images by a rule, in this or another network."""
+        return controls.project_by_rule(
+            network or self.network, images, pairs.layer, pairs.units, rule
+        )
 
 
 class Generator(torch.Generator):
@@ -118,276 +132,239 @@ class Gathered(dict):
     """Values by name, grown chunk by chunk."""
 
     def add(self, name: str, values: Tensor) -> None:
-        self[name] = torch.cat([self[name], values.detach().cpu()]) if name in self else values.detach().cpu()
+        """Append values, (B,)."""
+        values = values.detach().cpu()
+        self[name] = torch.cat([self[name], values]) if name in self else values
+
+    def minus(self, a: str, b: str) -> Summary:
+        """Summarise the differences within pairs, a - b."""
+        return summary(self[a] - self[b])
+
+    def summaries(self) -> dict[str, Summary]:
+        """Summarise all values."""
+        return {name: summary(values) for name, values in self.items()}
 
 
-def alike(bench: Bench, pairs: Pairs, found: Gathered, name: str, a: Tensor, b: Tensor) -> None:
-    """File how alike two pictures of units are in their receptive fields: SSIM, rank correlation, cosine."""
-    where = bench.field(pairs, a)
-    found.add(f"{name}/ssim", measures.ssim(bench.cut(pairs, a), bench.cut(pairs, b)))
-    found.add(f"{name}/rank", measures.rank_correlation(a, b, where))
-    found.add(f"{name}/cosine", F.cosine_similarity(a.flatten(1), b.flatten(1)))
+def similarity(bench: Bench, pairs: Pairs, a: Tensor, b: Tensor) -> Tensor:
+    """Return the rank correlation of two projections in their receptive fields: (B,)."""
+    return measures.rank_correlation(a, b, bench.field(pairs, a))
 
 
-def like_image(bench: Bench, pairs: Pairs, found: Gathered, name: str, picture: Tensor, image: Tensor) -> None:
-    """File how a picture resembles an image: SSIM, and rank correlation of its energy with the image's contrast."""
-    found.add(f"{name}/ssim", measures.ssim(bench.cut(pairs, picture), bench.cut(pairs, image)))
-    energy, edges = measures.energy(picture)[:, None], measures.local_contrast(image)[:, None]
-    found.add(f"{name}/edges", measures.rank_correlation(energy, edges, bench.field(pairs, picture)))
+def similarity_as_shown(bench: Bench, pairs: Pairs, a: Tensor, b: Tensor) -> Tensor:
+    """Return the SSIM of two pictures cut to their receptive fields: (B,)."""
+    return measures.ssim(bench.cut(pairs, a), bench.cut(pairs, b))
 
 
-def nested(values: dict[str, Tensor]) -> dict[str, dict[str, Summary]]:
-    """Summaries of values named `what/measure` as {what: {measure: summary}}."""
-    out: dict[str, dict[str, Summary]] = {}
-    for name, found in values.items():
-        what, measure = name.rsplit("/", 1)
-        out.setdefault(what, {})[measure] = summary(found)
-    return out
-
-
-def minus(values: dict[str, Tensor], a: str, b: str, names: Iterable[str]) -> dict[str, Summary]:
-    """Differences within pairs, a - b, in each measure."""
-    return {name: summary(values[f"{a}/{name}"] - values[f"{b}/{name}"]) for name in names}
-
-
-CLARITY = {"coherence": measures.coherence, "fineness": measures.fineness, "sparsity": measures.sparsity}
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Return the cosine of two pictures: (B,)."""
+    return F.cosine_similarity(a.flatten(1), b.flatten(1))
 
 
 def rules(bench: Bench, layer: str) -> dict:
-    """How clear each rule's pictures are, and how like the deconvnet's."""
-    found = Gathered()
+    """Measure how clear each rule's projections are, and whether the norm's gradient matters."""
+    coherence, fineness, same = Gathered(), Gathered(), Gathered()
     for pairs in bench.pairs_of(layer).chunks():
         images = bench.fetch(pairs.images)
-        ways = {
-            rule: projections.by_rule(bench.network, images, layer, pairs.units, rule) for rule in projections.RULES
+        found = {
+            rule: bench.project(pairs, images, rule)
+            for rule in ("deconvnet", "forward mask", "guided")
         }
-        for rule, picture in ways.items():
-            for name, measure in CLARITY.items():
-                found.add(f"{rule}/{name}", measure(bench.cut(pairs, picture)))
-            alike(bench, pairs, found, rule, picture, ways["deconvnet"])
-        for name, measure in CLARITY.items():
-            found.add(f"image/{name}", measure(bench.cut(pairs, images)))
-    gain = {rule: minus(found, "deconvnet", rule, CLARITY) for rule in ("forward mask", "gradient", "guided")}
-    return {"rules": nested(found), "deconvnet_minus": gain}
+        same.add(
+            "norm", cosine(bench.project(pairs, images, "deconvnet, true norm"), found["deconvnet"])
+        )
+        for name, picture in (found | {"image": images}).items():
+            coherence.add(name, measures.coherence(bench.cut(pairs, picture)))
+            fineness.add(name, measures.fineness(bench.cut(pairs, picture)))
+    gain = {
+        "coherence": coherence.minus("deconvnet", "forward mask"),
+        "fineness": fineness.minus("deconvnet", "forward mask"),
+    }
+    return {
+        "coherence": coherence.summaries(),
+        "true_norm_cosine": summary(same["norm"]),
+        "deconvnet_minus": {"forward mask": gain},
+    }
 
 
 def norm_factor(bench: Bench) -> dict:
-    """What contrast norm multiplies the units that are on with: the least and the most over the searched images."""
+    """Find the least and the most that contrast norm multiplies active units with."""
     convs = [conv for conv in bench.network.architecture.convs if conv.norm]
     found = {conv.name: [math.inf, -math.inf] for conv in convs}
     for part in bench.searched.split(BATCH):
         maps = bench.network.features(bench.fetch(part), found)
         for conv in convs:
-            x = bench.network.shrink(dataclasses.replace(conv, norm=False), maps[conv.name])  # ZFNet pools first
+            pooled = dataclasses.replace(conv, norm=False)  # ZFNet pools first
+            x = bench.network.shrink(pooled, maps[conv.name])
             least, most = (contrast_norm(x)[x > 0] / x[x > 0]).aminmax()
-            found[conv.name] = [min(found[conv.name][0], least.item()), max(found[conv.name][1], most.item())]
-    layers = {name: {"least": rounded(least, 6), "most": rounded(most, 6)} for name, (least, most) in found.items()}
+            earlier = found[conv.name]
+            found[conv.name] = [min(earlier[0], least.item()), max(earlier[1], most.item())]
+    layers = {
+        name: {"least": rounded(least, 6), "most": rounded(most, 6)}
+        for name, (least, most) in found.items()
+    }
     return {"images": len(bench.searched), "layers": layers}
 
 
 def switches(bench: Bench, layer: str) -> dict:
-    """Likeness to the unit's own projection, and to its image, when switches or the unit are exchanged."""
-    found, image_found, draw = Gathered(), Gathered(), bench.generator(20)
+    """Compare a unit's projection with those whose switches, or unit, are exchanged."""
+    rank, ssim, draw = Gathered(), Gathered(), bench.generator(20)
     for pairs in bench.pairs_of(layer).chunks():
         images, others = bench.fetch(pairs.images), bench.fetch(pairs.others)
-        ways = projections.by_switches(bench.network, images, layer, pairs.units, others, draw)
+        ways = controls.project_by_switches(bench.network, images, layer, pairs.units, others, draw)
+        own, overwritten = ways.pop("own"), ways.pop("overwritten")
+        ssim.add("overwritten", similarity_as_shown(bench, pairs, overwritten, own))
         for name, picture in ways.items():
-            alike(bench, pairs, found, name, picture, ways["own"])
-            like_image(bench, pairs, image_found, name, picture, images)
-        like_image(bench, pairs, image_found, "own, to another image", ways["own"], others)
-    measured = ("ssim", "rank", "cosine")
+            rank.add(name, similarity(bench, pairs, picture, own))
+    other_switches = "another image's"
     return {
-        "to_own": nested(found),
-        "to_image": nested(image_found),
-        "other_unit_minus_other_switches": minus(found, "another unit", "another image's", measured),
-        "other_unit_minus_unrelated": minus(found, "another unit", "another unit and image", measured),
-        "other_switches_minus_unrelated": minus(found, "another image's", "another unit and image", measured),
-        "own_minus_other_image": minus(image_found, "own", "own, to another image", ("ssim", "edges")),
+        "rank": rank.summaries(),
+        **ssim.summaries(),
+        "other_unit_minus_other_switches": rank.minus("another unit", other_switches),
+        "other_switches_minus_unrelated": rank.minus(other_switches, "another unit and image"),
     }
 
 
 def random_weights(bench: Bench, layer: str) -> dict:
-    """Likeness to the image for trained and random weights, with max-pool and with subsampling in its place."""
-    found, draw = Gathered(), bench.generator(40)
+    """Measure similarity to the own image above that to another, by weights and pooling."""
+    draw = bench.generator(40)
     several = {"trained": [bench.network]}
-    several["random"] = [projections.randomised(bench.network, draw) for _ in range(SEEDS)]
-    for weights, networks in several.items():
-        for pooling in ("max", "none"):
-            for network in networks:
-                network = network if pooling == "max" else projections.Subsampled.of(network)
-                for pairs in bench.pairs_of(layer).chunks(FEW):
-                    images, others = bench.fetch(pairs.images), bench.fetch(pairs.others)
-                    for rule in ("deconvnet", "gradient", "guided"):
-                        picture = projections.by_rule(network, images, layer, pairs.units, rule)
-                        name = f"{rule}, {weights}, {pooling}"
-                        like_image(bench, pairs, found, name, picture, images)
-                        like_image(bench, pairs, found, f"{name}, other", picture, others)
-    # a pair is one pair, however many networks saw it
-    values = {
-        name: found[name].view(len(several["random" if "random" in name else "trained"]), -1).mean(0) for name in found
-    }
-    names = [name.removesuffix("/ssim") for name in found if name.endswith("/ssim") and ", other" not in name]
-    gaps = {f"{n}/{m}": values[f"{n}/{m}"] - values[f"{n}, other/{m}"] for n in names for m in ("ssim", "edges")}
+    several["random"] = [controls.randomized(bench.network, draw) for _ in range(SEEDS)]
+    gaps = Gathered()
+    for weights, pooling, rule in itertools.product(
+        several, ("max", "none"), ("deconvnet", "guided")
+    ):
+        found = Gathered()
+        for network in several[weights]:
+            network = network if pooling == "max" else controls.Subsampled.of(network)
+            for pairs in bench.pairs_of(layer).chunks(FEW):
+                images, others = bench.fetch(pairs.images), bench.fetch(pairs.others)
+                picture = bench.project(pairs, images, rule, network)
+                found.add("own", similarity_as_shown(bench, pairs, picture, images))
+                found.add("other", similarity_as_shown(bench, pairs, picture, others))
+        # a pair is one pair, however many networks saw it
+        gap = (found["own"] - found["other"]).view(len(several[weights]), -1).mean(0)
+        gaps.add(f"{rule}, {weights}, {pooling}", gap)
     return {
-        "to_image": nested({name: values[name] for name in gaps}),
-        "above_other_image": nested(gaps),
-        "max_minus_none": {
-            weights: minus(gaps, f"deconvnet, {weights}, max", f"deconvnet, {weights}, none", ("ssim", "edges"))
-            for weights in several
-        },
+        "above_other_image": gaps.summaries(),
+        "max_minus_none": gaps.minus("deconvnet, random, max", "deconvnet, random, none"),
     }
 
 
-def cascades(bench: Bench, layer: str) -> dict:
-    """Likeness to the trained network's picture as layers from the probed one down get random weights."""
+def cascade(bench: Bench) -> dict:
+    """Compare class pictures with the trained network's as layers from fc8 down become random."""
     found, draw = Gathered(), bench.generator(60)
-    stages = list(projections.cascade(bench.network, layer, draw))
-    for pairs in bench.pairs_of(layer).chunks(FEW):
+    stages = list(controls.cascading_randomization(bench.network, "fc8", draw))
+    for pairs in bench.pairs_of("fc8").chunks(FEW):
         images = bench.fetch(pairs.images)
-        for rule in ("deconvnet", "gradient", "guided"):
-            first = projections.by_rule(bench.network, images, layer, pairs.units, rule)
+        for rule in RULES:
+            trained = bench.project(pairs, images, rule)
             for name, network in stages:
-                picture = projections.by_rule(network, images, layer, pairs.units, rule)
-                alike(bench, pairs, found, f"{rule}, {name}", picture, first)
-                energies = [measures.energy(t)[:, None] for t in (picture, first)]
-                where = bench.field(pairs, images)
-                found.add(f"{rule}, {name}/energy", measures.rank_correlation(*energies, where))
-    return {"stages": [name for name, _ in stages], "curves": nested(found)}
-
-
-ORDERS = ("deconvnet", "gradient", "guided", "contrast", "another unit", "random")
+                picture = bench.project(pairs, images, rule, network)
+                found.add(f"{rule}, {name}", similarity(bench, pairs, picture, trained))
+    return {"stages": [name for name, _ in stages], "curves": found.summaries()}
 
 
 def rankings(bench: Bench, pairs: Pairs, images: Tensor, draw: Generator) -> dict[str, Tensor]:
-    """Energy of every pixel by method, (B, S, S): three rules, an edge detector, another unit's deconvnet, random."""
+    """Return the energy of each pixel by three rules and three controls: (B, S, S) each."""
     network, layer, units = bench.network, pairs.layer, pairs.units
-    found = {
-        rule: measures.energy(projections.by_rule(network, images, layer, units, rule))
-        for rule in ("deconvnet", "gradient", "guided")
-    }
-    maps = network.classes if layer == "fc8" else network.convs[layer].out_channels
+    found = {rule: measures.energy(bench.project(pairs, images, rule)) for rule in RULES}
+    maps = network.convs[layer].out_channels
     step = torch.randint(1, maps, (len(units),), generator=draw)
     other = Units((units.maps + step) % maps, units.rows, units.columns)
     found["contrast"] = measures.local_contrast(images)
-    found["another unit"] = measures.energy(projections.by_rule(network, images, layer, other))
-    found["random"] = torch.rand(len(images), *images.shape[-2:], generator=draw).to(images.device)
+    other_picture = controls.project_by_rule(network, images, layer, other)
+    found["another unit"] = measures.energy(other_picture)
+    random = torch.rand(len(images), *images.shape[-2:], generator=draw)
+    found["random"] = random.to(images.device)
     return found
 
 
 def deletions(bench: Bench, layer: str) -> dict:
-    """Deletion curves of every order, the mean height of each, and differences within pairs."""
-    curves, draw = Gathered(), bench.generator(80)
+    """Measure the mean height of deletion curves by every order, and differences within pairs."""
+    areas, draw = Gathered(), bench.generator(80)
     for pairs in bench.pairs_of(layer).chunks(FEW):
         images = bench.fetch(pairs.images)
         for name, ranking in rankings(bench, pairs, images, draw).items():
-            curves.add(name, projections.deletion(bench.network, images, layer, pairs.units, ranking))
-    areas = {name: projections.area_under(found) for name, found in curves.items()}
+            curve = controls.deletion_curve(bench.network, images, layer, pairs.units, ranking)
+            areas.add(name, controls.area_under(curve.cpu()))
+    compared = ("gradient", "another unit", "random")
     return {
-        "fractions": list(projections.FRACTIONS),
-        "curves": {name: [summary(column) for column in found.T] for name, found in curves.items()},
-        "areas": summaries(areas),
-        "deconvnet_minus": {name: summary(areas["deconvnet"] - areas[name]) for name in ORDERS[1:]},
+        "areas": areas.summaries(),
+        "deconvnet_minus": {name: areas.minus("deconvnet", name) for name in compared},
     }
 
 
 def truth(bench: Bench, layer: str) -> dict:
-    """Share of a picture's energy inside the object, and inside the part that the unit responds to."""
-    found, draw = Gathered(), bench.generator(100)
+    """Measure the share of a projection's energy inside the part that the unit responds to."""
+    shares, draw = Gathered(), bench.generator(100)
     size = bench.network.image_size
     for pairs in bench.pairs_of(layer).chunks():
         images = bench.fetch(pairs.images)
-        parts = centre_crop(bench.split.truth["parts"][pairs.images][:, None], size)[:, 0].to(images.device)
-        best = projections.best_part(bench.network, images, layer, pairs.units, parts)
-        field = projections.field_mask(bench.network, layer, pairs.units, images)
-        masks = {
-            "object": (parts > 0) & field,
-            "part": (parts == best[:, None, None]) & (best > 0)[:, None, None] & field,
-        }
-        for where, mask in masks.items():
-            area = mask.flatten(1).sum(1) / field.flatten(1).sum(1)
-            # what covers nothing, or all, of the field has no contrast to find
-            area = area.masked_fill((area == 0) | (area > 0.95), torch.nan)
-            found.add(f"{where}, area/share", area)
-            for name, energies in rankings(bench, pairs, images, draw).items():
-                share = measures.share_inside(energies * field, mask)
-                found.add(f"{where}, {name}/share", share.masked_fill(area.isnan(), torch.nan))
-    gain = {
-        where: {name: summary(found[f"{where}, deconvnet/share"] - found[f"{where}, {name}/share"])
-                for name in ("area", *ORDERS[1:])}
-        for where in ("object", "part")
-    }  # fmt: skip
-    shares = {where: {name: summary(found[f"{where}, {name}/share"]) for name in ("area", *ORDERS)} for where in gain}
-    return {"shares": shares, "deconvnet_minus": gain}
+        parts = centre_crop(bench.split.truth["parts"][pairs.images][:, None], size)[:, 0]
+        parts = parts.to(images.device)
+        best = controls.most_needed_part(bench.network, images, layer, pairs.units, parts)
+        field = bench.field(pairs, images)
+        mask = (parts == best[:, None, None]) & (best > 0)[:, None, None] & field
+        area = mask.flatten(1).sum(1) / field.flatten(1).sum(1)
+        # what covers nothing, or all, of the field has no contrast to find
+        area = area.masked_fill((area == 0) | (area > 0.95), torch.nan)
+        shares.add("area", area)
+        energies = rankings(bench, pairs, images, draw)
+        del energies["random"]
+        for name, energy in energies.items():
+            share = measures.share_inside(energy * field, mask)
+            shares.add(name, share.masked_fill(area.isnan(), torch.nan))
+    gain = {name: shares.minus("deconvnet", name) for name in CONTROLS}
+    return {"shares": shares.summaries(), "deconvnet_minus": gain}
 
 
-def adversarials(bench: Bench) -> dict:
-    """What a faint change that flips the class does to projections and to the strongest maps."""
+def adversarial(bench: Bench) -> dict:
+    """Measure what a faint change that flips the class does to the true class's picture."""
     network, found, draw = bench.network, Gathered(), bench.generator(120)
     radius = RADIUS / bench.trained.recipe.input_scale
-    flips, tried = {"fgsm": 0, "pgd": 0}, 0
+    flipped, tried = 0, 0
     for part in bench.pairs_of("fc8").chunks():
         images, labels = bench.fetch(part.images), bench.split.labels[part.images]
-        moved = {name: projections.adversarial(network, images, labels, radius, n) for name, n in STEPS.items()}
-        wrong = {name: network(x).argmax(1).cpu() != labels for name, x in moved.items()}
-        flips = {name: flips[name] + int(wrong[name].sum()) for name in STEPS}
-        tried += len(labels)
-        kept = wrong["pgd"].nonzero().flatten()
-        if not len(kept):
+        moved = controls.adversarial_images(network, images, labels, radius)
+        flips = (network(moved).argmax(1).cpu() != labels).nonzero().flatten()
+        flipped, tried = flipped + len(flips), tried + len(labels)
+        if not len(flips):
             continue
-        images, labels = images[kept], labels[kept]
+        images, unit = images[flips], Units(labels[flips])
         sign = (torch.randint(0, 2, images.shape, generator=draw) * 2.0 - 1).to(images.device)
-        versions = {"adversarial": moved["pgd"][kept], "noise": images + radius * sign}
-        versions["another image"] = bench.fetch(part.others[kept])
-        before = network.features(images, LAYERS)
-        units = {"conv5": deconvnet.strongest(before["conv5"]), "fc8": Units(labels)}
-        for name, version in versions.items():
-            after = network.features(version, LAYERS)
-            for layer in LAYERS:
-                found.add(f"{name}, {layer}/top9", kept_share(*(t[layer].amax((2, 3)) for t in (before, after))))
-                both = (t[layer].flatten(1) for t in (before, after))
-                found.add(f"{name}, {layer}/activations", F.cosine_similarity(*both))
-            for layer, unit in units.items():
-                pairs = Pairs(layer, part.images[kept], unit, part.others[kept])
-                for rule in ("deconvnet", "gradient", "guided"):
-                    a, b = (projections.by_rule(network, x, layer, unit, rule) for x in (images, version))
-                    alike(bench, pairs, found, f"{name}, {layer}, {rule}", a, b)
-        # the picture of the new, wrong class beside that of the true one
-        a = projections.by_rule(network, images, "fc8", units["fc8"])
-        taken = versions["adversarial"]
-        b = projections.by_rule(network, taken, "fc8", Units(network(taken).argmax(1)))
-        alike(bench, pairs, found, "wrong class, fc8, deconvnet", a, b)
-    return {"radius": RADIUS, "tried": tried, "flipped": flips, "moved": nested(found)}
-
-
-def kept_share(a: Tensor, b: Tensor, k: int = 9) -> Tensor:
-    """Share of the k strongest maps of an image that are among the k strongest of another. (B, C) each -> (B,)."""
-    first, second = (t.topk(k, 1).indices for t in (a, b))
-    return (first[:, :, None] == second[:, None, :]).any(2).float().mean(1)
+        versions = {"adversarial": moved[flips], "noise": images + radius * sign}
+        versions["another image"] = bench.fetch(part.others[flips])
+        for (name, version), rule in itertools.product(versions.items(), RULES):
+            before, after = (
+                controls.project_by_rule(network, x, "fc8", unit, rule) for x in (images, version)
+            )
+            found.add(f"{name}, {rule}", cosine(before, after))
+    return {"radius": RADIUS, "tried": tried, "flipped": flipped, "moved": found.summaries()}
 
 
 def toy() -> dict:
-    """The linear model, for three angles between signal and distractor."""
-    rows = []
-    for angle in (0.0, 0.4, 0.8):
-        made = linear_toy.made(angle)
-        pictures = {"filter": made.filter, "pattern": made.pattern}
-        rows.append(
-            {"angle": angle}
-            | {f"{name}_signal": rounded(linear_toy.cosine(p, made.signal)) for name, p in pictures.items()}
-            | {f"{name}_distractor": rounded(linear_toy.cosine(p, made.distractor)) for name, p in pictures.items()}
-        )
-    return {"rows": rows}
+    """Measure the linear model."""
+    made = linear_toy.fit_toy(0.8)
+    return {
+        "angle": 0.8,
+        "filter_signal": rounded(linear_toy.cosine(made.filter, made.signal)),
+        "filter_distractor": rounded(linear_toy.cosine(made.filter, made.distractor)),
+        "pattern_signal": rounded(linear_toy.cosine(made.pattern, made.signal)),
+    }
 
 
 def parts(study: Study) -> Parts:
-    """Every measurement, a layer each."""
+    """Return every measurement, a layer each."""
     bench = Bench(study)
-    found: Parts = {"toy": toy, "norm": lambda: norm_factor(bench), "adversarial": lambda: adversarials(bench)}
-    each = [("rules", rules, (*LAYERS, "fc8")), ("switches", switches, LAYERS), ("random", random_weights, LAYERS)]
-    each += [("cascade", cascades, (*LAYERS, "fc8")), ("deletion", deletions, (*LAYERS, "fc8"))]
+    found: Parts = {
+        "toy": toy,
+        "norm": lambda: norm_factor(bench),
+        "adversarial": lambda: adversarial(bench),
+        "cascade-fc8": lambda: cascade(bench),
+    }
+    each = {"rules": rules, "switches": switches, "random": random_weights, "deletion": deletions}
     if "parts" in bench.split.truth:
-        each.append(("truth", truth, (*LAYERS, "fc8")))
-    for name, run, layers in each:
-        for layer in layers:
-            found[f"{name}-{layer}"] = functools.partial(run, bench, layer)
+        each["truth"] = truth
+    for (name, run), layer in itertools.product(each.items(), LAYERS):
+        found[f"{name}-{layer}"] = functools.partial(run, bench, layer)
     return found
