@@ -6,11 +6,15 @@ import torch
 from book.invariance.figures import notes
 from zfrepro.data import Split
 from zfrepro.explorers import picture
-from zfrepro.invariance import FAMILIES, FILLS, Change, pictured, respond_to
+from zfrepro.invariance import FAMILIES, FILLS, Change, respond_to, warp_view
 from zfrepro.own_images import Bring
 from zfrepro.weights import Trained
 
-RANGES = {"translation": (-60.0, 60.0, 0.0), "scale": (1.0, 1.8, 1.0), "rotation": (0.0, 350.0, 0.0)}
+RANGES = {
+    "translation": (-60.0, 60.0, 0.0),
+    "scale": (1.0, 1.8, 1.0),
+    "rotation": (0.0, 350.0, 0.0),
+}
 
 
 class TransformExplorer(widgets.VBox):
@@ -19,17 +23,23 @@ class TransformExplorer(widgets.VBox):
     Args:
         trained: the network.
         split: the images to choose from.
-        spread: layer -> mean distance between two images, the unit of the distances told; see the record.
+        between: layer -> mean distance between two images; see the record.
     """
 
-    def __init__(self, trained: Trained, split: Split, spread: dict[str, float]):
-        self.trained, self.split, self.spread = trained, split, spread
-        self.image = widgets.IntSlider(description="image", max=len(split) - 1, continuous_update=False)
+    def __init__(self, trained: Trained, split: Split, between: dict[str, float]):
+        self.trained, self.split, self.between = trained, split, between
+        self.image = widgets.IntSlider(
+            description="image", max=len(split) - 1, continuous_update=False
+        )
         self.family = widgets.Dropdown(description="change", options=FAMILIES)
         self.fill = widgets.Dropdown(description="fill", options=tuple(FILLS))
         self.amount = widgets.FloatSlider(description="amount", continuous_update=False)
         self.note, self.view = widgets.HTML(), widgets.HTML()
-        controls = [widgets.HBox([self.image, self.family, self.fill]), self.amount, Bring(trained, self.take)]
+        controls = [
+            widgets.HBox([self.image, self.family, self.fill]),
+            self.amount,
+            Bring(trained, self.take),
+        ]
         super().__init__([*controls, self.note, self.view])
         self._fit_range()
         self.family.observe(lambda _: self._fit_range(), "value")
@@ -51,13 +61,15 @@ class TransformExplorer(widgets.VBox):
         self.show()
 
     def show(self) -> None:
-        """Draw the chosen image as it is changed, and say what the network makes of it."""
+        """Draw the chosen image as it is changed, and describe what the network answers."""
         family, index = self.family.value, self.image.value
         amount = self.amount.value / 224 if family == "translation" else self.amount.value
         change = Change(family, amount)
-        pair = torch.tensor([index, (index + 1) % len(self.split)])  # `respond` compares at least two images
+        pair = torch.tensor(
+            [index, (index + 1) % len(self.split)]
+        )  # `respond` compares at least two images
         seen = self.trained.seen(self.split.images[pair])
         found = respond_to(self.trained, seen, self.split.labels[pair], [change], self.fill.value)
-        self.note.value = notes(found, family, [amount], 0, self.trained.classes, self.spread)[0]
-        pixels = pictured(self.trained, seen[:1], change, self.fill.value)[0]
+        self.note.value = notes(found, family, [amount], 0, self.trained.classes, self.between)[0]
+        pixels = warp_view(self.trained, seen[:1], change, self.fill.value)[0]
         self.view.value = picture(pixels, "the transformed image")
