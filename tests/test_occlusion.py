@@ -17,12 +17,7 @@ from torch import nn
 
 from benchmarks.occlusion import averaged
 from tests.networks import small
-from tests.worlds import stripes, tiny
-from zfrepro import claims, deconvnet, occlusion, records
-from zfrepro.data import Split
-from zfrepro.data.transforms import mean_image
-from zfrepro.explorers_occlusion import OcclusionExplorer
-from zfrepro.figures import occlusion as figures
+from zfrepro import occlusion
 from zfrepro.networks import zfnet
 from zfrepro.occlusion import (
     corners,
@@ -33,9 +28,6 @@ from zfrepro.occlusion import (
     share_covered,
     translate_off,
 )
-from zfrepro.studies import occlusion as study
-from zfrepro.studies.occlusion import Row
-from zfrepro.weights import Trained
 
 
 def plain_loop(model, images, patch, stride, fill, layer=None):
@@ -969,165 +961,3 @@ def test_a_model_that_fails_midway_is_left_as_it_was(when):
     assert model.training and model.conv.training and model.conv.weight.requires_grad
     assert list(model.conv._forward_hooks) == [handle.id]
     assert torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
-
-
-# --- what is built on it ---
-
-
-def rows_for(classes: int = 6) -> list[Row]:
-    p = torch.rand(30, 30, generator=torch.Generator().manual_seed(0))
-    winners = torch.randint(classes, (30, 30), generator=torch.Generator().manual_seed(1))
-    return [
-        Row(0, k, 7, (1, 2, 3), 0.9, 5 * p, p, winners, torch.rand(4, 3, 20, 20)) for k in range(2)
-    ]
-
-
-@pytest.mark.parametrize("photographs", [True, False])
-def test_the_figure_has_five_panels_a_row(photographs):
-    images = torch.zeros(2, 3, 96, 96, dtype=torch.uint8) if photographs else None
-    figure = figures.fig7(rows_for(), [f"class {k}" for k in range(6)], images, image_size=96)
-    panels = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
-    assert len(panels) == 10 and "(e)" in panels[4].get_title()
-    square = panels[0].patches[0]
-    assert (square.get_width(), square.get_x(), square.get_y()) == (
-        21,
-        4.5,
-        35.5,
-    )  # 12 and 84 of 224, at 96
-    assert "r = +1.00" in panels[3].get_xlabel()
-    named = [text.get_text() for text in panels[4].get_legend().get_texts()]
-    assert len(named) == 5 and named[0].startswith("class 0") and named[-1].startswith("2 more")
-    shares = [int(text.split()[-2]) for text in named]
-    assert sum(shares) == pytest.approx(100, abs=3)
-
-
-def told(mean: float, half: float = 0.05) -> dict:
-    return {"mean": mean, "low": mean - half, "high": mean + half, "n": 50}
-
-
-def record(**changes) -> dict:
-    """A record in which every claim holds, and what is changed in it."""
-    good = {
-        "extra": 0.3, "lower": 0.9, "shape_extra": 0.4, "shape_lower": 0.9, "pointing": 0.9,
-        "pointing_random": 0.4, "pointing_gain": 0.2, "own": -0.5, "other": -0.1, "negative": 0.3,
-        "kept": 0.8, "changes": 0.9,
-    } | changes  # fmt: skip
-    squares = {
-        k: told(good[k]) for k in ("extra", "lower", "pointing", "pointing_random", "pointing_gain")
-    }
-    return {
-        "main": {
-            "object": squares | {"pointing_centre": told(0.7)}, "label_kept": told(good["kept"]),
-            "label_changes": told(good["changes"]),
-        },
-        "shapes": {"extra": told(good["shape_extra"]), "lower": told(good["shape_lower"])},
-        "projections": {k: told(good[k]) for k in ("own", "other")}
-        | {"left_own": told(0.4), "left_other": told(0.8)},
-        "maps": {"strongest": told(0.3), "negative": told(good["negative"]), "positive": told(0.5)},
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("name", "partly", "failing"),
-    [
-        ("object", {"extra": 0.01}, {"extra": 0.01, "shape_lower": 0.5}),
-        ("pointing", {"pointing_gain": 0.01}, {"pointing_gain": 0.0, "pointing": 0.45}),
-        ("projection", {"other": -0.48}, {"own": -0.02, "other": -0.02}),
-        ("strongest-map", {"negative": 0.12}, {"negative": 0.05}),
-        ("label", {"kept": 0.4}, {"kept": 0.4, "changes": 0.3}),
-    ],
-)
-def test_claims_can_hold_hold_partly_and_fail(name, partly, failing):
-    claim = next(c for c in claims.of_chapter("occlusion") if c.name == f"occlusion-{name}")
-    verdicts = [claim.judge(record(**changes)).verdict for changes in ({}, partly, failing)]
-    assert verdicts == ["reproduced", "partly", "not reproduced"]
-
-
-def test_claims_on_masks_are_not_tested_without_masks():
-    bare = record()
-    del bare["shapes"], bare["main"]["object"]
-    verdicts = {c.name: c.judge(bare).verdict for c in claims.of_chapter("occlusion")}
-    assert [n for n, v in verdicts.items() if v == "not tested"] == [
-        "occlusion-object",
-        "occlusion-pointing",
-    ]
-
-
-def test_records_hold_what_the_claims_and_figures_read():
-    for world in claims.WORLDS:
-        rows, names = figures.recorded(world)
-        assert len(rows) >= 3 and len(names) == len(rows)
-        for row, kept in zip(
-            rows, records.read(f"occlusion/{world}")["figure"]["rows"], strict=True
-        ):
-            assert row.probability.min().item() == pytest.approx(kept["min"], abs=1e-3)
-            assert row.predicted.eq(row.label).float().mean().item() == pytest.approx(
-                kept["kept"], abs=1e-3
-            )
-    assert all(
-        f.numbers for c in claims.of_chapter("occlusion") for f in map(c.finding, claims.WORLDS)
-    )
-
-
-def test_the_study_on_a_made_up_world():
-    data = stripes(train=12, val=12, image_size=64)
-    mask = torch.zeros(12, 73, 73, dtype=torch.bool)
-    mask[:, 20:40, 25:50] = True
-    split = Split(data.val.images, data.val.labels, {"mask": mask, "parts": mask.to(torch.uint8)})
-    recipe = tiny()
-    trained = Trained(recipe.network(3).eval(), recipe, data.classes, mean_image(data.train.images))
-    said, top = study.search(trained, split)
-    assert said.shape == (12, 3) and top.layer == "conv5"
-    right = study.examples("made-up", data.classes, said, split.labels)
-    assert all(said[i].argmax() == split.labels[i] for i in right)
-    (row,) = study.rows(trained, split, top, [4])
-    by_hand = trained.network(trained.normalised(split.images[[4]])).softmax(1)[0, row.label]
-    assert row.clean == pytest.approx(by_hand.item(), abs=1e-5) and row.probability.shape == (
-        30,
-        30,
-    )
-    x, seen = trained.normalised(split.images), trained.seen(mask[:, None])[:, 0]
-    result = occlude(
-        trained.network,
-        x,
-        patch=20,
-        stride=11,
-        fill=study.grey(trained),
-        layer="convs.conv5",
-        progress=False,
-    )
-    summary = study.of_squares(result, split.labels, seen)
-    assert 0 <= summary["object"]["pointing"]["mean"] <= 1 and summary["clean"]["n"] == 12
-    energy = study.energy(trained, x[:2], result.strongest[:2])
-    whole = deconvnet.project(
-        trained.network, x[:1], "conv5", study._units(trained, x[:1], result.strongest[:1])
-    )
-    torch.testing.assert_close(energy[0], whole[0].square().sum(0), atol=1e-6, rtol=1e-3)
-
-
-@pytest.mark.parametrize(("roomy", "result"), [(9, 9), (7, 0)])
-def test_a_control_counts_where_its_shape_has_room_and_only_with_enough_images(
-    monkeypatch, roomy, result
-):
-    monkeypatch.setattr(study, "_covered", lambda _, indices, masks: masks.float().mean((1, 2)))
-    mask = torch.zeros(12, 20, 20, dtype=torch.bool)
-    mask[:, :5, :5] = True
-    mask[roomy:, :, :18] = True  # nine tenths of the picture: no room beside
-    said = study._moved(None, torch.arange(12), mask, mask)
-    assert said.isnan().logical_not().sum() == result
-    assert (said[:result] == 25 / 400).all()
-
-
-def test_the_explorer_says_what_the_network_says():
-    data = stripes(train=6, val=6, image_size=64)
-    recipe = tiny()
-    trained = Trained(recipe.network(3).eval(), recipe, data.classes, mean_image(data.train.images))
-    explorer = OcclusionExplorer(trained, data.val, start=2)
-    explorer.row.value, explorer.column.value, explorer.patch.value = 5, 9, 20
-    x, square = explorer.covered()
-    assert torch.equal(square[..., 5:25, 9:29], study.grey(trained)[..., 5:25, 9:29])
-    assert square.ne(x).any(1).sum() <= 400
-    p = trained.network(square).softmax(1)[0, data.val.labels[2]]
-    assert f"{p:.3f} with it" in explorer.note.value
-    explorer.patch.value = 64  # the whole image: the square can no longer move
-    assert explorer.row.value == explorer.column.value == 0
