@@ -1,6 +1,5 @@
 """Simple statistics: of pictures, how their power falls with frequency; of numbers, means with their intervals."""
 
-import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -234,36 +233,3 @@ def newcombe(count: int, n: int, other: int, m: int, unit: str = "images") -> In
     """Return the difference of two shares, count / n less other / m, with Newcombe's hybrid score interval."""
     low, high = confint_proportions_2indep(count, n, other, m, method="newcomb")
     return Interval(count / n - other / m, float(low), float(high), n + m, unit, "Newcombe")
-
-
-@dataclass(frozen=True)
-class Paired:
-    """Differences of pairs, tested against none."""
-
-    mean: float
-    low: float  # of the 95 % interval by Student's t; infinite for one pair
-    high: float
-    t: float  # two-sided chance of a mean as far from 0 by Student's t, nan for one pair
-    signs: float  # the same if each difference had its sign by the toss of a coin, exactly
-    pairs: int
-
-
-def paired(differences: Sequence[float]) -> Paired:
-    """Test the differences of pairs. The test by signs assumes no distribution, but n pairs reach 2 / 2**n at best.
-
-    Raises:
-        ValueError: no differences, or more than twenty, whose signs are too many to try.
-    """
-    values = np.array(differences, float)
-    if not 1 <= len(values) <= 20:
-        raise ValueError(f"one to twenty differences wanted, got {len(values)}")
-    flips = np.array(list(itertools.product((1, -1), repeat=len(values)))) @ values
-    signs = float(np.mean(np.abs(flips) >= abs(values.sum()) * (1 - 1e-12)))
-    if len(values) == 1:
-        return Paired(values[0].item(), -math.inf, math.inf, math.nan, signs, 1)
-    if np.ptp(values) == 0:
-        chance = 1.0 if values[0] == 0 else 0.0
-        return Paired(values[0].item(), values[0].item(), values[0].item(), chance, signs, len(values))
-    found = stats.ttest_1samp(values, 0)
-    low, high = found.confidence_interval(0.95)
-    return Paired(values.mean().item(), float(low), float(high), float(found.pvalue), signs, len(values))
