@@ -7,11 +7,11 @@ generated from the rule. Each chapter lists its claims in `book/CHAPTER/claims.p
 
 import importlib
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from zfrepro import records
 from zfrepro.stats import Interval
@@ -98,6 +98,17 @@ class Condition:
         """State the condition."""
         raise NotImplementedError
 
+    def margin(self, record: Record) -> float:
+        """Return how far inside the condition the estimate lies, in half-widths of its interval.
+
+        Above 1 the condition holds, below -1 it does not; between them it is not resolved.
+        """
+        raise NotImplementedError
+
+    def scaled(self, factor: float) -> "Condition":
+        """Return the condition with its numeric bounds multiplied, to see how the outcome hangs on them."""
+        raise NotImplementedError
+
     def quantities(self) -> tuple[Quantity, ...]:
         """Return what the condition reads."""
         raise NotImplementedError
@@ -108,47 +119,57 @@ def _number(value: float, like: Quantity) -> str:
 
 
 @dataclass(frozen=True)
-class Above(Condition):
+class _Compared(Condition):
+    """The quantity against a bound: a number, or another quantity."""
+
+    quantity: Quantity
+    bound: float | Quantity
+    sign: ClassVar[int]
+    word: ClassVar[str]
+
+    def _pair(self, record: Record) -> tuple[Interval, Interval]:
+        """Return the interval that must be higher and the one that must be lower."""
+        own = self.quantity.of(record)
+        other = self.bound.of(record) if isinstance(self.bound, Quantity) else Interval.of(self.bound)
+        return (own, other) if self.sign > 0 else (other, own)
+
+    def judge(self, record: Record) -> Truth:
+        higher, lower = self._pair(record)
+        if math.isnan(higher.estimate) or math.isnan(lower.estimate):
+            return Truth.UNRESOLVED
+        if higher.low > lower.high:
+            return Truth.YES
+        return Truth.NO if higher.high <= lower.low else Truth.UNRESOLVED
+
+    def margin(self, record: Record) -> float:
+        higher, lower = self._pair(record)
+        gap = higher.estimate - lower.estimate
+        half = (higher.high - higher.low + lower.high - lower.low) / 2
+        if not math.isfinite(half):
+            return 0.0
+        return gap / half if half else math.copysign(math.inf, gap) if gap else 0.0
+
+    def scaled(self, factor: float) -> "Condition":
+        return self if isinstance(self.bound, Quantity) else replace(self, bound=factor * self.bound)
+
+    def sentence(self) -> str:
+        bound = self.bound.name if isinstance(self.bound, Quantity) else _number(self.bound, self.quantity)
+        return f"{self.quantity.name} is {self.word} {bound}"
+
+    def quantities(self) -> tuple[Quantity, ...]:
+        return (self.quantity, self.bound) if isinstance(self.bound, Quantity) else (self.quantity,)
+
+
+class Above(_Compared):
     """The quantity lies above a bound: a number, or another quantity."""
 
-    quantity: Quantity
-    bound: float | Quantity
-
-    def judge(self, record: Record) -> Truth:
-        own = self.quantity.of(record)
-        other = self.bound.of(record) if isinstance(self.bound, Quantity) else Interval.of(self.bound)
-        if math.isnan(own.estimate) or math.isnan(other.estimate):
-            return Truth.UNRESOLVED
-        return Truth.YES if own.low > other.high else Truth.NO if own.high <= other.low else Truth.UNRESOLVED
-
-    def sentence(self) -> str:
-        bound = self.bound.name if isinstance(self.bound, Quantity) else _number(self.bound, self.quantity)
-        return f"{self.quantity.name} is above {bound}"
-
-    def quantities(self) -> tuple[Quantity, ...]:
-        return (self.quantity, self.bound) if isinstance(self.bound, Quantity) else (self.quantity,)
+    sign, word = 1, "above"
 
 
-@dataclass(frozen=True)
-class Below(Condition):
+class Below(_Compared):
     """The quantity lies below a bound: a number, or another quantity."""
 
-    quantity: Quantity
-    bound: float | Quantity
-
-    def judge(self, record: Record) -> Truth:
-        own = self.quantity.of(record)
-        other = self.bound.of(record) if isinstance(self.bound, Quantity) else Interval.of(self.bound)
-        if math.isnan(own.estimate) or math.isnan(other.estimate):
-            return Truth.UNRESOLVED
-        return Truth.YES if own.high < other.low else Truth.NO if own.low >= other.high else Truth.UNRESOLVED
-
-    def sentence(self) -> str:
-        bound = self.bound.name if isinstance(self.bound, Quantity) else _number(self.bound, self.quantity)
-        return f"{self.quantity.name} is below {bound}"
-
-    def quantities(self) -> tuple[Quantity, ...]:
-        return (self.quantity, self.bound) if isinstance(self.bound, Quantity) else (self.quantity,)
+    sign, word = -1, "below"
 
 
 @dataclass(frozen=True)
@@ -166,6 +187,13 @@ class Within(Condition):
         if self.low <= own.low and own.high <= self.high:
             return Truth.YES
         return Truth.NO if own.high < self.low or own.low > self.high else Truth.UNRESOLVED
+
+    def margin(self, record: Record) -> float:
+        sides = (Above(self.quantity, self.low), Below(self.quantity, self.high))
+        return min(side.margin(record) for side in sides)
+
+    def scaled(self, factor: float) -> "Condition":
+        return replace(self, low=factor * self.low, high=factor * self.high)
 
     def sentence(self) -> str:
         low, high = (_number(bound, self.quantity) for bound in (self.low, self.high))
@@ -187,6 +215,12 @@ class Includes(Condition):
         slack = 1e-9  # of rounding, for a plain number
         return Truth.YES if own.low - slack <= self.value <= own.high + slack else Truth.NO
 
+    def margin(self, record: Record) -> float:
+        return math.inf if self.judge(record) is Truth.YES else -math.inf
+
+    def scaled(self, factor: float) -> "Condition":
+        return self
+
     def sentence(self) -> str:
         return f"the interval of the {self.quantity.name} includes {_number(self.value, self.quantity)}"
 
@@ -201,6 +235,12 @@ class _Several(Condition):
 
     def __init__(self, *parts: Condition):
         self.parts = parts
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.parts == other.parts
+
+    def scaled(self, factor: float) -> "Condition":
+        return type(self)(*(part.scaled(factor) for part in self.parts))
 
     def sentence(self) -> str:
         return f" {self.word} ".join(
@@ -219,6 +259,9 @@ class AllOf(_Several):
     def judge(self, record: Record) -> Truth:
         return min(part.judge(record) for part in self.parts)
 
+    def margin(self, record: Record) -> float:
+        return min(part.margin(record) for part in self.parts)
+
 
 class AnyOf(_Several):
     """At least one part holds."""
@@ -227,6 +270,9 @@ class AnyOf(_Several):
 
     def judge(self, record: Record) -> Truth:
         return max(part.judge(record) for part in self.parts)
+
+    def margin(self, record: Record) -> float:
+        return max(part.margin(record) for part in self.parts)
 
 
 def ordered(*quantities: Quantity) -> AllOf:
@@ -346,6 +392,13 @@ class Claim:
             return records.read(self.file(dataset))
         except FileNotFoundError:
             return None
+
+    def sensitivity(self, dataset: str, factors: Sequence[float] = (0.5, 1.0, 2.0)) -> list[str]:
+        """Return the outcomes with the rule's numeric bounds multiplied by each factor; empty if it has none."""
+        found = self.read(dataset)
+        if found is None or self.holds.scaled(2.0) == self.holds and self.size is None:
+            return []
+        return [replace(self, holds=self.holds.scaled(f)).judge(found).outcome for f in factors]
 
     def control_outcome(self, dataset: str) -> str | None:
         """Return what the rule makes of an untrained network, or None where that was not measured.
