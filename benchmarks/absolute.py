@@ -9,11 +9,10 @@ from benchmarks.result import Check, Result, difference
 from benchmarks.timing import matmul_rate, medians
 from benchmarks.training_step import CLASSES, made_up, plain_copy
 from zfrepro import device as devices
-from zfrepro.commands import SCALES
 from zfrepro.data import Split
 from zfrepro.data.transforms import centre_crop, normalise
 from zfrepro.receptive_field import training_multiply_adds
-from zfrepro.training import MODERN, Recipe, State, start, train_epoch
+from zfrepro.training import MODERN, SCALES, Recipe, State, start, train_epoch
 
 GOAL = 25.0  # per cent of a GPU's measured matmul rate
 

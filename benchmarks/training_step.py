@@ -12,12 +12,11 @@ from benchmarks.contrast import torch_norm
 from benchmarks.result import Check, Result, difference, faster
 from benchmarks.timing import matmul_rate, medians
 from zfrepro import device as devices
-from zfrepro.commands import SCALES
 from zfrepro.data import Split
 from zfrepro.data.transforms import augment, mean_image, normalise, stored_size
 from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Conv, Network
 from zfrepro.receptive_field import training_multiply_adds
-from zfrepro.training import MODERN, Recipe, start, train_epoch
+from zfrepro.training import MODERN, SCALES, Recipe, start, train_epoch
 
 CLASSES = 20
 

@@ -11,8 +11,6 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 from browser import Browser, program  # noqa: E402
 
-KEYS = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "End": 35, "Home": 36}
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
@@ -23,7 +21,7 @@ def browser() -> Iterator[Browser]:
 
 
 def press(browser: Browser, key: str) -> None:
-    browser.key(key, KEYS[key])
+    browser.key(key)
 
 
 def use_frames(browser: Browser, root: str) -> None:
@@ -72,10 +70,7 @@ def use_table(browser: Browser, root: str) -> None:
     assert browser.evaluate(f"{heading}.getAttribute('aria-sort')") == "ascending"
     rows = browser.evaluate(column)
     browser.evaluate(f"{button}.focus()")
-    browser.call(
-        "Input.dispatchKeyEvent", type="keyDown", key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r"
-    )
-    browser.call("Input.dispatchKeyEvent", type="keyUp", key="Enter", code="Enter", windowsVirtualKeyCode=13)
+    browser.key("Enter")
     assert browser.evaluate(f"{heading}.getAttribute('aria-sort')") == "descending"
     assert sorted(browser.evaluate(column)) == sorted(rows)
     browser.touch(*browser.place(button, 0.1))

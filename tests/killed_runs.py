@@ -19,7 +19,7 @@ import torch
 import torchmetrics.functional.classification  # noqa: F401  (loaded once, not by each fork)
 
 from zfrepro import data, distributed, ensembles, records, weights  # noqa: F401
-from zfrepro.commands import main
+from zfrepro.cli import main
 
 ROOT, WORDS = Path(sys.argv[1]), sys.argv[2:]
 MOST = 12  # starts of a run that is killed at no particular moment

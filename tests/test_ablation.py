@@ -8,15 +8,15 @@ import pytest
 import torch
 from scipy import stats
 
+from book.ablation import claims, figures
+from book.ablation import measure as study
 from tests.worlds import stripes, tiny
-from zfrepro import ablation, records
-from zfrepro.claims import Finding
-from zfrepro.claims import ablation as claims
+from zfrepro import contrasts as ablation
+from zfrepro import records
 from zfrepro.evolution import cka, layer_features
-from zfrepro.figures import ablation as figures
 from zfrepro.networks import ARCHITECTURES, architecture, build
 from zfrepro.paper import TABLE2
-from zfrepro.studies import ablation as study
+from zfrepro.verdicts import Finding
 from zfrepro.weights import Trained, save_weights
 
 # --- numbers over seeds ----------------------------------------------------------------------------------------------

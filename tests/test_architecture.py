@@ -10,21 +10,20 @@ import pytest
 import torch
 from torch import nn
 
+from book.architecture import claims, factorial, figures, filters, gratings
+from book.architecture import factorial_figures as effects
+from book.architecture import measure as study_of
+from book.architecture.explorer import FilterBench
 from tests.networks import relative, small
 from tests.worlds import stripes, tiny
-from zfrepro import crops, deconvnet, factorial, filters, records, studies
+from zfrepro import crops, deconvnet, records
+from zfrepro import measure as studies
 from zfrepro.backward_rules import project
-from zfrepro.claims import architecture as claims
 from zfrepro.deconvnet import Units
-from zfrepro.explorers_architecture import FilterBench
-from zfrepro.figures import architecture as figures
-from zfrepro.figures import factorial as effects
-from zfrepro.figures import gratings
 from zfrepro.layers import blur_down
+from zfrepro.measure import Study
 from zfrepro.networks import STEMS, architecture, build
 from zfrepro.receptive_field import measured, stage
-from zfrepro.studies import Study
-from zfrepro.studies import architecture as study_of
 from zfrepro.weights import Trained, save_weights
 
 BLURRED = "7s4-blur-5s1"

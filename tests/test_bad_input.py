@@ -23,7 +23,7 @@ from tests.networks import small
 from tests.photographs import listing, photographs, picture
 from tests.worlds import TINY, tiny
 from zfrepro import backward_rules, crops, data, deconvnet, device, gallery, networks, occlusion, records
-from zfrepro.commands import main
+from zfrepro.cli import main
 from zfrepro.data import DataError, photos
 from zfrepro.data.transforms import mean_image, stored_size
 from zfrepro.deconvnet import Units

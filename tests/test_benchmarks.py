@@ -11,7 +11,8 @@ from benchmarks import __main__ as bench
 from benchmarks import absolute, contrast, projections, training_step, where
 from benchmarks.result import Check, Result, faster, table
 from benchmarks.timing import medians
-from zfrepro import crops, status
+from book import status
+from zfrepro import crops
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "book").rglob("*.ipynb"))
 LONGEST_CELL = 15
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -44,7 +44,7 @@ def test_toc_names_existing_pages_once():
 
 @each_notebook
 def test_notebook_is_in_the_toc(path):
-    assert f"book/{path.stem}" in toc_files()
+    assert str(path.relative_to(ROOT).with_suffix("")) in toc_files()
 
 
 @each_notebook

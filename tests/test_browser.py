@@ -18,7 +18,10 @@ import yaml
 from tests.chromium import ROOT, USES, browser  # noqa: F401
 
 HTML = Path(os.environ.get("ZFREPRO_HTML") or ROOT / "_build" / "html").resolve()
-PAGES = sorted(path.relative_to(HTML).as_posix() for path in (HTML / "book").glob("*.html"))
+NOTEBOOKS = [
+    str(path.relative_to(ROOT / "book").with_suffix("")) for path in sorted((ROOT / "book").rglob("*.ipynb"))
+]
+PAGES = sorted(path.relative_to(HTML).as_posix() for path in (HTML / "book").rglob("*.html"))
 HEAVIEST = 3e6  # bytes of a page with its pictures
 PHONE = 390  # px
 AXE_RULES = ["wcag2a", "wcag2aa", "best-practice"]
@@ -78,7 +81,7 @@ def test_every_link_within_the_book_leads_somewhere(page):
     assert not broken
 
 
-@pytest.mark.parametrize("name", [path.stem for path in sorted((ROOT / "book").glob("*.ipynb"))])
+@pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_can_be_launched_and_downloaded(name):
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     repository, buttons = config["repository"], config["launch_buttons"]

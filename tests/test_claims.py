@@ -5,10 +5,11 @@ import re
 
 import pytest
 
-from zfrepro import claims, records
-from zfrepro.claims import Claim, Finding
-from zfrepro.claims.words import graded, told, told_of
+from zfrepro import records
+from zfrepro import verdicts as claims
 from zfrepro.sweeps import SWEEPS
+from zfrepro.verdicts import Claim, Finding
+from zfrepro.words import graded, told, told_of
 
 ALL = claims.all_claims()
 each_claim = pytest.mark.parametrize("claim", ALL, ids=lambda claim: claim.name)
@@ -36,7 +37,7 @@ def test_names_are_unique_and_fit_for_links():
 @each_claim
 def test_a_claim_belongs_to_a_chapter_and_says_everything(claim):
     assert claim.chapter in claims.CHAPTERS
-    study = records.ROOT / "zfrepro" / "studies" / f"{claim.chapter}.py"
+    study = records.ROOT / "book" / claim.chapter / "measure.py"
     assert claim.chapter in SWEEPS if claim.sweep else study.is_file()
     assert all(text.strip() for text in (claim.place, claim.says, claim.measure, claim.rule, claim.paper))
 
@@ -101,7 +102,7 @@ def test_the_table_counts_and_shows_every_claim():
     shown = table._repr_html_()
     assert shown.count("<tr>") == len(ALL) + 1
     for claim in ALL:
-        assert f'href="{claim.chapter}.html#claim-{claim.name}"' in shown or claim.chapter not in shown
+        assert f'href="{claim.chapter}/{claim.chapter}.html#claim-{claim.name}"' in shown or claim.chapter not in shown
     assert f"{len(ALL)} claims of the paper" in shown
 
 
@@ -121,7 +122,7 @@ def test_text_in_a_table_is_escaped(monkeypatch, results):
 
 
 def test_wilson_interval_by_hand():
-    from zfrepro.claims.network import wilson
+    from book.network.claims import wilson
 
     # 0 of 10: from 0 to z^2 / (n + z^2)
     assert wilson(0, 10) == pytest.approx((0, 100 * 1.96**2 / (10 + 1.96**2)))

@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 
 from tests.photographs import photographs
 from tests.worlds import stripes, tiny
-from zfrepro import commands, distributed, records, training, weights
-from zfrepro.commands import main
+from zfrepro import cli as commands
+from zfrepro import distributed, records, training, weights
+from zfrepro.cli import main
 from zfrepro.data.transforms import CROPS, augment
 
 CPU = torch.device("cpu")
@@ -118,7 +119,7 @@ def test_shares_are_even_and_cover_everything(count, things, monkeypatch):
     parts = []
     for rank in range(count):
         as_process(monkeypatch, rank, count)
-        parts.append(range(things)[distributed.share(things)])
+        parts.append(range(things)[distributed.shard(things)])
     assert [i for part in parts for i in part] == list(range(things))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1 and min(map(len, parts)) > 0
 
@@ -135,9 +136,9 @@ def test_views_do_not_depend_on_who_makes_them(crops):
 def test_one_process_alone_has_everything_and_waits_for_nobody(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     network, values = torch.nn.Linear(2, 2), torch.ones(3)
-    with distributed.group(CPU), distributed.first_alone(CPU):
-        assert (distributed.rank(), distributed.count(), distributed.share(5)) == (0, 1, slice(0, 5))
-        assert distributed.summed(values) is values and distributed.wrapped(network) is network
+    with distributed.group(CPU), distributed.rank0_first(CPU):
+        assert (distributed.rank(), distributed.count(), distributed.shard(5)) == (0, 1, slice(0, 5))
+        assert distributed.all_reduce_sum(values) is values and distributed.wrap_ddp(network) is network
 
 
 def test_more_processes_than_images_are_refused(tmp_path, monkeypatch):
@@ -147,12 +148,12 @@ def test_more_processes_than_images_are_refused(tmp_path, monkeypatch):
 
 
 def test_the_first_process_holds_the_folder_for_all(tmp_path, monkeypatch):
-    with commands.sole_owner(tmp_path):
+    with commands.file_lock(tmp_path):
         monkeypatch.setenv("RANK", "1")
-        with commands.sole_owner(tmp_path):
+        with commands.file_lock(tmp_path):
             pass
         monkeypatch.setenv("RANK", "0")
-        with pytest.raises(RuntimeError, match="another run is writing here"), commands.sole_owner(tmp_path):
+        with pytest.raises(RuntimeError, match="another run is writing here"), commands.file_lock(tmp_path):
             pass
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from zfrepro.records import ROOT
 
-PAGES = sorted((ROOT / "book").glob("*.ipynb"))
+PAGES = sorted((ROOT / "book").rglob("*.ipynb"))
 each_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 
 NUMBERS = """

@@ -5,10 +5,10 @@ import re
 
 import torch
 
+from book.gallery.figures import TILE, explorer, nine_and_nine, resized
 from tests.networks import small
 from tests.worlds import stripes, tiny
 from zfrepro import gallery, networks
-from zfrepro.figures.gallery import TILE, explorer, nine_and_nine, resized
 from zfrepro.weights import Trained
 
 

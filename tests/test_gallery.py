@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from book.gallery import claims
 from tests.networks import small
 from zfrepro import deconvnet, gallery
-from zfrepro.claims import gallery as claims
 from zfrepro.deconvnet import Units
 from zfrepro.networks import zfnet
 from zfrepro.receptive_field import stage

@@ -7,9 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from book.architecture import filters
 from tests.worlds import stripes, tiny
 from zfrepro import device as devices
-from zfrepro import filters, gallery
+from zfrepro import gallery
 from zfrepro.data.transforms import CROPS, augment
 from zfrepro.layers import contrast_norm
 from zfrepro.networks import STEMS, build, initialise_, zfnet

@@ -26,7 +26,8 @@ from tests.photographs import photographs
 from tests.test_sweeps import record_of
 from tests.test_training import same
 from tests.worlds import PLATEAU, stripes, tiny
-from zfrepro import data, networks, records, studies, sweeps, training
+from zfrepro import data, networks, records, sweeps, training
+from zfrepro import measure as studies
 from zfrepro.data import photos
 from zfrepro.weights import Trained
 
@@ -56,7 +57,7 @@ def _alone(work: Callable[[Path], None], folder: Path, ready) -> None:
 @pytest.fixture(scope="module")
 def server():
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "zfrepro.training", "zfrepro.studies.gallery", "tests.test_kills"])
+    context.set_forkserver_preload(["torch", "zfrepro.training", "book.gallery.measure", "tests.test_kills"])
     return context
 
 
@@ -176,7 +177,7 @@ def gallery_study() -> studies.Study:
 
 
 def measure(folder: Path) -> None:
-    from zfrepro.studies import gallery
+    from book.gallery import measure as gallery
 
     parts = gallery.parts
 

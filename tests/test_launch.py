@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 import first_cell  # noqa: E402
 
-NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "book").rglob("*.ipynb"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REQUIRED = {requirement.name: requirement for requirement in map(Requirement, PROJECT["dependencies"])}
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())

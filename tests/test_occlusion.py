@@ -1,25 +1,33 @@
 """Occlusion against the plain loop, its measures against hand-worked cases, and its memory."""
 
+import copy
+import itertools
 import subprocess
 import sys
+import threading
+import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import torchvision
+from captum import attr
 from torch import nn
 
+from benchmarks.occlusion import averaged
 from tests.networks import small
-from tests.worlds import stripes, tiny
-from zfrepro import claims, deconvnet, occlusion, records
-from zfrepro.data import Split
-from zfrepro.data.transforms import mean_image
-from zfrepro.explorers_occlusion import OcclusionExplorer
-from zfrepro.figures import occlusion as figures
+from zfrepro import occlusion
 from zfrepro.networks import zfnet
-from zfrepro.occlusion import corners, correlation, elsewhere, filling, lowest, occlude, share_covered
-from zfrepro.studies import occlusion as study
-from zfrepro.studies.occlusion import Row
-from zfrepro.weights import Trained
+from zfrepro.occlusion import (
+    corners,
+    correlation,
+    filling,
+    lowest,
+    occlude,
+    share_covered,
+    translate_off,
+)
 
 
 def plain_loop(model, images, patch, stride, fill, layer=None):
@@ -29,7 +37,9 @@ def plain_loop(model, images, patch, stride, fill, layer=None):
         for top in range(0, images.shape[2] - patch + 1, stride):
             for left in range(0, images.shape[3] - patch + 1, stride):
                 x = image.clone()
-                x[:, top : top + patch, left : left + patch] = own[:, top : top + patch, left : left + patch]
+                x[:, top : top + patch, left : left + patch] = own[
+                    :, top : top + patch, left : left + patch
+                ]
                 said.append(model(x[None]).softmax(1)[0])
                 if layer:
                     sums.append(model.features(x[None], [layer])[layer].sum((2, 3))[0])
@@ -53,16 +63,27 @@ def images():
 def test_equals_the_plain_loop(network, images, kind):
     fill = filling(kind, images, 20, grey=0.3, generator=torch.Generator().manual_seed(1))
     expected, sums = plain_loop(network, images, 20, 11, fill, "conv5")
-    found = occlude(network, images, patch=20, stride=11, fill=fill, layer="convs.conv5", batch=7, progress=False)
-    torch.testing.assert_close(found.probabilities, expected, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(found.activity, sums, atol=1e-3, rtol=1e-4)
-    torch.testing.assert_close(found.clean, network(images).softmax(1), atol=1e-5, rtol=1e-4)
+    result = occlude(
+        network,
+        images,
+        patch=20,
+        stride=11,
+        fill=fill,
+        layer="convs.conv5",
+        batch=7,
+        progress=False,
+    )
+    torch.testing.assert_close(result.probabilities, expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(result.activity, sums, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(result.clean, network(images).softmax(1), atol=1e-5, rtol=1e-4)
     clean = network.features(images, ["conv5"])["conv5"].sum((2, 3))
-    torch.testing.assert_close(found.clean_activity, clean, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(result.clean_activity, clean, atol=1e-3, rtol=1e-4)
     labels = torch.tensor([3, 8])
-    assert torch.equal(found.of(labels)[1], found.probabilities[1, :, :, 8])
-    assert torch.equal(found.activity_of(found.strongest)[0], found.activity[0, :, :, clean[0].argmax()])
-    assert torch.equal(found.predicted, found.probabilities.argmax(3))
+    assert torch.equal(result.of(labels)[1], result.probabilities[1, :, :, 8])
+    assert torch.equal(
+        result.activity_of(result.strongest)[0], result.activity[0, :, :, clean[0].argmax()]
+    )
+    assert torch.equal(result.predicted, result.probabilities.argmax(3))
 
 
 @torch.no_grad()
@@ -72,10 +93,10 @@ def test_any_classifier_oblong_images_and_functions():
     model = nn.Sequential(*convs, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 5))
     images = torch.randn(1, 3, 20, 32)
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    found = occlude(model, images, patch=8, stride=4, layer="2", progress=False)
+    result = occlude(model, images, patch=8, stride=4, layer="2", progress=False)
     expected, _ = plain_loop(model.eval(), images, 8, 4, torch.zeros_like(images))
-    torch.testing.assert_close(found.probabilities, expected)
-    assert found.probabilities.shape == (1, 4, 7, 5) and found.activity.shape == (1, 4, 7, 4)
+    torch.testing.assert_close(result.probabilities, expected)
+    assert result.probabilities.shape == (1, 4, 7, 5) and result.activity.shape == (1, 4, 7, 4)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert not model[2]._forward_hooks
     again = occlude(lambda x: model(x), images, patch=8, stride=4, progress=False)
@@ -93,35 +114,45 @@ def test_a_model_in_training_is_left_in_training_and_seen_in_evaluation(network,
 
 def test_bf16_is_near(network, images):
     full, half = (
-        occlude(network, images, patch=20, stride=11, layer="convs.conv5", precision=p, progress=False)
+        occlude(
+            network, images, patch=20, stride=11, layer="convs.conv5", precision=p, progress=False
+        )
         for p in ("fp32", "bf16")
     )
     assert (full.probabilities - half.probabilities).abs().max() < 0.03
-    torch.testing.assert_close(full.activity, half.activity, atol=0.05 * full.activity.max().item(), rtol=0.1)
+    torch.testing.assert_close(
+        full.activity, half.activity, atol=0.05 * full.activity.max().item(), rtol=0.1
+    )
 
 
 def test_the_papers_geometry():
     patch, stride = occlusion.paper_geometry(224)
     assert (patch, stride) == (50, 6)
     places = corners(224, patch, stride)
-    assert len(places) == 30 and places[14] == 84 and places[2] == 12  # the square of the paper's example pictures
+    assert (
+        len(places) == 30 and places[14] == 84 and places[2] == 12
+    )  # the square of the paper's example pictures
     for size in (96, 128):
         patch, stride = occlusion.paper_geometry(size)
-        assert len(corners(size, patch, stride)) == 30 and corners(size, patch, stride)[-1] == size - patch
+        assert (
+            len(corners(size, patch, stride)) == 30
+            and corners(size, patch, stride)[-1] == size - patch
+        )
 
 
 def test_memory_does_not_grow_with_positions():
-    # 900 covered images of 128 px would take 177 MB; a 1000-class network, its memory measured after a first run
+    # 900 covered images of 128 px would take 177 MB; memory is measured after a first run
     code = """
 import torch
 from benchmarks.growth import peak
 from tests.networks import small
 from zfrepro.networks import build, zfnet
 from zfrepro.occlusion import occlude
-network, image = build(zfnet().with_width(0.1).with_units(64), 128, 1000).eval(), torch.randn(1, 3, 128, 128)
+network = build(zfnet().with_width(0.1).with_units(64), 128, 1000).eval()
+image = torch.randn(1, 3, 128, 128)
 def covered(stride):
-    found = occlude(network, image, patch=28, stride=stride, batch=8, layer="convs.conv5", progress=False)
-    return found.probabilities.shape[1]
+    settings = {"layer": "convs.conv5", "batch": 8, "progress": False}
+    return occlude(network, image, patch=28, stride=stride, **settings).probabilities.shape[1]
 few, many = [peak(lambda: print(covered(stride))) for stride in (50, 50, 100 / 29)][1:]
 print(many - few)
 """
@@ -132,7 +163,8 @@ print(many - few)
 
 def test_fills():
     images = (
-        torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) + torch.arange(2.0)[:, None, None, None]
+        torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        + torch.arange(2.0)[:, None, None, None]
     )
     assert filling("mean", images, 16).eq(0).all()
     assert filling("grey", images, 16, grey=0.5).eq(0.5).all()
@@ -144,14 +176,15 @@ def test_fills():
 
 
 def of_shape(rows, columns, patch):
-    return occlusion.Occlusion(None, None, None, None, torch.tensor(rows), torch.tensor(columns), patch)
+    rows, columns = torch.tensor(rows), torch.tensor(columns)
+    return occlusion.Occlusion(None, None, None, None, rows, columns, (patch, patch))
 
 
 def test_share_under_the_square_by_hand():
     mask = torch.zeros(1, 4, 4, dtype=torch.bool)
     mask[0, :2, 1] = True  # two pixels
-    found = share_covered(mask, of_shape([0, 1, 2], [0, 2], 2))
-    assert torch.equal(found, torch.tensor([[[0.5, 0.0], [0.25, 0.0], [0.0, 0.0]]]))
+    result = share_covered(mask, of_shape([0, 1, 2], [0, 2], 2))
+    assert torch.equal(result, torch.tensor([[[0.5, 0.0], [0.25, 0.0], [0.0, 0.0]]]))
 
 
 def test_lowest_and_middles_by_hand():
@@ -166,21 +199,23 @@ def test_lowest_and_middles_by_hand():
 def test_correlation_agrees_with_numpy_and_is_nan_for_constants():
     a, b = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
     b[2] = 1
-    found = correlation(a, b)
+    result = correlation(a, b)
     for i in range(2):
-        assert found[i].item() == pytest.approx(np.corrcoef(a[i].flatten(), b[i].flatten())[0, 1], abs=1e-5)
-    assert found[2].isnan()
+        assert result[i].item() == pytest.approx(
+            np.corrcoef(a[i].flatten(), b[i].flatten())[0, 1], abs=1e-5
+        )
+    assert result[2].isnan()
 
 
-def test_elsewhere_moves_off_the_object_without_change_of_area():
+def test_translate_off_moves_off_the_object_without_change_of_area():
     mask = torch.zeros(2, 12, 12, dtype=torch.bool)
     mask[0, 2:6, 3:7] = True
     mask[1] = True  # nowhere to go
-    moved, left = elsewhere(mask, mask)
+    moved, left = translate_off(mask, mask)
     assert torch.equal(moved.sum((1, 2)), mask.sum((1, 2))) and left.tolist() == [0, 1]
     part = torch.zeros_like(mask)
     part[:, 2, 3] = True
-    moved, left = elsewhere(part, mask)
+    moved, left = translate_off(part, mask)
     assert left[0] == 0 and not (moved[0] & mask[0]).any()
 
 
@@ -203,8 +238,11 @@ def test_bad_input_is_refused_clearly(network, images, changes, says):
 def test_unknown_fill_and_unwatched_layers_are_refused(network, images):
     with pytest.raises(ValueError, match="choose among grey"):
         filling("black", images, 5)
-    found = occlude(network, images, patch=30, stride=30, progress=False)
-    for ask in (lambda: found.strongest, lambda: found.activity_of(torch.zeros(2, dtype=torch.int64))):
+    result = occlude(network, images, patch=30, stride=30, progress=False)
+    for ask in (
+        lambda: result.strongest,
+        lambda: result.activity_of(torch.zeros(2, dtype=torch.int64)),
+    ):
         with pytest.raises(ValueError, match="no layer was watched"):
             ask()
 
@@ -221,131 +259,705 @@ def test_the_hook_is_removed_when_the_model_fails(images):
     assert not model[0]._forward_hooks
 
 
-# --- what is built on it ---
+# --- Captum's numbers ---
 
 
-def rows_for(classes: int = 6) -> list[Row]:
-    p = torch.rand(30, 30, generator=torch.Generator().manual_seed(0))
-    winners = torch.randint(classes, (30, 30), generator=torch.Generator().manual_seed(1))
-    return [Row(0, k, 7, (1, 2, 3), 0.9, 5 * p, p, winners, torch.rand(4, 3, 20, 20)) for k in range(2)]
+class Sums(nn.Module):
+    """Sum three values, rectify the sum under four biases, and add: Captum's first example."""
+
+    def forward(self, x):
+        hidden = (x.sum(1, keepdim=True) + torch.tensor([-10.0, 1, 1, 1])).relu()
+        return hidden.sum(1, keepdim=True) + torch.tensor([-1.0, 1])
 
 
-@pytest.mark.parametrize("photographs", [True, False])
-def test_the_figure_has_five_panels_a_row(photographs):
-    images = torch.zeros(2, 3, 96, 96, dtype=torch.uint8) if photographs else None
-    figure = figures.fig7(rows_for(), [f"class {k}" for k in range(6)], images, image_size=96)
-    panels = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"]
-    assert len(panels) == 10 and "(e)" in panels[4].get_title()
-    square = panels[0].patches[0]
-    assert (square.get_width(), square.get_x(), square.get_y()) == (21, 4.5, 35.5)  # 12 and 84 of 224, at 96
-    assert "r = +1.00" in panels[3].get_xlabel()
-    named = [text.get_text() for text in panels[4].get_legend().get_texts()]
-    assert len(named) == 5 and named[0].startswith("class 0") and named[-1].startswith("2 more")
-    shares = [int(text.split()[-2]) for text in named]
-    assert sum(shares) == pytest.approx(100, abs=3)
+class OneConv(nn.Module):
+    """A 3 x 3 box filter with two thresholds and a linear layer behind a `view`."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3)
+        nn.init.ones_(self.conv.weight)
+        self.conv.bias = nn.Parameter(torch.tensor([-50.0, -75.0]))
+
+    def forward(self, x):
+        hidden = self.conv(x).relu().view(-1, 8)
+        return (hidden[:, :5].sum(1, keepdim=True) - hidden[:, 5:].sum(1, keepdim=True)).relu()
 
 
-def told(mean: float, half: float = 0.05) -> dict:
-    return {"mean": mean, "low": mean - half, "high": mean + half, "n": 50}
+def as_images(*rows):
+    """Vectors as images one pixel high."""
+    return torch.tensor(rows)[:, None, None]
 
 
-def record(**changes) -> dict:
-    """A record in which every claim holds, and what is changed in it."""
-    good = {
-        "extra": 0.3, "lower": 0.9, "shape_extra": 0.4, "shape_lower": 0.9, "pointing": 0.9, "pointing_random": 0.4,
-        "pointing_gain": 0.2, "own": -0.5, "other": -0.1, "negative": 0.3, "kept": 0.8, "changes": 0.9,
-    } | changes  # fmt: skip
-    squares = {k: told(good[k]) for k in ("extra", "lower", "pointing", "pointing_random", "pointing_gain")}
-    return {
-        "main": {
-            "object": squares | {"pointing_centre": told(0.7)}, "label_kept": told(good["kept"]),
-            "label_changes": told(good["changes"]),
-        },
-        "shapes": {"extra": told(good["shape_extra"]), "lower": told(good["shape_lower"])},
-        "projections": {k: told(good[k]) for k in ("own", "other")} | {"left_own": told(0.4), "left_other": told(0.8)},
-        "maps": {"strongest": told(0.3), "negative": told(good["negative"]), "positive": told(0.5)},
-    }  # fmt: skip
+def flat(x):
+    return x.flatten(1)
+
+
+def steps(first, second):
+    return ((first - 1).relu() - second.relu()).relu()
+
+
+SUMS, STEPS = Sums(), (torch.tensor([[-10.0], [3]]), torch.tensor([[-5.0], [1]]))
+THREE = (
+    torch.tensor([[23.0, 100, 0], [20, 50, 30]]),
+    torch.tensor([[20.0, 50, 30], [0, 100, 0]]),
+    torch.tensor([[0.0, 100, 10], [2, 10, 3]]),
+)
+GRID, ONES = torch.arange(16.0).view(1, 1, 4, 4), torch.ones(1, 1, 4, 4)
+
+
+def beside(number, image):
+    """The sum of three inputs as a function of one of them, the others kept."""
+    others = sum(x[image] for k, x in enumerate(THREE) if k != number)
+    return lambda x: SUMS(flat(x) + others)
+
+
+CAPTUM_CASES = {
+    "one value": (lambda x: SUMS(flat(x)), as_images([20.0, 50, 30]), 1, 1, 0, [[80, 200, 120]]),
+    "two values": (
+        lambda x: SUMS(flat(x)), as_images([20.0, 50, 30]), 2, 1, 10.0, [[200, 220, 240]],
+    ),
+    "stride": (lambda x: SUMS(flat(x)), as_images([20.0, 50, 30]), 2, 2, 0, [[280, 280, 120]]),
+    "two images": (
+        lambda x: SUMS(flat(x)), as_images([2.0, 10, 3], [20, 50, 30]), 1, 1, 0,
+        [[8, 35, 12], [80, 200, 120]],
+    ),
+    "first of two inputs": (
+        lambda x: steps(flat(x), STEPS[1][1:]), STEPS[0][1:, None, None], 1, 1, 0, [[1]],
+    ),
+    "second of two inputs": (
+        lambda x: steps(STEPS[0][1:], flat(x)), STEPS[1][1:, None, None], 1, 1, 0, [[-1]],
+    ),
+    "first of two inputs, dead": (
+        lambda x: steps(flat(x), STEPS[1][:1]), STEPS[0][:1, None, None], 1, 1, 0, [[0]],
+    ),
+    **{
+        f"input {number} of three, image {image}": (
+            beside(number, image), THREE[number][image][None, None, None], width, 1, 0,
+            [expected],
+        )
+        for number, width, rows in (
+            (0, 3, ([492, 492, 492], [400, 400, 400])),
+            (1, 1, ([80, 200, 120], [0, 400, 0])),
+            (2, 2, ([400, 420, 440], [48, 50, 52])),
+        )
+        for image, expected in enumerate(rows)
+    },
+    **{
+        f"input {number} of three, image {image}, with baseline": (
+            beside(number, image), THREE[number][image][None, None, None], width, stride, fill,
+            [expected],
+        )
+        for number, image, width, stride, fill, expected in (
+            (0, 0, 3, 2, torch.tensor([1.0, 4, 7]), [444, 444, 444]),
+            (0, 1, 3, 2, torch.tensor([3.0, 6, 9]), [328, 328, 328]),
+            (1, 0, 1, 1, 3.0, [68, 188, 108]),
+            (1, 1, 1, 1, 3.0, [-12, 388, -12]),
+            (2, 0, 2, 2, 4.0, [368, 368, 24]),
+            (2, 1, 2, 2, 6.0, [0, 0, -12]),
+        )
+    },
+    "whole image": (lambda x: OneConv()(x + ONES), GRID, 4, 1, 0, [[67] * 4] * 4),
+    "whole second image": (lambda x: OneConv()(GRID + x), ONES, 4, 1, 0, [[13] * 4] * 4),
+    "rectangle": (
+        lambda x: OneConv()(x + ONES), GRID, (2, 3), (2, 1), 0,
+        [[17, 17, 17, 17]] * 2 + [[64, 65.5, 65.5, 67]] * 2,
+    ),
+    "flat rectangle": (
+        lambda x: OneConv()(GRID + x), ONES, (1, 2), (1, 2), 0, [[3] * 4] * 3 + [[0] * 4],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CAPTUM_CASES)
+@pytest.mark.parametrize("batch", [1, 3, 16])
+def test_captums_own_numeric_cases(case, batch):
+    model, images, window, stride, fill, expected = CAPTUM_CASES[case]
+    if isinstance(window, int):
+        window = (min(window, images.shape[2]), window)
+    result = occlude(
+        model, images, patch=window, stride=stride, border="overhang", fill=fill, scores="none",
+        batch=batch, progress=False,
+    )  # fmt: skip
+    drops = result.clean[:, None, None, 0] - result.probabilities[..., 0]
+    expected = torch.tensor(expected, dtype=torch.float32).view(len(images), *images.shape[2:])
+    torch.testing.assert_close(averaged(drops, result, images.shape[2:]), expected)
 
 
 @pytest.mark.parametrize(
-    ("name", "partly", "failing"),
+    ("size", "window", "stride"),
+    [((12, 12), (3, 5), (2, 4)), ((11, 14), (4, 4), (3, 4)), ((9, 10), (9, 2), (5, 2))],
+)
+def test_equals_captum_on_rectangles_and_overhanging_windows(size, window, stride):
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(36, 5)
+    ).eval()
+    images, fill = torch.randn(2, 2, 3, *size)
+    result = occlude(
+        model,
+        images,
+        patch=window,
+        stride=stride,
+        border="overhang",
+        fill=fill,
+        scores="none",
+        progress=False,
+    )
+    oracle = attr.Occlusion(model).attribute(
+        images,
+        (3, *window),
+        strides=(3, *stride),
+        baselines=fill,
+        target=2,
+        perturbations_per_eval=4,
+    )
+    drops = result.clean[:, None, None, 2] - result.probabilities[..., 2]
+    torch.testing.assert_close(averaged(drops, result, size), oracle[:, 0], atol=1e-5, rtol=1e-4)
+
+
+# --- windows and masks ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
     [
-        ("object", {"extra": 0.01}, {"extra": 0.01, "shape_lower": 0.5}),
-        ("pointing", {"pointing_gain": 0.01}, {"pointing_gain": 0.0, "pointing": 0.45}),
-        ("projection", {"other": -0.48}, {"own": -0.02, "other": -0.02}),
-        ("strongest-map", {"negative": 0.12}, {"negative": 0.05}),
-        ("label", {"kept": 0.4}, {"kept": 0.4, "changes": 0.3}),
+        ((32, 10, 9), [0, 9, 18, 22]),
+        ((32, 10, 9, "overhang"), [0, 9, 18, 27]),
+        ((32, 10, 11), [0, 11, 22]),
+        ((10, 10, 3), [0]),
+        ((12, 4, 2.5), [0, 2, 5, 8]),
+        ((5, 2, 4), [0, 3]),
     ],
 )
-def test_claims_can_hold_hold_partly_and_fail(name, partly, failing):
-    claim = next(c for c in claims.of_chapter("occlusion") if c.name == f"occlusion-{name}")
-    verdicts = [claim.judge(record(**changes)).verdict for changes in ({}, partly, failing)]
-    assert verdicts == ["reproduced", "partly", "not reproduced"]
+def test_corners_by_hand(arguments, expected):
+    assert corners(*arguments).tolist() == expected
 
 
-def test_claims_on_masks_are_not_tested_without_masks():
-    bare = record()
-    del bare["shapes"], bare["main"]["object"]
-    verdicts = {c.name: c.judge(bare).verdict for c in claims.of_chapter("occlusion")}
-    assert [n for n, v in verdicts.items() if v == "not tested"] == ["occlusion-object", "occlusion-pointing"]
-
-
-def test_records_hold_what_the_claims_and_figures_read():
-    for world in claims.WORLDS:
-        rows, names = figures.recorded(world)
-        assert len(rows) >= 3 and len(names) == len(rows)
-        for row, kept in zip(rows, records.read(f"occlusion/{world}")["figure"]["rows"], strict=True):
-            assert row.probability.min().item() == pytest.approx(kept["min"], abs=1e-3)
-            assert row.predicted.eq(row.label).float().mean().item() == pytest.approx(kept["kept"], abs=1e-3)
-    assert all(f.numbers for c in claims.of_chapter("occlusion") for f in map(c.finding, claims.WORLDS))
-
-
-def test_the_study_on_a_made_up_world():
-    data = stripes(train=12, val=12, image_size=64)
-    mask = torch.zeros(12, 73, 73, dtype=torch.bool)
-    mask[:, 20:40, 25:50] = True
-    split = Split(data.val.images, data.val.labels, {"mask": mask, "parts": mask.to(torch.uint8)})
-    recipe = tiny()
-    trained = Trained(recipe.network(3).eval(), recipe, data.classes, mean_image(data.train.images))
-    said, top = study.search(trained, split)
-    assert said.shape == (12, 3) and top.layer == "conv5"
-    right = study.examples("made-up", data.classes, said, split.labels)
-    assert all(said[i].argmax() == split.labels[i] for i in right)
-    (row,) = study.rows(trained, split, top, [4])
-    by_hand = trained.network(trained.normalised(split.images[[4]])).softmax(1)[0, row.label]
-    assert row.clean == pytest.approx(by_hand.item(), abs=1e-5) and row.probability.shape == (30, 30)
-    x, seen = trained.normalised(split.images), trained.seen(mask[:, None])[:, 0]
-    found = occlude(
-        trained.network, x, patch=20, stride=11, fill=study.grey(trained), layer="convs.conv5", progress=False
+def test_the_last_position_covers_the_border():
+    images = torch.ones(1, 1, 32, 32)
+    border = occlude(
+        lambda x: x[:, 0, -1], images, patch=10, stride=9, scores="none", progress=False
     )
-    summary = study.of_squares(found, split.labels, seen)
-    assert 0 <= summary["object"]["pointing"]["mean"] <= 1 and summary["clean"]["n"] == 12
-    energy = study.energy(trained, x[:2], found.strongest[:2])
-    whole = deconvnet.project(trained.network, x[:1], "conv5", study._units(trained, x[:1], found.strongest[:1]))
-    torch.testing.assert_close(energy[0], whole[0].square().sum(0), atol=1e-6, rtol=1e-3)
+    assert border.probabilities[0, -1, -1].tolist() == [1.0] * 22 + [0.0] * 10
 
 
-@pytest.mark.parametrize(("roomy", "found"), [(9, 9), (7, 0)])
-def test_a_control_counts_where_its_shape_has_room_and_only_with_enough_images(monkeypatch, roomy, found):
-    monkeypatch.setattr(study, "_covered", lambda _, indices, masks: masks.float().mean((1, 2)))
-    mask = torch.zeros(12, 20, 20, dtype=torch.bool)
-    mask[:, :5, :5] = True
-    mask[roomy:, :, :18] = True  # nine tenths of the picture: no room beside
-    said = study._moved(None, torch.arange(12), mask, mask)
-    assert said.isnan().logical_not().sum() == found
-    assert (said[:found] == 25 / 400).all()
+@torch.no_grad()
+def test_rectangles_and_strides_of_each_axis(network, images):
+    result = occlude(network, images, patch=(20, 32), stride=(22, 16), progress=False)
+    assert result.rows.tolist() == [0, 22, 44] and result.columns.tolist() == [0, 16, 32]
+    x = images.clone()
+    x[:, :, 22:42, 32:64] = 0
+    torch.testing.assert_close(
+        result.probabilities[:, 1, 2], network(x).softmax(1), atol=1e-5, rtol=1e-4
+    )
+    with pytest.raises(ValueError, match="not a square"):
+        occlusion.share_covered(images[:, 0], result), result.patch
 
 
-def test_the_explorer_says_what_the_network_says():
-    data = stripes(train=6, val=6, image_size=64)
-    recipe = tiny()
-    trained = Trained(recipe.network(3).eval(), recipe, data.classes, mean_image(data.train.images))
-    explorer = OcclusionExplorer(trained, data.val, start=2)
-    explorer.row.value, explorer.column.value, explorer.patch.value = 5, 9, 20
-    x, square = explorer.covered()
-    assert torch.equal(square[..., 5:25, 9:29], study.grey(trained)[..., 5:25, 9:29])
-    assert square.ne(x).any(1).sum() <= 400
-    p = trained.network(square).softmax(1)[0, data.val.labels[2]]
-    assert f"{p:.3f} with it" in explorer.note.value
-    explorer.patch.value = 64  # the whole image: the square can no longer move
-    assert explorer.row.value == explorer.column.value == 0
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_square_masks_give_the_values_of_the_square(network, images, batch):
+    settings = {"fill": 0.3, "layer": "convs.conv5", "batch": batch, "progress": False}
+    square = occlude(network, images, patch=20, stride=22, **settings)
+    masks = torch.zeros(9, 64, 64)
+    for k, (top, left) in enumerate(itertools.product(square.rows, square.columns)):
+        masks[k, top : top + 20, left : left + 20] = 1
+    for given in (masks, iter(masks.bool()), (m.expand(2, 64, 64).to(torch.uint8) for m in masks)):
+        result = occlude(network, images, masks=given, **settings)
+        assert torch.equal(result.probabilities, square.probabilities.flatten(1, 2))
+        assert torch.equal(result.activity, square.activity.flatten(1, 2))
+        assert torch.equal(result.predicted, square.predicted.flatten(1))
+        assert result.of(torch.tensor([3, 8])).shape == (2, 9)
+
+
+@torch.no_grad()
+def test_soft_masks_blend_and_may_differ_between_images(network, images):
+    mask = torch.rand(2, 64, 64, generator=torch.Generator().manual_seed(3))
+    result = occlude(network, images, masks=[mask], fill=0.5, progress=False)
+    blended = images * (1 - mask[:, None]) + 0.5 * mask[:, None]
+    torch.testing.assert_close(
+        result.probabilities[:, 0], network(blended).softmax(1), atol=1e-5, rtol=1e-4
+    )
+
+
+def test_masks_are_read_as_they_are_needed(network, images):
+    read, most = 0, 0
+
+    def masks():
+        nonlocal read
+        for _ in range(20):
+            read += 1
+            yield torch.zeros(64, 64, dtype=torch.bool)
+
+    def model(x):
+        nonlocal most
+        most = max(most, read)
+        return network(x) if read < 9 else x.new_full((len(x), 10), torch.nan)
+
+    with pytest.raises(ValueError, match="image 0: the model returns NaN"):
+        occlude(model, images, masks=masks(), batch=4, progress=False)
+    assert most < 12
+
+
+def test_images_of_whole_numbers_are_covered_exactly():
+    images = torch.randint(0, 256, (1, 3, 8, 8), dtype=torch.uint8)
+    result = occlude(
+        lambda x: x.float().flatten(1) / 255, images, patch=4, stride=4, fill=128, scores="none"
+    )
+    expected = images.clone()
+    expected[..., :4, 4:] = 128
+    assert torch.equal(result.probabilities[0, 0, 1], expected.flatten() / 255)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"masks": [torch.zeros(64, 64)], "patch": 3}, "leave out patch and stride"),
+        ({"masks": []}, "no masks"),
+        (
+            {"masks": [torch.zeros(32, 64)]},
+            r"mask 0: \(32, 64\), wanted \(64, 64\) or \(2, 64, 64\)",
+        ),
+        (
+            {"masks": [torch.zeros(64, 64), torch.full((64, 64), 255)]},
+            "mask 1: holds values outside 0 to 1",
+        ),
+        ({"masks": [torch.full((64, 64), torch.nan)]}, "mask 0: holds values outside 0 to 1"),
+        ({"patch": 5}, "needs a patch and a stride, or masks"),
+        ({"patch": (3, 5, 5), "stride": 1}, r"patch \(3, 5, 5\): wanted one number, or two"),
+        ({"patch": 5, "stride": (1,)}, r"stride \(1,\): wanted one number, or two"),
+        ({"patch": 5, "stride": 5, "border": "wrap"}, "choose among flush, overhang"),
+    ],
+)
+def test_bad_masks_and_windows_are_refused(network, images, changes, says):
+    with pytest.raises(ValueError, match=says):
+        occlude(network, images, progress=False, **changes)
+
+
+# --- scores ---
+
+
+class Answering(nn.Module):
+    """A small network whose class scores go through a function."""
+
+    def __init__(self, answer, classes=4):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
+        self.last, self.answer = nn.Linear(4, classes), answer
+
+    def forward(self, x):
+        return self.answer(5 * self.last(self.body(x)))
+
+
+SMALL = {"patch": 4, "stride": 4, "progress": False}
+PICTURES = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("scores", "by_hand"),
+    [
+        ("softmax", lambda z: z.exp() / z.exp().sum(1, keepdim=True)),
+        ("sigmoid", lambda z: 1 / (1 + (-z).exp())),
+        ("none", lambda z: z),
+        (lambda z: z - z.mean(1, keepdim=True), lambda z: z - z.mean(1, keepdim=True)),
+    ],
+)
+def test_scores_by_hand(scores, by_hand):
+    model = Answering(lambda z: z)
+    result = occlude(model, PICTURES, scores=scores, **SMALL)
+    x = PICTURES.clone()
+    x[..., 4:, :4] = 0
+    torch.testing.assert_close(result.probabilities[:, 1, 0], by_hand(model(x)))
+    torch.testing.assert_close(result.clean, by_hand(model(PICTURES)))
+
+
+@pytest.mark.parametrize(
+    ("model", "scores", "says"),
+    [
+        (
+            Answering(lambda z: z, 1),
+            "softmax",
+            "one score an image, of which softmax makes 1: give scores='sigmoid'",
+        ),
+        (Answering(lambda z: z[:, 0], 1), "softmax", "one score an image"),
+        (
+            Answering(lambda z: z.softmax(1)),
+            "softmax",
+            "probabilities that sum to 1 .*: give scores='none'",
+        ),
+        (Answering(lambda z: z.softmax(1)), "sigmoid", "probabilities that sum to 1"),
+        (
+            Answering(lambda z: z[:, :, None, None].expand(-1, -1, 6, 6)),
+            "softmax",
+            r"\(1, 4, 6, 6\) for 1 images",
+        ),
+        (Answering(lambda z: z.flatten()), "softmax", r"returns \(4,\) for 1 images"),
+        (Answering(lambda z: z * torch.nan), "softmax", "NaN or infinite scores"),
+        (Answering(lambda z: z / 0), "none", "NaN or infinite scores"),
+        (
+            Answering(lambda z: (z, z)),
+            "softmax",
+            "returns tuple, in which the class scores are not evident",
+        ),
+        (Answering(lambda z: {"a": z, "b": z}), "softmax", "returns dict"),
+        (Answering(lambda z: "cat"), "softmax", "returns str"),
+        (Answering(lambda z: z), "logit", "choose among softmax, sigmoid, none or a function"),
+        (Answering(lambda z: z), lambda z: z[:, :, None], r"returns \(1, 4, 1\)"),
+    ],
+)
+def test_scores_that_cannot_be_meant_are_refused(model, scores, says):
+    with pytest.raises(ValueError, match=says) as error:
+        occlude(model, PICTURES, scores=scores, **SMALL)
+    assert "\n" not in str(error.value)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("answer", "scores"),
+    [
+        (lambda z: SimpleNamespace(logits=z, hidden=z), "softmax"),
+        (lambda z: {"logits": z, "auxiliary": z + 1}, "softmax"),
+        (lambda z: {"out": z}, "softmax"),
+        (lambda z: (z, None), "softmax"),
+        (lambda z: (z + 1, z), lambda out: out[1].softmax(1)),
+        (
+            lambda z: z[:, :, None, None].expand(-1, -1, 6, 6),
+            lambda out: out.mean((2, 3)).softmax(1),
+        ),
+        (torch.log_softmax, "softmax"),
+    ],
+)
+def test_containers_of_one_meaning_are_read(answer, scores):
+    if answer is torch.log_softmax:
+        answer = lambda z: z.log_softmax(1)  # noqa: E731
+    result = occlude(Answering(answer), PICTURES, scores=scores, **SMALL)
+    expected = occlude(Answering(lambda z: z), PICTURES, **SMALL)
+    torch.testing.assert_close(result.probabilities, expected.probabilities)
+
+
+def test_a_classifier_of_one_logit():
+    result = occlude(Answering(lambda z: z[:, 0], 1), PICTURES, scores="sigmoid", **SMALL)
+    expected = occlude(Answering(lambda z: z, 1), PICTURES, scores="sigmoid", **SMALL)
+    assert torch.equal(result.probabilities, expected.probabilities) and result.clean.shape == (
+        2,
+        1,
+    )
+
+
+def test_scores_between_0_and_1_draw_a_warning():
+    with pytest.warns(UserWarning, match="if they are probabilities, give scores='none'"):
+        occlude(Answering(torch.sigmoid), PICTURES, scores="sigmoid", **SMALL)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_a_fill_that_is_not_finite_is_refused(network, images, value):
+    with pytest.raises(ValueError, match="fill: holds NaN or infinite"):
+        occlude(network, images, patch=20, stride=20, fill=value, progress=False)
+
+
+def test_one_class_an_image_is_asked_for(network, images):
+    result = occlude(network, images, patch=32, stride=32, layer="convs.conv5", progress=False)
+    for ask in (result.of, result.activity_of):
+        for indices in (torch.tensor([1]), torch.tensor(1), torch.tensor([1, 2, 3])):
+            with pytest.raises(ValueError, match="wanted one for each of 2 images"):
+                ask(indices)
+    assert torch.equal(result.of([1, 2]), result.of(torch.tensor([1, 2])))
+
+
+def test_functions_whose_scores_depend_on_chance_or_company_draw_a_warning():
+    torch.manual_seed(0)
+    body = [nn.Flatten(), nn.Linear(192, 40), nn.Dropout(), nn.BatchNorm1d(40), nn.Linear(40, 3)]
+    dropout, norm = nn.Sequential(*body[:3], body[4]), nn.Sequential(*body[:2], *body[3:])
+    settled = copy.deepcopy(dropout).eval()
+    for model in (lambda x: dropout(x), lambda x: norm(torch.cat([x, x + 1]))[: len(x)]):
+        with pytest.warns(UserWarning, match="is the network in evaluation mode"):
+            occlude(model, PICTURES, scores="none", **SMALL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for model in (dropout, norm, lambda x: settled(x)):
+            occlude(model, PICTURES, scores="none", **SMALL)
+    assert dropout.training and norm.training
+
+
+# --- any network ---
+
+
+class Viewing(nn.Module):
+    """The commonest tutorial network: it flattens with `view`."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.full = nn.Conv2d(3, 4, 3), nn.Linear(4 * 36, 5)
+
+    def forward(self, x):
+        x = self.conv(x).relu()
+        return self.full(x.view(x.size(0), -1))
+
+
+def normed(norm):
+    model = Viewing()
+    model.conv, model.full = norm(model.conv), norm(model.full)
+    model(PICTURES)
+    return model
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+@pytest.mark.parametrize(
+    "make",
+    [
+        Viewing,
+        lambda: normed(nn.utils.weight_norm),
+        lambda: normed(nn.utils.spectral_norm),
+        lambda: normed(nn.utils.parametrizations.weight_norm),
+        lambda: normed(nn.utils.parametrizations.spectral_norm),
+    ],
+)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_networks_that_view_or_normalise_their_weights(make, precision):
+    with torch.enable_grad():
+        model = make()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    result = occlude(model, PICTURES, layer="conv", precision=precision, **SMALL)
+    assert model.training and all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    expected, _ = plain_loop(model.eval(), PICTURES, 4, 4, torch.zeros_like(PICTURES))
+    tolerance = 1e-5 if precision == "fp32" else 0.02
+    torch.testing.assert_close(result.probabilities, expected, atol=tolerance, rtol=0)
+    assert not model.conv._forward_hooks
+
+
+def test_models_that_cannot_be_copied_are_refused_and_work_as_functions():
+    model = Viewing().eval()
+    model.lock = threading.Lock()
+    with pytest.raises(ValueError, match="Viewing cannot be copied .*; give lambda x: model"):
+        occlude(model, PICTURES, **SMALL)
+    result = occlude(lambda x: model(x), PICTURES, **SMALL)
+    assert torch.equal(result.probabilities, occlude(Viewing(), PICTURES, **SMALL).probabilities)
+
+
+def test_models_and_images_of_inference_mode():
+    with torch.inference_mode():
+        model, images = Viewing(), PICTURES.clone()
+        result = occlude(model, images, **SMALL)
+    assert torch.equal(result.probabilities, occlude(model, images, **SMALL).probabilities)
+    assert not result.probabilities.requires_grad
+
+
+@torch.no_grad()
+def test_a_model_that_works_in_place_spares_the_images():
+    model = Viewing().eval()
+    for given in (PICTURES.clone(), PICTURES.clone(memory_format=torch.channels_last)):
+        result = occlude(lambda x: model(x.mul_(0.5)), given, **SMALL)
+        assert torch.equal(given, PICTURES)
+        expected = occlude(lambda x: model(x * 0.5), PICTURES, **SMALL)
+        assert torch.equal(result.probabilities, expected.probabilities)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_compiled_and_scripted_models():
+    model = Viewing().eval()
+    expected = occlude(model, PICTURES, layer="conv", **SMALL)
+    compiled, scripted = torch.compile(model, backend="eager"), torch.jit.script(model)
+    compiled(PICTURES)
+    result = occlude(compiled, PICTURES, layer="_orig_mod.conv", **SMALL)
+    torch.testing.assert_close(result.probabilities, expected.probabilities)
+    torch.testing.assert_close(result.activity, expected.activity)
+    result = occlude(scripted, PICTURES, **SMALL)
+    torch.testing.assert_close(result.probabilities, expected.probabilities)
+    with pytest.raises(ValueError, match="layer 'conv' cannot be watched: .*ScriptModules"):
+        occlude(scripted, PICTURES, layer="conv", **SMALL)
+
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.relu = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.ReLU()
+        self.idle = nn.ReLU()
+
+    def forward(self, x):
+        return self.relu(self.second(self.relu(self.first(x)))).mean((2, 3)) - 1
+
+
+@torch.no_grad()
+def test_which_call_of_a_module_is_said_or_refused():
+    model = Twice()
+    with pytest.raises(
+        ValueError, match="'relu' is called 2 times .*: say which, call=0 to call=1"
+    ):
+        occlude(model, PICTURES, layer="relu", **SMALL)
+    for call, layer in enumerate(("first", "second")):
+        result = occlude(model, PICTURES, layer="relu", call=call, **SMALL)
+        assert torch.equal(result.activity, occlude(model, PICTURES, layer=layer, **SMALL).activity)
+    for call in (2, -1):
+        with pytest.raises(ValueError, match="is called 2 times, counted from 0"):
+            occlude(model, PICTURES, layer="relu", call=call, **SMALL)
+    with pytest.raises(ValueError, match="'idle' is not called in the forward pass"):
+        occlude(model, PICTURES, layer="idle", **SMALL)
+
+
+class Rearranged(nn.Module):
+    """Maps (B, 5, h, w) as they are, with channels last, as tokens and pooled."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.last, self.tokens = nn.Conv2d(3, 5, 3), nn.Identity(), nn.Identity()
+        self.pooled, self.both, self.windows = nn.Identity(), nn.Identity(), nn.Identity()
+
+    def forward(self, x):
+        maps = self.conv(x)
+        self.both((maps, maps))
+        self.last(maps.permute(0, 2, 3, 1))
+        self.tokens(maps.flatten(2).transpose(1, 2))
+        self.windows(torch.cat([maps[..., :3], maps[..., -3:]]))
+        return self.pooled(maps.mean((2, 3)))
+
+
+@pytest.mark.parametrize("size", [(9, 9), (7, 7), (9, 12)])
+def test_layers_that_are_not_maps_are_refused_or_read_along_their_channels(size):
+    images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    model, settings = Rearranged(), SMALL | {"scores": "none"}
+    maps = occlude(model, images, layer="conv", **settings)
+    for layer, shape in (("last", "1, .*, 5"), ("tokens", "1, .*, 5"), ("pooled", "1, 5")):
+        with pytest.raises(
+            ValueError, match=rf"layer '{layer}' returns \({shape}\).*give channels="
+        ):
+            occlude(model, images, layer=layer, **settings)
+    for layer in ("last", "tokens"):
+        result = occlude(model, images, layer=layer, channels=-1, **settings)
+        torch.testing.assert_close(result.activity, maps.activity)
+    pooled = occlude(model, images, layer="pooled", channels=1, **settings)
+    torch.testing.assert_close(pooled.activity, pooled.probabilities.clamp_min(0))
+    with pytest.raises(ValueError, match="the layer returns 4 rows for 2 images"):
+        occlude(model, images, layer="windows", channels=1, **settings)
+    with pytest.raises(ValueError, match="layer 'both' returns tuple"):
+        occlude(model, images, layer="both", **settings)
+    for channels in (0, 4, -4):
+        with pytest.raises(ValueError, match=f"channels {channels}"):
+            occlude(model, images, layer="conv", channels=channels, **settings)
+
+
+def test_swin_layers_are_channels_last():
+    model, image = torchvision.models.swin_t(), torch.randn(1, 3, 32, 32)
+    settings = {"patch": 32, "stride": 1, "progress": False}
+    with pytest.raises(ValueError, match=r"'features.1' returns \(1, 8, 8, 96\)"):
+        occlude(model, image, layer="features.1", **settings)
+    assert occlude(model, image, layer="features.1", channels=-1, **settings).activity.shape == (
+        1,
+        1,
+        1,
+        96,
+    )
+
+
+# --- in two parts ---
+
+
+class Parted(nn.Module):
+    """Parts named as in torchvision's networks, joined by `join`; counts their batches."""
+
+    def __init__(self, join=lambda x: x.flatten(1)):
+        super().__init__()
+        torch.manual_seed(0)
+        self.features = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+        self.avgpool = nn.AdaptiveAvgPool2d(2)
+        self.classifier = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Dropout(), nn.Linear(8, 5))
+        self.join = join
+
+    def forward(self, x):
+        return self.classifier(self.join(self.avgpool(self.features(x))))
+
+
+@pytest.fixture
+def full_batches(monkeypatch):
+    """Numbers of images in the calls of the first full layer of a `Parted`."""
+    sizes, forward = [], nn.Linear.forward
+
+    def counting(self, x):
+        if self.in_features == 16:
+            sizes.append(len(x))
+        return forward(self, x)
+
+    monkeypatch.setattr(nn.Linear, "forward", counting)
+    return sizes
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layer", [None, "features.1", "classifier.1"])
+def test_known_networks_run_their_full_layers_in_large_batches(full_batches, layer):
+    model, channels = Parted(), 1 if layer == "classifier.1" else None
+    result = occlude(
+        model, PICTURES, patch=1, stride=1, batch=4, layer=layer, channels=channels, progress=False
+    )
+    if layer == "classifier.1":  # its sums come batch by batch
+        assert max(full_batches) == 4
+    else:
+        assert full_batches == [1, 2, 2 + 64 * 2]  # two trials; clean and covered images
+    expected, _ = plain_loop(model.eval(), PICTURES, 1, 1, torch.zeros_like(PICTURES))
+    torch.testing.assert_close(result.probabilities, expected)
+    if layer == "features.1":
+        result = result.activity[:, 3, 2]
+        x = PICTURES.clone()
+        x[..., 3, 2] = 0
+        torch.testing.assert_close(result, model.features(x).sum((2, 3)))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "join", [lambda x: x.flatten(1) ** 2, lambda x: x.transpose(1, 2).flatten(1)]
+)
+def test_networks_that_join_their_parts_otherwise_run_whole(full_batches, join):
+    model = Parted(join)
+    result = occlude(model, PICTURES, patch=1, stride=1, batch=4, progress=False)
+    assert max(full_batches) == 4
+    expected, _ = plain_loop(model.eval(), PICTURES, 1, 1, torch.zeros_like(PICTURES))
+    torch.testing.assert_close(result.probabilities, expected)
+
+
+@pytest.mark.parametrize("name", ["alexnet", "mobilenet_v3_small", "densenet121"])
+def test_torchvisions_networks_in_either_way(monkeypatch, name):
+    torch.manual_seed(0)
+    model, image = getattr(torchvision.models, name)(num_classes=7), torch.randn(1, 3, 64, 64)
+    settings = {"patch": 32, "stride": 32, "scores": "none", "progress": False}
+    result = occlude(model, image, **settings)
+    monkeypatch.setattr(occlusion, "_parts", lambda model: None)
+    torch.testing.assert_close(
+        result.probabilities, occlude(model, image, **settings).probabilities
+    )
+
+
+def test_a_softmax_behind_the_classifier_is_seen_in_parts_too():
+    model = Parted()
+    model.classifier.append(nn.Softmax(1))
+    with pytest.raises(ValueError, match="probabilities that sum to 1"):
+        occlude(model, PICTURES, **SMALL)
+
+
+@pytest.mark.parametrize("when", [0, 1, 2])
+def test_a_model_that_fails_midway_is_left_as_it_was(when):
+    class Failing(nn.Module):
+        passes = 0
+
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 2, 3)
+
+        def forward(self, x):
+            Failing.passes += 1
+            if Failing.passes > when:
+                raise KeyError("inside")
+            return self.conv(x).mean((2, 3))
+
+    model = Failing().train()
+    handle = model.conv.register_forward_hook(lambda *_: None)
+    with pytest.raises(KeyError, match="inside"):
+        occlude(model, PICTURES, layer="conv", **SMALL)
+    assert model.training and model.conv.training and model.conv.weight.requires_grad
+    assert list(model.conv._forward_hooks) == [handle.id]
+    assert torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")

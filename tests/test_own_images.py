@@ -9,15 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
+from book.invariance.explorer import TransformExplorer
+from book.occlusion.explorer import OcclusionExplorer
 from tests.networks import small
 from zfrepro import gallery, own_images
 from zfrepro.data import DataError, Split
 from zfrepro.data.transforms import stored_size
 from zfrepro.explorers import FeatureBrowser
-from zfrepro.explorers_evolution import EpochSlider
-from zfrepro.explorers_invariance import TransformExplorer
-from zfrepro.explorers_occlusion import OcclusionExplorer
-from zfrepro.explorers_projections import ProjectionBench
 from zfrepro.networks import zfnet
 from zfrepro.training import Recipe
 from zfrepro.weights import Trained
@@ -114,9 +112,6 @@ EXPLORERS = {
     "features": lambda trained, split: FeatureBrowser(trained, split, tops(trained, split)),
     "transformations": lambda trained, split: TransformExplorer(trained, split, {"conv1": 1.0, "fc7": 1.0}),
     "occluder": lambda trained, split: OcclusionExplorer(trained, split, start=7),
-    "projections": lambda trained, split: ProjectionBench(
-        trained, split, tops(trained, split), torch.arange(len(split))
-    ),
 }
 
 
@@ -132,14 +127,3 @@ def test_an_explorer_takes_pictures_that_the_reader_brings(name, count, trained,
     assert not any(isinstance(part, widgets.Output) for part in explorer.children)  # see `plots.png`
     if name in ("transformations", "occluder"):
         assert explorer.image.max == count - 1
-
-
-def test_the_epochs_are_drawn_on_pictures_that_the_reader_brings(trained):
-    pictures = np.zeros((2, 8, 8, 3), np.uint8)
-    slider = EpochSlider(
-        pictures, [1, 2], ["a", "b"], trained=trained, redraw=lambda images: pictures + images[0, 0, 0, 0].numpy()
-    )
-    before = slider.view.value
-    (bring,) = [child for child in slider.children if isinstance(child, own_images.Bring)]
-    upload(bring, coded(halves(100, 80)).getvalue())
-    assert (slider.pictures == 255).all() and slider.view.value != before

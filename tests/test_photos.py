@@ -14,6 +14,7 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
+from PIL.TiffImagePlugin import IFDRational
 
 from tests.photographs import COLOURS, listing, photographs, picture
 from zfrepro import data
@@ -509,3 +510,83 @@ def test_caltech101_is_split_class_by_class(tmp_path):
         file.unlink()
     with pytest.raises(DataError, match="accordion: 28 images; needs more than 30"):
         data.load("caltech101", 14, root=tmp_path, progress=False)
+
+
+# --- what cameras, scanners and archives hand in ----------------------------------------------------------------------
+
+
+def halves() -> Image.Image:
+    """White above black, 64 x 64."""
+    return Image.fromarray(np.repeat([255, 0], 32)[:, None].repeat(64, 1).astype(np.uint8)).convert("RGB")
+
+
+@pytest.mark.parametrize("resolution", [IFDRational(72), IFDRational(1, 0)])  # Pillow's own turning gives up at 1/0
+def test_a_turned_photograph_stands_upright_everywhere(tmp_path, resolution):
+    exif = Image.Exif()
+    exif[photos.ORIENTATION] = 6  # its top is at the right
+    exif[0x011A] = resolution
+    file = tmp_path / "turned.jpg"
+    halves().rotate(90).save(file, exif=exif, quality=95)
+    upright = photos.decode(file, 32).mean(2)
+    assert upright[:12].min() > 200 and upright[-12:].max() < 50
+    with Image.open(file) as image:
+        assert (photos.square(image, 32) == photos.decode(file, 32)).all()
+
+
+def test_what_is_transparent_shows_white(tmp_path):
+    picture = Image.new("RGBA", (40, 40), (255, 0, 255, 0))
+    picture.paste((0, 0, 200, 255), (0, 0, 40, 20))
+    picture.save(tmp_path / "a.png")
+    found = photos.decode(tmp_path / "a.png", 40)
+    assert (found[:18] == (0, 0, 200)).all() and (found[22:] == 255).all()
+
+
+def test_sixteen_bits_of_a_pgm_and_no_range_of_a_float(tmp_path):
+    (tmp_path / "a.pgm").write_bytes(b"P5 4 4 65535\n" + np.full(16, 40_000, ">u2").tobytes())
+    assert (photos.decode(tmp_path / "a.pgm", 4) == round(40_000 / 257)).all()
+    Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(tmp_path / "a.tiff")
+    with pytest.raises(DataError, match=r"a.tiff: cannot be decoded \(its pixels have no fixed range; save it"):
+        photos.decode(tmp_path / "a.tiff", 4)
+
+
+def test_every_suffix_and_link_counts_and_the_rest_is_told(tmp_path, capsys):
+    folder = tmp_path / "set" / "class0"
+    folder.mkdir(parents=True)
+    for suffix in photos.SUFFIXES:
+        picture(0, 0).save(folder / f"a{suffix}")
+    (folder / "b.heic").write_bytes(b"")
+    (folder / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "elsewhere").mkdir()
+    picture(0, 1).save(tmp_path / "elsewhere" / "c.png")
+    (folder / "more").symlink_to(tmp_path / "elsewhere")
+    (folder / "loop").symlink_to(folder)
+    files, labels = photos.list_images(tmp_path / "set", ["class0"])
+    assert len(files) == len(photos.SUFFIXES) + 1 == len(labels)
+    assert "left out what is no image by its name: 1 .heic, 1 dangling links" in capsys.readouterr().err
+
+
+def test_flat_validation_images_and_kaggles_archive(tmp_path):
+    root = photographs(tmp_path, "ILSVRC/Data/CLS-LOC")
+    assert photos.find_folder("imagenet", tmp_path) == root
+    for file in list((root / "val").rglob("*.png")):
+        file.rename(root / "val" / f"{file.parent.name}-{file.name}")
+    for folder in (root / "val").glob("class*"):
+        if folder.is_dir():
+            folder.rmdir()
+    with pytest.raises(DataError, match="val: the images lie flat; move each into the folder of its class"):
+        photos.class_folders("imagenet", root)
+
+
+def test_any_folder_in_this_layout_is_a_data_set(tmp_path):
+    root = photographs(tmp_path, "flowers")
+    found = data.load(str(root), 28, progress=False)
+    assert (found.name, found.classes, len(found.train)) == ("flowers", ("class0", "class1", "class2"), 12)
+    with pytest.raises(DataError, match="roses: no such folder; a data set is a folder with train/CLASS/"):
+        data.load(str(tmp_path / "roses"), 28)
+
+
+def test_a_very_large_image_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    picture(0, 0, 40, 32).save(tmp_path / "large.png")
+    photos.decode(tmp_path / "large.png", 8)
+    assert f"{tmp_path / 'large.png'}: 0 megapixels" in capsys.readouterr().err

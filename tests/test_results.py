@@ -11,9 +11,10 @@ import torch
 
 import diorama
 from zfrepro import data, records, training, weights
-from zfrepro.commands import command_of, parser, recipe_of, scale_of
+from zfrepro.cli import parse
 from zfrepro.data import DataError, Dataset, Split
 from zfrepro.records import results_root
+from zfrepro.training import command_of, scale_of
 
 RECORDS = sorted((results_root() / "networks").glob("*.json"))
 
@@ -36,7 +37,8 @@ def test_record_and_weights_agree(file):
     assert record["command"] == command_of(trained.recipe)
     assert record["parameters"] == sum(p.numel() for p in trained.network.parameters())
     assert len(record["history"]) == record["recipe"]["epochs"]
-    assert file.stem == f"{record['recipe']['dataset']}-{record['recipe']['arch']}"
+    name = f"{record['recipe']['dataset']}-{record['recipe']['arch']}"
+    assert file.stem in (name, f"{name}-{record['recipe']['image_size']}")
     # what was measured on the weights as written is what training said, up to half precision
     assert abs(record["errors"]["one_crop"]["top1_error"] - record["history"][-1]["val_top1_error"]) < 1
 
@@ -45,7 +47,7 @@ def test_the_readmes_commands_are_those_that_made_the_networks():
     text = (Path(__file__).parents[1] / "README.md").read_text()
     block = text.split("The shipped networks, with the commands that make them.")[1].split("```")[1]
     commands = [line.split()[3:] for line in block.splitlines() if line.startswith("python -m zfrepro")]
-    told = [recipe_of(parser().parse_args(words)) for words in commands]
+    told = [parse(words).made() for words in commands]
     recorded = [training.Recipe(**record_of(file)["recipe"]) for file in RECORDS]
     assert len(told) == len(recorded) and all(recipe in recorded for recipe in told)
 

@@ -1,9 +1,22 @@
 """The statistics of pictures whose statistics are known, and intervals of numbers."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 
-from zfrepro.statistics import bootstrap, power_slope, radial_power, rounded, summary, thumbnails
+from zfrepro.stats import (
+    bootstrap,
+    pooled_sd,
+    pooled_t,
+    power_slope,
+    radial_power,
+    rounded,
+    summary,
+    thumbnails,
+)
 
 
 def noise(slope: float, count: int = 64, side: int = 96) -> torch.Tensor:
@@ -71,3 +84,57 @@ def test_a_bootstrap_interval_is_as_wide_as_the_normal_one():
     values = torch.randn(400, generator=torch.Generator().manual_seed(0))
     mean, low, high = bootstrap(values)
     assert high - low == pytest.approx(2 * 1.96 * values.std().item() / 20, rel=0.1) and low < mean < high
+
+
+# --- over seeds ------------------------------------------------------------------------------
+
+
+def seeded(*rows):
+    return {name: dict(enumerate(row)) for name, row in zip("abcdefghijkl", rows, strict=False)}
+
+
+def test_two_networks_give_the_paired_t_interval_of_scipy():
+    values = seeded((40.1, 42.0, 41.2, 39.0), (43.0, 44.1, 44.9, 41.0))
+    found = pooled_t(values, {"b": 1, "a": -1})
+    a, b = (list(values[name].values()) for name in "ab")
+    paired = stats.ttest_rel(b, a).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((paired.low, paired.high))
+    assert found.estimate == pytest.approx(np.mean(b) - np.mean(a))
+    assert (found.n, found.unit) == (4, "seeds")
+
+
+def test_the_pooled_deviation_of_a_table_worked_by_hand():
+    # without the means of networks and seeds +-1 is left in each of four cells, with one freedom
+    assert pooled_sd(seeded((10, 12), (20, 26))) == (pytest.approx(2.0), 1)
+    # a seed that shifts all networks alike adds nothing
+    shifted = seeded((1, 2, 5), (11, 12, 15), (0, 1, 4))
+    assert pooled_sd(shifted) == (pytest.approx(0, abs=1e-9), 4)
+    assert pooled_sd(seeded(*np.random.default_rng(0).normal(size=(12, 3))))[1] == 11 * 2
+
+
+def test_pooled_intervals_cover_the_truth_as_often_as_they_say():
+    rng = np.random.default_rng(1)
+    hits = []
+    for _ in range(300):
+        rows = rng.normal(size=(6, 3)) + 4 * np.arange(6)[:, None] + 5 * rng.normal(size=(1, 3))
+        found = pooled_t(seeded(*rows), {"b": 1, "a": -1})
+        hits.append(found.low <= 4 <= found.high)
+    assert 0.92 < np.mean(hits) < 0.98
+
+
+def test_a_contrast_uses_the_seeds_that_all_its_networks_have():
+    values = seeded((1.0, 2.0, 3.0), (5.0, 6.0))
+    found = pooled_t(values, {"b": 1, "a": -1})
+    assert (found.estimate, found.n) == (4.0, 2)
+    values["b"].clear()
+    with pytest.raises(LookupError, match="no run of b"):
+        pooled_t(values, {"b": 1, "a": -1})
+    values["b"][7] = 1.0
+    with pytest.raises(LookupError, match="no seed in common of b, a"):
+        pooled_t(values, {"b": 1, "a": -1})
+
+
+def test_one_seed_has_no_interval():
+    found = pooled_t(seeded((1.0,), (3.0,)), {"b": 1, "a": -1})
+    assert (found.estimate, found.low, found.high) == (2.0, -math.inf, math.inf)
+    assert pooled_sd({})[1] == 0

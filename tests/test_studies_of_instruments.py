@@ -3,14 +3,15 @@
 import pytest
 import torch
 
+from book.deconvnet import claims
+from book.deconvnet import measure as deconvnet_study
+from book.gallery import measure as gallery_study
+from book.network import measure as network_study
 from tests.networks import small
 from tests.worlds import stripes, tiny
-from zfrepro import networks, studies
-from zfrepro.claims import deconvnet as claims
-from zfrepro.studies import Study
-from zfrepro.studies import deconvnet as deconvnet_study
-from zfrepro.studies import gallery as gallery_study
-from zfrepro.studies import network as network_study
+from zfrepro import measure as studies
+from zfrepro import networks
+from zfrepro.measure import Study
 from zfrepro.weights import Trained
 
 

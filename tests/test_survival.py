@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from tests.photographs import photographs
 from zfrepro import records, training
-from zfrepro.commands import main
+from zfrepro.cli import main
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no signals and no /dev/full")
 

@@ -14,7 +14,7 @@ import pytest
 from tests.photographs import photographs
 from tests.worlds import tiny
 from zfrepro import device, records, sweeps
-from zfrepro.commands import main, parser, recipe_of
+from zfrepro.cli import main, parser, recipe_of
 from zfrepro.networks import ARCHITECTURES
 from zfrepro.sweeps import SweepError
 

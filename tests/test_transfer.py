@@ -11,20 +11,24 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from book.transfer import claims as transfer_claims
+from book.transfer import duplicates, figures, targets
+from book.transfer import measure as study
+from book.transfer import training as transfer
+from book.transfer import voc2012 as transfer_voc2012
+from book.transfer.claims import CLAIMS, interval
+from book.transfer.voc2012 import once_a_class
 from tests.networks import small
 from tests.photographs import picture
 from tests.worlds import stripes, tiny
-from zfrepro import claims, data, duplicates, paper, probes, records, studies, training, transfer, weights
-from zfrepro.claims import transfer as transfer_claims
-from zfrepro.claims.transfer import CLAIMS, interval
-from zfrepro.commands import main
-from zfrepro.data import DataError, targets
+from zfrepro import data, paper, probes, records, training, weights
+from zfrepro import measure as studies
+from zfrepro import verdicts as claims
+from zfrepro.cli import main
+from zfrepro.data import DataError
 from zfrepro.data.transforms import mean_image
-from zfrepro.figures import transfer as figures
+from zfrepro.measure import Study
 from zfrepro.networks import krizhevsky, zfnet
-from zfrepro.studies import Study, transfer_voc2012
-from zfrepro.studies import transfer as study
-from zfrepro.studies.transfer_voc2012 import once_a_class
 from zfrepro.weights import Trained
 
 

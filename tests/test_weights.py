@@ -172,13 +172,13 @@ def test_none_shipped_names_the_commands(results):
 
 
 def test_the_named_commands_are_understood(results):
-    from zfrepro.commands import parser
+    from zfrepro.cli import parse
 
     with pytest.raises(WeightsError) as error:
         pretrained()
     train, ship = str(error.value).split("train one: ")[1].split(", then ")
-    assert parser().parse_args(train.split()[3:]).recipe == "modern"
-    assert parser().parse_args(ship.split()[3:]).runs == ["runs/diorama-zfnet"]
+    assert parse(train.split()[3:]).recipe == "modern"
+    assert parse(ship.split()[3:]).runs == ("runs/diorama-zfnet",)
 
 
 def test_the_shipped_network_is_found_for_its_data_set(results, monkeypatch):

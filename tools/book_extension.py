@@ -85,7 +85,10 @@ def lighten(file: Path) -> None:
     if file.stat().st_size < HEAVY:
         return
     with Image.open(file) as picture:
-        few = picture.convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
+        if picture.mode == "RGBA":  # the median cut drops transparency
+            few = picture.quantize(256, method=Image.Quantize.FASTOCTREE)
+        else:
+            few = picture.convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
     buffer = io.BytesIO()
     few.save(buffer, "PNG", optimize=True)
     if buffer.tell() < 0.7 * file.stat().st_size:

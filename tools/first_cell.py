@@ -47,7 +47,7 @@ def with_first_cell(notebook: nbformat.NotebookNode, code: str) -> nbformat.Note
 
 def main() -> int:
     code = source()
-    for file in sorted((ROOT / "book").glob("*.ipynb")):
+    for file in sorted((ROOT / "book").rglob("*.ipynb")):
         old = file.read_text(encoding="utf-8")
         new = nbformat.writes(with_first_cell(nbformat.reads(old, as_version=4), code)) + "\n"
         if new != old:

@@ -13,14 +13,14 @@ from zfrepro import data
 from zfrepro.data import photos
 
 ROOT = Path(__file__).resolve().parents[1]
-READ_BY_NOTEBOOKS = ("zfrepro", "diorama", "results", "requirements.lock", "book/_static")
+READ_BY_NOTEBOOKS = ("zfrepro", "diorama", "book", "results", "requirements.lock")
 SHOWS_NOWHERE = {"ZFREPRO_CACHE", "ZFREPRO_COMMIT", "ZFREPRO_HTML"}  # variables that change no page
 
 
 def files_under(path: Path) -> list[Path]:
-    """Files at or below `path`, sorted, without bytecode and hidden files."""
+    """Files at or below `path`, sorted; no bytecode, no hidden files, no notebooks, whose cells the cache compares."""
     found = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    return [p for p in found if "__pycache__" not in p.parts and not p.name.startswith(".")]
+    return [p for p in found if "__pycache__" not in p.parts and p.suffix != ".ipynb" and p.name[0] != "."]
 
 
 def variables() -> dict[str, str]:

@@ -58,7 +58,7 @@ def is_cached(page: Path, cache: Path) -> bool:
 
 def run_notebooks(folder: Path = ROOT / "book", cache: Path = CACHE) -> None:
     """Fill the cache with every notebook of the folder that runs to its end."""
-    missing = [page for page in sorted(folder.glob("*.ipynb")) if not is_cached(page, cache)]
+    missing = [page for page in sorted(folder.rglob("*.ipynb")) if not is_cached(page, cache)]
     for page in missing:
         get_cache(cache).add_nb_to_project(str(page))
     with ProcessPoolExecutor(WORKERS) as pool:

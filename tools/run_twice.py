@@ -44,7 +44,7 @@ def main() -> int:
         first = Path(shutil.copytree(EXECUTED / "book", Path(kept) / "book"))
         if notebooks():
             return 1
-        pages = sorted((EXECUTED / "book").glob("*.ipynb"))
+        pages = sorted((EXECUTED / "book").rglob("*.ipynb"))
         found = [line for page in pages for line in differing(first / page.name, page)]
     print(*found, sep="\n")
     print(f"{len(pages)} notebooks, run twice: {len(found)} cells show something else")

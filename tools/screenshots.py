@@ -9,21 +9,12 @@ besides: errors in the console; tests/test_browser.py checks more. Needs a Chrom
 import argparse
 import itertools
 import sys
-import time
 from pathlib import Path
 
 from browser import Browser
 
 HTML = Path(__file__).resolve().parents[1] / "_build" / "html"
 WIDTHS, THEMES = (1280, 390), ("light", "dark")
-
-
-def photograph(browser: Browser, url: str, width: int, theme: str, settle: float) -> bytes:
-    """The whole page as PNG."""
-    browser.open(url, width=width, theme=theme, settle=settle)
-    browser.resize(width, browser.evaluate("document.documentElement.scrollHeight"))
-    time.sleep(0.5)  # the side bar slides into place
-    return browser.screenshot()
 
 
 def main() -> int:
@@ -34,7 +25,8 @@ def main() -> int:
     parser.add_argument("--settle", type=float, default=1.0, help="seconds to wait after a page has loaded")
     parser.add_argument("--html", type=Path, default=HTML, help="the built book")
     options = parser.parse_args()
-    pages = options.pages or sorted(f"book/{p.stem}" for p in (options.html / "book").glob("*.html"))
+    built = (options.html / "book").rglob("*.html")
+    pages = options.pages or sorted(str(p.relative_to(options.html).with_suffix("")) for p in built)
     if missing := [page for page in pages if not (options.html / f"{page}.html").is_file()]:
         parser.error(f"no page {', '.join(missing)} in {options.html}; name it as book/index, and build the book first")
     options.output.mkdir(parents=True, exist_ok=True)
@@ -43,7 +35,8 @@ def main() -> int:
         for page, width, theme in itertools.product(pages, WIDTHS, THEMES):
             url = (options.html / f"{page}.html").resolve().as_uri()
             name = f"{Path(page).name}-{width}-{theme}.png"
-            (options.output / name).write_bytes(photograph(browser, url, width, theme, options.settle))
+            browser.open(url, width=width, theme=theme, settle=options.settle)
+            (options.output / name).write_bytes(browser.screenshot(whole=True))
             troubles += bool(browser.errors)
             print(name, *(f"\n    {note}" for note in sorted(set(browser.errors))))
     return int(troubles > 0)

@@ -26,3 +26,9 @@ fi
 echo "zfrepro: installing into $venv (the first time takes some minutes and, on Linux, about 6 GB)"
 "$venv/bin/python" -m pip install -q --disable-pip-version-check -c requirements.lock -e '.[book,test]' ||
     die "the install failed: the lines above say why. Run make again to continue."
+
+# Notebooks are committed without outputs: running one in JupyterLab then changes nothing that git sees.
+if git rev-parse --git-dir >/dev/null 2>&1; then
+    "$venv/bin/nbstripout" --install ||
+        echo "zfrepro: note: nbstripout could not be set up as a git filter; strip notebooks before you commit them."
+fi

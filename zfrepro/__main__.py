@@ -1,6 +1,6 @@
 import sys
 
-from zfrepro.commands import main
+from zfrepro.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

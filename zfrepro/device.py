@@ -1,6 +1,7 @@
 """Where to run and in which precision; the only file that names CUDA."""
 
 import contextlib
+import ctypes
 import os
 import platform
 import sys
@@ -12,6 +13,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 Found = TypeVar("Found")
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of malloc.h
 
 
 def pick(name: str | None = None) -> torch.device:
@@ -62,6 +65,18 @@ def fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep memory that it frees (Linux with glibc; elsewhere nothing changes).
+
+    A training step frees and takes again hundreds of megabytes. By default glibc hands each large block back to the
+    system, which clears every page of it anew: half of the time of a step at 224 px on a CPU.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_TOP_PAD, 2**28)):
+            libc.mallopt(option, value)
 
 
 def resident(tensor: Tensor, device: torch.device) -> Tensor:

@@ -14,12 +14,12 @@ PATIENCE = timedelta(hours=24)  # the others wait while the first decodes a data
 
 
 def rank() -> int:
-    """This process's number; the first, 0, is the one that writes."""
+    """Return this process's number; the first, 0, is the one that writes."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def count() -> int:
-    """How many processes train together."""
+    """Return how many processes train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
@@ -37,28 +37,28 @@ def group(device: torch.device) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def first_alone(device: torch.device) -> Iterator[None]:
-    """The first process does what follows before the others do, so that they find its files."""
+def rank0_first(device: torch.device) -> Iterator[None]:
+    """Run the body in the first process before the others, so that they find its files."""
     if rank():
-        summed(torch.zeros(1, device=device))
+        all_reduce_sum(torch.zeros(1, device=device))
     yield
     if count() > 1 and not rank():
-        summed(torch.zeros(1, device=device))
+        all_reduce_sum(torch.zeros(1, device=device))
 
 
-def share(things: int) -> slice:
-    """This process's part of so many things."""
-    return slice(things * rank() // count(), things * (rank() + 1) // count())
+def shard(n: int) -> slice:
+    """Return the slice of `n` items owned by this rank."""
+    return slice(n * rank() // count(), n * (rank() + 1) // count())
 
 
-def summed(values: Tensor) -> Tensor:
-    """Sum over all processes, the same in each; waits for all of them."""
+def all_reduce_sum(values: Tensor) -> Tensor:
+    """Return the sum over all processes, the same in each; waits for all of them."""
     if count() > 1:
         values = values.clone()
         dist.all_reduce(values)
     return values
 
 
-def wrapped(network: nn.Module) -> nn.Module:
-    """The network as it is trained: its gradients are averaged over the processes, if there are several."""
+def wrap_ddp(network: nn.Module) -> nn.Module:
+    """Return the network as it is trained: with several processes, wrapped so that gradients are averaged."""
     return DistributedDataParallel(network, gradient_as_bucket_view=True) if count() > 1 else network

@@ -1,6 +1,6 @@
-"""Several networks whose class probabilities are averaged (section 3, Table 1)."""
+"""Average the class probabilities of several networks (section 3, Table 1)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,61 +12,84 @@ from zfrepro.records import write_atomically
 from zfrepro.training import errors
 
 FILE = "probabilities.safetensors"
-"""In the folder of a finished run: what its network says of the validation images at one crop and at ten."""
+"""In the folder of a finished run: the probabilities of the validation images at one crop and ten."""
 
-TABLE1: dict[str, dict[str, tuple[str, str | None]]] = {
-    "training": {"krizhevsky": ("krizhevsky", None), "zfnet": ("zfnet", None), "both": ("zfnet", "zfnet-wide")}
+TABLE1: dict[str, tuple[str, str | None]] = {
+    "krizhevsky": ("krizhevsky", None),
+    "zfnet": ("zfnet", None),
+    "both": ("zfnet", "zfnet-wide"),
 }
-"""Sweep -> ensemble -> the network whose runs are all in it, and the network that joins with one run, if any."""
+"""Ensemble -> the network whose runs are all in it, and the network that joins with one run."""
 
 
-def keep(folder: Path, probabilities: dict[str, Tensor], labels: Tensor) -> None:
-    """Write a run's probabilities, (N, classes) for each way to crop, and the labels, (N,), for `average`."""
+def keep(folder: Path, probabilities: Mapping[str, Tensor], labels: Tensor) -> None:
+    """Write a run's probabilities and labels for `average`.
+
+    Args:
+        probabilities: (N, classes) for each way to crop.
+        labels: (N,).
+    """
     tensors = {name: values.contiguous() for name, values in probabilities.items()}
     write_atomically(folder / FILE, save(tensors | {"labels": labels}))
 
 
+def is_kept(folder: Path) -> bool:
+    """Return whether a run's folder holds its probabilities."""
+    return (folder / FILE).is_file()
+
+
 def average(folders: Sequence[Path]) -> dict[str, dict[str, float]]:
-    """Errors of the mean of several runs' probabilities, for each way to crop.
+    """Return the errors of the mean of several runs' probabilities, for each way to crop.
 
     Raises:
-        ValueError: no runs, a damaged file, or runs that were evaluated on different images, with the remedy.
+        ValueError: no runs, a damaged file, or runs that were evaluated on different images, with
+            the remedy.
     """
-    found = [_kept(folder / FILE) for folder in folders]
-    if not found:
+    runs = [_load(folder / FILE) for folder in folders]
+    if not runs:
         raise ValueError("an ensemble needs at least one run")
-    labels = found[0].pop("labels")
-    for folder, other in zip(folders[1:], found[1:], strict=True):
+    labels = runs[0].pop("labels")
+    for folder, other in zip(folders[1:], runs[1:], strict=True):
         if not torch.equal(other.pop("labels"), labels):
-            raise ValueError(f"{folder}: evaluated on other images than {folders[0]}; average runs of one data set")
-    return {name: errors(torch.stack([run[name] for run in found]).mean(0), labels) for name in found[0]}
+            raise ValueError(
+                f"{folder}: evaluated on other images than {folders[0]}; "
+                "average runs of one data set"
+            )
+    return {
+        name: errors(torch.stack([run[name] for run in runs]).mean(0), labels) for name in runs[0]
+    }
 
 
-def _kept(file: Path) -> dict[str, Tensor]:
+def _load(file: Path) -> dict[str, Tensor]:
     try:
         return load(file.read_bytes())
     except Exception as error:  # safetensors raises its own kinds for damage
         reason = " ".join(str(error).split())
-        raise ValueError(f"{file}: no whole probabilities ({reason}); give the run's `train` command again") from error
+        raise ValueError(
+            f"{file}: no whole probabilities ({reason}); give the run's `train` command again"
+        ) from error
 
 
-def of_runs(sweep: str, folders: dict[tuple[str, int], Path]) -> list[dict[str, Any]]:
-    """Errors of the ensembles of Table 1 among a sweep's finished runs; as far as they are there.
+def of_runs(sweep: str, folders: Mapping[tuple[str, int], Path]) -> list[dict[str, Any]]:
+    """Return the errors of the ensembles of Table 1, as far as a sweep's finished runs form them.
 
     An ensemble with a joining network is formed with each of that network's runs in turn.
 
     Args:
+        sweep: only `training` has ensembles.
         folders: (network, seed) -> folder of the run.
     Returns:
-        ensembles of at least two runs, each with its name, `members` as [network, seed], and its errors in per cent.
+        ensembles of at least two runs: name, `members` as [network, seed], errors in per cent.
     """
-    there = {key: folder for key, folder in folders.items() if (folder / FILE).is_file()}
+    if sweep != "training":
+        return []
+    kept = {key: folder for key, folder in folders.items() if is_kept(folder)}
     found = []
-    for name, (network, joining) in TABLE1.get(sweep, {}).items():
-        core = [key for key in there if key[0] == network]
-        joined = [[*core, key] for key in there if key[0] == joining] if joining else [core]
-        for members in joined:
-            if core and len(members) > 1:
+    for name, (network, joining) in TABLE1.items():
+        core = [key for key in kept if key[0] == network]
+        groups = [[*core, key] for key in kept if key[0] == joining] if joining else [core]
+        for members in groups if core else ():
+            if len(members) > 1:
                 row = {"name": name, "members": [list(key) for key in members]}
-                found.append(row | {"errors": average([there[key] for key in members])})
+                found.append(row | {"errors": average([kept[key] for key in members])})
     return found

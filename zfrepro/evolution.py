@@ -1,11 +1,13 @@
-"""How features change while a network learns (Fig. 4): snapshots, strongest projections, how settled a layer is.
+"""How features change while a network learns (Fig. 4).
 
-The paper shows, for some maps, the projection of the strongest activation over the training set at several epochs. A
-maximum over a data set is an extreme statistic: it can jump while the map hardly changes, and stay while it does. So
-beside it stand measures of the whole layer: linear CKA with the final self and the accuracy of a linear probe.
+The paper shows, for some maps, the projection of the strongest activation over the training set at
+several epochs. A maximum over a data set is an extreme statistic: it can jump while the map hardly
+changes. So measures of the whole layer stand beside it: linear CKA with the final layer, and the
+accuracy of a linear probe.
 """
 
 import copy
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -36,29 +38,38 @@ class Snapshot:
 
 
 def snapshots(run: Path, device: torch.device | None = None) -> list[Snapshot]:
-    """What `train --keep` left in a run's folder, in the order of epochs.
+    """Load what `train --keep` left in a run's folder, in the order of epochs.
 
     Raises:
         FileNotFoundError: there are none, with the remedy.
     """
-    named = ((re.fullmatch(r"epoch-(\d+)", file.stem), file) for file in run.glob("epoch-*.safetensors"))
+    named = (
+        (re.fullmatch(r"epoch-(\d+)", file.stem), file) for file in run.glob("epoch-*.safetensors")
+    )
     files = {int(name[1]): file for name, file in named if name}
     if not files:
-        raise FileNotFoundError(f"{run}: holds no epoch-NNN.safetensors; train with --keep and --out {run}")
+        raise FileNotFoundError(
+            f"{run}: holds no epoch-NNN.safetensors; train with --keep and --out {run}"
+        )
     return [Snapshot(epoch, load_weights(files[epoch], device=device)) for epoch in sorted(files)]
 
 
-@single_threaded()  # a small network gains little from more, and on cores that are shared they wait for each other
+@single_threaded()  # a small network gains little from more threads
 def grow(
-    recipe: Recipe, dataset: Dataset, epochs: Iterable[int], *, device: torch.device, frozen: Sequence[str] = (),
-    frozen_after: int = 0, progress: bool = True,
-) -> list[Snapshot]:  # fmt: skip
-    """Train in memory and keep the weights after the given epochs; for networks small enough to train while you wait.
+    recipe: Recipe,
+    dataset: Dataset,
+    epochs: Iterable[int],
+    *,
+    device: torch.device,
+    frozen: Sequence[str] = (),
+    frozen_after: int = 0,
+    progress: bool = True,
+) -> list[Snapshot]:
+    """Train a small network in memory and return its weights after the given epochs.
 
     Args:
+        epochs: those that the recipe does not reach are left out.
         frozen: layers that no longer learn once `frozen_after` epochs are over.
-    Returns:
-        The snapshots, those of epochs the recipe does not reach left out.
     """
     state = start(recipe, len(dataset.classes), device)
     mean = mean_image(dataset.train.images).to(device)
@@ -66,11 +77,7 @@ def grow(
     bar = tqdm(range(1, recipe.epochs + 1), desc="training", unit="epoch", disable=not progress)
     for epoch in bar:
         if frozen and epoch == frozen_after + 1:
-            for name in frozen:
-                layer = {**state.network.convs, **state.network.fulls}[name]
-                layer.requires_grad_(False)
-                for parameter in layer.parameters():
-                    parameter.grad = None
+            _freeze(state.network, frozen)
         row = train_epoch(recipe, state, dataset.train, mean, epoch - 1, progress=False)
         bar.set_postfix_str(f"loss {row['loss']:.2f}, train error {row['train_error']:.0f} %")
         if epoch in wanted:
@@ -79,27 +86,69 @@ def grow(
     return kept
 
 
-def strongest(trained: Trained, images: Tensor, *, batch: int = 64, progress: bool = False) -> dict[str, Top]:
-    """The strongest unit of every map of every conv layer over stored images, uint8 (N, 3, R, R)."""
+def _freeze(network: torch.nn.Module, layers: Sequence[str]) -> None:
+    for name in layers:
+        layer = {**network.convs, **network.fulls}[name].requires_grad_(False)
+        for parameter in layer.parameters():
+            parameter.grad = None  # without one the optimiser skips it, momentum and all
+
+
+def strongest(
+    trained: Trained, images: Tensor, *, batch: int = 64, progress: bool = False
+) -> dict[str, Top]:
+    """Find the strongest unit of every map of every conv layer. images: uint8 (N, 3, R, R)."""
     batches = (trained.normalised(part) for part in images.split(batch))
-    return gallery.top_activations(
-        trained.network, batches, k=1, total=-(-len(images) // batch), progress=progress
-    )  # fmt: skip
+    total = math.ceil(len(images) / batch)
+    return gallery.top_activations(trained.network, batches, k=1, total=total, progress=progress)
 
 
 def project(trained: Trained, images: Tensor, top: Top, maps: Sequence[int]) -> Tensor:
-    """Projections of the strongest unit of some maps, zero for maps that never respond. -> (len(maps), 3, F, F)."""
-    found = gallery.projections(trained.network, lambda chosen: trained.normalised(images[chosen]), top, maps)[:, 0]
+    """Project the strongest unit of M maps, zero where a map never responds. -> (M, 3, F, F)."""
+    found = gallery.projections(
+        trained.network, lambda chosen: trained.normalised(images[chosen]), top, maps
+    )[:, 0]
     return found * (top.values[list(maps), 0] > 0)[:, None, None, None]
 
 
-def jumps(before: Top, after: Top) -> Tensor:
-    """Whether another image has become a map's strongest, what the paper's figure shows as a jump. -> bool (C,)."""
+def strongest_projections(
+    kept: Sequence[Snapshot], images: Tensor, maps: dict[str, list[int]], *, progress: bool = False
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Project the strongest unit of some maps at every snapshot (Fig. 4).
+
+    Args:
+        images: uint8 (N, 3, R, R), over which the strongest unit is sought.
+        maps: layer -> its maps, M of them.
+    Returns:
+        layer -> signed projections (M, E, 3, F, F), and the strongest images (M, E).
+    Raises:
+        ValueError: a layer or a map that the network does not have.
+    """
+    convs = kept[0].trained.network.convs
+    for layer, chosen in maps.items():
+        if layer not in convs:
+            raise ValueError(f"no layer {layer!r}: choose among {', '.join(convs)}")
+        count = convs[layer].out_channels
+        if not chosen or not all(0 <= index < count for index in chosen):
+            raise ValueError(f"{layer} has maps 0 to {count - 1}, got {list(chosen)}")
+    found: dict[str, list] = {layer: [] for layer in maps}
+    for snapshot in kept:
+        tops = strongest(snapshot.trained, images, progress=progress)
+        for layer, chosen in maps.items():
+            projected = project(snapshot.trained, images, tops[layer], chosen)
+            found[layer].append((projected, tops[layer].images[chosen, 0]))
+    return {
+        layer: tuple(torch.stack(part, 1) for part in zip(*own, strict=True))
+        for layer, own in found.items()
+    }
+
+
+def image_changed(before: Top, after: Top) -> Tensor:
+    """Return whether another image became a map's strongest, the paper's jump. -> bool (C,)."""
     return before.images[:, 0] != after.images[:, 0]
 
 
 def cosine(before: Tensor, after: Tensor) -> Tensor:
-    """Cosine of two sets of projections, nan where one is blank. (M, 3, F, F) twice -> (M,)."""
+    """Return the cosine of pairs of projections (M, 3, F, F), nan where one is blank. -> (M,)."""
     a, b = before.flatten(1), after.flatten(1)
     norms = a.norm(dim=1) * b.norm(dim=1)
     return ((a * b).sum(1) / norms).masked_fill(norms == 0, torch.nan)
@@ -107,7 +156,7 @@ def cosine(before: Tensor, after: Tensor) -> Tensor:
 
 @torch.no_grad()
 def layer_features(trained: Trained, images: Tensor, *, batch: int = 64) -> dict[str, Tensor]:
-    """Every layer's features of stored images, maps averaged to at most GRID x GRID places. -> name: float (N, D)."""
+    """Return every layer's features, float (N, D), maps averaged to at most GRID x GRID places."""
     layers = trained.network.layers
     rows: dict[str, list[Tensor]] = {name: [] for name in layers}
     for part in images.split(batch):
@@ -119,16 +168,21 @@ def layer_features(trained: Trained, images: Tensor, *, batch: int = 64) -> dict
 
 
 def cka(a: Tensor, b: Tensor) -> float:
-    """Linear centred kernel alignment of two sets of features of the same images, (N, D1) and (N, D2).
+    """Return the linear centred kernel alignment of two sets of features of the same images.
 
-    With the unbiased estimate of HSIC (Song et al. 2012; Nguyen et al. 2021): the plain one nears 1 for any features
-    once there are more of them than images. 1 for features equal up to rotation and scale, about 0 for unrelated ones.
+    As in Kornblith et al. (2019), with the unbiased estimate of HSIC (Song et al. 2012; Nguyen et
+    al. 2021): the plain one nears 1 for any features once there are more of them than images. 1
+    for features equal up to rotation and scale, about 0 for unrelated ones.
 
+    Args:
+        a, b: (N, D1) and (N, D2).
     Raises:
         ValueError: fewer than four images, or different numbers.
     """
     if len(a) != len(b) or len(a) < 4:
-        raise ValueError(f"features of the same four images or more wanted, got {len(a)} and {len(b)}")
+        raise ValueError(
+            f"features of the same four images or more wanted, got {len(a)} and {len(b)}"
+        )
     k, m = (_off_diagonal_gram(x.double()) for x in (a, b))
     scale = (_hsic(k, k) * _hsic(m, m)).clamp_min(0).sqrt()
     return float(_hsic(k, m) / scale) if scale > 0 else float("nan")
@@ -146,8 +200,31 @@ def _hsic(k: Tensor, m: Tensor) -> Tensor:
     return ((k * m).sum() + middle) / (n * (n - 3))
 
 
+def converged(epochs: Sequence[int], similarity: Sequence[float], threshold: float) -> float:
+    """Return the epoch from which a layer stays as similar to its final form as the threshold.
+
+    Between the last epoch below the threshold and the next, similarity is taken as linear in the
+    logarithm of the epoch.
+
+    Args:
+        epochs: of the checkpoints, ascending, (E,).
+        similarity: of each checkpoint with the last, (E,); nan counts as below.
+    Raises:
+        ValueError: the last one is below the threshold.
+    """
+    below = [i for i, value in enumerate(similarity) if not value >= threshold]
+    if not below:
+        return float(epochs[0])
+    last = below[-1]
+    if last == len(epochs) - 1:
+        raise ValueError(f"similarity ends at {similarity[-1]}, below the threshold {threshold}")
+    low, high = similarity[last], similarity[last + 1]
+    share = (threshold - low) / (high - low) if low == low else 1.0
+    return math.exp((1 - share) * math.log(epochs[last]) + share * math.log(epochs[last + 1]))
+
+
 def probe_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
-    """Accuracy in per cent of a linear classifier (ridge) on features, its penalty chosen on the training images.
+    """Return the accuracy in per cent of a ridge classifier, its penalty chosen on training images.
 
     Args:
         train, test: (N, D) and (M, D), standardised here by the training images.
@@ -155,7 +232,8 @@ def probe_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_label
     from sklearn.linear_model import RidgeClassifierCV
 
     mean, scale = train.mean(0), train.std(0)
-    scale = torch.where(scale > 1e-6 * scale.amax().clamp_min(1e-12), scale, torch.inf)  # dead units say nothing
+    dead = scale <= 1e-6 * scale.amax().clamp_min(1e-12)
+    scale = scale.masked_fill(dead, torch.inf)
     a, b = (((x - mean) / scale).numpy() for x in (train, test))
     penalties = [len(train) * s for s in (0.1, 1.0, 10.0, 100.0)]
     fitted = RidgeClassifierCV(penalties).fit(a, train_labels.numpy())

@@ -1,14 +1,18 @@
-"""Occlusion sensitivity (section 4.2, Fig. 7 of the arXiv text): slide a square over an image, watch the classifier.
+"""Occlusion sensitivity (section 4.2, Fig. 7): slide a square over an image, watch the classifier.
 
-For any torch classifier. A map here has a value for each position of the square, as in the paper; it is not an average
-over the squares that cover a pixel. Every position is a full forward pass; speed comes from layout, precision and batch
-size alone.
+For any torch classifier. A map has a value for each position of the square, as in the paper; it is
+not an average over the squares that cover a pixel. Every position is a full forward pass; speed
+comes from memory layout, precision and batch sizes alone.
 """
 
+import contextlib
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import itertools
+import math
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,92 +22,146 @@ from tqdm.auto import tqdm
 
 from zfrepro import device as devices
 from zfrepro.layers import require_index
+from zfrepro.networks import Network
 
 FILLS = ("grey", "mean", "blur", "noise")
-PAPER_SIDE, PAPER_PATCH, PAPER_POSITIONS = 224, 50, 30  # pixels, pixels, positions a side: measured on the figure
+BORDERS = ("flush", "overhang")
+SCORES: dict[str, Callable[[Tensor], Tensor]] = {
+    "softmax": lambda logits: logits.softmax(1),
+    "sigmoid": torch.sigmoid,
+    "none": nn.Identity(),
+}
+PAPER_SIDE, PAPER_PATCH, PAPER_POSITIONS = 224, 50, 30  # px, px, a side: measured on the figure
+CPU_BATCH, GPU_BATCH = 8, 512  # images: on a CPU, convolutions are fastest on few
+FULL_BATCH = 128  # images at once for the fully connected layers, which read all weights each time
+TOLERANCE = {"fp32": 5e-3, "bf16": 5e-2}  # of the largest score, between two ways to compute it
 
 
 def paper_geometry(image_size: int) -> tuple[int, float]:
-    """Side of the square and its stride in pixels: 50 and 6 at 224 px, in proportion with 30 x 30 positions otherwise.
+    """Return the side of the square and its stride in pixels: 50 and 6 at 224 px (Fig. 7).
 
-    The stride of another size is no whole number; `corners` rounds each position.
+    Other sizes get the same proportion and the same 30 x 30 positions; their stride is no whole
+    number, and `corners` rounds each position.
     """
     patch = round(image_size * PAPER_PATCH / PAPER_SIDE)
     return patch, (image_size - patch) / (PAPER_POSITIONS - 1)
 
 
-def corners(size: int, patch: int, stride: float) -> Tensor:
-    """First pixel of every position of the square along one side of the image. -> (positions,) int64.
+def corners(size: int, patch: int, stride: float, border: str = "flush") -> Tensor:
+    """Return the first pixel of every position of the window along one axis, (positions,) int64.
 
+    Args:
+        size, patch: length of the image and of the window in pixels.
+        stride: pixels between neighbours; positions of a fractional stride are rounded.
+        border: where the last position goes if the stride does not end at the border: `flush`, the
+            window moves back until it ends there; `overhang`, it keeps the stride and covers only
+            the pixels that are left, as in Captum.
     Raises:
-        ValueError: a square that does not fit, or a stride below one pixel.
+        ValueError: a window that does not fit, a stride below one pixel, unknown border.
     """
     if not 1 <= patch <= size or stride < 1:
-        raise ValueError(f"a {patch} px square every {stride} px on {size} px: needs 1 <= square <= image, stride >= 1")
-    count = int((size - patch) / stride + 1e-9) + 1
-    return torch.tensor([round(i * stride) for i in range(count)])
+        raise ValueError(
+            f"a {patch} px square every {stride} px on {size} px: "
+            "needs 1 <= square <= image, stride >= 1"
+        )
+    if border not in BORDERS:
+        raise ValueError(f"border {border!r}: choose among {', '.join(BORDERS)}")
+    steps = (size - patch) / stride
+    firsts = [round(i * stride) for i in range(int(steps + 1e-9) + 1)]
+    if firsts[-1] < size - patch:
+        firsts.append(size - patch if border == "flush" else round(len(firsts) * stride))
+    return torch.tensor(firsts)
 
 
 @dataclass(frozen=True)
 class Occlusion:
-    """What a classifier says at every position of the square. R x Q positions; corner (i, j) at rows[i], columns[j]."""
+    """Scores of a classifier at every position of the window.
 
-    probabilities: Tensor  # (B, R, Q, classes)
-    clean: Tensor  # (B, classes), without the square
-    activity: Tensor | None  # (B, R, Q, C): each watched map, rectified and summed over space
-    clean_activity: Tensor | None  # (B, C)
-    rows: Tensor  # (R,) pixels
-    columns: Tensor  # (Q,)
-    patch: int  # pixels
+    `...` stands for the positions: R x Q, with the top left corner (i, j) at rows[i], columns[j];
+    or M, for as many masks.
+    """
+
+    probabilities: Tensor  # (B, ..., classes); what `scores=` makes of the model's output
+    clean: Tensor  # (B, classes), of the whole images
+    activity: Tensor | None = None  # (B, ..., C): each watched map, rectified and summed over space
+    clean_activity: Tensor | None = None  # (B, C)
+    rows: Tensor | None = None  # (R,) pixels
+    columns: Tensor | None = None  # (Q,) pixels
+    window: tuple[int, int] | None = None  # height and width in pixels
+
+    @property
+    def patch(self) -> int:
+        """Side of the square in pixels.
+
+        Raises:
+            ValueError: masks or oblong windows, which have no side.
+        """
+        if self.window is None or self.window[0] != self.window[1]:
+            raise ValueError(f"window {self.window}: not a square")
+        return self.window[0]
 
     @property
     def predicted(self) -> Tensor:
-        """Most probable class at every position, (B, R, Q): panel (e)."""
+        """Most probable class at every position, (B, ...): panel (e)."""
         return self.probabilities.argmax(-1)
 
     def of(self, labels: Tensor) -> Tensor:
-        """Probability of one class an image at every position. labels: (B,) -> (B, R, Q): panel (d).
+        """Return the probability of one class an image, (B,) -> (B, ...): panel (d).
 
         Raises:
-            ValueError: a class that is not there.
+            ValueError: not one class an image, or a class that does not exist.
         """
-        require_index("class", labels, self.probabilities.shape[3])
-        return self.probabilities[torch.arange(len(labels)), :, :, labels]
+        return _one_an_image("class", self.probabilities, labels)
 
     def activity_of(self, maps: Tensor) -> Tensor:
-        """Summed activity of one map an image. maps: (B,) -> (B, R, Q): panel (b).
+        """Return the summed activity of one map an image, (B,) -> (B, ...): panel (b).
 
         Raises:
-            ValueError: no layer was watched, or a map that is not there.
+            ValueError: no layer was watched, not one map an image, or a map that does not exist.
         """
-        if self.activity is None:
-            raise ValueError("no layer was watched; give occlude(..., layer=...) one")
-        require_index("map", maps, self.activity.shape[3])
-        return self.activity[torch.arange(len(maps)), :, :, maps]
+        return _one_an_image("map", self._watched(self.activity), maps)
 
     @property
     def strongest(self) -> Tensor:
-        """The map with the largest sum in each clean image, (B,)."""
-        if self.clean_activity is None:
+        """The map with the largest sum in each whole image, (B,)."""
+        return self._watched(self.clean_activity).argmax(1)
+
+    def _watched(self, activity: Tensor | None) -> Tensor:
+        if activity is None:
             raise ValueError("no layer was watched; give occlude(..., layer=...) one")
-        return self.clean_activity.argmax(1)
+        return activity
+
+
+def _one_an_image(what: str, values: Tensor, indices: Tensor) -> Tensor:
+    """Select one entry of the last axis for each image. (B, ..., K), (B,) -> (B, ...)."""
+    indices = torch.as_tensor(indices).cpu()
+    if indices.shape != values.shape[:1]:
+        raise ValueError(
+            f"{what} indices {tuple(indices.shape)}: wanted one for each of {len(values)} images"
+        )
+    require_index(what, indices, values.shape[-1])
+    return values[torch.arange(len(values)), ..., indices]
 
 
 def filling(
-    kind: str, images: Tensor, patch: int, *, grey: Tensor | float = 0.0, generator: torch.Generator | None = None
+    kind: str,
+    images: Tensor,
+    patch: int,
+    *,
+    grey: Tensor | float = 0.0,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
-    """The picture that shows through the square.
+    """Return the picture that shows through the square, (B, 3, H, W).
 
     Args:
-        kind: `grey`, the constant `grey`; `mean`, zero, which is the training mean in inputs with the mean subtracted;
-            `blur`, the image blurred beyond recognition (sigma a quarter of the square); `noise`, Gaussian noise with
-            the mean and standard deviation of each image's channels.
+        kind: `grey`, the constant `grey`; `mean`, zero, which is the training mean in inputs with
+            the mean subtracted; `blur`, the image blurred beyond recognition (sigma a quarter of
+            the square); `noise`, Gaussian noise with the mean and standard deviation of each
+            image's channels.
         images: (B, 3, H, W), as the classifier wants them.
         patch: side of the square in pixels.
         grey: mid-grey as the classifier sees it, a number or of a shape that fits the images.
         generator: of the noise, on the CPU.
-    Returns:
-        (B, 3, H, W).
     Raises:
         ValueError: unknown kind.
     """
@@ -122,125 +180,491 @@ def filling(
     raise ValueError(f"fill {kind!r}: choose among {', '.join(FILLS)}")
 
 
-@contextmanager
-def _ready(model: Callable[[Tensor], Tensor], precision: str) -> Iterator[Callable[[Tensor], Tensor]]:
-    """A copy in evaluation mode, channels-last and with weights in the precision of the arithmetic.
-
-    Autocast alone would convert the weights again for every batch.
-    """
-    if not isinstance(model, nn.Module):
-        yield model
-        return
-    ready = copy.deepcopy(model).eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    if precision == "bf16":
-        for module in ready.modules():
-            if isinstance(module, (nn.Conv2d, nn.Linear)):
-                module.bfloat16()
-    yield ready
-
-
-@contextmanager
-def _watching(model: Callable, layer: str | None) -> Iterator[list[Tensor]]:
-    """Holds, after the model has run, the layer's maps rectified and summed over space, (B, C)."""
-    sums: list[Tensor] = []
-    if layer is None:
-        yield sums
-        return
-    modules = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
-    if layer not in modules:
-        raise ValueError(f"no submodule {layer!r}; there are: {', '.join(name for name in modules if name)}")
-
-    def add(module, inputs, output):
-        # summed here: a ReLU that follows may work in place, and whole maps would fill the memory
-        sums[:] = (output.clamp_min(0).sum((2, 3), dtype=torch.float32),)
-
-    handle = modules[layer].register_forward_hook(add)
-    try:
-        yield sums
-    finally:
-        handle.remove()
-
-
-@torch.inference_mode()
 def occlude(
-    model: Callable[[Tensor], Tensor], images: Tensor, *, patch: int, stride: float, fill: Tensor | float = 0.0,
-    layer: str | None = None, precision: str = "fp32", batch: int = 16, progress: bool = True,
-) -> Occlusion:  # fmt: skip
-    """Cover each image with a square at every position and record what the classifier says.
+    model: Callable[[Tensor], Any],
+    images: Tensor,
+    *,
+    patch: int | tuple[int, int] | None = None,
+    stride: float | tuple[float, float] | None = None,
+    border: str = "flush",
+    masks: Iterable[Tensor] | None = None,
+    fill: Tensor | float = 0.0,
+    scores: str | Callable[[Any], Tensor] = "softmax",
+    layer: str | None = None,
+    call: int | None = None,
+    channels: int | None = None,
+    precision: str = "fp32",
+    batch: int | None = None,
+    progress: bool = True,
+) -> Occlusion:
+    """Cover each image with a window at every position and record the classifier's scores.
 
     Args:
-        model: from images (B, 3, H, W) to class scores (B, classes); not changed.
-        images: (B, 3, H, W), as the model wants them, on its device.
-        patch: side of the square in pixels.
-        stride: pixels between neighbouring positions; of a fraction, corners are rounded.
-        fill: what the square shows: a number, or a picture that fits the images (see `filling`).
-        layer: name of a submodule (B, C, h, w) to watch, as in `model.named_modules()`. What is summed is its positive
-            part, so that a convolution and the ReLU behind it give the same: `convs.conv5` is layer 5 here.
+        model: a module or a function from images to class scores, (B, C, H, W) -> (B, classes), or
+            to a container with `logits` or one tensor. A module is copied and evaluated; a function
+            is called as it is.
+        images: (B, C, H, W), as the model wants them, on its device.
+        patch: side of the square in pixels, or height and width of a rectangle.
+        stride: pixels between neighbouring positions, or one down and one across.
+        border: `flush` or `overhang`, see `corners`.
+        masks: instead of `patch` and `stride`, what to cover: (H, W) each, or (B, H, W) with one an
+            image; bool, or 0 (visible) to 1 (covered). Read one after another.
+        fill: what the window shows: a number, or a picture that fits the images (see `filling`).
+        scores: `softmax`, `sigmoid` or `none` over the model's output; or a function from what the
+            model returns to (B, classes).
+        layer: name of a submodule to watch, as in `model.named_modules()`. What is summed is its
+            positive part, so that a convolution and the ReLU behind it give the same.
+        call: which call of that submodule, counted from 0, if one forward pass makes several.
+        channels: axis of the maps in the layer's output, if it is not (B, C, h, w): -1 for tokens
+            and channels-last layers, 1 for fully connected ones.
         precision: `fp32` or `bf16`.
-        batch: covered images in memory at once, or fewer where a GPU's does not suffice. Nothing else grows with the
-            number of positions but the result.
+        batch: covered images in memory at once, by default 8 on a CPU and up to 512 on a GPU; fewer
+            where a GPU's memory does not suffice. Nothing else grows with the positions but the
+            result.
         progress: show a bar.
     Returns:
         `Occlusion`, on the CPU.
+    Warns:
+        UserWarning: the scores of one image differ between two runs, or look like probabilities.
     Raises:
-        ValueError: no images or pixels that are not finite, a square or fill that does not fit, unknown layer or
-            precision.
+        ValueError: images, fill or scores that are not finite; a window, mask or fill that does not
+            fit; an output that is not one score a class, or of which `scores` makes no sense; a
+            layer that is unknown or ambiguous; unknown options.
     """
     if images.ndim != 4 or not len(images):
-        raise ValueError(f"images {tuple(images.shape)}: wanted (B, 3, H, W), at least one")
-    if batch < 1:
+        raise ValueError(f"images {tuple(images.shape)}: wanted (B, C, H, W), at least one")
+    if batch is not None and batch < 1:
         raise ValueError(f"batch {batch}: must be at least 1")
     if not images.isfinite().all():
         number = int(images.isfinite().flatten(1).all(1).int().argmin())
         raise ValueError(f"image {number}: holds NaN or infinite pixels; mend it or leave it out")
-    n, _, height, width = images.shape
-    rows, columns = corners(height, patch, stride), corners(width, patch, stride)
-    try:
-        fill = torch.as_tensor(fill, dtype=images.dtype, device=images.device).expand_as(images)
-    except RuntimeError as error:
-        raise ValueError(f"fill {tuple(fill.shape)} does not fit images {tuple(images.shape)}") from error
-    places = [(i, top, left) for i in range(n) for top in rows.tolist() for left in columns.tolist()]
+    fill = _fitted(fill, images)
+    count, (height, width) = len(images), images.shape[-2:]
+    batch = batch or (GPU_BATCH if images.is_cuda else CPU_BATCH)
+    at_once = max(1, batch // count)  # positions
+    rows = columns = window = positions = None
+    if masks is None:
+        if patch is None or stride is None:
+            raise ValueError("needs a patch and a stride, or masks")
+        window, steps = _pair("patch", patch), _pair("stride", stride)
+        rows = corners(height, window[0], steps[0], border)
+        columns = corners(width, window[1], steps[1], border)
+        positions = len(rows) * len(columns)
+        groups = _window_masks(rows, columns, window, images, at_once)
+    elif patch is not None or stride is not None:
+        raise ValueError("masks cover by themselves: leave out patch and stride")
+    else:
+        groups = _stacked_masks(masks, images, at_once)
 
-    def covered() -> Iterator[Tensor]:
-        yield from images.split(batch)  # clean ones first
-        for start in range(0, len(places), batch):
-            part = places[start : start + batch]
-            x = images[[i for i, _, _ in part]].contiguous(memory_format=torch.channels_last)
-            for own, (i, top, left) in zip(x, part, strict=True):
-                square = (slice(None), slice(top, top + patch), slice(left, left + patch))
-                own[square] = fill[i][square]
-            yield x
+    def batches() -> Iterator[Tensor]:
+        yield from images.split(batch)
+        for group in groups:
+            for first in range(0, count, batch):
+                part = slice(first, first + batch)
+                yield _cover(images[part], fill[part], group[:, part])
 
+    results, done = [], 0
+    total = None if positions is None else count * (1 + positions)
     with (
-        devices.autocast(images.device, precision), _ready(model, precision) as ready,
-        _watching(ready, layer) as sums,
-        tqdm(total=len(places), desc="covering", unit="position", disable=not progress) as bar,
-    ):  # fmt: skip
+        torch.no_grad(),
+        devices.autocast(images.device, precision),
+        _watching(_ready(model, precision), layer, channels, images.shape[-2:]) as (ready, calls),
+        tqdm(total=total, desc="covering", unit="image", disable=not progress) as bar,
+    ):
+        runner = _Runner(ready, scores, calls)
+        runner.settle(images[:1], fill[:1], precision)
+        watched_call = None if layer is None else _which_call(layer, call, runner.calls_a_pass)
+        for result in runner.run(batches(), watched_call):
+            if not result[0].isfinite().all():
+                number = (done + int(result[0].isfinite().all(1).int().argmin())) % count
+                raise ValueError(f"image {number}: the model returns NaN or infinite scores")
+            results.append(result)
+            done += len(result[0])
+            bar.update(len(result[0]))
+    if done == count:
+        raise ValueError("no masks: needs at least one")
+    shape = (-1,) if masks is not None else (len(rows), len(columns))
 
-        def answer(x: Tensor) -> tuple[Tensor, ...]:
-            said = F.softmax(ready(x.contiguous(memory_format=torch.channels_last)).float(), 1)
-            return said.cpu(), *(s.cpu() for s in sums)
+    def split(values: Tensor) -> tuple[Tensor, Tensor]:
+        """Part the clean images from the covered ones, which come position by position."""
+        by_position = values[count:].view(-1, count, values.shape[1])
+        return by_position.transpose(0, 1).reshape(count, *shape, values.shape[1]), values[:count]
 
-        answers, done = [], 0
-        for one in devices.in_pieces(answer, covered()):
-            answers.append(one)
-            done += len(one[0])
-            if done > n:
-                bar.update(len(one[0]))
-    found, *watched = (torch.cat(parts) for parts in zip(*answers, strict=True))
-    activity = watched[0] if layer else None
-    shape = (n, len(rows), len(columns), -1)
-    return Occlusion(
-        found[n:].view(shape), found[:n], None if activity is None else activity[n:].view(shape),
-        None if activity is None else activity[:n], rows, columns, patch,
-    )  # fmt: skip
+    values, *activity = (split(torch.cat(parts)) for parts in zip(*results, strict=True))
+    watched = activity[0] if activity else (None, None)
+    return Occlusion(*values, *watched, rows, columns, window)
 
 
-# --- measures --------------------------------------------------------------------------------------------------------
+def _pair(what: str, value: float | tuple[float, float]) -> tuple[float, float]:
+    pair = tuple(value) if isinstance(value, Sequence) else (value, value)
+    if len(pair) != 2:
+        raise ValueError(f"{what} {value}: wanted one number, or two: down and across")
+    return pair
+
+
+def _fitted(fill: Tensor | float, images: Tensor) -> Tensor:
+    """Return the fill in the shape of the images."""
+    fill = torch.as_tensor(fill, dtype=images.dtype, device=images.device)
+    if not fill.isfinite().all():
+        raise ValueError("fill: holds NaN or infinite values")
+    try:
+        return fill.expand_as(images)
+    except RuntimeError as error:
+        raise ValueError(
+            f"fill {tuple(fill.shape)} does not fit images {tuple(images.shape)}"
+        ) from error
+
+
+def _window_masks(
+    rows: Tensor, columns: Tensor, window: tuple[int, int], images: Tensor, at_once: int
+) -> Iterator[Tensor]:
+    """Yield the pixels under successive positions of the window, (M, B, H, W) bool."""
+    inside = []  # (R, H) and (Q, W)
+    for firsts, length, size in zip((rows, columns), window, images.shape[-2:], strict=True):
+        firsts = firsts.to(images.device)[:, None]
+        pixels = torch.arange(size, device=images.device)
+        inside.append((pixels >= firsts) & (pixels < firsts + length))
+    places = torch.cartesian_prod(torch.arange(len(rows)), torch.arange(len(columns)))
+    for part in places.to(images.device).split(at_once):
+        down, across = inside[0][part[:, 0]], inside[1][part[:, 1]]
+        under = down[:, :, None] & across[:, None, :]
+        yield under[:, None].expand(-1, len(images), -1, -1)
+
+
+def _stacked_masks(masks: Iterable[Tensor], images: Tensor, at_once: int) -> Iterator[Tensor]:
+    """Yield successive masks, (M, B, H, W), after a check of each."""
+    count, size = len(images), images.shape[-2:]
+    numbered = iter(enumerate(masks))
+    while group := list(itertools.islice(numbered, at_once)):
+        fitted = []
+        for number, mask in group:
+            mask = torch.as_tensor(mask, device=images.device)
+            if tuple(mask.shape) not in {tuple(size), (1, *size), (count, *size)}:
+                raise ValueError(
+                    f"mask {number}: {tuple(mask.shape)}, wanted {tuple(size)} or {(count, *size)}"
+                )
+            if mask.dtype != torch.bool:
+                mask = mask.to(torch.promote_types(images.dtype, torch.float32))
+                if not ((mask >= 0) & (mask <= 1)).all():
+                    raise ValueError(f"mask {number}: holds values outside 0 to 1")
+            fitted.append(mask.expand(count, *size))
+        yield torch.stack(fitted)
+
+
+def _cover(images: Tensor, fill: Tensor, masks: Tensor) -> Tensor:
+    """Cover every image with every mask. (M, B, H, W) -> (M * B, C, H, W)."""
+    masks = masks[:, :, None]
+    if masks.dtype == torch.bool:
+        return torch.where(masks, fill, images).flatten(0, 1)
+    if not images.is_floating_point():
+        raise ValueError(f"soft masks need images of floating point, these are {images.dtype}")
+    return torch.lerp(images, fill, masks.to(images.dtype)).flatten(0, 1)
+
+
+# --- running the model ---------------------------------------------------------------------------
+
+
+def _ready(model: Callable, precision: str) -> Callable:
+    """Return a copy in evaluation mode, channels-last, its weights in the arithmetic's precision.
+
+    Autocast alone would convert the weights again for every batch. A function stays as it is.
+    """
+    if not isinstance(model, nn.Module):
+        return model
+    # what weight_norm and spectral_norm computed last is no leaf, which deepcopy refuses
+    computed = {
+        id(value): value.detach().clone()
+        for module in model.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+    try:
+        ready = copy.deepcopy(model, computed)
+    except Exception as error:
+        raise ValueError(
+            f"{type(model).__name__} cannot be copied ({error}); give lambda x: model(x) instead"
+        ) from error
+    ready.eval().to(memory_format=torch.channels_last)
+    if precision == "bf16":
+        for module in ready.modules():
+            # not where the weight is computed from others
+            direct = dict(module.named_parameters(recurse=False))
+            if isinstance(module, nn.Conv2d | nn.Linear) and "weight" in direct:
+                module.bfloat16()
+    return ready
+
+
+@contextlib.contextmanager
+def _watching(
+    model: Callable, layer: str | None, channels: int | None, size: tuple[int, int]
+) -> Iterator[tuple[Callable, list[Tensor]]]:
+    """Give the model and a list that gets the sums of the layer's maps, (B, C), at each call."""
+    calls: list[Tensor] = []
+    if layer is None:
+        yield model, calls
+        return
+    modules = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
+    if layer not in modules:
+        listed = ", ".join(name for name in modules if name)
+        raise ValueError(f"no submodule {layer!r}; there are: {listed}")
+
+    def add(module: nn.Module, inputs: tuple, output: Any) -> None:
+        # summed here: a ReLU that follows may work in place, and whole maps would fill the memory
+        calls.append(_sums_of_maps(output, layer, channels, size))
+
+    try:
+        handle = modules[layer].register_forward_hook(add)
+    except RuntimeError as error:
+        raise ValueError(f"layer {layer!r} cannot be watched: {error}") from error
+    try:
+        yield model, calls
+    finally:
+        handle.remove()
+
+
+def _sums_of_maps(output: Any, layer: str, channels: int | None, size: tuple[int, int]) -> Tensor:
+    """Rectify a layer's output and sum it over every axis but batch and channels. -> (B, C)."""
+    if not isinstance(output, Tensor):
+        raise ValueError(f"layer {layer!r} returns {type(output).__name__}: wanted a tensor")
+    if channels is None:
+        if output.ndim != 4 or _may_be_channels_last(output, size):
+            raise ValueError(
+                f"layer {layer!r} returns {tuple(output.shape)}, which need not be maps "
+                "(B, C, h, w): give channels= the axis of its maps, 1 if it is, -1 if they are last"
+            )
+        channels = 1
+    if not -output.ndim <= channels < output.ndim or channels % output.ndim == 0:
+        raise ValueError(f"channels {channels}: layer {layer!r} returns {tuple(output.shape)}")
+    others = [axis for axis in range(1, output.ndim) if axis != channels % output.ndim]
+    positive = output.clamp_min(0)
+    return positive.sum(others, dtype=torch.float32) if others else positive.float()
+
+
+def _may_be_channels_last(output: Tensor, size: tuple[int, int]) -> bool:
+    """Tell whether axes 1 and 2, not 2 and 3, have the proportions of the image."""
+
+    def fits(high: int, wide: int) -> bool:
+        rounding = 0 if size[0] == size[1] else 1 / high + 1 / wide
+        return abs(math.log(high / wide) - math.log(size[0] / size[1])) <= rounding
+
+    _, a, b, c = output.shape
+    # in the channels-last layout a convolution's output has its channels side by side in memory
+    return fits(a, b) and not (fits(b, c) and output.stride(1) == 1)
+
+
+def _which_call(layer: str, call: int | None, count: int) -> int:
+    """Return which of the layer's calls in one forward pass is meant."""
+    if not count:
+        raise ValueError(f"layer {layer!r} is not called in the forward pass")
+    if call is None and count > 1:
+        raise ValueError(
+            f"layer {layer!r} is called {count} times in one forward pass: "
+            f"say which, call=0 to call={count - 1}"
+        )
+    if not 0 <= (call or 0) < count:
+        raise ValueError(f"call {call}: layer {layer!r} is called {count} times, counted from 0")
+    return call or 0
+
+
+class _Runner:
+    """Runs a model in batches: layers before the flattening in small ones, the others in large.
+
+    A convolution on a CPU is fastest on few images; a fully connected layer reads all its weights
+    for each batch, and wants many.
+    """
+
+    def __init__(self, model: Callable, scores: str | Callable, calls: list[Tensor]):
+        if not callable(scores) and scores not in SCORES:
+            raise ValueError(f"scores {scores!r}: choose among {', '.join(SCORES)} or a function")
+        self.model, self.scores, self.calls = model, scores, calls
+        self.calls_a_pass = self.calls_of_trunk = 0
+        self.memory_format = torch.channels_last
+        self.trunk, self.head, self.rows = self.whole, nn.Identity(), 1
+
+    def read(self, output: Any, count: int) -> Tensor:
+        """Return the class scores of `count` images before softmax or sigmoid, (B, classes)."""
+        return _class_scores(self.scores(output) if callable(self.scores) else output, count)
+
+    def formatted(self, x: Tensor) -> Tensor:
+        # a copy, since a model may begin with an operation in place
+        return x.clone(memory_format=self.memory_format)
+
+    def whole(self, x: Tensor) -> Tensor:
+        return self.read(self.model(self.formatted(x)), len(x))
+
+    def attempt(self, x: Tensor, trunk: Callable, head: Callable) -> Tensor:
+        """Return class scores, and count the watched layer's calls before the head."""
+
+        def work(part: Tensor) -> Tensor:
+            self.calls.clear()
+            features = trunk(part)
+            self.calls_of_trunk = len(self.calls)
+            return head(features)
+
+        return torch.cat(list(devices.in_pieces(work, [x])))
+
+    def settle(self, image: Tensor, fill: Tensor, precision: str) -> None:
+        """Try layout, parts and repeatability on an image alone and beside its fill."""
+        try:
+            expected, values = self._trial(image, fill, precision)
+        except RuntimeError:  # such as x.view(len(x), -1), which wants the channels first
+            self.memory_format = torch.contiguous_format
+            if isinstance(self.model, nn.Module):
+                self.model.to(memory_format=self.memory_format)
+            expected, values = self._trial(image, fill, precision)
+        if not _agree(values, expected, precision):
+            warnings.warn(
+                "the scores of an image differ between two runs: they depend on chance or on the "
+                "other images of a batch; is the network in evaluation mode?",
+                stacklevel=3,
+            )
+        if not callable(self.scores):
+            _check_meaning(self.scores, values)
+
+    def _trial(self, image: Tensor, fill: Tensor, precision: str) -> tuple[Tensor, Tensor]:
+        """Return the scores of the image by the whole model, and of image and fill as settled."""
+        expected = self.attempt(image, self.whole, nn.Identity())
+        self.calls_a_pass = self.calls_of_trunk
+        pair = torch.cat([image, fill])
+        if parts := _parts(self.model):
+            before, behind = parts
+
+            def trunk(x: Tensor) -> Tensor:
+                return before(self.formatted(x))
+
+            def head(features: Tensor) -> Tensor:
+                return self.read(behind(features), len(features))
+
+            # the parts may be joined in another way, which shows as a failure or as other scores
+            with contextlib.suppress(RuntimeError, TypeError, ValueError, IndexError):
+                values = self.attempt(pair, trunk, head)
+                watched = self.calls_of_trunk == self.calls_a_pass
+                if watched and _agree(values, expected, precision):
+                    self.trunk, self.head, self.rows = trunk, head, FULL_BATCH
+                    return expected, values
+        return expected, self.attempt(pair, self.whole, nn.Identity())
+
+    def run(self, batches: Iterable[Tensor], call: int | None) -> Iterator[tuple[Tensor, ...]]:
+        """Yield scores (B, classes) and, of a watched layer's call, sums (B, C), on the CPU."""
+
+        def step(x: Tensor) -> tuple[Tensor, ...]:
+            self.calls.clear()
+            features = self.trunk(x)
+            if call is None:
+                return (features,)
+            sums = self.calls[call]
+            if len(sums) != len(x):  # such as one row a window of attention
+                raise ValueError(f"the layer returns {len(sums)} rows for {len(x)} images")
+            return features, sums
+
+        final = SCORES["none"] if callable(self.scores) else SCORES[self.scores]
+        for features, *sums in _joined(devices.in_pieces(step, batches), self.rows):
+            values = torch.cat(list(devices.in_pieces(self.head, [features])))
+            yield final(values.float()).cpu(), *(s.cpu() for s in sums)
+
+
+def _joined(parts: Iterable[tuple[Tensor, ...]], rows: int) -> Iterator[tuple[Tensor, ...]]:
+    """Join successive batches to `rows` rows or more, the last to what is left."""
+    waiting: list[tuple[Tensor, ...]] = []
+    for part in parts:
+        waiting.append(part)
+        if sum(len(first) for first, *_ in waiting) >= rows:
+            yield tuple(map(torch.cat, zip(*waiting, strict=True)))
+            waiting = []
+    if waiting:
+        yield tuple(map(torch.cat, zip(*waiting, strict=True)))
+
+
+def _parts(model: Callable) -> tuple[Callable, Callable] | None:
+    """Return the layers up to the flattening and those behind it, where their names tell.
+
+    For networks of this package, and for torchvision's that have `features`, `avgpool` and
+    `classifier`.
+    """
+    if isinstance(model, Network):
+        last = model.architecture.convs[-1]
+        *hidden, classes = model.fulls.values()
+
+        def before(x: Tensor) -> Tensor:
+            return model.shrink(last, model.features(x, [last.name])[last.name]).flatten(1)
+
+        def behind(x: Tensor) -> Tensor:
+            for full in hidden:
+                x = F.relu(full(x), inplace=True)
+            return classes(x)
+
+        return before, behind
+    parts = [getattr(model, name, None) for name in ("features", "avgpool", "classifier")]
+    if not all(isinstance(part, nn.Module) for part in parts):
+        return None
+    features, pool, classifier = parts
+    return lambda x: pool(features(x)).flatten(1), classifier
+
+
+def _agree(values: Tensor, expected: Tensor, precision: str) -> bool:
+    """Tell whether the first scores differ from expected ones by no more than rounding."""
+    first = values[: len(expected)]
+    if first.shape != expected.shape:
+        return False
+    scale = values.abs().nan_to_num(0, posinf=0).max().item()
+    return torch.allclose(
+        first, expected, rtol=0, atol=TOLERANCE[precision] * scale, equal_nan=True
+    )
+
+
+def _class_scores(output: Any, count: int) -> Tensor:
+    """Return the one tensor (B, classes) in what a model returns for `count` images.
+
+    Raises:
+        ValueError: a container of several tensors, or another shape.
+    """
+    kind = type(output).__name__
+    if isinstance(output, Mapping):
+        output = output.get("logits", list(output.values()))
+    output = getattr(output, "logits", output)
+    if isinstance(output, tuple | list):
+        tensors = [part for part in output if isinstance(part, Tensor)]
+        output = tensors[0] if len(tensors) == 1 else None
+    if not isinstance(output, Tensor):
+        raise ValueError(
+            f"the model returns {kind}, in which the class scores are not evident: "
+            "give scores= a function that picks them, such as lambda out: out[0].softmax(1)"
+        )
+    values = output[:, None] if output.ndim == 1 else output
+    if values.ndim != 2 or len(values) != count:
+        raise ValueError(
+            f"the model returns {tuple(output.shape)} for {count} images: wanted one score a "
+            "class, (B, classes); give scores= a function that makes it so"
+        )
+    return values
+
+
+def _check_meaning(scores: str, values: Tensor) -> None:
+    """Refuse scores for which softmax or sigmoid cannot be meant. values: (B, classes)."""
+    if scores == "softmax" and values.shape[1] == 1:
+        raise ValueError(
+            "the model returns one score an image, of which softmax makes 1: "
+            "give scores='sigmoid' or 'none'"
+        )
+    if scores == "none" or not (values.min() >= 0 and values.max() <= 1):  # nor NaN
+        return
+    if values.shape[1] > 1 and (values.sum(1) - 1).abs().max() < 1e-2:
+        raise ValueError(
+            "the model returns probabilities that sum to 1 over classes, of which a further "
+            f"{scores} makes no sense: give scores='none'"
+        )
+    warnings.warn(
+        f"all scores lie between 0 and 1: if they are probabilities, give scores='none', "
+        f"not {scores!r}",
+        stacklevel=4,
+    )
+
+
+# --- measures ------------------------------------------------------------------------------------
 
 
 def share_covered(weights: Tensor, occlusion: Occlusion) -> Tensor:
-    """Sum of `weights` under the square, over its area: for a mask, the share of the square that lies on it.
+    """Return the mean of `weights` under the window: of a mask, the share of the window on it.
 
     Args:
         weights: (B, H, W), bool or float.
@@ -248,48 +672,58 @@ def share_covered(weights: Tensor, occlusion: Occlusion) -> Tensor:
         (B, R, Q).
     """
     sums = F.pad(weights.double().cumsum(1).cumsum(2), (1, 0, 1, 0))
-    r, q, p = occlusion.rows[:, None], occlusion.columns[None, :], occlusion.patch
-    inside = sums[:, r + p, q + p] - sums[:, r, q + p] - sums[:, r + p, q] + sums[:, r, q]
-    return (inside / p**2).float()
+    top, left = occlusion.rows[:, None], occlusion.columns
+    bottom = (top + occlusion.window[0]).clamp_max(weights.shape[1])
+    right = (left + occlusion.window[1]).clamp_max(weights.shape[2])
+    above = sums[:, top, right] - sums[:, top, left]
+    total = sums[:, bottom, right] - sums[:, bottom, left] - above
+    return (total / ((bottom - top) * (right - left))).float()
 
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson correlation over positions. a, b: (B, R, Q) -> (B,), nan where one of them is constant."""
+    """Return the Pearson correlation over positions, (B,), nan where one of them is constant.
+
+    a, b: (B, R, Q).
+    """
     a, b = (x.flatten(1).double() for x in (a, b))
     a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
     return ((a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))).float()
 
 
+def _middles(occlusion: Occlusion) -> tuple[Tensor, Tensor]:
+    height, width = occlusion.window
+    return occlusion.rows + height // 2, occlusion.columns + width // 2
+
+
 def lowest(values: Tensor, occlusion: Occlusion) -> Tensor:
-    """Middle pixel of the square where each map is lowest. values: (B, R, Q) -> (B, 2) row, column."""
+    """Return the middle pixel of the window where each map is lowest. (B, R, Q) -> (B, 2)."""
     flat, width = values.flatten(1).argmin(1), values.shape[2]
-    half = occlusion.patch // 2
-    return torch.stack([occlusion.rows[flat // width], occlusion.columns[flat % width]], 1) + half
+    rows, columns = _middles(occlusion)
+    return torch.stack([rows[flat // width], columns[flat % width]], 1)
 
 
 def middles_on(mask: Tensor, occlusion: Occlusion) -> Tensor:
-    """Whether the middle of the square lies on the mask, at every position. mask: (B, H, W) bool -> (B, R, Q) bool."""
-    half = occlusion.patch // 2
-    return mask[:, (occlusion.rows + half)[:, None], (occlusion.columns + half)[None, :]]
+    """Tell whether the middle of the window lies on the mask. (B, H, W) -> (B, R, Q), bool."""
+    rows, columns = _middles(occlusion)
+    return mask[:, rows[:, None], columns]
 
 
-def elsewhere(mask: Tensor, avoid: Tensor) -> tuple[Tensor, Tensor]:
-    """The same shape in another place: each mask shifted to where it overlaps `avoid` least.
+def translate_off(mask: Tensor, avoid: Tensor) -> tuple[Tensor, Tensor]:
+    """Translate each mask, cyclically, to where it overlaps `avoid` least; of ties, the nearest.
 
-    What is shifted over the border comes in at the other side, so that the area stays the same to the pixel.
+    What leaves at one border enters at the other, so that the area stays the same to the pixel.
 
     Args:
         mask, avoid: (B, H, W) bool.
     Returns:
-        The shifted masks, and which share of each still lies on `avoid`, (B,).
+        The translated masks, and which share of each still lies on `avoid`, (B,).
     """
     height, width = mask.shape[-2:]
-    overlap = torch.fft.irfft2(
-        torch.fft.rfft2(mask.double()).conj() * torch.fft.rfft2(avoid.double()), s=(height, width)
-    )
-    # of equally good shifts the shortest: not from one border of the picture to the other
-    away = torch.minimum(torch.arange(height), height - torch.arange(height))[:, None].double()
-    away = away + torch.minimum(torch.arange(width), width - torch.arange(width))[None, :]
-    best = (overlap.round() + away / (2 * height * width)).flatten(1).argmin(1)
-    moved = torch.stack([m.roll((int(k) // width, int(k) % width), (0, 1)) for m, k in zip(mask, best, strict=True)])
-    return moved, (moved & avoid).sum((1, 2)) / moved.sum((1, 2)).clamp_min(1)
+    spectrum = torch.fft.rfft2(mask.double()).conj() * torch.fft.rfft2(avoid.double())
+    overlap = torch.fft.irfft2(spectrum, s=(height, width)).round()
+    rows, columns = (torch.arange(side, dtype=torch.float64) for side in (height, width))
+    distance = torch.minimum(rows, height - rows)[:, None] + torch.minimum(columns, width - columns)
+    best = (overlap + distance / (2 * height * width)).flatten(1).argmin(1)
+    shifts = zip((best // width).tolist(), (best % width).tolist(), strict=True)
+    translated = torch.stack([m.roll(shift, (0, 1)) for m, shift in zip(mask, shifts, strict=True)])
+    return translated, (translated & avoid).sum((1, 2)) / translated.sum((1, 2)).clamp_min(1)

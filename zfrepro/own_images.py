@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import ipywidgets as widgets
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from zfrepro.data import DataError, Split
 from zfrepro.data.photos import square
@@ -29,7 +29,7 @@ def brought(trained: Trained, files: Sequence[str | Path] | Mapping[str, BinaryI
     for name, file in files.items() if isinstance(files, Mapping) else zip(files, files, strict=True):
         try:
             with Image.open(file) as image:
-                found.append(torch.tensor(square(ImageOps.exif_transpose(image), trained.mean.shape[-1])))
+                found.append(torch.tensor(square(image, trained.mean.shape[-1])))
         except Exception as error:  # Pillow's decoders raise almost anything, see `photos.decode`
             reason = " ".join(str(error).split()) or type(error).__name__
             raise DataError(f"{name}: not a picture that can be read ({reason}); bring another") from error

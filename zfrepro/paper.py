@@ -36,19 +36,19 @@ TABLE1: dict[str, Errors] = {
 TABLE1_NAMES = {
     "gunji": "Gunji et al.",
     "decaf": "DeCAF",
-    "krizhevsky-1": "Krizhevsky et al., 1 network",
-    "krizhevsky-5": "Krizhevsky et al., 5 networks",
-    "krizhevsky-2011-1": "Krizhevsky et al., 1 network, also trained on ImageNet 2011",
-    "krizhevsky-2011-7": "Krizhevsky et al., 7 networks, also trained on ImageNet 2011",
-    "replication": "the paper's replication of Krizhevsky et al., 1 network",
-    "zfnet": "the paper's, 1 network",
-    "zfnet-5": "the paper's, 5 networks",
-    "zfnet-wide": "the paper's with wider layers 3 to 5, 1 network",
-    "both-6": "the paper's, both kinds together, 6 networks",
+    "krizhevsky-1": "Krizhevsky et al., 1 convnet",
+    "krizhevsky-5": "Krizhevsky et al., 5 convnets",
+    "krizhevsky-2011-1": "Krizhevsky et al.*, 1 convnet",
+    "krizhevsky-2011-7": "Krizhevsky et al.*, 7 convnets",
+    "replication": "Our replication of Krizhevsky et al., 1 convnet",
+    "zfnet": "1 convnet as per Fig. 3",
+    "zfnet-5": "5 convnets as per Fig. 3 – (a)",
+    "zfnet-wide": "1 convnet as per Fig. 3 but with layers 3,4,5: 512,1024,512 maps – (b)",
+    "both-6": "6 convnets, (a) & (b) combined",
     "howard": "Howard",
     "clarifai": "Clarifai",
 }
-"""The rows of Table 1 in words."""
+"""The rows of Table 1 in the paper's words; * with extra training images of ImageNet 2011."""
 
 TABLE2: dict[str, Errors] = {
     "krizhevsky": Errors(35.1, 40.5, 18.1),
@@ -65,6 +65,22 @@ TABLE2: dict[str, Errors] = {
     "zfnet-wide-fc8192": Errors(10.0, 38.3, 16.9),
 }
 """Table 2, the ablations, by the names of `networks.ARCHITECTURES`. The 27.4 printed twice may be a slip."""
+
+TABLE2_NAMES = {
+    "krizhevsky": "Our replication of Krizhevsky et al., 1 convnet",
+    "krizhevsky-without-3-4": "Removed layers 3,4",
+    "krizhevsky-without-7": "Removed layer 7",
+    "krizhevsky-without-6-7": "Removed layers 6,7",
+    "krizhevsky-without-3-4-6-7": "Removed layers 3,4,6,7",
+    "krizhevsky-fc2048": "Adjust layers 6,7: 2048 units",
+    "krizhevsky-fc8192": "Adjust layers 6,7: 8192 units",
+    "zfnet": "Our Model (as per Fig. 3)",
+    "zfnet-fc2048": "Adjust layers 6,7: 2048 units",
+    "zfnet-fc8192": "Adjust layers 6,7: 8192 units",
+    "zfnet-wide": "Adjust layers 3,4,5: 512,1024,512 maps",
+    "zfnet-wide-fc8192": "Adjust layers 6,7: 8192 units and layers 3,4,5: 512,1024,512 maps",
+}
+"""The rows of Table 2 in the paper's words."""
 
 STEM_BY_WIDTH: dict[tuple[str, str], Errors] = {
     ("11x11/4", "narrow"): Errors(val1=40.5, val5=18.1),
@@ -100,9 +116,9 @@ CLIP_RADIUS: float = 0.1
 """Section 3: the root mean square to which a filter that exceeds it is rescaled."""
 
 OCCLUSION: dict[str, dict[str, float]] = {
-    "Pomeranian": {"min": 0.05, "median": 0.96, "max": 0.99, "kept": 0.977, "together": 0.66},
-    "car wheel": {"min": 0.01, "median": 0.14, "max": 0.30, "kept": 0.143, "together": -0.39},
-    "Afghan hound": {"min": 0.00, "median": 0.37, "max": 0.76, "kept": 0.847, "together": -0.19},
+    "Pomeranian": {"min": 0.05, "median": 0.96, "max": 0.99, "kept": 0.977, "correlation": 0.66},
+    "car wheel": {"min": 0.01, "median": 0.14, "max": 0.30, "kept": 0.143, "correlation": -0.39},
+    "Afghan hound": {"min": 0.00, "median": 0.37, "max": 0.76, "kept": 0.847, "correlation": -0.19},
 }
 """Fig. 7: lowest, median and highest probability of the true class over the positions of the square, share of positions
 at which it wins, and correlation of panel (b) with panel (d). Not printed: measured on the printed heat maps."""

@@ -1,7 +1,7 @@
-"""Pictures of filters, projections and patches. Every function takes tensors and returns a figure or an image array.
+"""Pictures and plots that chapters share. Every function takes tensors or numbers and returns a figure or a picture.
 
-Conventions, which the paper leaves open: zero is mid-grey, and each projection or filter is scaled by itself, by a
-high quantile of its absolute values, since projections of deep layers are faint.
+How projections are displayed, which the paper leaves open, stands once, in `display`: zero is mid-grey, the nine of a
+map share one scale, the .99 quantile of their absolute values, and a power of 0.7 lifts what is faint.
 """
 
 import html
@@ -12,23 +12,74 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+import torch.nn.functional as F
+from cycler import cycler
 from IPython.display import HTML
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Architecture
 from zfrepro.receptive_field import stages
+from zfrepro.stats import Interval
 
 GREY = 0.5
 
 
-def shown(signed: Tensor, quantile: float = 0.998) -> Tensor:
-    """Signed pictures as colours: zero is mid-grey, each scaled by itself. (..., 3, H, W) -> the same, 0 to 1."""
-    flat = signed.float().abs().flatten(-3)
-    scale = torch.quantile(flat, quantile, dim=-1)[..., None, None, None]
-    peak = flat.amax(-1)[..., None, None, None]
-    scale = torch.where(scale > 0, scale, peak).clamp_min(1e-12)
-    return (GREY + 0.5 * signed.float() / scale).clamp(0, 1)
+QUANTILE, POWER = 0.99, 0.7
+TILE = 112  # px a side, at least, of a displayed projection or patch
+SMOOTH = 40  # px of a receptive field above which enlarging is bicubic
+TEXT = "#767676"  # readable on white and on black
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito
+STYLE = {
+    "figure.dpi": 200, "savefig.transparent": True, "figure.facecolor": "none", "axes.facecolor": "none",
+    "font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10, "legend.fontsize": 9, "legend.frameon": False,
+    "text.color": TEXT, "axes.labelcolor": TEXT, "axes.edgecolor": TEXT, "xtick.color": TEXT, "ytick.color": TEXT,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.prop_cycle": cycler(color=PALETTE),
+    "lines.linewidth": 1.6, "grid.color": TEXT, "grid.alpha": 0.25,
+}  # fmt: skip
+
+
+def use_style() -> None:
+    """Set matplotlib's style for the pages: transparent ground, colours and type that suit light and dark."""
+    plt.rcParams.update(STYLE)
+
+
+def display(signed: Tensor) -> Tensor:
+    """Turn projections or filters into colours: 0.5 + 0.5 sign(v) |v / q|^0.7, with q the .99 quantile of |v|.
+
+    Args:
+        signed: (M, K, 3, H, W), the K projections of a map scaled together; or (..., 3, H, W) with fewer leading
+            axes, each picture scaled alone.
+    Returns:
+        The same shape, 0 to 1; zero is mid-grey.
+    """
+    values = signed.float()
+    kept = 1 if values.ndim == 5 else values.ndim - 3
+    flat = values.abs().flatten(kept) if kept else values.abs().flatten()[None]
+    scale = torch.stack([torch.quantile(row, QUANTILE) for row in flat.flatten(0, -2)]).view(flat.shape[:-1])
+    scale = torch.where(scale > 0, scale, flat.amax(-1)).clamp_min(1e-12)
+    scale = scale.view(scale.shape + (1,) * (values.ndim - scale.ndim)) if kept else scale
+    return (GREY + 0.5 * values.sign() * (values.abs() / scale).pow(POWER)).clamp(0, 1)
+
+
+def enlarge(images: Tensor, side: int = TILE) -> Tensor:
+    """Enlarge pictures to at least `side` px: by whole numbers below a field of 40 px, else bicubic.
+
+    images: (..., 3, H, W) of 0 to 1 -> (..., 3, H', W'); larger ones stay as they are.
+    """
+    size = images.shape[-1]
+    if size >= side:
+        return images
+    if size <= SMOOTH:
+        return enlarged(images, math.ceil(side / size))
+    flat = images.reshape(-1, *images.shape[-3:])
+    flat = F.interpolate(flat, (side, side), mode="bicubic", align_corners=False).clamp(0, 1)
+    return flat.view(*images.shape[:-2], side, side)
+
+
+def shown(signed: Tensor, quantile: float = QUANTILE) -> Tensor:
+    """`display`, under the name that chapters used before."""
+    return display(signed)
 
 
 def as_colours(images: Tensor) -> Tensor:
@@ -100,21 +151,91 @@ def _frame(image: Tensor, width: float, title: str | None = None) -> Figure:
 
 def filters(weight: Tensor, columns: int = 16, width: float = 8) -> Figure:
     """First-layer filters, each scaled by itself. weight: (C, 3, k, k)."""
-    return _frame(enlarged(tiled(shown(weight, 1.0), columns), 6), width)
+    return _frame(enlarged(tiled(shown(weight), columns), 6), width)
 
 
-def top9(projections: Tensor, patches: Tensor, columns: int = 4, width: float = 10) -> Figure:
-    """Fig. 2: projections on the left, the patches that caused them on the right, nine for each map.
+def top9(
+    projections: Tensor, patches: Tensor, names: Sequence[str] = (), *, columns: int = 2, side: int = TILE
+) -> Figure:
+    """Draw Fig. 2: for each map its nine strongest projections and, beside them, the patches that caused them.
 
     Args:
         projections: (M, 9, 3, F, F), signed.
         patches: uint8 (M, 9, 3, F, F).
+        names: a line above each map, (M,).
         columns: maps in a row.
+        side: px of a tile, at least.
     """
-    times = max(1, 48 // projections.shape[-1])
-    left, right = (enlarged(blocks(t, columns), times) for t in (shown(projections), as_colours(patches)))
-    between = torch.ones(3, left.shape[1], max(8, left.shape[2] // 24))
-    return _frame(torch.cat([left, between, right], 2), width)
+    pairs = [
+        (enlarge(p, side), enlarge(as_colours(q), side))
+        for p, q in zip(display(projections), patches, strict=True)
+    ]
+    panels = [[tiled(part, 3, gap=2) for part in pair] for pair in pairs]
+    width = panels[0][0].shape[-1]
+    gap, between, head = width // 30, width // 8, 44 if names else 26
+    rows = math.ceil(len(panels) / columns)
+    columns = min(columns, len(panels))
+    total = (columns * (2 * width + gap) + (columns - 1) * between, rows * (width + head + between // 2))
+    figure = plt.figure(figsize=(total[0] / 100, total[1] / 100), dpi=100)
+    for i, (left, right) in enumerate(panels):
+        x = (i % columns) * (2 * width + gap + between)
+        y = total[1] - (i // columns) * (width + head + between // 2) - head - width
+        for panel, at, title in ((left, x, "projections"), (right, x + width + gap, "patches")):
+            ax = figure.add_axes((at / total[0], y / total[1], width / total[0], width / total[1]))
+            ax.imshow(array(panel), interpolation="nearest")
+            ax.axis("off")
+            figure.text(at / total[0], (y + width + 5) / total[1], title, fontsize=11, va="bottom")
+        if names:
+            figure.text(x / total[0], (y + width + 23) / total[1], names[i], fontsize=12, va="bottom", weight="bold")
+    return alone(figure)
+
+
+def mean_sd(values: Sequence[float], digits: int = 1) -> str:
+    """Return `43.1 ± 0.8`, mean and standard deviation, for a cell of a table; of one value it alone."""
+    mean = f"{np.mean(values):.{digits}f}"
+    return f"{mean} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean
+
+
+def intervals(
+    rows: Sequence[tuple[str, Interval, float | None]], *, unit: str, zero: float | None = 0.0, width: float = 7.5,
+    paper: str = "the paper", groups: Sequence[str] = (),
+) -> Figure:  # fmt: skip
+    """Draw estimates with their 95 % intervals, one a row, and the paper's values beside ours.
+
+    Args:
+        rows: label, our interval and the paper's value or None, from top to bottom; a row without a label belongs
+            to the one above.
+        unit: what the axis shows.
+        zero: where a line marks no effect; None for no line.
+        paper: what the open diamonds are called.
+        groups: one a row; rows of one group share a colour, and a legend names the groups.
+    """
+    names = list(dict.fromkeys(groups))
+    mark = {"marker": "D", "mfc": "none", "mew": 1.6, "ms": 7, "ls": ""}
+    mark["mec"] = TEXT if len(names) > 1 else PALETTE[1]
+    heights = np.cumsum([1.0 if label else 0.6 for label, *_ in rows]) - 1
+    figure, ax = plt.subplots(figsize=(width, 0.34 * (heights[-1] + 1) + 0.9))
+    for k, (y, (_, own, printed)) in enumerate(zip(heights, rows, strict=True)):
+        colour = PALETTE[names.index(groups[k]) % len(PALETTE)] if groups else PALETTE[0]
+        first = not groups or groups.index(groups[k]) == k
+        low, high = (bound if math.isfinite(bound) else own.estimate for bound in (own.low, own.high))
+        ax.plot([low, high], [y, y], color=colour, lw=2.2, solid_capstyle="butt")
+        ax.plot(own.estimate, y, "o", color=colour, ms=6, label=groups[k] if groups and first else None)
+        if printed is not None:
+            ax.plot(printed, y, **mark)
+    if any(printed is not None for *_, printed in rows):
+        ax.plot([], [], **mark, label=paper)
+    if zero is not None:
+        ax.axvline(zero, color=TEXT, lw=1)
+    ax.set_yticks(heights, [label for label, *_ in rows])
+    ax.set(xlabel=unit, ylim=(heights[-1] + 0.6, -0.6))
+    ax.grid(axis="x")
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    if ax.get_legend_handles_labels()[1]:
+        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4)
+    figure.tight_layout(pad=0.4)
+    return alone(figure)
 
 
 def receptive_fields(architecture: Architecture, image: Tensor, layers: Sequence[str], width: float = 5) -> Figure:

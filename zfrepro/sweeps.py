@@ -1,53 +1,62 @@
-"""Many trainings with one budget that differ in the network and the seed; every run is filed as soon as it is done.
+"""Train many networks with one budget, several seeds each; file every run as soon as it is done.
 
     python -m zfrepro sweep ablation --dataset diorama --jobs 2
     python -m zfrepro sweep training --dataset imagenet20 --data DIR --jobs 2
 
-Each run is the command `train` in a process of its own, with its own folder, so a killed sweep repeats nothing.
+Each run is the command `train` in a process and a folder of its own, so a killed sweep repeats
+nothing.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from zfrepro import device as devices
 from zfrepro import ensembles, records
-from zfrepro.commands import SCALES, command_of
+from zfrepro.claims import DATASETS
 from zfrepro.networks import ARCHITECTURES, STEMS
+from zfrepro.paper import Errors
 from zfrepro.receptive_field import multiply_adds
-from zfrepro.training import MODERN, Recipe
+from zfrepro.stats import Interval, pooled_sd, pooled_t
+from zfrepro.training import MODERN, SCALES, Recipe, command_of
 
 SWEEPS: dict[str, tuple[str, ...]] = {
     "ablation": tuple(ARCHITECTURES),
     "architecture": tuple(STEMS),
-    "training": ("krizhevsky", "zfnet", "zfnet-wide", "zfnet-ten-crops", "zfnet-random-crops", "zfnet-unclipped"),
-}
-"""Chapter -> the networks that are compared, by name: those of `ARCHITECTURES`, `STEMS` and `VARIANTS`."""
+    "training": (
+        "krizhevsky", "zfnet", "zfnet-wide",
+        "zfnet-ten-crops", "zfnet-random-crops", "zfnet-unclipped",
+    ),
+}  # fmt: skip
+"""Chapter -> the networks that it compares: names of `ARCHITECTURES`, `STEMS` and `VARIANTS`."""
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "zfnet-ten-crops": {"arch": "zfnet", "crops": "ten"},
     "zfnet-random-crops": {"arch": "zfnet", "crops": "random"},
     "zfnet-unclipped": {"arch": "zfnet", "clip": 0.0},
 }
-"""What a run changes besides its network: both readings of the paper's crops, and no clipping of filters."""
+"""What a run changes besides its network: the paper's crops in both readings, no clipping."""
 
 SEEDS: dict[str, int] = {"ablation": 3, "architecture": 3, "training": 5}
 """Chapter -> runs of each network, when nobody says how many."""
 
 BUDGETS: dict[str, dict[str, Any]] = {
-    "diorama": {"epochs": 16, "batch": 32, "lr": 0.03, "dropout": 0.0, "label_smoothing": 0.0, "area": 0.5},
+    "diorama": {
+        "epochs": 16, "batch": 32, "lr": 0.03, "dropout": 0.0, "label_smoothing": 0.0, "area": 0.5,
+    },
     "imagenet20": {"epochs": 8, "batch": 32, "lr": 0.03, "dropout": 0.25, "area": 0.4},
-}
-"""World -> what its runs change of the modern recipe: some 100,000 images each, minutes on one core."""
+}  # fmt: skip
+"""Data set -> what its runs change of the modern recipe: some 100,000 images, minutes on one core."""
 
 LARGE: dict[str, Any] = {"epochs": 10, "batch": 64, "lr": 0.02}
-"""What runs of the paper's size change besides, for a GPU: larger batches, and more images for more weights."""
+"""What runs of the paper's size change besides, for a GPU."""
 
 
 class SweepError(Exception):
@@ -55,94 +64,183 @@ class SweepError(Exception):
 
 
 def recipes(
-    sweep: str, dataset: str, seeds: Iterable[int] | None = None, scale: str = "micro", epochs: int | None = None,
+    sweep: str,
+    dataset: str,
+    seeds: Iterable[int] | None = None,
+    scale: str = "micro",
+    epochs: int | None = None,
     networks: Sequence[str] | None = None,
-) -> list[Recipe]:  # fmt: skip
-    """The runs of a sweep, all networks of one seed before the next seed, so that a part of them is a comparison too.
+) -> list[Recipe]:
+    """List the runs of a sweep, all networks of one seed before the next seed, variants last.
 
-    Variants come last, for without the networks that they vary they say nothing.
+    So a part of the list is a comparison too.
 
     Args:
         seeds: default 0, 1, ... up to `SEEDS`.
         networks: some of the sweep's, by name; default all.
-
     Raises:
         ValueError: unknown sweep, or a network that is not in it.
     """
     if sweep not in SWEEPS:
         raise ValueError(f"no sweep called {sweep!r}; there are: {', '.join(SWEEPS)}")
-    if unknown := [name for name in networks or () if name not in SWEEPS[sweep]]:
+    names = networks or SWEEPS[sweep]
+    if unknown := [name for name in names if name not in SWEEPS[sweep]]:
         raise ValueError(f"{sweep} has no {', '.join(unknown)}; it has: {', '.join(SWEEPS[sweep])}")
     options = MODERN | SCALES[scale] | BUDGETS.get(dataset, {}) | {"dataset": dataset}
     options |= LARGE if scale == "paper" else {}
     options |= {"epochs": epochs} if epochs else {}
     seeds = range(SEEDS[sweep]) if seeds is None else list(seeds)
-    names = networks or SWEEPS[sweep]
-    pairs = sorted(((name, seed) for seed in seeds for name in names), key=lambda pair: pair[0] in VARIANTS)
-    return [Recipe(**options | {"arch": name} | VARIANTS.get(name, {}) | {"seed": seed}) for name, seed in pairs]
+    pairs = [(name, seed) for seed in seeds for name in names]
+    return [
+        Recipe(**options | {"arch": name} | VARIANTS.get(name, {}) | {"seed": seed})
+        for name, seed in sorted(pairs, key=lambda pair: pair[0] in VARIANTS)
+    ]
 
 
 def record_name(sweep: str, dataset: str, scale: str = "micro") -> str:
-    """Where a sweep is filed, below `results/`. Table 1 has a record for each size of networks, which its page shows
-    side by side; the others have one, which `--fresh` begins anew for another size."""
+    """Return where a sweep is filed, below `results/`.
+
+    Table 1 has a record for each size of networks, which its page shows side by side; the others
+    have one, which `--fresh` begins anew for another size.
+    """
     apart = sweep == "training" and scale != "micro"
     return f"sweeps/{sweep}-{dataset}" + (f"-{scale}" if apart else "")
 
 
 def name_of(recipe: Recipe, sweep: str) -> str:
-    """What a run is called in a sweep: its variant, else its network."""
-    variants = {name: changes for name, changes in VARIANTS.items() if name in SWEEPS[sweep]}
-    fits = (name for name, own in variants.items() if all(getattr(recipe, k) == v for k, v in own.items()))
-    return next(fits, recipe.arch)
+    """Return what a run is called in a sweep: its variant, else its network."""
+    for name in SWEEPS[sweep]:
+        changes = VARIANTS.get(name)
+        if changes and all(getattr(recipe, key) == value for key, value in changes.items()):
+            return name
+    return recipe.arch
 
 
 def shared(recipe: Recipe) -> dict[str, Any]:
-    """What the runs of a sweep have in common; the first of them, which is no variant, speaks for all."""
-    return {name: value for name, value in asdict(recipe).items() if name not in ("arch", "seed")}
+    """Return what the runs of a sweep have in common; the first, no variant, speaks for all."""
+    return {key: value for key, value in asdict(recipe).items() if key not in ("arch", "seed")}
 
 
-def row(record: dict[str, Any]) -> dict[str, Any]:
-    """What a sweep keeps of the record of a training."""
+# --- what a record says ----------------------------------------------------------------------
+
+
+def recorded(sweep: str, scale: str = "micro") -> dict[str, dict[str, Any]]:
+    """Return the records of a sweep, by data set; one that has not run is absent."""
+    found = {}
+    for dataset in DATASETS:
+        with contextlib.suppress(FileNotFoundError):
+            found[dataset] = records.read(record_name(sweep, dataset, scale))
+    return found
+
+
+def errors(
+    record: Mapping[str, Any], part: str = "one_crop", kind: str = "top1_error"
+) -> dict[str, dict[int, float]]:
+    """Return the errors in a sweep's record in per cent: network -> seed -> error.
+
+    Args:
+        part: `train`, `one_crop` or `ten_crops`, the latter two of the validation images.
+        kind: `top1_error` or `top5_error`.
+    """
+    found: dict[str, dict[int, float]] = {}
+    for run in record["runs"]:
+        found.setdefault(run["arch"], {})[run["seed"]] = run["errors"][part][kind]
+    return found
+
+
+def difference(
+    record: Mapping[str, Any],
+    weights: Mapping[str, float],
+    part: str = "one_crop",
+    kind: str = "top1_error",
+) -> Interval:
+    """Return a contrast of networks' errors in points, seed by seed; see `stats.pooled_t`.
+
+    Args:
+        weights: such as {changed: 1, base: -1}.
+    """
+    return pooled_t(errors(record, part, kind), weights)
+
+
+def lacking(record: Mapping[str, Any], networks: Iterable[str]) -> str:
+    """Return why a record cannot compare some networks; empty if it can."""
+    values = errors(record)
+    if missing := [name for name in networks if name not in values]:
+        return f"no run yet of {', '.join(missing)}"
+    if not set.intersection(*(set(values[name]) for name in networks)):
+        return f"no seed in common of {', '.join(networks)}"
+    return "" if pooled_sd(values)[1] else "one seed only, so no difference has an interval"
+
+
+def as_record(table: Mapping[str, Errors], dataset: str = "imagenet") -> dict[str, Any]:
+    """Return a printed table of errors as a sweep's record, to put it through a claim's rule.
+
+    A printed number has no spread: each network has two runs that are equal.
+    """
+    runs = []
+    for name, row in table.items():
+        validation = {"top1_error": row.val1, "top5_error": row.val5}
+        parts = {"train": {"top1_error": row.train1}, "one_crop": validation}
+        parts["ten_crops"] = validation
+        runs += [{"arch": name, "seed": seed, "errors": parts} for seed in (0, 1)]
+    return {"kind": "sweep", "dataset": {"name": dataset}, "runs": runs}
+
+
+# --- running and filing ----------------------------------------------------------------------
+
+
+def row(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a sweep keeps of the record of a training."""
     recipe = record["recipe"]
     origin = ("command", "commit", "versions", "date", "device", "precision", "seconds")
-    kept = (*origin, "parameters", "multiply_adds", "errors")
-    history = {name: [round(epoch[name], 3) for epoch in record["history"]] for name in ("loss", "val_top1_error")}
-    return {"arch": recipe["arch"], "seed": recipe["seed"], **{k: record[k] for k in kept}, "history": history}
+    kept = {key: record[key] for key in (*origin, "parameters", "multiply_adds", "errors")}
+    history = {
+        key: [round(epoch[key], 3) for epoch in record["history"]]
+        for key in ("loss", "val_top1_error")
+    }
+    return {"arch": recipe["arch"], "seed": recipe["seed"], **kept, "history": history}
 
 
-def read(target: Path, recipe: Recipe) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
-    """The runs that a sweep's record already holds and the data they saw; none when there is no record.
+def read(target: Path, recipe: Recipe) -> dict[str, Any]:
+    """Return a sweep's record; without a file, one of no runs.
 
     Raises:
-        SweepError: they were trained with other options.
+        SweepError: its runs were trained with other options.
     """
     if not target.exists():
-        return [], None
+        return {"runs": [], "dataset": None}
     found = records.read_json(target)
     theirs = found.get("recipe", {})
-    differing = [name for name, value in shared(recipe).items() if theirs.get(name) != value]
-    if differing:
-        raise SweepError(f"{target}: its runs have another {', '.join(differing)}; --fresh starts a new record")
-    return found["runs"], found["dataset"]
+    if differing := [key for key, value in shared(recipe).items() if theirs.get(key) != value]:
+        raise SweepError(
+            f"{target}: its runs have another {', '.join(differing)}; --fresh starts a new record"
+        )
+    return found
 
 
-def write(
-    target: Path, sweep: str, recipe: Recipe, scale: str, dataset: dict[str, Any], runs: list[dict],
-    averages: list[dict] | None = None,
-) -> None:  # fmt: skip
-    """File the runs, in the order of networks and then of seeds, and what averages of them reach."""
+def write(target: Path, sweep: str, recipe: Recipe, content: Mapping[str, Any]) -> None:
+    """File a sweep's record, its runs in the order of networks and then of seeds."""
     order = SWEEPS[sweep]
-    runs = sorted(runs, key=lambda run: (order.index(run["arch"]), run["seed"]))
-    content = {"kind": "sweep", "chapter": sweep, "scale": scale, "dataset": dataset, "recipe": shared(recipe)}
-    content |= {"ensembles": averages} if averages else {}
-    records.write_json(target, content | {"runs": runs})
+    runs = sorted(content["runs"], key=lambda run: (order.index(run["arch"]), run["seed"]))
+    head = {"kind": "sweep", "chapter": sweep, "scale": content["scale"]}
+    head |= {"dataset": content["dataset"], "recipe": shared(recipe)}
+    head |= {"ensembles": content["ensembles"]} if content.get("ensembles") else {}
+    records.write_json(target, head | {"runs": runs})
 
 
 def run(
-    sweep: str, chosen: list[Recipe], folder: Path, target: Path, *, jobs: int = 1, options: Iterable[str] = (),
-    device: str | None = None, fresh: bool = False, say: Callable[[str], None] = print,
-) -> None:  # fmt: skip
-    """Train what `target` does not hold yet, `jobs` at a time, and add each run to it when it is done.
+    sweep: str,
+    chosen: Sequence[Recipe],
+    folder: Path,
+    target: Path,
+    *,
+    jobs: int = 1,
+    options: Iterable[str] = (),
+    device: str | None = None,
+    fresh: bool = False,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Train what `target` does not hold yet, `jobs` at a time, and file each run when it is done.
 
     Args:
         folder: of the runs' own folders.
@@ -151,31 +249,37 @@ def run(
         device: where they run, as for `device.pick`.
         fresh: start a new record; runs whose folders are whole are filed again, not trained again.
     Raises:
-        SweepError: the record is of other options or other data, or some runs failed; the others are filed.
+        SweepError: the record is of other options or other data, or some runs failed; the others
+            are filed.
     """
-    runs, data = ([], None) if fresh else read(target, chosen[0])
-    earlier = records.read_json(target).get("ensembles") if runs else None
-    own = {(name_of(recipe, sweep), recipe.seed): recipe for recipe in chosen}
-    there = {(run["arch"], run["seed"]) for run in runs}
-    waiting = [key for key in own if key not in there]
-    say(f"{sweep} on {chosen[0].dataset}: {len(chosen)} runs, {len(chosen) - len(waiting)} of them done before")
-    here = devices.precision(devices.pick(device), chosen[0].precision)
-    if there and waiting and (others := {run.get("precision", chosen[0].precision) for run in runs} - {here}):
-        say(f"some runs of the record are in {', '.join(others)}, those to come in {here}: compare within either")
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` ends the runs too
-    began, done, todo = time.monotonic(), 0.0, sum(_cost(own[key]) for key in waiting)
-    threads = max(1, devices.cores() // jobs)
-    running: dict[subprocess.Popen, tuple[str, int]] = {}
-    failed = []
+    first, by_key = chosen[0], {(name_of(recipe, sweep), recipe.seed): recipe for recipe in chosen}
+    content = {"runs": [], "dataset": None} if fresh else read(target, first)
+    filed = {(run["arch"], run["seed"]) for run in content["runs"]}
+    waiting = [key for key in by_key if key not in filed]
+    done_before = len(chosen) - len(waiting)
+    say(f"{sweep} on {first.dataset}: {len(chosen)} runs, {done_before} of them done before")
+    here = devices.precision(devices.pick(device), first.precision)
+    others = {run.get("precision", first.precision) for run in content["runs"]} - {here}
+    if waiting and others:
+        say(
+            f"some runs of the record are in {', '.join(others)}, "
+            f"those to come in {here}: compare within either"
+        )
 
     def place(key: tuple[str, int]) -> Path:
-        return folder / f"{chosen[0].dataset}-{key[0]}-seed{key[1]}"
+        return folder / f"{first.dataset}-{key[0]}-seed{key[1]}"
 
+    began, cost, todo = time.monotonic(), 0.0, sum(_cost(by_key[key]) for key in waiting)
+    threads = max(1, devices.cores() // jobs)
+    averaged_before = content.get("ensembles")
+    running: dict[subprocess.Popen, tuple[str, int]] = {}
+    failed = []
+    handler = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` runs
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
                 key = waiting.pop(0)
-                running[_start(own[key], place(key), threads, options)] = key
+                running[_start(by_key[key], place(key), threads, options)] = key
             process = _first_finished(running)
             key = running.pop(process)
             name = f"{key[0]} seed {key[1]}"
@@ -184,21 +288,23 @@ def run(
                 say(f"{name} failed: {_last_line(place(key) / 'log.txt')}")
                 continue
             record = records.read_json(place(key) / "record.json")
-            if runs and record["dataset"] != data:
-                raise SweepError(f"{target}: its runs saw other data than {name}; --fresh starts a new record")
-            data = record["dataset"]
-            runs.append(row(record) | {"arch": key[0], "jobs": jobs})
-            there.add(key)
-            if not earlier or all((place(filed) / ensembles.FILE).is_file() for filed in there):
-                averages = ensembles.of_runs(sweep, {filed: place(filed) for filed in sorted(there)})
-            else:  # runs made elsewhere cannot be averaged here: what was averaged there stays
-                averages = earlier
-            write(target, sweep, chosen[0], record["scale"], data, runs, averages)
-            done += _cost(own[key])
-            left = (time.monotonic() - began) / done * (todo - done)
-            finished = len(there & own.keys())
+            if content["runs"] and record["dataset"] != content["dataset"]:
+                raise SweepError(
+                    f"{target}: its runs saw other data than {name}; --fresh starts a new record"
+                )
+            content |= {"dataset": record["dataset"], "scale": record["scale"]}
+            content["runs"].append(row(record) | {"arch": key[0], "jobs": jobs})
+            filed.add(key)
+            folders = {key: place(key) for key in sorted(filed)}
+            # runs made elsewhere cannot be averaged here: what was averaged there stays
+            if not averaged_before or all(map(ensembles.is_kept, folders.values())):
+                content["ensembles"] = ensembles.of_runs(sweep, folders)
+            write(target, sweep, first, content)
+            cost += _cost(by_key[key])
+            left = (time.monotonic() - began) / cost * (todo - cost)
+            error = record["errors"]["one_crop"]["top1_error"]
             say(
-                f"{finished}/{len(chosen)} {name}: top-1 error {record['errors']['one_crop']['top1_error']:.1f} % "
+                f"{len(filed & by_key.keys())}/{len(chosen)} {name}: top-1 error {error:.1f} % "
                 f"in {record['seconds'] / 60:.1f} min; about {left / 60:.0f} min left"
             )
     finally:
@@ -206,22 +312,27 @@ def run(
             process.terminate()
         for process in running:
             process.wait()
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, handler)
     if failed:
-        raise SweepError(f"{len(failed)} of {len(chosen)} runs failed, see {folder}: {', '.join(failed)}")
+        raise SweepError(
+            f"{len(failed)} of {len(chosen)} runs failed, see {folder}: {', '.join(failed)}"
+        )
 
 
 def _cost(recipe: Recipe) -> float:
-    network = recipe.architecture()
-    return recipe.epochs * (multiply_adds(network, recipe.image_size, 20) + 1e7)  # crops and pools cost something too
+    operations = multiply_adds(recipe.architecture(), recipe.image_size, 20)
+    return recipe.epochs * (operations + 1e7)  # crops and pools cost something too
 
 
-def _start(recipe: Recipe, own: Path, threads: int, options: Iterable[str]) -> subprocess.Popen:
-    own.mkdir(parents=True, exist_ok=True)
-    words = [sys.executable, "-m", "zfrepro", *command_of(recipe).split()[3:], "--out", str(own), "--quiet", *options]
+def _start(
+    recipe: Recipe, folder: Path, threads: int, options: Iterable[str]
+) -> subprocess.Popen:
+    folder.mkdir(parents=True, exist_ok=True)
+    words = [sys.executable, "-m", "zfrepro", *command_of(recipe).split()[3:]]
+    words += ["--out", str(folder), "--quiet", *options]
     words += ["--wait"]  # a sweep that was killed leaves its runs going
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    with open(own / "log.txt", "w") as log:
+    with open(folder / "log.txt", "w") as log:
         return subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, env=environment)
 
 

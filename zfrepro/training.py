@@ -21,6 +21,7 @@ from zfrepro.data import Dataset, Split
 from zfrepro.data.transforms import CROPS, augment, centre_crop, normalise, pixel_sum, ten_crops
 from zfrepro.layers import clip_filters_
 from zfrepro.networks import INITIAL_WEIGHTS, Architecture, Network, architecture, build, initialise_
+from zfrepro.receptive_field import multiply_adds
 from zfrepro.records import write_atomically
 
 SCHEDULES = ("plateau", "cosine")
@@ -31,28 +32,53 @@ class Recipe:
     """Everything that decides the outcome of a run. The defaults are the paper's."""
 
     arch: str = "zfnet"
+    """Row of Table 2, such as krizhevsky, zfnet or zfnet-wide; `table --arch list` prints them all."""
     dataset: str = "diorama"
+    """diorama (drawn, needs nothing), imagenette, imagewoof, imagenet20, imagenet, caltech101, or the path of a folder
+    with train/CLASS/ and val/CLASS/."""
     image_size: int = 224
-    width: float = 1.0  # convolutions this many times as wide as the paper's
-    units: int = 4096  # of layers 6 and 7, where the paper has 4096
+    """Side of the input in pixels; images are stored at 256/224 of it."""
+    width: float = 1.0
+    """Convolutions this many times as wide as the paper's."""
+    units: int = 4096
+    """Units in each of layers 6 and 7, where the paper has 4096; its 2048 and 8192 keep their proportion."""
     epochs: int = 70
+    """Passes over the training images."""
     batch: int = 128
+    """Images a step."""
     lr: float = 1e-2
+    """Learning rate at the start (plateau) or at its highest (cosine)."""
     momentum: float = 0.9
-    weight_decay: float = 0.0  # the paper mentions none
+    """Momentum of SGD."""
+    weight_decay: float = 0.0
+    """The paper mentions none; Krizhevsky used 5e-4."""
     dropout: float = 0.5
-    clip: float = 0.1  # filter RMS; 0 leaves the filters alone
+    """Dropout of layers 6 and 7."""
+    clip: float = 0.1
+    """Largest RMS of a conv filter, checked after every step; 0 clips none."""
     crops: str = "ten"
-    area: float = 0.35  # smallest share of the image that a `resized` crop covers
+    """ten (the paper's ten fixed views), random (Krizhevsky's) or resized (random size and aspect)."""
+    area: float = 0.35
+    """Smallest share of the image that a resized crop covers."""
     init: str = "paper"
-    input_scale: float = 1.0  # inputs are divided by it; 1 keeps the paper's [-128, 128]
+    """paper (Gaussian 0.01 everywhere), modern (0.01 in the first layer, He's rule above) or clean (0.002 in the first
+    layer)."""
+    input_scale: float = 1.0
+    """Inputs are divided by it; 1 keeps the paper's [-128, 128]."""
     schedule: str = "plateau"
-    patience: int = 3  # epochs without a better validation error before the rate falls tenfold
-    warmup: float = 1.0  # epochs, cosine schedule only
+    """plateau (the rate falls tenfold when the validation error stalls) or cosine."""
+    patience: int = 3
+    """Epochs without a better validation error before the plateau schedule acts."""
+    warmup: float = 1.0
+    """Epochs of rising rate before the cosine."""
     label_smoothing: float = 0.0
-    ema: float = 0.0  # decay a step of the averaged weights that are evaluated; 0 for none
+    """Share of the target spread over all classes."""
+    ema: float = 0.0
+    """Decay a step of the averaged weights that are evaluated and shipped; 0 for none."""
     precision: str = "bf16"
+    """fp32, or bf16, which is fp32 on a CPU that is slow at bf16."""
     seed: int = 0
+    """Seed of the weights, the order of the images, the crops and dropout."""
 
     def __post_init__(self) -> None:
         for name, value, choices in (
@@ -103,6 +129,36 @@ MODERN: dict[str, Any] = {
 """What `--recipe modern` changes: small data sets give too few steps for the paper's recipe to leave chance."""
 
 
+SCALES: dict[str, dict[str, Any]] = {
+    "paper": {"image_size": 224, "width": 1.0, "units": 4096},
+    "compact": {"image_size": 128, "width": 1.0, "units": 512},
+    "mini": {"image_size": 96, "width": 0.5, "units": 256},
+    "micro": {"image_size": 96, "width": 0.25, "units": 256},
+}
+"""Sizes of everything: the paper's for a GPU, one for an hour or two on two cores, one for minutes, one for sweeps."""
+
+
+def command_of(recipe: Recipe) -> str:
+    """Return the shortest command that makes this recipe again."""
+    def left(base: dict[str, Any]) -> list[str]:
+        merged = {f.name: f.default for f in fields(Recipe)} | base
+        return [f"--{n.replace('_', '-')} {getattr(recipe, n)}" for n, v in merged.items() if getattr(recipe, n) != v]
+
+    choices = []
+    for kind, modern in (("", {}), ("--recipe modern ", MODERN)):
+        for scale, sizes in (("", {}), *((f"--scale {name} ", sizes) for name, sizes in SCALES.items())):
+            choices.append(f"python -m zfrepro train {kind}{scale}" + " ".join(left(modern | sizes)))
+    return min(choices, key=lambda text: len(text.split())).strip()
+
+
+def scale_of(recipe: Recipe) -> str:
+    """Return the name of a recipe's sizes in `SCALES`, or `own` for sizes that are none of these."""
+    for name, sizes in SCALES.items():
+        if all(getattr(recipe, k) == v for k, v in sizes.items()):
+            return name
+    return "own"
+
+
 @dataclass
 class State:
     """What a run carries from epoch to epoch."""
@@ -114,7 +170,7 @@ class State:
     rate: float  # learning rate of the plateau schedule
     waited: int = 0  # epochs since the best validation error
     data: str = ""  # fingerprint of the images it learns from
-    trained: Callable | None = None  # the network as it is trained: compiled, or wrapped by `distributed.wrapped`
+    trained: Callable | None = None  # the network as it is trained: compiled, or wrapped by `distributed.wrap_ddp`
 
 
 def start(recipe: Recipe, classes: int, device: torch.device) -> State:
@@ -166,7 +222,7 @@ def train_epoch(
     )
     for step in bar:
         batch = order[step * recipe.batch : (step + 1) * recipe.batch]
-        share = distributed.share(len(batch))
+        share = distributed.shard(len(batch))
         chosen = batch[share]
         labels = devices.sent(split.labels[chosen], device)
         stored = split.images[devices.sent(chosen, split.images.device)]
@@ -191,7 +247,7 @@ def train_epoch(
         wrong += scores.detach().argmax(1).ne(labels).sum()
         seen += len(batch)
         if step % 10 == 9 or step == steps - 1:
-            loss_so_far, wrong_so_far = distributed.summed(torch.stack([loss_sum, wrong])).tolist()
+            loss_so_far, wrong_so_far = distributed.all_reduce_sum(torch.stack([loss_sum, wrong])).tolist()
             loss_so_far /= distributed.count() * (step + 1)
             if not math.isfinite(loss_so_far):
                 raise FloatingPointError(
@@ -270,15 +326,74 @@ def evaluated(recipe: Recipe, state: State, device: torch.device) -> Network:
 
 def evaluate(recipe: Recipe, state: State, split: Split, mean: Tensor) -> dict[str, float]:
     """Errors on a split at the centre crop; of several processes each evaluates its share."""
-    share = distributed.share(len(split))
+    share = distributed.shard(len(split))
     found = scores(
         evaluated(recipe, state, mean.device), split.images[share], mean, scale=recipe.input_scale,
         image_size=recipe.image_size, precision=devices.precision(mean.device, recipe.precision),
     )  # fmt: skip
     own = errors(found, split.labels[share])
     wrong = torch.tensor(list(own.values()), dtype=torch.float64) * len(found) / 100
-    total = distributed.summed(wrong.round().to(mean.device)).tolist()
+    total = distributed.all_reduce_sum(wrong.round().to(mean.device)).tolist()
     return {name: 100 * number / len(split) for name, number in zip(own, total, strict=True)}
+
+
+def record(
+    recipe: Recipe, state: "State", dataset: Dataset, where: torch.device, processes: int,
+    origin: dict[str, Any], sha: str, errors: dict[str, dict[str, float]],
+) -> dict[str, Any]:  # fmt: skip
+    """Return the record of a finished training.
+
+    Args:
+        origin: who made it, see `records.provenance`.
+        sha: SHA-256 of its weights' file.
+        errors: of the weights as written, in per cent.
+    """
+    return {
+        "kind": "training",
+        "scale": scale_of(recipe),
+        **origin,
+        "device": devices.describe(where),
+        "precision": devices.precision(where, recipe.precision),
+        "processes": processes,
+        "recipe": asdict(recipe),
+        "dataset": {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "train": len(dataset.train),
+            "val": len(dataset.val),
+            **({"skipped": list(dataset.skipped)} if dataset.skipped else {}),
+        },
+        "parameters": sum(p.numel() for p in state.network.parameters()),
+        "multiply_adds": multiply_adds(recipe.architecture(), recipe.image_size, len(dataset.classes)),
+        "weights_sha256": sha,
+        "seconds": sum(row["seconds"] for row in state.history),
+        "errors": errors,
+        "history": state.history,
+    }
+
+
+RECORDED = {
+    "scale": str, "command": str, "commit": str, "date": str, "device": str, "recipe": dict, "dataset": dict,
+    "parameters": int, "weights_sha256": str, "seconds": float, "errors": dict, "history": list,
+}  # fmt: skip
+
+
+def fault_of(record: dict[str, Any]) -> str:
+    """Return what keeps a record from being that of a training, or an empty string."""
+    if record.get("kind") != "training":
+        return "its kind is not training"
+    for name, kind in RECORDED.items():
+        wanted = (int, float) if kind is float else kind
+        if not isinstance(record.get(name), wanted):
+            return f"{name} is missing or of another type"
+    named = record["recipe"]
+    if not all(isinstance(named.get(name), str) for name in ("dataset", "arch")) or "seed" not in named:
+        return "its recipe lacks dataset, arch or seed"
+    try:
+        float(record["errors"]["one_crop"]["top1_error"])
+    except (KeyError, TypeError, ValueError):
+        return "its errors lack one_crop"
+    return ""
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------------------
@@ -397,10 +512,10 @@ def train(
         if first:
             say(f"continuing {checkpoint} after epoch {len(state.history)}")
     else:
-        total = distributed.summed(pixel_sum(split.images[distributed.share(len(split))]).to(device))
+        total = distributed.all_reduce_sum(pixel_sum(split.images[distributed.shard(len(split))]).to(device))
         state, mean = start(recipe, len(dataset.classes), device), (total / len(split)).float()
         state.data = dataset.fingerprint
-    state.trained = distributed.wrapped(state.network)
+    state.trained = distributed.wrap_ddp(state.network)
     if compiled:
         state.trained = torch.compile(state.trained, dynamic=False)
     for epoch in range(len(state.history), recipe.epochs):

@@ -12,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from zfrepro import device as devices
+from zfrepro.data import dataset_name
 from zfrepro.data.transforms import centre_crop, normalise, stored_size
 from zfrepro.networks import Network, architecture
 from zfrepro.records import read_json, results_root, sha256, write_atomically
@@ -135,19 +136,27 @@ def load_weights(
     return Trained(network, recipe, tuple(info["classes"]), mean.to(device))
 
 
-def record_name(arch: str, dataset: str) -> str:
-    """Name of the shipped network's record. Imagenette and Imagewoof, which ImageNet-20 is made of, have its network
-    where none of their own is shipped."""
-    own = f"networks/{dataset}-{arch}"
+def record_name(arch: str, dataset: str, image_size: int | None = None) -> str:
+    """Return the name of a shipped network's record.
+
+    Imagenette and Imagewoof, which ImageNet-20 is made of, have its network where none of their own is shipped.
+    """
+    dataset, size = dataset_name(dataset), f"-{image_size}" if image_size else ""
+    own = f"networks/{dataset}-{arch}{size}"
     parts = dataset in ("imagenette", "imagewoof") and not (results_root() / f"{own}.json").is_file()
-    return f"networks/imagenet20-{arch}" if parts else own
+    return f"networks/imagenet20-{arch}{size}" if parts else own
 
 
-def pretrained(arch: str = "zfnet", dataset: str | None = None, *, device: torch.device | None = None) -> Trained:
-    """The shipped network of an architecture for a data set (default: `$ZFREPRO_DATASET`, else the diorama).
+def pretrained(
+    arch: str = "zfnet", dataset: str | None = None, *, image_size: int | None = None,
+    device: torch.device | None = None,
+) -> Trained:  # fmt: skip
+    """Return the shipped network of an architecture for a data set (default: `$ZFREPRO_DATASET`, else the diorama).
 
     For Imagenette and Imagewoof it is that of ImageNet-20, which then chooses among their ten classes only.
 
+    Args:
+        image_size: in pixels, of a network that is shipped besides the one that is measured: 224 for the diorama.
     Raises:
         ValueError: unknown architecture.
         WeightsError: none is shipped, with the command that trains one, or its hash is not the recorded one.
@@ -156,13 +165,14 @@ def pretrained(arch: str = "zfnet", dataset: str | None = None, *, device: torch
     from zfrepro.data import default_name, photos
 
     dataset = dataset or default_name()
-    name = record_name(arch, dataset)
+    name = record_name(arch, dataset, image_size)
     record, file = results_root() / f"{name}.json", results_root() / f"{name}.safetensors"
     if not record.is_file():
-        out = f"runs/{dataset}-{arch}"
+        size = f" --image-size {image_size}" if image_size else ""
+        out = f"runs/{dataset_name(dataset)}-{arch}"
         raise WeightsError(
             f"no {arch} for {dataset} in {results_root()}; train one: python -m zfrepro train --arch {arch} "
-            f"--dataset {dataset} --recipe modern --scale compact --out {out}, then python -m zfrepro ship {out}"
+            f"--dataset {dataset} --recipe modern --scale compact{size} --out {out}, then python -m zfrepro ship {out}"
         )
     expected = read_json(record).get("weights_sha256")
     if not expected:

@@ -73,6 +73,16 @@ def default_name() -> str:
     return os.environ.get("ZFREPRO_DATASET") or "diorama"
 
 
+def is_path(name: str) -> bool:
+    """Return whether a data set is named by the path of its folder: anything with a separator in it."""
+    return "/" in name or os.sep in name or name in (".", "..")
+
+
+def dataset_name(name: str) -> str:
+    """Return the name of a data set in records and files: the last part of a path."""
+    return Path(name).expanduser().resolve().name if is_path(name) else name
+
+
 def load(
     name: str | None = None, image_size: int = 128, *, root: str | Path | None = None,
     parts: tuple[str, ...] = PARTS, progress: bool = True, skip_damaged: bool | None = None,
@@ -80,7 +90,8 @@ def load(
     """A data set at the resolution a network of `image_size` px needs, drawn or decoded once and cached.
 
     Args:
-        name: one of `DATASETS`; default `$ZFREPRO_DATASET`, else `diorama`.
+        name: one of `DATASETS`, or the path of a folder with train/CLASS/ and val/CLASS/; default
+            `$ZFREPRO_DATASET`, else `diorama`.
         image_size: side S of the network's input in pixels; images are stored at 256/224 of it.
         root: folder of the photographs; default `$ZFREPRO_DATA`.
         parts: which splits to load.
@@ -91,8 +102,12 @@ def load(
         DataError: photographs that are not there or cannot be read, with the file and the remedy.
     """
     name = name or default_name()
-    if name not in DATASETS:
-        raise ValueError(f"unknown data set {name!r}; there are: {', '.join(DATASETS)}")
+    if is_path(name):
+        name, root = dataset_name(name), Path(name).expanduser()
+        if not root.is_dir():
+            raise DataError(f"{root}: no such folder; a data set is a folder with train/CLASS/ and val/CLASS/")
+    elif name not in DATASETS:
+        raise ValueError(f"unknown data set {name!r}; there are: {', '.join(DATASETS)}, or the path of a folder")
     if not set(parts) <= set(PARTS):
         raise ValueError(f"parts {parts!r}: choose among {', '.join(PARTS)}")
     if name == "diorama":

@@ -5,8 +5,10 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import time
-from collections import deque
+import warnings
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +21,16 @@ from tqdm.auto import tqdm
 
 from zfrepro.records import DAY, remove_partial, write_json
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}  # torchvision's
+ORIENTATION = 0x0112  # EXIF tag
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+DECODER = 2  # raised when the same file is decoded to other pixels
+
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `decode` says it with the file's name
 
 IMAGENETTE = {
     "n01440764": "tench", "n02102040": "English springer", "n02979186": "cassette player", "n03000684": "chain saw",
@@ -42,9 +53,15 @@ def list_images(folder: Path, classes: list[str]) -> tuple[list[Path], list[int]
     """All images under `folder`, class by class in the given order, and their labels."""
     files: list[Path] = []
     labels: list[int] = []
+    others: Counter[str] = Counter()
     for label, name in enumerate(classes):
-        found = (f for f in (folder / name).rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
-        own = sorted(f for f in found if not _is_preview(f, folder / name))
+        own = []
+        for file in walk(folder / name):
+            if file.suffix.lower() in SUFFIXES and file.is_file():
+                own.append(file)
+            else:
+                others["dangling links" if not file.exists() else file.suffix.lower() or "no suffix"] += 1
+        own.sort()
         if not own:
             raise DataError(
                 f"{folder / name}: no images ({', '.join(sorted(SUFFIXES))}); each class needs at least one"
@@ -52,12 +69,25 @@ def list_images(folder: Path, classes: list[str]) -> tuple[list[Path], list[int]
         _check_names(own, folder)
         files += own
         labels += [label] * len(own)
+    if others and folder not in _told:
+        _told.add(folder)
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(others.items()))
+        print(f"{folder}: left out what is no image by its name: {counts}", file=sys.stderr)
     return files, labels
 
 
-def _is_preview(file: Path, folder: Path) -> bool:
-    """A dot in front, of the file's name or of a folder's on the way to it, marks what a file manager keeps."""
-    return f"{os.sep}." in str(file)[len(str(folder)) :]  # `relative_to` would double the time of a listing
+_told: set[Path] = set()  # folders whose other files were counted aloud, once a process
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Return every file below a folder, links to folders followed, what a file manager keeps left out."""
+    seen = set()
+    for top, folders, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(top))
+        folders[:] = [
+            f for f in folders if f[0] != "." and os.path.realpath(os.path.join(top, f)) not in seen
+        ]
+        yield from (Path(top) / name for name in names if name[0] != ".")
 
 
 def _check_names(files: list[Path], folder: Path) -> None:
@@ -97,6 +127,9 @@ def decode(file: Path, size: int) -> np.ndarray:
     """Shorter side resized to `size` px, central square: uint8 (size, size, 3) (section 3.1)."""
     try:
         with Image.open(file) as image:
+            if image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                pixels = image.width * image.height / 1e6
+                tqdm.write(f"{file}: {pixels:.0f} megapixels, this takes memory and time", file=sys.stderr)
             image.draft("RGB", (size, size))
             return square(image, size)
     except Exception as error:  # damaged files make Pillow's decoders raise SyntaxError, ValueError, struct.error, ...
@@ -105,8 +138,14 @@ def decode(file: Path, size: int) -> np.ndarray:
 
 
 def square(image: Image.Image, size: int) -> np.ndarray:
-    """The central square of an opened image of any mode, resized: uint8 (size, size, 3)."""
-    image = _rgb(image)
+    """Return the central square of an opened image of any mode, upright and resized: uint8 (size, size, 3).
+
+    Raises:
+        ValueError: pixels without a fixed range, such as a float TIFF's.
+    """
+    turn = TURNS.get(image.getexif().get(ORIENTATION))
+    image = to_rgb(image)
+    image = image.transpose(turn) if turn is not None else image
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
     box = (left, top, left + side, top + side)
@@ -117,11 +156,22 @@ def _reason(error: BaseException, file: Path) -> str:
     return " ".join(str(error).replace(str(file), "it").split()) or type(error).__name__
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """Any mode as 8-bit RGB; 16-bit greys, which Pillow would clip at 255, are divided by 257."""
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return an image of any mode as 8-bit RGB.
+
+    Grey of 16 bits, which Pillow would clip at 255, is divided by 257; what is transparent shows white.
+
+    Raises:
+        ValueError: pixels without a fixed range.
+    """
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         grey = np.asarray(image).astype(np.float32) / 257
-        image = Image.fromarray(grey.round().clip(0, 255).astype(np.uint8))
+        return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError("its pixels have no fixed range; save it with 8 or 16 bits")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
 
 
@@ -163,7 +213,7 @@ def decoded(files: list[Path], root: Path, size: int, cache: Path, *, progress: 
 def _cache_file(files: list[Path], root: Path, size: int, cache: Path) -> Path:
     stats = [f.stat() for f in files]
     lines = [f"{f.relative_to(root)} {s.st_size} {s.st_mtime_ns}" for f, s in zip(files, stats, strict=True)]
-    return cache / f"{root.name}-{size}-{_digest(lines)}.npy"
+    return cache / f"{root.name}-{size}-{DECODER}-{_digest(lines)}.npy"
 
 
 def decoded_but_damaged(
@@ -250,8 +300,8 @@ def _write_array(file: Path, shape: tuple[int, ...], rows: Iterable[np.ndarray])
             os.fsync(stream.fileno())
         os.replace(partial, file)
     except OSError as error:
-        error.filename, error.filename2 = str(file), None  # a failed write says no name, a failed opening the partial's
-        raise
+        # A failed write says no name, a failed opening the partial's.
+        raise OSError(error.errno, error.strerror or str(error), str(file)) from error
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -264,6 +314,8 @@ ALIASES = {
     "imagenet": ("ILSVRC2012", "imagenet1k"),
 }
 
+
+KAGGLE = "ILSVRC/Data/CLS-LOC"  # where Kaggle's archive holds train/WNID and a flat val
 
 FLAT = {"caltech101": ("caltech101/101_ObjectCategories", "caltech101", "101_ObjectCategories")}
 """Sets that come without `train` and `val`, and the folders that hold their class folders."""
@@ -283,6 +335,8 @@ def find_folder(name: str, root: str | Path | None) -> Path:
     for folder in [*(root / choice for choice in choices), root]:
         if (folder / "train").is_dir() and (folder / "val").is_dir():
             return folder
+    if name == "imagenet" and (root / KAGGLE).is_dir():
+        return root / KAGGLE
     raise DataError(
         f"{root}: no {layout} inside; `python -m zfrepro data {name} --data {root} --download` "
         "fetches them or says where they are"
@@ -306,6 +360,11 @@ def class_folders(name: str, folder: Path) -> dict[str, str]:
         part: sorted(f.name for f in (folder / part).iterdir() if f.is_dir() and not f.name.startswith("."))
         for part in ("train", "val")
     }
+    if found["train"] and not found["val"] and any(f.suffix.lower() in SUFFIXES for f in walk(folder / "val")):
+        raise DataError(
+            f"{folder / 'val'}: the images lie flat; move each into the folder of its class, val/CLASS/ (for ImageNet, "
+            "LOC_val_solution.csv or the development kit tells the WordNet number of each file)"
+        )
     if not found["train"]:
         raise DataError(f"{folder / 'train'}: no class folders inside; images must lie in train/CLASS/")
     if found["train"] != found["val"]:

@@ -1,0 +1,1 @@
+"""The chapters: one folder each, with its notebook and what the notebook calls."""

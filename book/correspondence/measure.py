@@ -1,0 +1,422 @@
+"""What the chapter on correspondence records: faces with their parts masked, with the controls."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import diorama
+from zfrepro import correspondence as c
+from zfrepro import records
+from zfrepro.data import photos
+from zfrepro.data.transforms import centre_crop, stored_size
+from zfrepro.measure import Parts, Study
+from zfrepro.networks import Network
+from zfrepro.stats import Interval, bootstrap_interval, rounded
+from zfrepro.weights import Trained
+
+REVISION = 2
+LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "pool5", "fc6", "fc7")
+PAPERS = (
+    "conv5",
+    "pool5",
+    "fc7",
+)  # the paper's layers 5 and 7; it does not say on which side of the pool
+TESTED = ("conv5", "fc7")  # by all distances
+CONTROLS = ("random", "matched", "borrowed")
+# From differences (N, D), the number of maps and how many units to keep, to distances (N, N).
+MEASURES = {
+    "sign": lambda eps, maps, keep: c.sign_distance(eps),
+    "two signs": lambda eps, maps, keep: c.sign_distance(eps, "positive"),
+    "equal number": lambda eps, maps, keep: c.sign_distance(c.keep_strongest(eps, keep)),
+    "changed in both": lambda eps, maps, keep: c.opposite_share(eps),
+    "cosine": lambda eps, maps, keep: c.cosine_distance(eps),
+    "cosine of maps": lambda eps, maps, keep: c.cosine_distance(c.sum_over_space(eps, maps)),
+}
+SHARE = 1 / 8  # side of a mask as a share of the image's: 28 px of 224
+SHARES = (1 / 8, 1 / 6, 1 / 4)
+FEWEST = 12  # images below which a comparison is not made
+UNTRAINED = (0, 1, 2)  # seeds of the initial weights
+TIMES = 2000  # bootstrap samples
+FIVES = 1000
+TURN = 0.3  # of an animal's turn away from us that is left: up to 21 or 24 degrees of 70 or 80
+ANIMALS = ("dog", "cat", "bear", "rabbit", "horse", "zebra")
+A_CLASS, FACES_SEED = (
+    40,
+    5,
+)  # images of a class, and the seed of synthetic ones that no network has seen
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Faces seen from the front."""
+
+    images: Tensor  # uint8 (N, 3, S, S), what the network sees
+    places: Tensor  # (N, 3, 2), x and y of right eye, left eye and nose in these pixels
+    classes: Tensor  # int64 (N,)
+    names: tuple[str, ...]  # of the classes
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def __getitem__(self, rows) -> "Faces":
+        return Faces(self.images[rows], self.places[rows], self.classes[rows], self.names)
+
+
+def diorama_faces(image_size: int, a_class: int = A_CLASS) -> Faces:
+    """Render animals turned towards us, with both eyes and the nose in sight and apart.
+
+    One mask never hides two parts.
+
+    Raises:
+        ValueError: more faces of a class are wanted than 1000 scenes and 100 for each face hold.
+    """
+    stored, side = stored_size(image_size), round(SHARE * image_size)
+    offset = (stored - image_size) // 2
+    images, places, classes = [], [], []
+    missing = dict.fromkeys(range(len(ANIMALS)), a_class)
+    for start in range(0, 1000 + 100 * a_class, 200):
+        scene = diorama.sample(torch.arange(start, start + 200), FACES_SEED)
+        scene = scene.rows(
+            torch.tensor([missing.get(label, 0) > 0 for label in scene.labels.tolist()])
+        )
+        shot = diorama.render(diorama.rotated(scene, (TURN - 1) * scene.yaw), stored)
+        at = shot.keypoints[:, [1, 0, 2]] - offset
+        apart = torch.stack(
+            [(at[:, a] - at[:, b]).abs().amax(1) > side / 2 for a, b in ((0, 1), (0, 2), (1, 2))]
+        )
+        inside = ((at >= side / 2) & (at <= image_size - side / 2)).flatten(1).all(1)
+        for i in (shot.visible.all(1) & apart.all(0) & inside).nonzero().flatten().tolist():
+            label = int(shot.labels[i])
+            if missing[label]:
+                missing[label] -= 1
+                images.append(centre_crop(shot.images[i][None], image_size)[0])
+                places.append(at[i])
+                classes.append(label)
+        if not any(missing.values()):
+            return Faces(torch.stack(images), torch.stack(places), torch.tensor(classes), ANIMALS)
+    raise ValueError(f"fewer than {a_class} faces of some class in {1000 + 100 * a_class} scenes")
+
+
+def photographed_faces(image_size: int, root: Path | str | None, a_class: int = A_CLASS) -> Faces:
+    """Load the dogs of `dog_parts.json`: validation images of ImageNet-20, by breed."""
+    from PIL import Image
+
+    by_breed: dict[str, list[dict[str, Any]]] = {}
+    for dog in records.read("correspondence/dog_parts")["dogs"]:
+        by_breed.setdefault(dog["breed"], []).append(dog)
+    listed = [dog for dogs in by_breed.values() for dog in dogs[:a_class]]
+    folder, stored = photos.find_folder("imagenet20", root), stored_size(image_size)
+    names = tuple(by_breed)
+    images, places = [], []
+    for dog in listed:
+        file = folder / dog["file"]
+        images.append(torch.from_numpy(photos.decode(file, stored).copy()).permute(2, 0, 1))
+        with Image.open(file) as picture:
+            width, height = picture.size
+        short = min(width, height)
+        corner = torch.tensor([width - short, height - short]) / 2
+        parts = torch.tensor([dog["right_eye"], dog["left_eye"], dog["nose"]])
+        places.append((parts - corner) * stored / short - (stored - image_size) // 2)
+    classes = torch.tensor([names.index(dog["breed"]) for dog in listed])
+    return Faces(centre_crop(torch.stack(images), image_size), torch.stack(places), classes, names)
+
+
+def faces_of(
+    dataset: str, image_size: int, root: Path | str | None = None, a_class: int = A_CLASS
+) -> Faces:
+    """Return the faces of a data set, up to `a_class` of a class."""
+    if dataset == "imagenet20":
+        return photographed_faces(image_size, root, a_class)
+    return diorama_faces(image_size, a_class)
+
+
+def features_of(
+    trained: Trained, layers: Sequence[str] = LAYERS, network: Network | None = None
+) -> c.Features:
+    """Return the function from images to the layers' features; pool5 is conv5 after its pool.
+
+    Args:
+        trained: whose preparation of images is used, uint8 (B, 3, S, S).
+        layers: such as `conv5`, `pool5`, `fc7`.
+        network: another network of the same geometry instead of the trained one.
+    """
+    network = network or trained.network
+    fifth = next(conv for conv in network.architecture.convs if conv.layer == 5)
+
+    @torch.no_grad()
+    def features(images: Tensor) -> dict[str, Tensor]:
+        x = trained.of_view(images)
+        wanted = {"conv5" if layer == "pool5" else layer for layer in layers}
+        found = {layer: y.float().cpu() for layer, y in network.features(x, wanted).items()}
+        if "pool5" in layers:
+            found["pool5"] = network.shrink(fifth, found["conv5"])
+        return {layer: found[layer] for layer in layers}
+
+    return features
+
+
+def control_places(
+    faces: Faces, side: int, draws: int, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Draw where the masks of each control lie.
+
+    Returns:
+        (draws, N, 2) for `random`; (3, N, 2), one a part, for the others.
+    """
+    count, size = len(faces), faces.images.shape[-1]
+    images, parts = faces.images, faces.places
+    by_part = parts.unbind(1)
+    return {
+        "random": torch.stack(
+            [c.random_places(count, size, side, generator) for _ in range(draws)]
+        ),
+        "matched": torch.stack(
+            [c.matched_places(images, at, parts, side, generator) for at in by_part]
+        ),
+        "borrowed": torch.stack([c.borrowed_places(at, parts, side, generator) for at in by_part]),
+    }
+
+
+class Masks:
+    """Differences that masks on the parts, and on the control places, make in each layer."""
+
+    def __init__(self, faces: Faces, features: c.Features, side: int, draws: int, seed: int):
+        self.faces = faces
+        self.places = control_places(faces, side, draws, torch.Generator().manual_seed(seed))
+        self.clean = c.batched_features(features, faces.images)
+
+        def eps(places: Tensor) -> dict[str, Tensor]:
+            # An image without such a place gets any mask here and is left out in `layer_table`.
+            instead = torch.where(places.isfinite(), places, faces.places[:, 0])
+            return c.differences(features, self.clean, c.mask_squares(faces.images, instead, side))
+
+        self.of_part = [eps(places) for places in faces.places.unbind(1)]
+        self.of_control = {name: [eps(at) for at in places] for name, places in self.places.items()}
+        self.maps = {layer: x.shape[1] for layer, x in features(faces.images[:1]).items()}
+
+    def distances(self, layer: str, measures: Sequence[str]) -> dict[str, dict[str, Tensor]]:
+        """Return {measure: {set of masks: (K, N, N)}}, mean over the parts.
+
+        K is 1, or the draws of `random`.
+        """
+        found: dict[str, dict[str, list[Tensor]]] = {measure: {} for measure in measures}
+        for part, on_part in enumerate(self.of_part):
+            sets = {
+                "part": [on_part[layer]],
+                "random": [eps[layer] for eps in self.of_control["random"]],
+            }
+            sets |= {name: [self.of_control[name][part][layer]] for name in ("matched", "borrowed")}
+            changed = torch.cat([eps.ne(0).sum(1) for group in sets.values() for eps in group])
+            keep = max(1, int(changed.float().quantile(0.05)))
+            for measure in measures:
+                for name, group in sets.items():
+                    own = torch.stack(
+                        [MEASURES[measure](eps, self.maps[layer], keep) for eps in group]
+                    )
+                    found[measure].setdefault(name, []).append(own)
+        return {
+            measure: {name: torch.stack(parts).nanmean(0) for name, parts in groups.items()}
+            for measure, groups in found.items()
+        }
+
+    def usable(self, control: str) -> Tensor:
+        """Return which images have this control's masks for all parts. bool (N,)."""
+        return self.places[control].isfinite().all(-1).all(0)
+
+    def changed(self, layer: str) -> dict[str, float]:
+        """Return the mean share of the units that change, for each set of masks."""
+        sets = {"part": self.of_part, **self.of_control}
+        return {
+            name: rounded(torch.stack([eps[layer].ne(0).float().mean() for eps in group]).mean())
+            for name, group in sets.items()
+        }
+
+
+def percentile_interval(estimate: Tensor, samples: Tensor, count: int) -> dict[str, Any]:
+    """Return an estimate with the middle 95 % of its bootstrap samples, as a record holds it."""
+    low, high = torch.nanquantile(
+        samples.double(), torch.tensor([0.025, 0.975], dtype=torch.double)
+    ).tolist()
+    return Interval(float(estimate), low, high, count).record()
+
+
+def compared(part: Tensor, controls: Tensor, seed: int) -> dict[str, Any]:
+    """Compare the distances of masks on parts, (N, N), with those of control masks, (K, N, N).
+
+    Returns:
+        both means, and `margin`: how much lower the part's is, in per cent of the control's (above
+        0 where parts are the more consistent), with its interval of a bootstrap over images. Empty
+        for fewer than `FEWEST` images.
+    """
+    count = len(part)
+    if count < FEWEST:
+        return {}
+    weights = c.bootstrap_counts(count, TIMES, torch.Generator().manual_seed(seed))
+    own, control = c.mean_over_pairs(part), sum(map(c.mean_over_pairs, controls)) / len(controls)
+    samples = sum(c.mean_over_pairs(other, weights) for other in controls) / len(controls)
+    samples = samples - c.mean_over_pairs(part, weights)
+    margin = percentile_interval(100 * (control - own) / control, 100 * samples / control, count)
+    return {"part": rounded(own), "control": rounded(control), "margin": margin}
+
+
+def layer_table(
+    masks: Masks, layer: str, seed: int, measures: Sequence[str] = tuple(MEASURES)
+) -> dict[str, Any]:
+    """Compare parts with every control: {measure: {control: as `compared` says}}."""
+    found: dict[str, Any] = {}
+    for measure, groups in masks.distances(layer, measures).items():
+        rows = {control: masks.usable(control) for control in CONTROLS}
+        found[measure] = {
+            control: compared(
+                groups["part"][0][use][:, use], groups[control][:, use][:, :, use], seed
+            )
+            for control, use in rows.items()
+        }
+    return found
+
+
+def fives(faces: Faces, times: int, generator: torch.Generator) -> Tensor:
+    """Draw sets of five images of five classes, as the paper's five dogs are: (times, 5).
+
+    Raises:
+        ValueError: fewer than five classes.
+    """
+    classes = faces.classes.unique()
+    if len(classes) < 5:
+        raise ValueError(f"five classes wanted, there are {len(classes)}")
+    rows = {int(k): (faces.classes == k).nonzero().flatten() for k in classes}
+
+    def one() -> Tensor:
+        chosen = classes[torch.randperm(len(classes), generator=generator)[:5]].tolist()
+        return torch.stack(
+            [rows[k][torch.randint(len(rows[k]), (), generator=generator)] for k in chosen]
+        )
+
+    return torch.stack([one() for _ in range(times)])
+
+
+def papers_table(masks: Masks, layer: str, seed: int, times: int = FIVES) -> dict[str, Any]:
+    """Repeat the paper's experiment, five images of five classes, many times.
+
+    Returns:
+        {row: [mean of Delta, mean standard deviation over the ten pairs, which a +- may mean]}, and
+        `all below`, the share of fives in which all three parts are below random.
+    """
+    groups = fives(masks.faces, times, torch.Generator().manual_seed(seed))
+    upper = torch.triu_indices(5, 5, 1)
+
+    def pairs(eps: Tensor) -> Tensor:
+        return c.sign_distance(eps)[groups[:, upper[0]], groups[:, upper[1]]]  # (times, 10)
+
+    rows = {name: pairs(eps[layer]) for name, eps in zip(c.PARTS, masks.of_part, strict=True)}
+    rows["random"] = torch.cat([pairs(eps[layer]) for eps in masks.of_control["random"]], 1)
+    random = rows["random"].mean(1)
+    below = torch.stack([rows[name].mean(1) < random for name in c.PARTS]).all(0)
+    found: dict[str, Any] = {
+        name: [rounded(d.mean()), rounded(d.std(1).mean())] for name, d in rows.items()
+    }
+    return found | {"all below": rounded(below.float().mean())}
+
+
+def classes_table(masks: Masks, layer: str, seed: int) -> dict[str, Any]:
+    """Measure how well features tell classes apart, and the parts' margin (cosine) by class."""
+    classes = masks.faces.classes
+    cosine = 1 - c.cosine_distance(masks.clean[layer])
+    found: dict[str, Any] = {
+        "accuracy": rounded(100 * c.nearest_mean(cosine, classes).eq(classes).float().mean())
+    }
+    part = torch.stack([c.cosine_distance(eps[layer]) for eps in masks.of_part]).mean(0)
+    random = torch.stack(
+        [c.cosine_distance(eps[layer]) for eps in masks.of_control["random"]]
+    ).mean(0)
+    weights = c.bootstrap_counts(len(classes), TIMES, torch.Generator().manual_seed(seed))
+    margins = {}
+    for name, pairs in zip(("within", "between"), c.same_and_other_class(classes), strict=True):
+        margin = torch.where(pairs, random - part, torch.nan)
+        margins[name] = c.mean_over_pairs(margin), c.mean_over_pairs(margin, weights)
+        found[name] = percentile_interval(*margins[name], len(classes))
+    (within, samples), (between, other) = margins["within"], margins["between"]
+    return found | {"gained": percentile_interval(within - between, samples - other, len(classes))}
+
+
+def search_table(faces: Faces, features: c.Features, side: int) -> dict[str, Any]:
+    """Measure how often a search finds the part by the example of other faces.
+
+    Of all squares of a chessboard, the one on the part should be the most similar.
+
+    Returns:
+        {part: hits of layer 5 in per cent}, and `chance`, which is one square.
+    """
+    across = (faces.images.shape[-1] - side) // side + 1
+    column, row = (faces.places / side).long().clamp(max=across - 1).unbind(-1)
+    target = row * across + column  # (N, 3)
+    everyone = list(range(len(faces)))
+    maps = c.similarity_maps(features, "conv5", faces.images, faces.places, side, side, everyone)
+    hits = 100 * maps.argmax(2).eq(target).float()
+    found: dict[str, Any] = {"chance": rounded(100 / across**2)}
+    return found | {
+        name: bootstrap_interval(own).record() for name, own in zip(c.PARTS, hits.T, strict=True)
+    }
+
+
+def parts(study: Study) -> Parts:
+    """Return the recorded measurements. `study.images` is the largest number of faces of a class.
+
+    Raises:
+        ValueError: another data set than Diorama or ImageNet-20.
+    """
+    trained, dataset, size = study.networks["zfnet"], study.dataset.name, study.dataset.image_size
+    if dataset not in ("diorama", "imagenet20"):
+        raise ValueError(f"correspondence is measured on diorama or imagenet20, not on {dataset}")
+    faces = faces_of(dataset, size, study.root, study.images or A_CLASS)
+    draws = 2 if len(faces) < 100 else 1
+    side = round(SHARE * size)
+    made: list[Masks] = []
+
+    def masks() -> Masks:
+        if not made:
+            made.append(Masks(faces, features_of(trained), side, draws, study.seed))
+        return made[0]
+
+    def described() -> dict[str, Any]:
+        counts = {name: int((faces.classes == k).sum()) for k, name in enumerate(faces.names)}
+        return {"images": len(faces), "classes": counts, "side": side, "draws": draws}
+
+    def layer_part(layer: str) -> dict[str, Any]:
+        measures = tuple(MEASURES) if layer in TESTED else ("sign",)
+        return layer_table(masks(), layer, study.seed, measures) | {
+            "changed": masks().changed(layer)
+        }
+
+    def tested(
+        features: c.Features, side: int, measures: Sequence[str] = tuple(MEASURES)
+    ) -> dict[str, Any]:
+        own = Masks(faces, features, side, draws, study.seed)
+        return {layer: layer_table(own, layer, study.seed, measures) for layer in TESTED}
+
+    def untrained_features(seed: int) -> c.Features:
+        network = replace(trained.recipe, seed=seed).network(len(trained.classes))
+        return features_of(trained, TESTED, network.eval().to(trained.mean.device))
+
+    by_layer: dict[str, Callable[[], Any]] = {
+        layer: lambda layer=layer: layer_part(layer) for layer in LAYERS
+    }
+    sides = [round(share * size) for share in SHARES]
+    return {
+        "faces": described,
+        "table": lambda: {layer: papers_table(masks(), layer, study.seed) for layer in PAPERS},
+        **by_layer,
+        "classes": lambda: {layer: classes_table(masks(), layer, study.seed) for layer in TESTED},
+        "sizes": lambda: {
+            str(s): tested(features_of(trained, TESTED), s, ("sign", "cosine")) for s in sides
+        },
+        "untrained": lambda: {
+            str(seed): tested(untrained_features(seed), side) for seed in UNTRAINED
+        },
+        "search": lambda: search_table(faces, features_of(trained, TESTED), side),
+        "search untrained": lambda: search_table(faces, untrained_features(0), side),
+    }

@@ -1,0 +1,173 @@
+"""Fig. 4, features through the epochs, and the curves that the paper does not have."""
+
+import base64
+import contextlib
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn.functional as F
+from IPython.display import HTML
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from book.evolution import claims as rules
+from zfrepro import page, plots, records
+from zfrepro.claims import DATASETS
+from zfrepro.stats import t_interval
+
+Record = Mapping[str, Any]
+
+RED = torch.tensor([0.85, 0.1, 0.1])[:, None, None]
+MEASURES = {
+    "probe": "linear probe, accuracy in %",
+    "changed": "maps with another strongest image, %",
+    "cosine": "cosine of successive projections",
+}
+
+
+def recorded() -> dict[str, Record]:
+    """Return the records there are, by data set."""
+    found = {}
+    for dataset in DATASETS:
+        with contextlib.suppress(FileNotFoundError):
+            found[dataset] = records.read(f"evolution/{dataset}")
+    return found
+
+
+def decoded(record: Record) -> dict[str, Tensor]:
+    """Return the recorded projections of every layer, -1 to 1, (M, E, 3, t, t)."""
+    found = {}
+    for name, code in record["pictures"]["sheets"].items():
+        maps, epochs = len(record["pictures"]["maps"][name]), len(record["pictures"]["epochs"])
+        picture = Image.open(io.BytesIO(base64.b64decode(code))).convert("RGB")
+        sheet = torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 127.5 - 1
+        side = (sheet.shape[2] + 1) // epochs - 1  # tiles stand one pixel apart
+        rows = sheet[None].unfold(2, side, side + 1).unfold(3, side, side + 1)
+        found[name] = rows[0].permute(1, 2, 0, 3, 4)[:maps, :epochs]
+    return found
+
+
+def tiles(projections: Tensor, side: int = plots.TILE) -> Tensor:
+    """Return projections as colours, each scaled alone, at one size. -> (M, E, 3, side, side)."""
+    flat = plots.enlarge(plots.display(projections.flatten(0, 1)), side)
+    return F.interpolate(flat, size=(side, side), mode="area").unflatten(0, projections.shape[:2])
+
+
+def growth(
+    projections: Mapping[str, Tensor],
+    images: Mapping[str, Tensor | Sequence],
+    epochs: Sequence[int],
+    maps: Mapping[str, Sequence[int]] | None = None,
+) -> Figure:
+    """Draw Fig. 4: a row for each map, a column for each epoch; a red bar where the image changes.
+
+    Args:
+        projections: layer -> signed, (M, E, 3, t, t).
+        images: layer -> the image with the strongest activation, (M, E).
+        maps: layer -> which of its M rows to draw; default all.
+    """
+    rows, names = [], []
+    for layer, own in projections.items():
+        chosen = list(maps[layer] if maps else range(len(own)))
+        drawn = tiles(own[chosen])
+        changed = torch.as_tensor(images[layer])[chosen].diff(dim=1) != 0
+        for row, column in changed.nonzero().tolist():
+            drawn[row, column + 1, :, :, : plots.TILE // 22] = RED
+        rows += [list(row) for row in drawn]
+        names += [f"layer {layer.removeprefix('conv')}"] + [""] * (len(chosen) - 1)
+    columns = [f"epoch {epoch}" for epoch in epochs]
+    return plots.grid(rows, columns, names, width=max(4.5, 0.75 * len(columns)))
+
+
+def pages(projections: Mapping[str, Tensor]) -> np.ndarray:
+    """Return a picture for each epoch, layers in rows and maps in columns, uint8 (E, H, W, 3)."""
+    rows = torch.stack([tiles(own) for own in projections.values()])  # (L, M, E, 3, side, side)
+    sheets = [plots.tiled(own.flatten(0, 1), rows.shape[1], gap=2) for own in rows.unbind(2)]
+    return (torch.stack(sheets) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+
+
+def convergence(found: Mapping[str, Record]) -> Figure:
+    """Draw after which share of the training each layer has converged, by data set."""
+    paper = dict.fromkeys(("conv4", "conv5"), (rules.LATE + rules.LATEST) / 2)
+    rows, groups = [], []
+    for layer in rules.LAYERS:
+        for dataset, record in found.items():
+            label = "" if dataset != next(iter(found)) else f"layer {layer[-1]}"
+            rows.append((label, rules.convergence(record, layer), paper.get(layer)))
+            groups.append(DATASETS[dataset])
+    return plots.intervals(
+        rows,
+        unit="share of the training after which the layer has converged, %",
+        zero=None,
+        paper="the paper, upper layers (epochs 40 to 50 of 70)",
+        groups=groups,
+    )
+
+
+def curves(
+    found: Mapping[str, Record], measures: Mapping[str, str], *, threshold: bool = False
+) -> Figure:
+    """Draw measures against the share of the training, data sets in columns.
+
+    Lines are means over runs; bands reach from the lowest run to the highest.
+
+    Args:
+        measures: key in a run -> label of the axis.
+        threshold: whether to mark the CKA from which a layer counts as converged.
+    """
+    shape = (len(measures), len(found))
+    size = (4.6 * len(found), 2.9 * len(measures) + 0.4)
+    figure, axes = plt.subplots(*shape, figsize=size, sharex=True, sharey="row", squeeze=False)
+    colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(rules.LAYERS)))
+    for ax, label in zip(axes[:, 0], measures.values(), strict=True):
+        ax.set_ylabel(label)
+    for column, (dataset, record) in zip(axes.T, found.items(), strict=True):
+        runs = rules.runs(record)
+        for ax, key in zip(column, measures, strict=True):
+            for colour, layer in zip(colours, rules.LAYERS, strict=True):
+                values = np.array([run[key][layer] for run in runs], dtype=float)
+                epochs = np.array(runs[0]["epochs"][-values.shape[1] :])
+                at = 100 * epochs / epochs[-1]
+                ax.plot(at, values.mean(0), "o-", color=colour, label=f"layer {layer[-1]}", ms=3)
+                ax.fill_between(at, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
+            if threshold:
+                ax.axhline(rules.THRESHOLD, color=plots.TEXT, lw=1, ls="--")
+            ax.set_xscale("log")
+            ax.set_xticks([2, 5, 10, 20, 50, 100], ["2", "5", "10", "20", "50", "100"])
+            ax.minorticks_off()
+            ax.grid()
+        column[0].set_title(DATASETS[dataset])
+        column[-1].set_xlabel("share of the training, %")
+    axes[0, -1].legend(loc="best")
+    figure.tight_layout(pad=0.5)
+    return plots.alone(figure)
+
+
+def freezing(found: Mapping[str, Record]) -> Figure:
+    """Draw what it costs to freeze layers 1 and 2 after some epochs, over seeds."""
+    rows, groups = [], []
+    for dataset, record in found.items():
+        total = record["freezing"]["epochs"]
+        for after, costs in rules.costs_of_freezing(record).items():
+            rows.append((f"frozen after epoch {after} of {total}", t_interval(costs), None))
+            groups.append(DATASETS[dataset])
+    return plots.intervals(rows, unit="accuracy lost, points", groups=groups)
+
+
+def sensitivity(found: Mapping[str, Record]) -> HTML:
+    """Show the outcomes, had another CKA been called convergence."""
+    rows = []
+    for threshold in rules.THRESHOLDS:
+        judged = [claim for claim in rules.claims(threshold) if claim.name != "evolution-jumps"]
+        for dataset, record in found.items():
+            outcomes = {c.name.removeprefix("evolution-"): c.outcome(record) for c in judged}
+            rows.append(
+                {"converged from a CKA of": f"{threshold:.2f}", "data set": DATASETS[dataset]}
+            )
+            rows[-1] |= outcomes
+    return page.table(rows, caption="Outcomes by the CKA from which a layer counts as converged")

@@ -1,0 +1,247 @@
+"""Fig. 5 of the arXiv text, scenes rendered again, and curves over the whole validation set."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from IPython.display import HTML
+from matplotlib.figure import Figure
+from torch import Tensor
+
+import diorama
+from book.invariance.measure import renderings
+from zfrepro import page, plots
+from zfrepro.claims import DATASETS
+from zfrepro.invariance import FAMILIES, FILLS, Change, Response, warp_view
+from zfrepro.stats import Interval
+from zfrepro.weights import Trained
+
+AXES = {
+    "translation": "vertical translation (px of 224)",
+    "scale": "scale (ratio)",
+    "rotation": "rotation (degrees)",
+}
+UNITS = {"translation": "px of 224", "scale": "times", "rotation": "degrees"}
+
+
+def axis_amount(family: str, amount: float) -> float:
+    """Return an amount as the paper's axes give it: translations in pixels of a 224 px image."""
+    return 224 * amount if family == "translation" else amount
+
+
+# --- Fig. 5 ---
+
+
+def fig5(
+    trained: Trained,
+    seen: Tensor,
+    responses: Mapping[str, Response],
+    amounts: Mapping[str, Sequence[float]],
+    names: Sequence[str],
+    width: float = 9,
+) -> Figure:
+    """Draw the images, a colour each; below, two of them transformed beside the curves of all.
+
+    Args:
+        seen: uint8 (N, 3, S, S), the images as the network sees them.
+        responses: family -> what the network answers to the N images.
+        amounts: family -> all T amounts.
+        names: of the N images' classes.
+    """
+    figure = plt.figure(figsize=(width, 0.82 * width), layout="constrained")
+    top, below = figure.subfigures(2, 1, height_ratios=[1, 2.7])
+    for ax, image, name, colour in zip(
+        top.subplots(1, len(names)), seen, names, plots.PALETTE, strict=False
+    ):
+        _picture(ax, plots.as_colours(image), colour)
+        ax.set_title(name, color=colour)
+    axes = below.subplots(3, 5, width_ratios=[1, 1, 1.25, 1.25, 1.25])
+    heads = ("layer 1: distance", "layer 7: distance", "P(true class)")
+    for ax, head in zip(axes[0, 2:], heads, strict=True):
+        ax.set_title(head)
+    for row, (family, label) in zip(axes, AXES.items(), strict=True):
+        answer = responses[family]
+        at = [axis_amount(family, a) for a in amounts[family]]
+        for k, ax in enumerate(row[:2]):  # the first two images, by a middle and a large amount
+            amount = amounts[family][(len(at) * (k + 1)) // 3 if family == "rotation" else -1 - k]
+            view = warp_view(trained, seen[k : k + 1], Change(family, float(amount)))[0].cpu() / 255
+            _picture(ax, view, plots.PALETTE[k])
+            ax.set_xlabel(f"{axis_amount(family, amount):.3g} {UNITS[family]}")
+        curves = (answer.distance["conv1"], answer.unit["fc7"], answer.probability)
+        for ax, values in zip(row[2:], curves, strict=True):
+            for k in range(len(names)):
+                ax.plot(at, values[:, k], lw=1.4, color=plots.PALETTE[k])
+            ax.set_ylim(bottom=0)
+        row[3].set_xlabel(label)
+    return plots.alone(figure)
+
+
+def _picture(ax, image: Tensor, colour: str) -> None:
+    ax.imshow(plots.array(image.clamp(0, 1)), interpolation="bicubic")
+    ax.set(xticks=[], yticks=[])
+    for edge in ax.spines.values():
+        edge.set(visible=True, color=colour, linewidth=3)
+
+
+# --- scenes rendered again ---
+
+SHOWN = (  # a change, its title, and the number of its amount
+    ("translation", "{} shifted", 8),
+    ("scale", "{} enlarged", 4),
+    ("yaw", "turned in space", 3),
+    ("yaw", "turned further", 4),
+    ("size", "smaller", 2),
+    ("distance", "nearer", 4),
+    ("place", "along the table", 4),
+)
+
+
+@torch.no_grad()
+def scene_renderings(
+    trained: Trained, index: int, record: Mapping[str, Any], width: float = 9
+) -> Figure:
+    """Draw one scene of the Diorama warped and rendered again, each with what the network answers.
+
+    Args:
+        trained: a network for the Diorama.
+        index: of the validation scene.
+        record: of the Diorama; shares of labels that stay are taken from it.
+    """
+    scene, size = diorama.sample([index], seed=1), trained.recipe.image_size
+    stored = trained.mean.shape[-1]
+
+    def render(one: diorama.Scene) -> Tensor:
+        return trained.seen(diorama.render(one, stored).images)
+
+    seen, makers = render(scene), renderings(size / stored)
+    tiles = [("as rendered", seen, "")]
+    for name, title, k in SHOWN:
+        change, amounts = makers[name]
+        if name in FAMILIES:
+            warped = warp_view(trained, seen, Change(name, amounts[k]))
+            tiles.append((title.format("picture"), warped, ""))
+        stay = f"{record['rendered'][name]['kept'][k]:.0f} % of labels stay"
+        tiles.append((title.format("scene"), render(change(scene, amounts[k])), stay))
+    figure, axes = plt.subplots(2, 5, figsize=(width, width * 0.52), layout="constrained")
+    for ax, (title, view, stay) in zip(axes.flat, tiles, strict=True):
+        p = trained.network(trained.of_view(view.float())).softmax(1)[0].cpu()
+        best = int(p.argmax())
+        right = best == int(scene.labels[0])
+        _picture(ax, view[0].cpu().float() / 255, plots.PALETTE[2 if right else 1])
+        ax.set_title(title)
+        ax.set_xlabel(f"{trained.classes[best]} {p[best]:.2f}\n{stay}".rstrip())
+    return plots.alone(figure)
+
+
+RENDERED = {
+    "picture shifted": ("translation", ""),
+    "lens shifted": ("rendered", "translation"),
+    "picture enlarged": ("scale", ""),
+    "lens zoomed": ("rendered", "scale"),
+    "picture turned": ("rotation", ""),
+    "object turned in space": ("rendered", "yaw"),
+    "object made smaller": ("rendered", "size"),
+    "object nearer or further away": ("rendered", "distance"),
+    "object moved along the table": ("rendered", "place"),
+}
+
+
+def kept_when_rendered(record: Mapping[str, Any]) -> Figure:
+    """Draw the labels that stay when pictures are warped and when scenes are rendered again."""
+    rows = [
+        (name, Interval.of((record[part][key] if key else record[part])["kept_share"]), None)
+        for name, (part, key) in RENDERED.items()
+    ]
+    groups = ["scene rendered again" if key else "picture warped" for _, key in RENDERED.values()]
+    unit = "labels that stay, % (mean over amounts, Diorama)"
+    return plots.intervals(rows, unit=unit, zero=None, groups=groups)
+
+
+# --- all images ---
+
+
+def layers(found: Mapping[str, Mapping[str, Any]], width: float = 9) -> Figure:
+    """Draw the median relative distance of every layer, and a band for layers 1 and 7.
+
+    Args:
+        found: data set -> record; a row each.
+    """
+    figure, axes = plt.subplots(
+        len(found), 3, figsize=(width, 2.5 * len(found)), sharey=True, sharex="col", squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for row, (dataset, record) in zip(axes, found.items(), strict=True):
+        for ax, family in zip(row, FAMILIES, strict=True):
+            own = record[family]
+            at = [axis_amount(family, a) for a in own["amounts"]]
+            colours = plt.get_cmap("viridis")(np.linspace(0, 0.92, len(own["relative"])))
+            for colour, (layer, values) in zip(colours, own["relative"].items(), strict=True):
+                low, middle, high = values["quantiles"]
+                ax.plot(at, middle, "o-", ms=3, color=colour, label=layer)
+                if layer in ("conv1", "fc7"):
+                    ax.fill_between(at, low, high, color=colour, alpha=0.2, lw=0)
+            ax.axhline(1, color=plots.TEXT, lw=0.8, ls=":")
+            ax.grid()
+        row[0].set(ylim=(0, None), ylabel=f"{DATASETS[dataset]}\nrelative distance")
+    for ax, label in zip(axes[-1], AXES.values(), strict=True):
+        ax.set_xlabel(label)
+    lines, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside upper center", ncols=len(labels))
+    return plots.alone(figure)
+
+
+def notes(
+    found: Response,
+    family: str,
+    amounts: Sequence[float],
+    image: int,
+    classes: Sequence[str],
+    between: Mapping[str, float],
+) -> list[str]:
+    """Describe each amount: relative distances of layers 1 and 7, and the likeliest classes."""
+    first, last = (found.distance[layer][:, image] / between[layer] for layer in ("conv1", "fc7"))
+    true = int(found.labels[image])
+    lines = []
+    for t, amount in enumerate(amounts):
+        p = found.probabilities[t, image]
+        best = [k for k in p.topk(min(4, len(p))).indices.tolist() if k != true][:3]
+        others = ", ".join(f"{classes[k]} {p[k]:.2f}" for k in best)
+        lines.append(
+            f"{family} {axis_amount(family, amount):g} {UNITS[family]}: "
+            f"layer 1 moves {first[t]:.2f}, layer 7 {last[t]:.2f}; "
+            f"{classes[true]} (true) {p[true]:.2f}, {others}"
+        )
+    return lines
+
+
+def labels(found: Mapping[str, Mapping[str, Any]]) -> HTML:
+    """Show accuracy and labels under each family: mean over amounts, and the worst case."""
+    rows = [
+        {
+            "data set": DATASETS[dataset],
+            "transformation": family,
+            "images": record[family]["n"],
+            "right, untouched, %": record[family]["clean_right"],
+            "right, mean of amounts, %": float(np.mean(record[family]["right"])),
+            "right at every amount, %": record[family]["worst_right"],
+            "labels that stay, %": record[family]["kept_share"]["mean"],
+        }
+        for dataset, record in found.items()
+        for family in FAMILIES
+    ]
+    return page.table(rows, caption="Labels under transformations: mean over amounts, worst case")
+
+
+def fills(found: Mapping[str, Mapping[str, Any]]) -> HTML:
+    """Show labels that stay and the relative distance in layer 7, mean over amounts, by fill."""
+    rows = []
+    for dataset, record in found.items():
+        for fill in FILLS:
+            row: dict[str, object] = {"data set": DATASETS[dataset], "fill": fill}
+            for family, own in record[f"fill {fill}"].items():
+                row[f"{family}: stay, %"] = float(np.mean(own["kept"]))
+                row[f"{family}: layer 7"] = f"{np.mean(own['fc7']):.2f}"
+            rows.append(row)
+    return page.table(rows, caption="Labels that stay, and relative distance in layer 7, by fill")

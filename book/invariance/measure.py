@@ -1,0 +1,174 @@
+"""Distances and labels when images are shifted, enlarged or turned (arXiv Fig. 5)."""
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import diorama
+from diorama.scene import Scene
+from zfrepro.data.transforms import stored_size
+from zfrepro.invariance import FILLS, Response, changes_of, one_pixel, respond, respond_to
+from zfrepro.measure import Parts, Study
+from zfrepro.stats import rounded, rounded_all, summary
+from zfrepro.weights import Trained
+
+PIXELS = (-60, -40, -20, -10, -5, 5, 10, 20, 40, 60)  # of 224, as in the paper's range
+FACTORS = (1.05, 1.1, 1.2, 1.4, 1.6, 1.8)
+DEGREES = (5, 10, 20, 45, 90, 135, 180, 225, 270, 315)
+AMOUNTS = {"translation": tuple(p / 224 for p in PIXELS), "scale": FACTORS, "rotation": DEGREES}
+SMALLEST = {"translation": (-5 / 224, 5 / 224), "scale": (1.05,), "rotation": (5,)}
+PLACES = (-0.2, -0.1, -0.05, 0.05, 0.1, 0.2)  # sides of the picture, on the table
+BATCH = 16
+COMPARED = 300  # pictures for the comparison of fills, and scenes that are rendered again
+SYMMETRIC = {"diorama": ("ball",), "imagenet20": ("golf ball",)}
+"""Spheres, which look alike after any turn in the picture plane. A box, like the cassette player or
+the paper's entertainment center, does so at right angles only, and is left with the others."""
+QUANTILES = (0.1, 0.5, 0.9)
+COMPARED_LAYERS = ("conv1", "fc7")
+
+
+def parts(study: Study) -> Parts:
+    """Return the measurements of the chapter; scenes are rendered again in the Diorama only."""
+    trained = study.networks["zfnet"]
+    split = study.dataset.val.shuffled(study.images, study.seed)
+    seen, labels = trained.seen(split.images), split.labels
+    found: Parts = {
+        family: partial(whole, study, trained, seen, labels, family) for family in AMOUNTS
+    }
+    for fill in FILLS:
+        few = (seen[:COMPARED], labels[:COMPARED])
+        found[f"fill {fill}"] = partial(filled, study, trained, *few, fill)
+    shifted = cache(
+        lambda arch: one_pixel(study.networks[arch], split.images, progress=study.progress)
+    )
+    for arch in study.networks:
+        found[f"one pixel {arch}"] = lambda arch=arch: pixel(shifted(arch))
+    found["one pixel difference"] = lambda: summary(
+        kept_share(shifted("zfnet")) - kept_share(shifted("krizhevsky"))
+    )
+    if study.dataset.name == "diorama":
+        found["rendered"] = partial(rendered, study, trained)
+    return found
+
+
+def kept_share(found: Response) -> Tensor:
+    """Return for each picture the share of changes that leave its label, in per cent. (N,)."""
+    return 100 * found.kept.float().mean(0)
+
+
+def labels_kept(found: Response) -> dict[str, Any]:
+    """Return the share of labels that stay, at each amount and in all, in per cent."""
+    return {
+        "n": len(found.labels),
+        "kept": rounded_all(100 * found.kept.float().mean(1)),
+        "kept_share": summary(kept_share(found)),
+    }
+
+
+def whole(
+    study: Study, trained: Trained, seen: Tensor, labels: Tensor, family: str
+) -> dict[str, Any]:
+    """Measure one family over the whole validation set, with zero fill."""
+    amounts = AMOUNTS[family]
+    found = respond_to(trained, seen, labels, changes_of(family, amounts), progress=study.progress)
+    small = torch.tensor([amounts.index(a) for a in SMALLEST[family]])
+    smallest = {layer: found.relative(layer)[small].mean(0) for layer in COMPARED_LAYERS}
+    right, sure = found.predicted == labels, found.clean_predicted == labels
+    share = 100 * right.float().mean(0)  # of each picture, over the amounts
+    quantiles = torch.tensor(QUANTILES)
+    record = {
+        "amounts": rounded_all(amounts),
+        **labels_kept(found),
+        "relative": {
+            layer: {
+                "mean": rounded_all(found.relative(layer).mean(1)),
+                "quantiles": [
+                    rounded_all(q) for q in torch.quantile(found.relative(layer), quantiles, dim=1)
+                ],
+            }
+            for layer in found.distance
+        },
+        "between": {layer: rounded(value) for layer, value in found.between.items()},
+        "small": {layer: summary(values) for layer, values in smallest.items()},
+        "small_lead": summary(smallest["conv1"] - smallest["fc7"]),
+        "right": rounded_all(100 * right.float().mean(1)),
+        "right_share": summary(share[sure]),
+        "clean_right": rounded(100 * sure.float().mean().item()),
+        "worst_right": rounded(100 * (right.all(0) & sure).float().mean().item()),
+    }
+    if family == "rotation":
+        kinds = {name: sure & (labels == k) for k, name in enumerate(study.dataset.classes)}
+        record["by_class"] = {name: summary(share[own]) for name, own in kinds.items() if own.any()}
+        record["symmetric"] = list(SYMMETRIC[study.dataset.name])
+    return record
+
+
+def filled(
+    study: Study, trained: Trained, seen: Tensor, labels: Tensor, fill: str
+) -> dict[str, Any]:
+    """Measure all families with one fill."""
+    record = {}
+    for family, amounts in AMOUNTS.items():
+        changes = changes_of(family, amounts)
+        found = respond_to(trained, seen, labels, changes, fill, progress=study.progress)
+        record[family] = labels_kept(found) | {"fc7": rounded_all(found.relative("fc7").mean(1))}
+    return record
+
+
+def pixel(found: Response) -> dict[str, Any]:
+    """Describe what one-pixel shifts change: labels that stay in per cent, relative distances."""
+    layers = {layer: summary(found.relative(layer).mean(0)) for layer in COMPARED_LAYERS}
+    return {"kept": summary(kept_share(found))} | layers
+
+
+def renderings(
+    margin: float,
+) -> dict[str, tuple[Callable[[Scene, float], Scene], tuple[float, ...]]]:
+    """Return how a scene is changed before it is rendered again, and by which amounts.
+
+    Args:
+        margin: the network's share of the picture's side.
+    """
+    return {
+        "translation": (lambda s, a: diorama.shifted(s, dy=a * margin), AMOUNTS["translation"]),
+        "scale": (diorama.zoomed, FACTORS),
+        "yaw": (diorama.rotated, (5, 10, 20, 45, 90)),
+        "size": (diorama.scaled, (0.9, 0.8, 0.65, 0.5)),
+        "distance": (lambda s, a: diorama.moved(s, dy=a * margin), PLACES),
+        "place": (lambda s, a: diorama.moved(s, dx=a * margin), PLACES),
+    }
+
+
+def rendered(study: Study, trained: Trained) -> dict[str, Any]:
+    """Change the scenes themselves, and compare with warps of their pictures by the same amounts.
+
+    Lens shift and zoom show what a warp does, but nothing is filled in and nothing interpolated.
+    """
+    scenes = diorama.sample(range(min(study.images or COMPARED, COMPARED)), seed=1)
+    size = trained.recipe.image_size
+    stored, steps = stored_size(size), torch.arange(len(scenes)).split(BATCH)
+
+    def view(scene: Scene) -> Tensor:
+        return trained.normalised(diorama.render(scene, stored).images)
+
+    def views(change, amounts):
+        for rows in steps:
+            scene = scenes.rows(rows)
+            yield view(scene), [view(change(scene, amount)) for amount in amounts]
+
+    record: dict[str, Any] = {}
+    for name, (change, amounts) in renderings(size / stored).items():
+        pairs = views(change, amounts)
+        found = respond(trained, pairs, scenes.labels, total=len(steps), progress=study.progress)
+        record[name] = {"amounts": rounded_all(amounts)} | labels_kept(found)
+        if name in AMOUNTS:
+            seen, changes = (
+                trained.seen(diorama.render(scenes, stored).images),
+                changes_of(name, amounts),
+            )
+            warped = respond_to(trained, seen, scenes.labels, changes, progress=study.progress)
+            record[name]["gain"] = summary(kept_share(found) - kept_share(warped))
+    return record

@@ -1,0 +1,371 @@
+"""Fig. 7, parts of objects coloured by what covering them costs, and measured intervals."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from IPython.display import HTML
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.patheffects import withStroke
+from safetensors.torch import load_file
+from torch import Tensor
+
+import diorama
+from book.occlusion.measure import Row
+from zfrepro import occlusion, page, paper, plots, records
+from zfrepro.claims import DATASETS
+from zfrepro.stats import Interval
+
+NAMED = 4  # classes that get a colour of their own in panel (e)
+TRUE, OTHERS, REST = plots.PALETTE[0], plots.PALETTE[4:0:-1], "#9a9a9a"
+SCENES = 200  # validation scenes among which the pictures of parts are chosen
+HEADS = (
+    "(a) image\nand square",
+    "(b) activity of the\nstrongest map",
+    "(c) its projections;\nframed: this image",
+    "(d) probability of\nthe true class",
+    "(e) most probable\nclass",
+)
+
+
+def recorded(dataset: str) -> list[Row]:
+    """Return the figure's rows from `results/occlusion/DATASET.*`.
+
+    Raises:
+        FileNotFoundError: no such record.
+    """
+    record = records.read(f"occlusion/{dataset}")
+    kept = load_file(records.results_root() / "occlusion" / f"{dataset}.safetensors")
+    patch, _ = occlusion.paper_geometry(record["image_size"])
+    maps = zip(
+        record["figure"]["rows"],
+        kept["activity"].float(),
+        kept["probability"].float(),
+        kept["predicted"].long(),
+        kept["projections"].float() / 255,
+        strict=True,
+    )
+    return [
+        Row(r["index"], r["label"], r["map"], tuple(r["others"]), r["clean"], *tensors, patch)
+        for r, *tensors in maps
+    ]
+
+
+# --- Fig. 7 ---
+
+
+def fig7(
+    rows: Sequence[Row], classes: Sequence[str], *, image_size: int, images: Tensor | None = None,
+    masks: Tensor | None = None, width: float = 9,
+) -> Figure:  # fmt: skip
+    """Draw the paper's five panels, a row an image; each value stands at the middle of its square.
+
+    Args:
+        classes: names of all classes.
+        image_size: S in pixels.
+        images: uint8 (B, 3, S, S), what the network saw; without them panel (a) is left out.
+        masks: bool (B, S, S), the objects, drawn as outlines.
+    """
+    heads = HEADS if images is not None else HEADS[1:]
+    ratios = [*(1.1 if head[:3] in ("(b)", "(d)") else 1 for head in heads), 0.62]
+    height = len(rows) * (width / sum(ratios) + 0.08) + 0.45
+    figure, axes = plt.subplots(
+        len(rows),
+        len(ratios),
+        figsize=(width, height),
+        squeeze=False,
+        layout="constrained",
+        width_ratios=ratios,
+    )
+    for head, ax in zip(heads, axes[0], strict=False):
+        ax.set_title(head)
+    for k, (row, line) in enumerate(zip(rows, axes, strict=True)):
+        *_, activity, projections, probability, winners, legend = line
+        image = None if images is None else plots.as_colours(images[k])
+        if image is not None:
+            _image(line[0], image, row.patch)
+        line[0].set_ylabel(classes[row.label])
+        _heat(activity, row, row.activity, image, f"map {row.map}")
+        _projections(projections, row.projections)
+        together = occlusion.correlation(row.activity[None], row.probability[None]).item()
+        _heat(probability, row, row.probability, image, f"r with (b) = {together:+.2f}")
+        _winners(winners, legend, row, classes, image, image_size)
+        for ax in (activity, probability, winners):
+            ax.set(xlim=(-0.5, image_size - 0.5), ylim=(image_size - 0.5, -0.5))
+            if masks is not None:
+                lines = ax.contour(
+                    masks[k].float().numpy(), levels=[0.5], colors="white", linewidths=1.2
+                )
+                lines.set_path_effects([withStroke(linewidth=2.4, foreground="black")])
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    return plots.alone(figure)
+
+
+def _image(ax, image: Tensor, patch: int) -> None:
+    size = image.shape[-1]
+    corner = (round(size * 12 / 224), round(size * 84 / 224))  # the paper's example position
+    ax.imshow(plots.array(image))
+    ax.add_patch(Rectangle(np.subtract(corner, 0.5), patch, patch, fc="0.5", ec="none"))
+
+
+def _registered(ax, row: Row, values: np.ndarray, image: Tensor | None, size: int, **style):
+    """Draw a value a position where the middle of the square was, over the faded image."""
+    if image is not None:
+        ax.imshow(image.mean(0).numpy(), cmap="gray", vmin=-0.6, vmax=1)
+    step = (size - row.patch) / (len(values) - 1)
+    first = (row.patch - 1) / 2 - step / 2
+    last = first + step * len(values)
+    return ax.imshow(values, extent=(first, last, last, first), interpolation="nearest", **style)
+
+
+def _heat(ax, row: Row, values: Tensor, image: Tensor | None, label: str) -> None:
+    size = _size(row, image)
+    drawn = _registered(ax, row, values.numpy(), image, size, vmin=0, vmax=values.max().item())
+    bar = ax.figure.colorbar(drawn, ax=ax, fraction=0.046, pad=0.03)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=8, length=0, pad=1)
+    ax.set_xlabel(label)
+
+
+def _size(row: Row, image: Tensor | None) -> int:
+    return (
+        image.shape[-1]
+        if image is not None
+        else round(row.patch * occlusion.PAPER_SIDE / occlusion.PAPER_PATCH)
+    )
+
+
+def _projections(ax, pictures: Tensor) -> None:
+    pictures = plots.enlarge(pictures).clone()
+    edge = pictures.shape[-1] // 28
+    for rim in (slice(0, edge), slice(-edge, None)):  # the paper frames this image's own
+        pictures[0, :, rim], pictures[0, :, :, rim] = 0, 0
+    ax.imshow(plots.array(plots.tiled(pictures, 2, gap=2)), interpolation="nearest")
+
+
+def _winners(ax, legend, row: Row, classes: Sequence[str], image: Tensor | None, size: int) -> None:
+    counts = Counter(row.predicted.flatten().tolist())
+    named = [row.label, *(k for k, _ in counts.most_common() if k != row.label)]
+    shown, rest = named[:NAMED], named[NAMED:]
+    lookup = {k: i for i, k in enumerate(shown)} | {k: len(shown) for k in rest}
+    colours = [TRUE, *OTHERS[: len(shown) - 1], REST]
+    painted = row.predicted.clone().apply_(lambda k: lookup[k]).numpy()
+    style = {"cmap": ListedColormap(colours), "vmin": 0, "vmax": len(colours) - 1}
+    _registered(ax, row, painted, image, size, **style)
+    total = row.predicted.numel()
+    names = [
+        (colours[i], f"{classes[k]}\n{100 * counts[k] / total:.0f} %") for i, k in enumerate(shown)
+    ]
+    if rest:
+        names.append(
+            (REST, f"{len(rest)} more\n{100 * sum(counts[k] for k in rest) / total:.0f} %")
+        )
+    handles = [Patch(color=c, label=t) for c, t in names]
+    legend.legend(
+        handles=handles,
+        loc="center left",
+        borderpad=0,
+        borderaxespad=0,
+        handlelength=0.8,
+        handletextpad=0.4,
+        labelspacing=0.25,
+    )
+
+
+# --- parts of objects ---
+
+
+def parts(record: Mapping[str, Any], count: int = 6, width: float = 9, size: int = 192) -> Figure:
+    """Colour parts of objects by the drop in probability when they are covered, below the scenes.
+
+    Classes with the largest drops come first. Of the first 200 validation scenes each is the one of
+    its class that shows most of the measured parts, and among these the largest object.
+
+    Args:
+        record: of the Diorama.
+        count: classes.
+        size: side of a scene in pixels.
+    """
+    drops: dict[str, dict[str, float]] = {}
+    for part in record["object_parts"]:  # largest drop first
+        drops.setdefault(part["class"], {})[part["part"]] = part["drop"]["mean"]
+    names = [name for name, own in drops.items() if len(own) > 2][:count]
+    scenes = diorama.sample(range(SCENES), seed=1)
+    chosen = torch.tensor([_telling(scenes, name, drops[name]) for name in names])
+    drawn = diorama.render(scenes.rows(chosen), size)
+    highest = max(max(drops[name].values()) for name in names)
+    colours = plt.get_cmap("YlOrRd")
+    figure, axes = plt.subplots(
+        2, count, figsize=(width, width / (count + 0.5) * 2 + 1.0), layout="constrained"
+    )
+    for above, below, name, image, numbers in zip(
+        *axes, names, drawn.images, drawn.parts, strict=True
+    ):
+        picture = plots.as_colours(image)
+        above.imshow(plots.array(picture))
+        above.set_title(name)
+        painted = picture.mean(0, keepdim=True).mul(0.4).add(0.55).expand(3, -1, -1).clone()
+        for part, drop in drops[name].items():
+            colour = torch.tensor(colours(max(drop, 0) / highest)[:3])[:, None, None]
+            shade = 0.7 + 0.3 * picture.mean(0) / picture.mean(0).max()
+            where = numbers == diorama.PART_NAMES.index(part)
+            painted = torch.where(where, colour * shade, painted)
+        below.imshow(plots.array(painted))
+        most = list(drops[name].items())[:3]
+        below.set_xlabel("\n".join(f"{part} {drop:.2f}" for part, drop in most))
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    scale = plt.cm.ScalarMappable(plt.Normalize(0, highest), colours)
+    bar = figure.colorbar(scale, ax=axes[1], fraction=0.02, pad=0.01, label="drop in probability")
+    bar.outline.set_visible(False)
+    return plots.alone(figure)
+
+
+def _telling(scenes: diorama.Scene, name: str, drops: Mapping[str, float]) -> int:
+    indices = scenes.labels.eq(diorama.CLASSES.index(name)).nonzero().flatten()
+    numbers = diorama.render(scenes.rows(indices), 64).parts.flatten(1)
+    seen = [
+        sum(bool((own == diorama.PART_NAMES.index(part)).sum() > 8) for part in drops)
+        for own in numbers
+    ]
+    area = numbers.gt(0).float().mean(1)
+    return int(indices[(torch.tensor(seen) + area).argmax()])
+
+
+# --- what was measured ---
+
+
+def objects(record: Mapping[str, Any]) -> Figure:
+    """Draw the drop for the object covered and for as much covered elsewhere."""
+    squares, shapes = record["main"]["object"], record["shapes"]
+    rows = {
+        "squares on the object": squares["drop"],
+        "squares beside it (control)": squares["drop_beside"],
+        "the object, to the pixel": shapes["drop"],
+        "the same shape elsewhere (control)": shapes["drop_elsewhere"],
+    }
+    lines = [(name, Interval.of(found), None) for name, found in rows.items()]
+    return plots.intervals(lines, unit="drop in the probability of the true class, Diorama")
+
+
+CORRELATIONS = {
+    "strongest map (b) with probability (d)": ("maps", "strongest"),
+    "   average map with (d) (control)": ("maps", "any_map"),
+    "strongest map (b) with its projection (c)": ("projections", "own"),
+    "   with another image's projection (control)": ("projections", "other"),
+    "(d) of two networks": ("agreement", "same"),
+    "   of different images (control)": ("agreement", "other"),
+}
+
+
+def correlations(found: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Draw mean correlations over positions, each with its control. found: data set -> record."""
+    rows, groups = [], []
+    for name, (part, key) in CORRELATIONS.items():
+        for dataset, record in found.items():
+            rows.append(
+                (name if dataset == next(iter(found)) else "", Interval.of(record[part][key]), None)
+            )
+            groups.append(DATASETS[dataset])
+    return plots.intervals(rows, unit="correlation over positions of the square", groups=groups)
+
+
+def histograms(found: Mapping[str, Mapping[str, Any]], width: float = 8) -> Figure:
+    """Draw the correlation of (b) with (d) image by image, with the paper's three examples.
+
+    found: data set -> record.
+    """
+    figure, axes = plt.subplots(
+        1, len(found), figsize=(width, 2.6), sharey=True, squeeze=False, layout="constrained"
+    )
+    for ax, (dataset, record) in zip(axes.flat, found.items(), strict=True):
+        maps = record["maps"]
+        ax.hist(maps["values"], bins=np.linspace(-1, 1, 21), color=TRUE, alpha=0.55)
+        ax.axvline(maps["strongest"]["mean"], color=TRUE, lw=2)
+        top = ax.get_ylim()[1]
+        for name, example in paper.OCCLUSION.items():
+            value = example["correlation"]
+            ax.axvline(value, color=plots.PALETTE[1], lw=1.4, ls="--")
+            ax.text(
+                value - 0.03,
+                top,
+                name,
+                color=plots.PALETTE[1],
+                rotation=90,
+                ha="right",
+                va="top",
+                fontsize=9,
+            )
+        ax.set_title(f"{DATASETS[dataset]}, {maps['strongest']['n']} images; line: mean")
+        ax.set_xlabel("correlation of (b) with (d)")
+    axes[0, 0].set_ylabel("images")
+    return plots.alone(figure)
+
+
+def settings(found: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Draw the largest drop an image by what the square shows and by its side.
+
+    found: data set -> record.
+    """
+    rows, groups = [], []
+    for k, setting in enumerate(next(iter(found.values()))["settings"]):
+        for dataset, record in found.items():
+            name = f"{setting['fill']}, {setting['factor']:g} x the paper's side"
+            rows.append((name if dataset == next(iter(found)) else "",
+                         Interval.of(record["settings"][k]["worst_drop"]), None))  # fmt: skip
+            groups.append(DATASETS[dataset])
+    return plots.intervals(
+        rows, unit="largest drop in the probability of the true class", groups=groups
+    )
+
+
+def examples(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> HTML:
+    """Show rows of the figure in numbers beside the paper's own.
+
+    rows: data set -> its rows, as `measure.describe` returns them.
+    """
+    told = [(name, r["class"], r) for name, own in rows.items() for r in own]
+    told += [("the paper", name, r) for name, r in paper.OCCLUSION.items()]
+    lines = [
+        {
+            "data set": name,
+            "class": label,
+            "lowest P": f"{r['min']:.2f}",
+            "median": f"{r['median']:.2f}",
+            "highest": f"{r['max']:.2f}",
+            "true class wins, %": f"{100 * r['kept']:.1f}",
+            "(b) with (d)": f"{r['correlation']:+.2f}",
+        }
+        for name, label, r in told
+    ]
+    caption = "Rows of Fig. 7, ours and the paper's (measured on its printed heat maps)"
+    return page.table(lines, caption=caption)
+
+
+def part_table(record: Mapping[str, Any]) -> HTML:
+    """Show all parts with both controls; a dash where the object has no room for one."""
+
+    def cell(found: Mapping[str, float]) -> str | None:
+        return None if found["mean"] is None else f"{Interval.of(found):.2f}"
+
+    lines = [
+        {
+            "class": r["class"],
+            "part": r["part"],
+            "images": r["drop"]["n"],
+            "drop": cell(r["drop"]),
+            "beside the object": cell(r["drop_beside"]),
+            "elsewhere on it": cell(r["drop_on_object"]),
+        }
+        for r in record["object_parts"]
+    ]
+    caption = "Drop in the probability of the true class when a part is covered (recorded, Diorama)"
+    return page.table(lines, caption=caption)

@@ -1,0 +1,462 @@
+"""Fig. 7, and what it suggests measured over validation images: does covering the object matter?
+
+The heat maps and projections of the figure go to `results/occlusion/DATASET.safetensors`, so that
+the figure stands where the photographs are not.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save
+from torch import Tensor
+
+from diorama import PART_NAMES
+from zfrepro import crops, device, gallery, occlusion, plots, records
+from zfrepro.data import Split
+from zfrepro.deconvnet import Units, strongest
+from zfrepro.measure import Parts, Study
+from zfrepro.occlusion import Occlusion, occlude
+from zfrepro.stats import rounded, summary
+from zfrepro.weights import Trained
+
+REVISION = 2  # rows of the figure by how much the probability varies
+LAYER, WATCHED = "conv5", "convs.conv5"
+ROWS, SCANNED, SCAN_POSITIONS = 3, 100, 5  # of the figure; images tried for it; positions a side
+COUNTS = {"diorama": 200}  # images of the main measurement
+COUNT, COUNT_SETTINGS, COUNT_CLASS = (
+    120,
+    50,
+    30,
+)  # elsewhere; for other squares; for the parts, a class
+FEWEST = 8  # images for a part, and for a control of it
+ASTRAY = (
+    0.05  # of a moved shape, at most, where it should not be: large shapes have no room elsewhere
+)
+POSITIONS = 10  # a side, for statistics; the figure has 30
+SETTINGS = (*((fill, 1.0) for fill in occlusion.FILLS), ("grey", 0.5), ("grey", 1.5), ("grey", 2.0))
+TILE = 112  # px to which a recorded projection is reduced, or enlarged
+OTHERS = 3  # further images for panel (c)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of Fig. 7."""
+
+    index: int  # of the validation image
+    label: int
+    map: int  # panel (b)'s
+    others: tuple[int, ...]  # images that excite the map most
+    clean: float  # probability of the true class without the square
+    activity: Tensor  # (30, 30)
+    probability: Tensor  # (30, 30)
+    predicted: Tensor  # (30, 30)
+    projections: Tensor  # (1 + OTHERS, 3, F, F) as colours of 0 to 1, this image first
+    patch: int  # side of the square in pixels
+
+
+def grey(trained: Trained) -> Tensor:
+    """Return mid-grey, 128 of 255, as the network sees it: (1, 3, S, S)."""
+    return trained.normalised(torch.full_like(trained.mean, 128)[None])
+
+
+@torch.inference_mode()
+def search(trained: Trained, split: Split) -> tuple[Tensor, gallery.Top]:
+    """Return class probabilities (N, classes), and the images that excite each map of layer 5 most."""
+    network = trained.network
+    tracker = gallery.TopTracker(
+        LAYER, network.convs[LAYER].out_channels, OTHERS + 1, trained.mean.device
+    )
+    probabilities = []
+    for part in split.images.split(32):
+        found = network.features(trained.normalised(part), [LAYER, "fc8"])
+        tracker.add(found[LAYER])
+        probabilities.append(F.softmax(found["fc8"], 1).cpu())
+    return torch.cat(probabilities), tracker.top()
+
+
+def evenly(right: Tensor, count: int) -> Tensor:
+    """Return `count` images, evenly spaced among those that are right. (N,) bool -> (count,)."""
+    indices = right.nonzero().flatten()
+    return indices[torch.linspace(0, len(indices) - 1, min(count, len(indices))).long()]
+
+
+def most_varied(
+    trained: Trained, split: Split, probabilities: Tensor, count: int = ROWS
+) -> list[int]:
+    """Choose the figure's images: those whose probability depends most on where the square is.
+
+    Of 100 images classified correctly, evenly spaced, the one of each class with the largest
+    standard deviation of the true class's probability over 5 x 5 positions; of these the first.
+    """
+    indices = evenly(probabilities.argmax(1).eq(split.labels), SCANNED)
+    x, labels = trained.normalised(split.images[indices]), split.labels[indices]
+    patch, _ = occlusion.paper_geometry(x.shape[-1])
+    found = occlude(
+        trained.network,
+        x,
+        patch=patch,
+        stride=(x.shape[-1] - patch) / (SCAN_POSITIONS - 1),
+        fill=grey(trained),
+        progress=False,
+    )
+    spread = found.of(labels).flatten(1).std(1)
+    best: dict[int, int] = {}  # of each class the first, which is the most varied
+    for k in spread.argsort(descending=True).tolist():
+        best.setdefault(int(labels[k]), int(indices[k]))
+    return list(best.values())[:count]
+
+
+@torch.inference_mode()
+def rows(
+    trained: Trained,
+    split: Split,
+    top: gallery.Top,
+    indices: list[int],
+    *,
+    patch: int | None = None,
+    kind: str = "grey",
+) -> list[Row]:
+    """Compute Fig. 7 for some validation images: maps of 30 x 30 positions, in single precision.
+
+    Args:
+        patch: side of the square in pixels; default, in proportion with the paper's.
+        kind: what the square shows, see `occlusion.filling`.
+    """
+    x, labels = trained.normalised(split.images[indices]), split.labels[indices]
+    patch = patch or occlusion.paper_geometry(x.shape[-1])[0]
+    stride = (x.shape[-1] - patch) / (occlusion.PAPER_POSITIONS - 1)
+    generator = torch.Generator().manual_seed(0)
+    fill = occlusion.filling(kind, x, patch, grey=grey(trained), generator=generator)
+    found = occlude(
+        trained.network, x, patch=patch, stride=stride, fill=fill, layer=WATCHED, progress=False
+    )
+    return [
+        _row(trained, split, top, found, k, index, int(label))
+        for k, (index, label) in enumerate(zip(indices, labels, strict=True))
+    ]
+
+
+def _row(
+    trained: Trained,
+    split: Split,
+    top: gallery.Top,
+    found: Occlusion,
+    k: int,
+    index: int,
+    label: int,
+) -> Row:
+    number = int(found.strongest[k])
+    others = tuple(i for i in top.images[number].tolist() if i not in (index, -1))[:OTHERS]
+    images = trained.normalised(split.images[[index, *others]])
+    units = _strongest_units(trained, images, torch.full((len(images),), number))
+    pixels = crops.project(trained.network, images, LAYER, units).pixels.cpu()
+    return Row(
+        index,
+        label,
+        number,
+        others,
+        float(found.clean[k, label]),
+        found.activity[k, :, :, number],
+        found.probabilities[k, :, :, label],
+        found.predicted[k],
+        plots.display(pixels[None])[0],
+        found.patch,
+    )
+
+
+def _strongest_units(trained: Trained, images: Tensor, maps: Tensor) -> Units:
+    """Return the strongest unit of one map of layer 5 an image. (B, 3, S, S), (B,) -> B units."""
+    own = trained.network.features(images, [LAYER])[LAYER][torch.arange(len(maps)), maps]
+    units = strongest(own[:, None])
+    return Units(maps.to(images.device), units.rows, units.columns)
+
+
+@torch.inference_mode()
+def energy(trained: Trained, images: Tensor, maps: Tensor) -> Tensor:
+    """Return the squared projection of one map of layer 5 an image, in its place: (B, S, S)."""
+    found = []
+    for x, own in zip(images.split(16), maps.split(16), strict=True):
+        p = crops.project(trained.network, x, LAYER, _strongest_units(trained, x, own))
+        size, (height, width) = p.pixels.shape[-1], x.shape[-2:]
+        out = torch.zeros(
+            len(x), height + 2 * size, width + 2 * size
+        )  # room for fields over the border
+        for k, (top, left) in enumerate(zip(p.tops.tolist(), p.lefts.tolist(), strict=True)):
+            out[k, size + top :, size + left :][:size, :size] = p.pixels[k].cpu().square().sum(0)
+        found.append(out[:, size:-size, size:-size])
+    return torch.cat(found)
+
+
+def of_squares(found: Occlusion, labels: Tensor, mask: Tensor | None) -> dict[str, Any]:
+    """Return means over images of what one kind of square does.
+
+    Args:
+        mask: (B, S, S) bool, the object, where it is known.
+    """
+    p, clean = found.of(labels), found.clean[torch.arange(len(labels)), labels]
+    kept = found.predicted.eq(labels[:, None, None]).float().mean((1, 2))
+    out = {
+        "worst_drop": summary(clean - p.flatten(1).amin(1)),
+        "label_kept": summary(kept),
+        "label_changes": summary(kept.lt(1)),
+    }
+    if mask is None:
+        return out
+    cover = occlusion.share_covered(mask, found)
+    most, least = cover.flatten(1).amax(1)[:, None, None], cover.flatten(1).amin(1)[:, None, None]
+    on, off = (
+        cover.ge(most.clamp_max(0.5)),
+        cover.le(least.clamp_min(0.05)),
+    )  # half and a twentieth of the square
+    covered, beside = ((p * where).sum((1, 2)) / where.sum((1, 2)) for where in (on, off))
+    at = occlusion.lowest(p, found)
+    hit = mask[torch.arange(len(mask)), at[:, 0], at[:, 1]].float()
+    middle = mask[:, mask.shape[1] // 2, mask.shape[2] // 2].float()
+    out["object"] = {
+        "lower": summary(covered < beside),
+        "drop": summary(clean - covered),
+        "drop_beside": summary(clean - beside),
+        "extra": summary(beside - covered),
+        "pointing": summary(hit),
+        "pointing_random": summary(occlusion.middles_on(mask, found).float().mean((1, 2))),
+        "pointing_centre": summary(middle),
+        "pointing_gain": summary(hit - middle),
+    }
+    return out
+
+
+class _Measured:
+    """The images of the measurement and what several parts share."""
+
+    def __init__(self, study: Study):
+        self.study, self.trained, self.split = study, study.networks["zfnet"], study.dataset.val
+        self.precision = device.precision(study.device, "bf16")
+
+    @cached_property
+    def searched(self) -> tuple[Tensor, gallery.Top]:
+        return search(self.trained, self.split)
+
+    @cached_property
+    def right(self) -> Tensor:
+        return self.searched[0].argmax(1).eq(self.split.labels)
+
+    @cached_property
+    def main(self) -> Tensor:
+        return evenly(self.right, self.study.images or COUNTS.get(self.study.dataset.name, COUNT))
+
+    @cached_property
+    def labels(self) -> Tensor:
+        return self.split.labels[self.main]
+
+    @cached_property
+    def grey_squares(self) -> Occlusion:
+        return self.squares(self.main)
+
+    def mask(self, indices: Tensor) -> Tensor | None:
+        mask = self.split.truth.get("mask")
+        return None if mask is None else self.trained.seen(mask[indices][:, None])[:, 0]
+
+    def squares(
+        self, indices: Tensor, *, kind: str = "grey", factor: float = 1.0, arch: str = "zfnet"
+    ) -> Occlusion:
+        """Cover images at 10 x 10 positions with a square of `factor` times the paper's side."""
+        trained = self.study.networks[arch]
+        x = trained.normalised(self.split.images[indices])
+        patch = round(occlusion.paper_geometry(x.shape[-1])[0] * factor)
+        generator = torch.Generator().manual_seed(self.study.seed)
+        fill = occlusion.filling(kind, x, patch, grey=grey(trained), generator=generator)
+        return occlude(
+            trained.network,
+            x,
+            patch=patch,
+            stride=(x.shape[-1] - patch) / (POSITIONS - 1),
+            fill=fill,
+            layer=WATCHED,
+            precision=self.precision,
+            progress=self.study.progress,
+        )
+
+
+def parts(study: Study) -> Parts:
+    """Return the measurements of the chapter; those of shapes need masks."""
+    m = _Measured(study)
+    found: Parts = {
+        "figure": lambda: _figure(m),
+        "main": lambda: _main(m),
+        "maps": lambda: _maps(m),
+        "projections": lambda: _projections(m),
+        "agreement": lambda: _agreement(m),
+        "settings": lambda: _settings(m),
+    }
+    if "mask" in m.split.truth:
+        found |= {"shapes": lambda: _shapes(m), "object_parts": lambda: _object_parts(m)}
+    return found
+
+
+def _main(m: _Measured) -> dict[str, Any]:
+    found = of_squares(m.grey_squares, m.labels, m.mask(m.main))
+    return found | {"positions": POSITIONS, "precision": m.precision, "images": len(m.main)}
+
+
+def _figure(m: _Measured) -> dict[str, Any]:
+    """Keep Fig. 7's maps beside the record, and describe its rows."""
+    probabilities, top = m.searched
+    found = rows(m.trained, m.split, top, most_varied(m.trained, m.split, probabilities))
+    tensors = {
+        "activity": torch.stack([r.activity for r in found]).half(),
+        "probability": torch.stack([r.probability for r in found]).half(),
+        "predicted": torch.stack([r.predicted for r in found]).to(torch.int16),
+        "projections": (255 * torch.stack([_tiles(r.projections) for r in found]))
+        .round()
+        .to(torch.uint8),
+    }
+    file = records.results_root() / "occlusion" / f"{m.study.dataset.name}.safetensors"
+    records.write_atomically(file, save(tensors))
+    return {"rows": [describe(r, m.study.dataset.classes) for r in found]}
+
+
+def _tiles(projections: Tensor) -> Tensor:
+    """Return (1 + OTHERS, 3, TILE, TILE), grey where there are fewer other images."""
+    out = torch.full((1 + OTHERS, 3, TILE, TILE), plots.GREY)
+    sized = F.interpolate(projections, (TILE, TILE), mode="bilinear", antialias=True)
+    out[: len(projections)] = sized
+    return out
+
+
+def describe(r: Row, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Return a row of Fig. 7 in numbers."""
+    p = r.probability
+    return {
+        "index": r.index,
+        "class": classes[r.label],
+        "label": r.label,
+        "map": r.map,
+        "others": list(r.others),
+        "clean": rounded(r.clean),
+        "min": rounded(p.min().item()),
+        "median": rounded(p.median().item()),
+        "max": rounded(p.max().item()),
+        "kept": rounded(r.predicted.eq(r.label).float().mean().item()),
+        "correlation": rounded(occlusion.correlation(r.activity[None], p[None]).item()),
+    }
+
+
+def _maps(m: _Measured) -> dict[str, Any]:
+    """Correlate a layer-5 map's activity with the class's probability over positions, image by image."""
+    found, p = m.grey_squares, m.grey_squares.of(m.labels)
+    by_sum = occlusion.correlation(found.activity_of(found.strongest), p)
+    maps = range(found.activity.shape[-1])
+    every = torch.stack(
+        [occlusion.correlation(found.activity[..., c], p) for c in maps], 1
+    )  # (B, C)
+    return {
+        "strongest": summary(by_sum),
+        "any_map": summary(every.nanmean(1)),
+        "negative": summary(by_sum.lt(0).float().masked_fill(by_sum.isnan(), torch.nan)),
+        "values": [round(v, 3) for v in by_sum[~by_sum.isnan()].tolist()],
+    }
+
+
+def _projections(m: _Measured) -> dict[str, Any]:
+    """Correlate a map's activity with the energy of its projection under the square."""
+    found, x = m.grey_squares, m.trained.normalised(m.split.images[m.main])
+    under = occlusion.share_covered(energy(m.trained, x, found.strongest), found)
+    activity = found.activity_of(found.strongest)
+    return {
+        "own": summary(occlusion.correlation(under, activity)),
+        "other": summary(
+            occlusion.correlation(under.roll(1, 0), activity)
+        ),  # another image's projection
+    }
+
+
+def _agreement(m: _Measured) -> dict[str, Any]:
+    """Correlate the probability maps of two networks, of the same image or of another."""
+    zfnet = m.grey_squares.of(m.labels)
+    krizhevsky = m.squares(m.main, arch="krizhevsky").of(m.labels)
+    return {
+        "same": summary(occlusion.correlation(zfnet, krizhevsky)),
+        "other": summary(occlusion.correlation(zfnet, krizhevsky.roll(1, 0))),
+    }
+
+
+def _settings(m: _Measured) -> list[dict[str, Any]]:
+    """Try other fills and sizes, one changed at a time, on fewer images."""
+    indices = evenly(m.right, min(len(m.main), COUNT_SETTINGS))
+    found = []
+    for kind, factor in SETTINGS:
+        squares = m.squares(indices, kind=kind, factor=factor)
+        drop = of_squares(squares, m.split.labels[indices], None)["worst_drop"]
+        found.append({"fill": kind, "factor": factor, "worst_drop": drop})
+    return found
+
+
+@torch.inference_mode()
+def _covered(m: _Measured, indices: Tensor, masks: Tensor) -> Tensor:
+    """Return the probability of the true class when exactly the masked pixels are grey. -> (B,)."""
+    fill, probabilities = grey(m.trained), []
+    for part, mask in zip(indices.split(32), masks.split(32), strict=True):
+        x = torch.where(
+            mask[:, None].to(fill.device), fill, m.trained.normalised(m.split.images[part])
+        )
+        probabilities.append(
+            m.trained.network(x).softmax(1)[torch.arange(len(part)), m.split.labels[part]].cpu()
+        )
+    return torch.cat(probabilities)
+
+
+def _shapes(m: _Measured) -> dict[str, Any]:
+    """Cover the object to the pixel, and the same shape elsewhere."""
+    mask = m.mask(m.main)
+    moved, left = occlusion.translate_off(mask, mask)
+    free = left < ASTRAY
+    indices = m.main[free]
+    clean = m.searched[0][indices, m.split.labels[indices]]
+    on, off = _covered(m, indices, mask[free]), _covered(m, indices, moved[free])
+    return {
+        "lower": summary(on < off),
+        "drop": summary(clean - on),
+        "drop_elsewhere": summary(clean - off),
+        "extra": summary(off - on),
+    }
+
+
+def _object_parts(m: _Measured) -> list[dict[str, Any]]:
+    """Cover each part of each class to the pixel; the same shape beside the object; the same elsewhere on it."""
+    found = []
+    for k, name in enumerate(m.study.dataset.classes):
+        indices = (m.right & m.split.labels.eq(k)).nonzero().flatten()[:COUNT_CLASS]
+        if not len(indices):
+            continue
+        numbers = m.trained.seen(m.split.truth["parts"][indices][:, None])[:, 0]
+        for number in numbers.unique().tolist():
+            mask = numbers.eq(number)
+            large = mask.float().mean((1, 2)).gt(0.002)  # of the picture: some 18 pixels of 96 x 96
+            if number == 0 or large.sum() < FEWEST:
+                continue
+            own, mask, whole = indices[large], mask[large], numbers[large].gt(0)
+            clean, on = m.searched[0][own, k], _covered(m, own, mask)
+            beside, rest = _moved(m, own, mask, whole), _moved(m, own, mask, mask | ~whole)
+            found.append(
+                {
+                    "class": name,
+                    "part": PART_NAMES[number],
+                    "drop": summary(clean - on),
+                    "drop_beside": summary(clean - beside),
+                    "drop_on_object": summary(clean - rest),
+                    "extra": summary(rest - on),
+                }
+            )
+    return sorted(found, key=lambda row: -row["drop"]["mean"])
+
+
+def _moved(m: _Measured, indices: Tensor, mask: Tensor, avoid: Tensor) -> Tensor:
+    """Return `_covered` with each shape moved off `avoid`; nan where there is no room, everywhere if that leaves few."""
+    moved, left = occlusion.translate_off(mask, avoid)
+    free = left < ASTRAY
+    if free.sum() < FEWEST:
+        free[:] = False
+    return _covered(m, indices, moved).masked_fill(~free, torch.nan)

@@ -1,0 +1,313 @@
+"""What a projection can and cannot tell: one unit projected in other ways, and put to the test.
+
+Units are probed before their ReLU, so that every rule has something to project even where a unit is
+silent; for active units that changes nothing. `cut_to_field` cuts a projection to the unit's
+receptive field.
+"""
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zfrepro import backward_rules, crops, deconvnet
+from zfrepro.deconvnet import Units
+from zfrepro.networks import POOL_STRIDE, Conv, Network
+
+RULES = {  # name -> rule of the ReLU, and whether contrast norm is skipped on the way down
+    "deconvnet": ("deconvnet", True),
+    "forward mask": ("gradient", True),  # the variant that the paper's footnote 1 rejects
+    "gradient": ("gradient", False),
+    "guided": ("guided", True),
+    "deconvnet, true norm": ("deconvnet", False),
+}
+
+
+class Subsampled(Network):
+    """A network that takes the middle of each pooling window, not its maximum: no switches."""
+
+    @classmethod
+    def of(cls, network: Network) -> "Subsampled":
+        """Return a subsampled network that shares the weights of another."""
+        found = cls(network.architecture, network.image_size, network.classes, network.dropout)
+        found.convs, found.fulls = network.convs, network.fulls
+        return found.train(network.training)
+
+    def shrink(self, conv: Conv, x: Tensor) -> Tensor:
+        """Subsample and normalise; middles are in the map even where the last window overhangs."""
+        without = dataclasses.replace(conv, pool=False)
+        if not conv.pool:
+            return super().shrink(without, x)
+        if conv.norm and not self.architecture.norm_before_pool:
+            return super().shrink(without, x[..., 1::POOL_STRIDE, 1::POOL_STRIDE])
+        return super().shrink(without, x)[..., 1::POOL_STRIDE, 1::POOL_STRIDE]
+
+
+def before_relu(network: Network, layer: str) -> Callable[[Tensor], Tensor]:
+    """Return the function from images to a layer's values before its ReLU.
+
+    They are (B, C, H, W), or class scores for `fc8`.
+
+    Raises:
+        ValueError: a layer that is neither a conv layer nor `fc8`.
+    """
+    if layer == "fc8":
+        return network
+    if layer not in network.convs:
+        raise ValueError(f"layer {layer!r}: choose among {', '.join((*network.convs, 'fc8'))}")
+    convs = network.architecture.convs
+    place = [c.name for c in convs].index(layer)
+
+    def run(images: Tensor) -> Tensor:
+        x = images
+        if place:
+            below = convs[place - 1]
+            x = network.shrink(below, network.features(images, [below.name])[below.name])
+        return network.convs[layer](x)
+
+    return run
+
+
+def unit_values(values: Tensor, units: Units) -> Tensor:
+    """Return the value of each unit. values: (B, C, H, W) or (B, classes) -> (B,)."""
+    batch = torch.arange(len(units), device=values.device)
+    if units.rows is None:
+        return values[batch, units.maps]
+    return values[batch, units.maps, units.rows, units.columns]
+
+
+def project_by_rule(
+    network: Network, images: Tensor, layer: str, units: Units, rule: str = "deconvnet"
+) -> Tensor:
+    """Project one unit of each image by one of `RULES`, seeded with 1: (B, 3, S, S).
+
+    Raises:
+        ValueError: unknown rule or layer.
+    """
+    if rule not in RULES:
+        raise ValueError(f"rule {rule!r}: choose among {', '.join(RULES)}")
+    name, skip_norm = RULES[rule]
+    model = before_relu(network, layer)
+    if layer == network.layers[0]:
+        name = "gradient"  # below it is no ReLU, whose rule the others are
+    return backward_rules.project(model, images, units, rule=name, skip_norm=skip_norm, seed="one")
+
+
+def cut_to_field(
+    network: Network, layer: str, units: Units, pictures: Tensor, fill: float = 0
+) -> Tensor:
+    """Cut pictures (B, C, S, S) to each unit's receptive field (B, C, F, F); whole for `fc8`.
+
+    Args:
+        fill: what stands outside the picture.
+    """
+    if layer == "fc8":
+        return pictures
+    tops, lefts, size = crops.window(network, layer, units)
+    return crops.cut(pictures, tops, lefts, size, fill)
+
+
+def overwriting_unpool(x: Tensor, switches: Tensor, shape: torch.Size) -> Tensor:
+    """Unpool so that the last of colliding values wins, in the order of rows, as naive code."""
+    flat, places, values = x.new_zeros(shape).flatten(2), switches.flatten(2), x.flatten(2)
+    order = torch.arange(places.shape[2], device=x.device).expand_as(places)
+    last = order.new_full(flat.shape, -1).scatter_reduce(2, places, order, "amax")
+    wins = last.gather(2, places) == order
+    return flat.scatter_add_(2, places, values * wins).view(shape)
+
+
+WAYS = ("own", "another image's", "another unit", "another unit and image", "overwritten")
+
+
+@torch.no_grad()
+def project_by_switches(
+    network: Network,
+    images: Tensor,
+    layer: str,
+    units: Units,
+    others: Tensor,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """Project one conv unit of each image with its own switches, others, and two controls.
+
+    Args:
+        others: another image for each, (B, 3, S, S), whose switches are borrowed.
+    Returns:
+        (B, 3, S, S) for each of `WAYS`: with the own switches; with another image's; another map at
+        the same place with the own switches; the same with the other image's, which tells how alike
+        unrelated projections are; with the own switches and collisions overwritten.
+    """
+    if layer not in network.convs:
+        raise ValueError(f"layer {layer!r}: switches are compared for {', '.join(network.convs)}")
+    up = deconvnet.forward(network, images, layer)
+    borrowed = dataclasses.replace(up, switches=deconvnet.forward(network, others, layer).switches)
+    step = torch.randint(1, up.activations.shape[1], (len(units),), generator=generator).to(
+        units.maps.device
+    )
+    other = dataclasses.replace(units, maps=(units.maps + step) % up.activations.shape[1])
+    own_seed, other_seed = (_one_hot(up.activations, u) for u in (units, other))
+    ways = {
+        "own": (up, own_seed),
+        "another image's": (borrowed, own_seed),
+        "another unit": (up, other_seed),
+        "another unit and image": (borrowed, other_seed),
+    }
+    found = {name: deconvnet.backward(network, way, layer, x) for name, (way, x) in ways.items()}
+    found["overwritten"] = deconvnet.backward(
+        network, up, layer, own_seed, unpool=overwriting_unpool
+    )
+    return found
+
+
+def _one_hot(like: Tensor, units: Units) -> Tensor:
+    return deconvnet.seed(torch.ones_like(like), units)
+
+
+@torch.no_grad()
+def randomize_(layer: nn.Module, generator: torch.Generator) -> None:
+    """Draw Gaussian weights of the layer's own mean square and shuffle its biases, in place."""
+    weight = layer.weight
+    fresh = torch.randn(weight.shape, generator=generator).to(weight)
+    weight.copy_(fresh * weight.square().mean().sqrt())
+    layer.bias.copy_(
+        layer.bias[torch.randperm(len(layer.bias), generator=generator).to(layer.bias.device)]
+    )
+
+
+def cascading_randomization(
+    network: Network, layer: str, generator: torch.Generator
+) -> Iterator[tuple[str, Network]]:
+    """Randomise layers from the probed one down to conv1, one more each (Adebayo et al. 2018).
+
+    Layers above the probed one take no part in a projection, so they are left alone.
+
+    Yields:
+        the layer that was randomised last, and the network.
+    """
+    changed = copy.deepcopy(network)
+    names = network.layers[: network.layers.index(layer) + 1]
+    for name in reversed(names):
+        randomize_((changed.convs if name in network.convs else changed.fulls)[name], generator)
+        yield name, copy.deepcopy(changed)
+
+
+def randomized(network: Network, generator: torch.Generator) -> Network:
+    """Return a network of the same shape with random weights everywhere."""
+    *_, (_, last) = cascading_randomization(network, network.layers[-1], generator)
+    return last
+
+
+FRACTIONS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75)
+
+
+@torch.no_grad()
+def deletion_curve(
+    network: Network, images: Tensor, layer: str, units: Units, ranking: Tensor,
+    fractions: Sequence[float] = FRACTIONS,
+) -> Tensor:  # fmt: skip
+    """Return what is left of each unit's activation as pixels become those of the mean image.
+
+    Args:
+        ranking: (B, S, S), highest goes first; only pixels of the unit's field are deleted.
+        fractions: of the field's pixels.
+    Returns:
+        (B, len(fractions)), activation over that of the whole image, not below 0.
+    Raises:
+        ValueError: a unit that does not respond to its image.
+    """
+    model = before_relu(network, layer)
+    start = unit_values(model(images), units)
+    if not bool((start > 0).all()):
+        raise ValueError(
+            f"{layer}: a unit does not respond to its image, so there is nothing to lose"
+        )
+    field = field_mask(network, layer, units, images)
+    count = field.flatten(1).sum(1)
+    order = (
+        ranking.masked_fill(~field, -torch.inf)
+        .flatten(1)
+        .argsort(dim=1, descending=True, stable=True)
+    )
+    place = order.argsort(1)  # of each pixel in the order
+    left = []
+    for fraction in fractions:
+        gone = (place < (fraction * count).round()[:, None]).view(ranking.shape)
+        left.append(
+            unit_values(model(images.masked_fill(gone[:, None], 0)), units).clamp_min(0) / start
+        )
+    return torch.stack(left, 1)
+
+
+def field_mask(network: Network, layer: str, units: Units, images: Tensor) -> Tensor:
+    """Return the pixels in each unit's receptive field, (B, S, S) bool; all for `fc8`."""
+    if layer == "fc8":
+        return images.new_ones(len(images), *images.shape[-2:], dtype=torch.bool)
+    tops, lefts, size = crops.window(network, layer, units)
+    places, firsts = torch.arange(images.shape[-1]), (tops.cpu(), lefts.cpu())
+    rows, columns = (
+        (places >= first[:, None]) & (places < first[:, None] + size) for first in firsts
+    )
+    return (rows[:, :, None] & columns[:, None, :]).to(images.device)
+
+
+def area_under(curves: Tensor, fractions: Sequence[float] = FRACTIONS) -> Tensor:
+    """Return the mean height of curves (B, len(fractions)): low if the right pixels go first."""
+    x = torch.tensor(fractions)
+    return torch.trapezoid(curves, x, dim=1) / (x[-1] - x[0])
+
+
+@torch.no_grad()
+def most_needed_part(
+    network: Network, images: Tensor, layer: str, units: Units, parts: Tensor, smallest: int = 9
+) -> Tensor:
+    """Return the part of the object whose masking by the mean image costs each unit most.
+
+    Args:
+        parts: (B, S, S) integers, 0 off the object.
+        smallest: parts with fewer visible pixels in the field are passed over.
+    Returns:
+        (B,) number of the part; 0 where masking none lowers the activation.
+    """
+    model, field = before_relu(network, layer), field_mask(network, layer, units, images)
+    start = unit_values(model(images), units)
+    best, loss = parts.new_zeros(len(images)), torch.zeros_like(start)
+    for part in parts.unique().tolist():
+        covered = (parts == part) & field
+        visible = covered.flatten(1).sum(1) >= smallest
+        if part == 0 or not visible.any():
+            continue
+        chosen = visible.nonzero().flatten()
+        masked = images[chosen].masked_fill(covered[chosen, None], 0)
+        drop = start[chosen] - unit_values(model(masked), units[chosen])
+        larger = drop > loss[chosen]
+        best[chosen[larger]], loss[chosen[larger]] = part, drop[larger]
+    return best
+
+
+def adversarial_images(
+    network: Network, images: Tensor, labels: Tensor, radius: float, steps: int = 10
+) -> Tensor:
+    """Change each pixel by at most `radius` so that the network answers another class, if it can.
+
+    Projected gradient ascent of the loss (Madry et al. 2018) from the image itself.
+
+    Args:
+        images: (B, 3, S, S) as the network sees them.
+        labels: (B,), the classes to be left.
+        radius: in the units of `images`.
+    Returns:
+        (B, 3, S, S).
+    """
+    network.eval()
+    moved = images.clone()
+    for _ in range(steps):
+        moved = moved.detach().requires_grad_()
+        with torch.enable_grad():
+            loss = F.cross_entropy(network(moved), labels.to(moved.device), reduction="sum")
+            (slope,) = torch.autograd.grad(loss, moved)
+        step = 2.5 * radius / steps if steps > 1 else radius
+        moved = images + (moved.detach() + step * slope.sign() - images).clamp(-radius, radius)
+    return moved.detach()

@@ -1,0 +1,370 @@
+"""Recorded measurements of the chapter on projections, over units as Fig. 2 shows them.
+
+A number is a mean over (unit, image) pairs, each one of the nine strongest units of another map,
+with a bootstrap 95 % interval over pairs.
+"""
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from book.projections import controls, linear_toy
+from book.projections import picture_measures as measures
+from zfrepro import gallery
+from zfrepro.data.transforms import centre_crop
+from zfrepro.deconvnet import Units
+from zfrepro.layers import contrast_norm
+from zfrepro.measure import Parts, Study
+from zfrepro.networks import Network
+from zfrepro.stats import rounded, summary
+
+LAYERS = ("conv2", "conv3", "conv4", "conv5")
+PAIRS, SEARCHED, BATCH = 80, 1000, 20
+FEW = 40  # pairs a layer for what takes many passes
+SEEDS = 2  # networks with random weights
+RADIUS = 2.0  # of adversarial changes, in grey levels of 255
+REVISION = 2
+RULES = ("deconvnet", "gradient", "guided")
+CONTROLS = ("area", "contrast", "another unit")  # of the share of energy inside a part
+
+Summary = dict[str, float | int | None]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Units, the images they respond to, and another image for each."""
+
+    layer: str
+    images: Tensor  # (n,) indices into the validation split
+    units: Units
+    others: Tensor  # (n,)
+
+    def chunks(self, most: int | None = None) -> Iterable["Pairs"]:
+        """Split the first `most` pairs into batches."""
+        for part in torch.arange(len(self.images))[:most].split(BATCH):
+            yield Pairs(self.layer, self.images[part], self.units[part], self.others[part])
+
+
+class Bench:
+    """The trained network, the validation images, and pairs for each layer, found when needed."""
+
+    def __init__(self, study: Study):
+        self.trained, self.split, self.seed = study.networks["zfnet"], study.dataset.val, study.seed
+        self.network: Network = self.trained.network
+        self.progress = study.progress
+        self.searched = self.generator().shuffled(len(self.split))[: study.images or SEARCHED]
+        self.pairs_of = functools.cache(self._pairs_of)
+        self.tops = functools.cache(self._tops)
+
+    def generator(self, stream: int = 0) -> "Generator":
+        """Return a generator of random numbers of its own."""
+        return Generator(1000 * self.seed + stream)
+
+    def fetch(self, indices: Tensor) -> Tensor:
+        """Return validation images as the network sees them."""
+        return self.trained.normalised(self.split.images[indices])
+
+    def _tops(self) -> dict[str, gallery.Top]:
+        batches = self.searched.split(32)
+        found = map(self.fetch, batches)
+        return gallery.top_activations(
+            self.network, found, LAYERS, total=len(batches), progress=self.progress
+        )
+
+    def _pairs_of(self, layer: str) -> Pairs:
+        draw = self.generator(1 + self.network.layers.index(layer))
+        if layer == "fc8":
+            chosen = self.searched[:PAIRS]
+            scores = torch.cat([self.network(self.fetch(part)).cpu() for part in chosen.split(32)])
+            right = (scores.argmax(1) == self.split.labels[chosen]) & (scores.amax(1) > 0)
+            images, units = chosen[right], Units(scores.argmax(1)[right])
+        else:
+            top = self.tops()[layer]
+            alive = (top.values > 0).all(1).nonzero().flatten()
+            maps = alive[draw.shuffled(len(alive))[:PAIRS]]
+            rank = torch.randint(top.values.shape[1], (len(maps),), generator=draw)
+            images = self.searched[top.images[maps, rank]]
+            units = Units(maps, top.rows[maps, rank], top.columns[maps, rank])
+        step = torch.randint(1, len(self.searched), (len(images),), generator=draw)
+        place = {int(image): i for i, image in enumerate(self.searched)}
+        at = torch.tensor([place[int(image)] for image in images])
+        return Pairs(layer, images, units, self.searched[(at + step) % len(self.searched)])
+
+    def cut(self, pairs: Pairs, pictures: Tensor) -> Tensor:
+        """Cut pictures to the receptive fields of the units."""
+        return controls.cut_to_field(self.network, pairs.layer, pairs.units, pictures)
+
+    def field(self, pairs: Pairs, pictures: Tensor) -> Tensor:
+        """Return which pixels lie in the receptive fields of the units."""
+        return controls.field_mask(self.network, pairs.layer, pairs.units, pictures)
+
+    def project(
+        self, pairs: Pairs, images: Tensor, rule: str = "deconvnet", network: Network | None = None
+    ) -> Tensor:
+        """Project the units of some images by a rule, in this or another network."""
+        return controls.project_by_rule(
+            network or self.network, images, pairs.layer, pairs.units, rule
+        )
+
+
+class Generator(torch.Generator):
+    """A seeded generator that can also shuffle."""
+
+    def __new__(cls, seed: int):
+        return super().__new__(cls)
+
+    def __init__(self, seed: int):
+        super().__init__()
+        self.manual_seed(seed)
+
+    def shuffled(self, count: int) -> Tensor:
+        return torch.randperm(count, generator=self)
+
+
+class Gathered(dict):
+    """Values by name, grown chunk by chunk."""
+
+    def add(self, name: str, values: Tensor) -> None:
+        """Append values, (B,)."""
+        values = values.detach().cpu()
+        self[name] = torch.cat([self[name], values]) if name in self else values
+
+    def minus(self, a: str, b: str) -> Summary:
+        """Summarise the differences within pairs, a - b."""
+        return summary(self[a] - self[b])
+
+    def summaries(self) -> dict[str, Summary]:
+        """Summarise all values."""
+        return {name: summary(values) for name, values in self.items()}
+
+
+def similarity(bench: Bench, pairs: Pairs, a: Tensor, b: Tensor) -> Tensor:
+    """Return the rank correlation of two projections in their receptive fields: (B,)."""
+    return measures.rank_correlation(a, b, bench.field(pairs, a))
+
+
+def similarity_as_shown(bench: Bench, pairs: Pairs, a: Tensor, b: Tensor) -> Tensor:
+    """Return the SSIM of two pictures cut to their receptive fields: (B,)."""
+    return measures.ssim(bench.cut(pairs, a), bench.cut(pairs, b))
+
+
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    """Return the cosine of two pictures: (B,)."""
+    return F.cosine_similarity(a.flatten(1), b.flatten(1))
+
+
+def rules(bench: Bench, layer: str) -> dict:
+    """Measure how clear each rule's projections are, and whether the norm's gradient matters."""
+    coherence, fineness, same = Gathered(), Gathered(), Gathered()
+    for pairs in bench.pairs_of(layer).chunks():
+        images = bench.fetch(pairs.images)
+        found = {
+            rule: bench.project(pairs, images, rule)
+            for rule in ("deconvnet", "forward mask", "guided")
+        }
+        same.add(
+            "norm", cosine(bench.project(pairs, images, "deconvnet, true norm"), found["deconvnet"])
+        )
+        for name, picture in (found | {"image": images}).items():
+            coherence.add(name, measures.coherence(bench.cut(pairs, picture)))
+            fineness.add(name, measures.fineness(bench.cut(pairs, picture)))
+    gain = {
+        "coherence": coherence.minus("deconvnet", "forward mask"),
+        "fineness": fineness.minus("deconvnet", "forward mask"),
+    }
+    return {
+        "coherence": coherence.summaries(),
+        "true_norm_cosine": summary(same["norm"]),
+        "deconvnet_minus": {"forward mask": gain},
+    }
+
+
+def norm_factor(bench: Bench) -> dict:
+    """Find the least and the most that contrast norm multiplies active units with."""
+    convs = [conv for conv in bench.network.architecture.convs if conv.norm]
+    found = {conv.name: [math.inf, -math.inf] for conv in convs}
+    for part in bench.searched.split(BATCH):
+        maps = bench.network.features(bench.fetch(part), found)
+        for conv in convs:
+            pooled = dataclasses.replace(conv, norm=False)  # ZFNet pools first
+            x = bench.network.shrink(pooled, maps[conv.name])
+            least, most = (contrast_norm(x)[x > 0] / x[x > 0]).aminmax()
+            earlier = found[conv.name]
+            found[conv.name] = [min(earlier[0], least.item()), max(earlier[1], most.item())]
+    layers = {
+        name: {"least": rounded(least, 6), "most": rounded(most, 6)}
+        for name, (least, most) in found.items()
+    }
+    return {"images": len(bench.searched), "layers": layers}
+
+
+def switches(bench: Bench, layer: str) -> dict:
+    """Compare a unit's projection with those whose switches, or unit, are exchanged."""
+    rank, ssim, draw = Gathered(), Gathered(), bench.generator(20)
+    for pairs in bench.pairs_of(layer).chunks():
+        images, others = bench.fetch(pairs.images), bench.fetch(pairs.others)
+        ways = controls.project_by_switches(bench.network, images, layer, pairs.units, others, draw)
+        own, overwritten = ways.pop("own"), ways.pop("overwritten")
+        ssim.add("overwritten", similarity_as_shown(bench, pairs, overwritten, own))
+        for name, picture in ways.items():
+            rank.add(name, similarity(bench, pairs, picture, own))
+    other_switches = "another image's"
+    return {
+        "rank": rank.summaries(),
+        **ssim.summaries(),
+        "other_unit_minus_other_switches": rank.minus("another unit", other_switches),
+        "other_switches_minus_unrelated": rank.minus(other_switches, "another unit and image"),
+    }
+
+
+def random_weights(bench: Bench, layer: str) -> dict:
+    """Measure similarity to the own image above that to another, by weights and pooling."""
+    draw = bench.generator(40)
+    several = {"trained": [bench.network]}
+    several["random"] = [controls.randomized(bench.network, draw) for _ in range(SEEDS)]
+    gaps = Gathered()
+    for weights, pooling, rule in itertools.product(
+        several, ("max", "none"), ("deconvnet", "guided")
+    ):
+        found = Gathered()
+        for network in several[weights]:
+            network = network if pooling == "max" else controls.Subsampled.of(network)
+            for pairs in bench.pairs_of(layer).chunks(FEW):
+                images, others = bench.fetch(pairs.images), bench.fetch(pairs.others)
+                picture = bench.project(pairs, images, rule, network)
+                found.add("own", similarity_as_shown(bench, pairs, picture, images))
+                found.add("other", similarity_as_shown(bench, pairs, picture, others))
+        # a pair is one pair, however many networks saw it
+        gap = (found["own"] - found["other"]).view(len(several[weights]), -1).mean(0)
+        gaps.add(f"{rule}, {weights}, {pooling}", gap)
+    return {
+        "above_other_image": gaps.summaries(),
+        "max_minus_none": gaps.minus("deconvnet, random, max", "deconvnet, random, none"),
+    }
+
+
+def cascade(bench: Bench) -> dict:
+    """Compare class pictures with the trained network's as layers from fc8 down become random."""
+    found, draw = Gathered(), bench.generator(60)
+    stages = list(controls.cascading_randomization(bench.network, "fc8", draw))
+    for pairs in bench.pairs_of("fc8").chunks(FEW):
+        images = bench.fetch(pairs.images)
+        for rule in RULES:
+            trained = bench.project(pairs, images, rule)
+            for name, network in stages:
+                picture = bench.project(pairs, images, rule, network)
+                found.add(f"{rule}, {name}", similarity(bench, pairs, picture, trained))
+    return {"stages": [name for name, _ in stages], "curves": found.summaries()}
+
+
+def rankings(bench: Bench, pairs: Pairs, images: Tensor, draw: Generator) -> dict[str, Tensor]:
+    """Return the energy of each pixel by three rules and three controls: (B, S, S) each."""
+    network, layer, units = bench.network, pairs.layer, pairs.units
+    found = {rule: measures.energy(bench.project(pairs, images, rule)) for rule in RULES}
+    maps = network.convs[layer].out_channels
+    step = torch.randint(1, maps, (len(units),), generator=draw)
+    other = Units((units.maps + step) % maps, units.rows, units.columns)
+    found["contrast"] = measures.local_contrast(images)
+    other_picture = controls.project_by_rule(network, images, layer, other)
+    found["another unit"] = measures.energy(other_picture)
+    random = torch.rand(len(images), *images.shape[-2:], generator=draw)
+    found["random"] = random.to(images.device)
+    return found
+
+
+def deletions(bench: Bench, layer: str) -> dict:
+    """Measure the mean height of deletion curves by every order, and differences within pairs."""
+    areas, draw = Gathered(), bench.generator(80)
+    for pairs in bench.pairs_of(layer).chunks(FEW):
+        images = bench.fetch(pairs.images)
+        for name, ranking in rankings(bench, pairs, images, draw).items():
+            curve = controls.deletion_curve(bench.network, images, layer, pairs.units, ranking)
+            areas.add(name, controls.area_under(curve.cpu()))
+    compared = ("gradient", "another unit", "random")
+    return {
+        "areas": areas.summaries(),
+        "deconvnet_minus": {name: areas.minus("deconvnet", name) for name in compared},
+    }
+
+
+def truth(bench: Bench, layer: str) -> dict:
+    """Measure the share of a projection's energy inside the part that the unit responds to."""
+    shares, draw = Gathered(), bench.generator(100)
+    size = bench.network.image_size
+    for pairs in bench.pairs_of(layer).chunks():
+        images = bench.fetch(pairs.images)
+        parts = centre_crop(bench.split.truth["parts"][pairs.images][:, None], size)[:, 0]
+        parts = parts.to(images.device)
+        best = controls.most_needed_part(bench.network, images, layer, pairs.units, parts)
+        field = bench.field(pairs, images)
+        mask = (parts == best[:, None, None]) & (best > 0)[:, None, None] & field
+        area = mask.flatten(1).sum(1) / field.flatten(1).sum(1)
+        # what covers nothing, or all, of the field has no contrast to find
+        area = area.masked_fill((area == 0) | (area > 0.95), torch.nan)
+        shares.add("area", area)
+        energies = rankings(bench, pairs, images, draw)
+        del energies["random"]
+        for name, energy in energies.items():
+            share = measures.share_inside(energy * field, mask)
+            shares.add(name, share.masked_fill(area.isnan(), torch.nan))
+    gain = {name: shares.minus("deconvnet", name) for name in CONTROLS}
+    return {"shares": shares.summaries(), "deconvnet_minus": gain}
+
+
+def adversarial(bench: Bench) -> dict:
+    """Measure what a faint change that flips the class does to the true class's picture."""
+    network, found, draw = bench.network, Gathered(), bench.generator(120)
+    radius = RADIUS / bench.trained.recipe.input_scale
+    flipped, tried = 0, 0
+    for part in bench.pairs_of("fc8").chunks():
+        images, labels = bench.fetch(part.images), bench.split.labels[part.images]
+        moved = controls.adversarial_images(network, images, labels, radius)
+        flips = (network(moved).argmax(1).cpu() != labels).nonzero().flatten()
+        flipped, tried = flipped + len(flips), tried + len(labels)
+        if not len(flips):
+            continue
+        images, unit = images[flips], Units(labels[flips])
+        sign = (torch.randint(0, 2, images.shape, generator=draw) * 2.0 - 1).to(images.device)
+        versions = {"adversarial": moved[flips], "noise": images + radius * sign}
+        versions["another image"] = bench.fetch(part.others[flips])
+        for (name, version), rule in itertools.product(versions.items(), RULES):
+            before, after = (
+                controls.project_by_rule(network, x, "fc8", unit, rule) for x in (images, version)
+            )
+            found.add(f"{name}, {rule}", cosine(before, after))
+    return {"radius": RADIUS, "tried": tried, "flipped": flipped, "moved": found.summaries()}
+
+
+def toy() -> dict:
+    """Measure the linear model."""
+    made = linear_toy.fit_toy(0.8)
+    return {
+        "angle": 0.8,
+        "filter_signal": rounded(linear_toy.cosine(made.filter, made.signal)),
+        "filter_distractor": rounded(linear_toy.cosine(made.filter, made.distractor)),
+        "pattern_signal": rounded(linear_toy.cosine(made.pattern, made.signal)),
+    }
+
+
+def parts(study: Study) -> Parts:
+    """Return every measurement, a layer each."""
+    bench = Bench(study)
+    found: Parts = {
+        "toy": toy,
+        "norm": lambda: norm_factor(bench),
+        "adversarial": lambda: adversarial(bench),
+        "cascade-fc8": lambda: cascade(bench),
+    }
+    each = {"rules": rules, "switches": switches, "random": random_weights, "deletion": deletions}
+    if "parts" in bench.split.truth:
+        each["truth"] = truth
+    for (name, run), layer in itertools.product(each.items(), LAYERS):
+        found[f"{name}-{layer}"] = functools.partial(run, bench, layer)
+    return found

@@ -1,0 +1,140 @@
+"""All claims together: counts, a plot of how far each lies from its bound, bars a chapter, sensitivity and controls."""
+
+import html
+from collections import Counter
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import HTML
+from matplotlib.figure import Figure
+
+from zfrepro import claims, page, plots
+from zfrepro.claims import CHAPTERS, DATASETS, OUTCOMES, Claim
+
+COLOURS = {
+    "agrees": "#009e73", "same direction, other size": "#8fbf3f", "not resolved": "#e0a800",
+    "contradicts": "#d55e00", "not applicable": "#999999", "not tested": "#bbbbbb",
+}  # fmt: skip
+LIMIT = 5.0  # half-widths beyond which the plot stops
+
+
+def of_source(source: str = "paper") -> list[Claim]:
+    """Return the claims of one source, in the order of the book."""
+    return [claim for claim in claims.all_claims() if claim.source == source]
+
+
+def counts(dataset: str, chosen: Sequence[Claim]) -> Counter:
+    """Return how many of some claims have each outcome on a data set."""
+    return Counter(claim.finding(dataset).outcome for claim in chosen)
+
+
+def counted(dataset: str, chosen: Sequence[Claim]) -> str:
+    """Return the counts in words: `12 agree, 3 same direction, other size, ...`."""
+    found = counts(dataset, chosen)
+    verbs = {"agrees": "agree", "same direction, other size": "have the paper's direction but another size",
+             "not resolved": "are not resolved", "contradicts": "contradict the paper",
+             "not applicable": "do not apply", "not tested": "are not tested"}  # fmt: skip
+    return ", ".join(f"{found[outcome]} {verbs[outcome]}" for outcome in OUTCOMES if found[outcome])
+
+
+def margins(dataset: str, source: str = "paper", width: float = 8.5) -> Figure:
+    """Draw how far each claim's estimate lies beyond the bound of its rule, in half-widths of its 95 % interval.
+
+    Right of 1 the rule's condition holds, left of -1 it is refuted, and between them the data cannot tell.
+    """
+    rows = []
+    for claim in of_source(source):
+        found = claim.finding(dataset)
+        if found.outcome not in ("not tested", "not applicable"):
+            rows.append((claim, found.outcome, claim.holds.margin(claim.read(dataset))))
+    figure, ax = plt.subplots(figsize=(width, 0.26 * len(rows) + 0.9))
+    ax.axvspan(-1, 1, color=plots.TEXT, alpha=0.15, lw=0)
+    chapter = None
+    for y, (claim, outcome, margin) in enumerate(rows):
+        shown = float(np.clip(margin, -LIMIT, LIMIT))
+        ax.plot([max(shown - 1, -LIMIT - 0.2), min(shown + 1, LIMIT + 0.2)], [y, y], color=COLOURS[outcome], lw=2.4)
+        marker = "o" if abs(margin) <= LIMIT else ">" if margin > 0 else "<"
+        ax.plot(shown, y, marker, color=COLOURS[outcome], ms=6.5)
+        if claim.chapter != chapter:
+            ax.axhline(y - 0.5, color=plots.TEXT, lw=0.4)
+            chapter = claim.chapter
+    ax.axvline(0, color=plots.TEXT, lw=1)
+    ax.set_yticks(range(len(rows)), [claim.name for claim, *_ in rows], fontsize=8.5)
+    ax.set(xlim=(-LIMIT - 0.3, LIMIT + 0.3), ylim=(len(rows) - 0.4, -0.6))
+    ax.set_xlabel("estimate beyond the rule's bound, in half-widths of its 95 % interval")
+    for outcome in dict.fromkeys(outcome for _, outcome, _ in rows):
+        ax.plot([], [], "o", color=COLOURS[outcome], label=outcome)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=4)
+    ax.spines["left"].set_visible(False)
+    figure.tight_layout(pad=0.4)
+    return plots.alone(figure)
+
+
+def bars(source: str = "paper") -> HTML:
+    """Show, for each chapter, a bar of its outcomes a data set, linked to the chapter."""
+    body = ""
+    for chapter in CHAPTERS:
+        own = [claim for claim in claims.of_chapter(chapter) if claim.source == source]
+        if not own:
+            continue
+        cells = "".join(f"<td>{_bar(counts(dataset, own), len(own))}</td>" for dataset in DATASETS)
+        body += f'<tr><th scope="row"><a href="{chapter}/{chapter}.html">{chapter}</a></th>{cells}</tr>'
+    heads = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in DATASETS.values())
+    key = " ".join(
+        f'<span class="zf-key"><span style="background:{COLOURS[o]}"></span>{html.escape(o)}</span>' for o in OUTCOMES
+    )
+    return HTML(
+        f'<div class="zf-scroll zf-bars" tabindex="0" role="group" aria-label="Outcomes by chapter">'
+        '<table class="table">'
+        f'<thead><tr><th scope="col">chapter</th>{heads}</tr></thead><tbody>{body}</tbody></table>{key}</div>'
+    )
+
+
+def _bar(found: Counter, total: int) -> str:
+    parts = "".join(
+        f'<span style="background:{COLOURS[outcome]};flex:{found[outcome]}"></span>'
+        for outcome in OUTCOMES if found[outcome]
+    )  # fmt: skip
+    told = ", ".join(f"{found[outcome]} {outcome}" for outcome in OUTCOMES if found[outcome])
+    return f'<div class="zf-bar" role="img" aria-label="{html.escape(told)}" title="{html.escape(told)}">{parts}</div>'
+
+
+def sensitivity() -> HTML:
+    """Show each outcome with the rule's numeric bound halved, as it is, and doubled."""
+    rows = []
+    for claim in claims.all_claims():
+        for dataset, name in DATASETS.items():
+            if found := claim.sensitivity(dataset):
+                half, own, double = found
+                rows.append({"claim": claim.name, "data set": name, "bound halved": half, "as it is": own,
+                             "bound doubled": double})  # fmt: skip
+    return page.table(rows, caption="Outcomes with each rule's numeric bound halved and doubled")
+
+
+def hanging() -> tuple[int, int]:
+    """Return how many outcomes change when a bound is halved or doubled, and how many have such a bound."""
+    found = [f for claim in claims.all_claims() for dataset in DATASETS if (f := claim.sensitivity(dataset))]
+    return sum(len(set(outcomes)) > 1 for outcomes in found), len(found)
+
+
+def controls() -> HTML:
+    """Show what each rule makes of untrained networks and of the paper's own printed numbers."""
+    rows = []
+    for claim in claims.all_claims():
+        row = {"claim": claim.name}
+        for dataset, name in DATASETS.items():
+            row[name] = claim.finding(dataset).outcome
+            row[f"untrained, {name}"] = claim.control_outcome(dataset)
+        row["the printed numbers"] = claim.printed_outcome()
+        if any(row[key] for key in row if key.startswith("untrained")) or row["the printed numbers"]:
+            rows.append(row)
+    return page.table(rows, caption="Each rule on its controls")
+
+
+def passed_untrained() -> list[str]:
+    """Return the claims that agree although an untrained network passes their rule too."""
+    return sorted({
+        claim.name for claim in claims.all_claims() for dataset in DATASETS
+        if claim.finding(dataset).outcome == "agrees" and claim.control_outcome(dataset) == "agrees"
+    })  # fmt: skip

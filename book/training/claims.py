@@ -1,0 +1,165 @@
+"""Claims of section 5.1, Table 1, and of section 3.1: which network does best, alone or averaged."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from zfrepro import sweeps
+from zfrepro.claims import Above, Below, Claim, Includes, Quantity
+from zfrepro.paper import TABLE1
+from zfrepro.stats import Interval, t_interval
+
+VIEW = "ten_crops"  # by which Table 1 is judged
+BETTER = {"zfnet": 1, "krizhevsky": -1}
+WIDE = {"zfnet-wide": 1, "zfnet": -1}
+UNCLIPPED = {"zfnet-unclipped": 1, "zfnet": -1}
+
+Record = Mapping[str, Any]
+
+
+def averages(
+    record: Record, name: str, view: str = VIEW, kind: str = "top1_error"
+) -> dict[tuple[tuple[str, int], ...], float]:
+    """Return the errors of a sweep's ensembles of one name in per cent, by their members."""
+    return {
+        tuple((network, seed) for network, seed in row["members"]): row["errors"][view][kind]
+        for row in record.get("ensembles", ())
+        if row["name"] == name
+    }
+
+
+def gain(record: Record, name: str = "zfnet", view: str = VIEW) -> Interval:
+    """Return the error of an average less that of each of its networks, in points, over these."""
+    ((members, error),) = averages(record, name, view).items()
+    single = sweeps.errors(record, view)
+    return t_interval([error - single[network][seed] for network, seed in members], "networks")
+
+
+def gain_of_both(record: Record, view: str = VIEW) -> Interval:
+    """Return what one wide network adds to the average, in points, over the wide networks."""
+    (error,) = averages(record, "zfnet", view).values()
+    joined = averages(record, "both", view).values()
+    return t_interval([value - error for value in joined], "wide networks")
+
+
+def lacking_averages(record: Record) -> str:
+    """Return why a record cannot tell what averaging does; empty if it can."""
+    there = averages(record, "zfnet") and averages(record, "both")
+    return "" if there else "no ensemble of both kinds yet"
+
+
+def change(name: str, source: Callable[[Record], Interval]) -> Quantity:
+    """Return a change of the validation top-1 error at ten crops as a quantity of claims."""
+    return Quantity(name, source, unit=" points", form="+.1f")
+
+
+def between(weights: Mapping[str, float]) -> Callable[[Record], Interval]:
+    """Return the function from a record to a contrast of its networks."""
+    return partial(sweeps.difference, weights=weights, part=VIEW)
+
+
+def lacking(weights: Mapping[str, float]) -> Callable[[Record], str]:
+    """Return the function that says why a record lacks a contrast; empty if it does not."""
+    return partial(sweeps.lacking, networks=tuple(weights))
+
+
+def printed_change(name: str, base: str, column: str = "val1") -> float:
+    """Return a difference of two rows of Table 1, in points."""
+    return round(getattr(TABLE1[name], column) - getattr(TABLE1[base], column), 1)
+
+
+def _printed_words(name: str, base: str) -> str:
+    top1, top5 = (printed_change(name, base, column) for column in ("val1", "val5"))
+    return f"top-1 {top1:+.1f}, top-5 {top5:+.1f} points"
+
+
+def _printed_ensemble(name: str, row: str, *joining: tuple[str, int]) -> dict[str, Any]:
+    members = [["zfnet", 0], ["zfnet", 1], *map(list, joining)]
+    return {"name": name, "members": members, "errors": {VIEW: {"top1_error": TABLE1[row].val1}}}
+
+
+PRINTED = sweeps.as_record({
+    "krizhevsky": TABLE1["replication"],
+    "zfnet": TABLE1["zfnet"],
+    "zfnet-wide": TABLE1["zfnet-wide"],
+}) | {
+    "ensembles": [
+        _printed_ensemble("zfnet", "zfnet-5"),
+        _printed_ensemble("both", "both-6", ("zfnet-wide", 0)),
+        _printed_ensemble("both", "both-6", ("zfnet-wide", 1)),
+    ]
+}  # fmt: skip
+
+PLACE = "section 5.1, Table 1"
+STANDARD = (
+    "validation top-1 error at ten crops in points, seed by seed; the interval speaks of other "
+    "seeds on the same images"
+)
+
+
+def _table1(
+    name: str, says: str, quantity: Quantity, row: str, base: str, measure: str, **more: Any
+) -> Claim:
+    printed = printed_change(row, base)
+    return Claim(
+        name, "training", PLACE, says, measure,
+        holds=Below(quantity, 0), size=Includes(quantity, printed), paper_effect=printed,
+        paper=_printed_words(row, base), printed=PRINTED, sweep=True, **more,
+    )  # fmt: skip
+
+
+CLAIMS = (
+    _table1(
+        "training-better",
+        "The paper's network clearly outperforms that of Krizhevsky et al.",
+        change("change of error from Krizhevsky's network to ZFNet", between(BETTER)),
+        "zfnet",
+        "replication",
+        STANDARD,
+        untestable=lacking(BETTER),
+        note="Judged on the small networks, which have more seeds; the page shows those of the "
+        "paper's size beside them.",
+    ),
+    _table1(
+        "training-wide",
+        "With 512, 1024 and 512 maps in layers 3 to 5 the network is better still.",
+        change("change of error with wide layers 3 to 5", between(WIDE)),
+        "zfnet-wide",
+        "zfnet",
+        STANDARD,
+        untestable=lacking(WIDE),
+    ),
+    _table1(
+        "training-ensemble",
+        "Several networks averaged are better than one.",
+        change("change of error by averaging", gain),
+        "zfnet-5",
+        "zfnet",
+        "validation top-1 error at ten crops in points, of the mean of the networks' probabilities "
+        "less that of each network; the interval is over the networks",
+        untestable=lacking_averages,
+        note="An earlier rule asked whether the average beats its best network.",
+    ),
+    _table1(
+        "training-both",
+        "Averaged with a wide network, they are better again.",
+        change("change of error by one wide network more in the average", gain_of_both),
+        "both-6",
+        "zfnet-5",
+        "validation top-1 error at ten crops in points, of the average with one wide network less "
+        "that without; the interval is over the wide networks",
+        untestable=lacking_averages,
+    ),
+    Claim(
+        "training-clipping",
+        "training",
+        "section 3.1",
+        "Rescaling filters whose root mean square exceeds 0.1 is crucial.",
+        STANDARD,
+        holds=Above(change("change of error without rescaling", between(UNCLIPPED)), 0),
+        sweep=True,
+        untestable=lacking(UNCLIPPED),
+        note="Tested with inputs of unit scale and with weight decay. The paper's inputs are raw "
+        "and it mentions no decay, so its filters may grow more.",
+    ),
+)

@@ -1,0 +1,187 @@
+"""The chapter on occlusion: its figure, its study and its claims on made-up data."""
+
+import pytest
+import torch
+
+from book.occlusion import figures
+from book.occlusion import measure as study
+from book.occlusion.explorer import OcclusionExplorer
+from book.occlusion.measure import Row
+from tests.worlds import stripes, tiny
+from zfrepro import claims, deconvnet, records
+from zfrepro.data import Split
+from zfrepro.data.transforms import mean_image
+from zfrepro.occlusion import occlude
+from zfrepro.weights import Trained
+
+
+@pytest.fixture(scope="module")
+def data():
+    return stripes(train=12, val=12, image_size=64)
+
+
+@pytest.fixture(scope="module")
+def trained(data):
+    recipe = tiny()
+    return Trained(recipe.network(3).eval(), recipe, data.classes, mean_image(data.train.images))
+
+
+def rows_for(classes: int = 6) -> list[Row]:
+    p = torch.rand(30, 30, generator=torch.Generator().manual_seed(0))
+    winners = torch.randint(classes, (30, 30), generator=torch.Generator().manual_seed(1))
+    tiles = torch.rand(4, 3, 20, 20)
+    return [Row(0, k, 7, (1, 2, 3), 0.9, 5 * p, p, winners, tiles, 21) for k in range(2)]
+
+
+def test_values_stand_at_the_middle_of_their_square():
+    names = [f"class {k}" for k in range(6)]
+    figure = figures.fig7(
+        rows_for(), names, image_size=96, images=torch.zeros(2, 3, 96, 96, dtype=torch.uint8)
+    )
+    panels = [ax for ax in figure.axes if ax.get_label() != "<colorbar>"][:6]
+    square = panels[0].patches[0]
+    assert (square.get_width(), square.get_x(), square.get_y()) == (21, 4.5, 35.5)  # 12, 84 of 224
+    left, right, bottom, top = panels[3].images[-1].get_extent()
+    step = (96 - 21) / 29  # the first square covers pixels 0 to 20, the last 75 to 95
+    assert left + step / 2 == pytest.approx(10) and right - step / 2 == pytest.approx(85)
+    assert (left, right) == (top, bottom) and "r with (b) = +1.00" in panels[3].get_xlabel()
+    legend = [text.get_text() for text in panels[5].get_legend().get_texts()]
+    assert legend[0].startswith("class 0") and legend[-1].startswith("2 more")
+    assert sum(int(text.split()[-2]) for text in legend) == pytest.approx(100, abs=3)
+
+
+def test_the_rows_are_those_whose_probability_varies_most(trained, data):
+    probabilities = torch.nn.functional.one_hot(data.val.labels, 3).float()  # all are right
+    chosen = study.most_varied(trained, data.val, probabilities)
+    assert data.val.labels[chosen].tolist() == list(dict.fromkeys(data.val.labels[chosen].tolist()))
+    x = trained.normalised(data.val.images)
+    found = occlude(
+        trained.network, x, patch=14, stride=12.5, fill=study.grey(trained), progress=False
+    )
+    spread = found.of(data.val.labels).flatten(1).std(1)
+    assert chosen[0] == spread.argmax() and spread[chosen].diff().le(0).all()
+
+
+def test_the_study_on_a_made_up_data_set(trained, data):
+    mask = torch.zeros(12, 73, 73, dtype=torch.bool)
+    mask[:, 20:40, 25:50] = True
+    split = Split(data.val.images, data.val.labels, {"mask": mask})
+    probabilities, top = study.search(trained, split)
+    assert probabilities.shape == (12, 3) and top.layer == "conv5"
+    (row,) = study.rows(trained, split, top, [4])
+    by_hand = trained.network(trained.normalised(split.images[[4]])).softmax(1)[0, row.label]
+    assert row.clean == pytest.approx(by_hand.item(), abs=1e-5)
+    assert row.probability.shape == (30, 30)
+    x, seen = trained.normalised(split.images), trained.seen(mask[:, None])[:, 0]
+    found = occlude(
+        trained.network,
+        x,
+        patch=20,
+        stride=11,
+        fill=study.grey(trained),
+        layer="convs.conv5",
+        progress=False,
+    )
+    summary = study.of_squares(found, split.labels, seen)
+    assert 0 <= summary["object"]["pointing"]["mean"] <= 1 and summary["worst_drop"]["n"] == 12
+    energy = study.energy(trained, x[:2], found.strongest[:2])
+    units = study._strongest_units(trained, x[:1], found.strongest[:1])
+    whole = deconvnet.project(trained.network, x[:1], "conv5", units)
+    torch.testing.assert_close(energy[0], whole[0].square().sum(0), atol=1e-6, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("roomy", "counted"), [(9, 9), (7, 0)])
+def test_a_control_counts_where_its_shape_has_room_and_with_enough_images(
+    monkeypatch, roomy, counted
+):
+    monkeypatch.setattr(study, "_covered", lambda _, indices, masks: masks.float().mean((1, 2)))
+    mask = torch.zeros(12, 20, 20, dtype=torch.bool)
+    mask[:, :5, :5] = True
+    mask[roomy:, :, :18] = True  # nine tenths of the picture: no room beside
+    found = study._moved(None, torch.arange(12), mask, mask)
+    assert found.isnan().logical_not().sum() == counted
+    assert (found[:counted] == 25 / 400).all()
+
+
+def test_the_explorer_shows_what_the_network_answers(trained, data):
+    explorer = OcclusionExplorer(trained, data.val, start=2)
+    explorer.row.value, explorer.column.value, explorer.patch.value = 5, 9, 20
+    x, square = explorer.covered()
+    assert torch.equal(square[..., 5:25, 9:29], study.grey(trained)[..., 5:25, 9:29])
+    assert square.ne(x).any(1).sum() <= 400
+    p = trained.network(square).softmax(1)[0, data.val.labels[2]]
+    assert f"{p:.3f} with it" in explorer.note.value
+    explorer.patch.value = 64  # the whole image: the square can no longer move
+    assert explorer.row.value == explorer.column.value == 0
+
+
+# --- claims ---
+
+
+def told(mean: float, half: float = 0.05) -> dict:
+    return {"mean": mean, "low": mean - half, "high": mean + half, "n": 50}
+
+
+def record(**changes) -> dict:
+    """Return a record in which every claim holds, and what is changed in it."""
+    good = {
+        "extra": 0.3, "lower": 0.9, "shape_extra": 0.4, "shape_lower": 0.9, "pointing": 0.9,
+        "pointing_random": 0.4, "pointing_gain": 0.2, "own": -0.5, "other": -0.1,
+        "negative": 0.3, "kept": 0.8, "changes": 0.9, "same": 0.5, "different": 0.1,
+    } | changes  # fmt: skip
+    squares = ("extra", "lower", "pointing", "pointing_random", "pointing_gain")
+    return {
+        "main": {
+            "object": {k: told(good[k]) for k in squares},
+            "label_kept": told(good["kept"]),
+            "label_changes": told(good["changes"]),
+        },
+        "shapes": {"extra": told(good["shape_extra"]), "lower": told(good["shape_lower"])},
+        "projections": {k: told(good[k]) for k in ("own", "other")},
+        "maps": {"negative": told(good["negative"])},
+        "agreement": {"same": told(good["same"]), "other": told(good["different"])},
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "open_", "failing"),
+    [
+        ("object", {"extra": 0.01}, {"extra": 0.01, "shape_lower": 0.4}),
+        ("pointing", {"pointing_gain": 0.01}, {"pointing_gain": -0.1}),
+        ("projection", {"other": -0.48}, {"other": -0.7}),
+        ("strongest-map", {"negative": 0.12}, {"negative": 0.05}),
+        ("label", {"kept": 0.52}, {"kept": 0.4}),
+        ("networks", {"different": 0.45}, {"different": 0.7}),
+    ],
+)
+def test_claims_can_agree_stay_open_and_be_contradicted(name, open_, failing):
+    claim = next(c for c in claims.of_chapter("occlusion") if c.name == f"occlusion-{name}")
+    outcomes = [claim.judge(record(**changes)).outcome for changes in ({}, open_, failing)]
+    assert outcomes == ["agrees", "not resolved", "contradicts"]
+    assert claim.printed_outcome() in (None, "agrees")
+
+
+def test_claims_on_masks_are_not_tested_without_masks():
+    bare = record()
+    del bare["shapes"], bare["main"]["object"]
+    outcomes = {c.name: c.judge(bare).outcome for c in claims.of_chapter("occlusion")}
+    untested = [name for name, outcome in outcomes.items() if outcome == "not tested"]
+    assert untested == ["occlusion-object", "occlusion-pointing"]
+
+
+def test_records_hold_what_the_claims_and_figures_read():
+    for dataset in claims.DATASETS:
+        rows, described = (
+            figures.recorded(dataset),
+            records.read(f"occlusion/{dataset}")["figure"]["rows"],
+        )
+        assert len(rows) == study.ROWS
+        for row, kept in zip(rows, described, strict=True):
+            assert row.probability.min().item() == pytest.approx(kept["min"], abs=1e-3)
+            assert row.predicted.eq(row.label).float().mean().item() == pytest.approx(
+                kept["kept"], abs=1e-3
+            )
+    found = [
+        c.finding(dataset) for c in claims.of_chapter("occlusion") for dataset in claims.DATASETS
+    ]
+    assert all(f.evidence or f.reason for f in found)

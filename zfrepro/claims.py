@@ -1,0 +1,434 @@
+"""Claims and the rules that judge them. An outcome is computed from a record, never typed.
+
+A claim reads quantities of a record by their path and puts conditions on them. A condition holds, does not hold, or is
+not resolved, when the interval of a quantity holds values on both sides. The sentence that states a rule on a page is
+generated from the rule. Each chapter lists its claims in `book/CHAPTER/claims.py`, as `CLAIMS`.
+"""
+
+import importlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from functools import cached_property
+from typing import Any, ClassVar
+
+from zfrepro import records
+from zfrepro.stats import Interval
+
+Record = Mapping[str, Any]
+
+OUTCOMES = (
+    "agrees", "same direction, other size", "not resolved", "contradicts", "not applicable",
+    "not tested",
+)  # fmt: skip
+DATASETS = {"imagenet20": "ImageNet-20", "diorama": "Diorama"}
+SOURCES = {
+    "paper": "claims of the paper",
+    "later": "claims of later work",
+    "instrument": "checks of the instrument",
+    "own": "questions of our own",
+}
+CHAPTERS = (
+    "network", "deconvnet", "gallery", "training", "evolution", "architecture", "invariance",
+    "occlusion", "correspondence", "ablation", "transfer", "projections",
+)  # fmt: skip
+
+
+class Truth(IntEnum):
+    """Whether a condition holds, given what the interval of its quantity leaves open."""
+
+    NO = 0
+    UNRESOLVED = 1
+    YES = 2
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number of a record, with its name and its unit.
+
+    Args:
+        name: in words, as it stands in a sentence: `extra drop on the object`.
+        source: its path in the record (`main/object/extra`), or a function from the record to it. What is found there
+            is a number, an `Interval`, a mapping with mean, low, high and n, or a list of mean, low and high.
+        unit: as it follows the number: ` %`, ` points`.
+        scale: factor from the record to the unit.
+        form: format of the number.
+    """
+
+    name: str
+    source: str | Callable[[Record], Any]
+    unit: str = ""
+    scale: float = 1.0
+    form: str = "+.2f"
+
+    def of(self, record: Record) -> Interval:
+        """Return the quantity of a record, as an interval (of no width for a plain number)."""
+        found = self.source(record) if callable(self.source) else lookup(record, self.source)
+        return Interval.of(found).scaled(self.scale)
+
+    def told(self, record: Record) -> str:
+        """Return the quantity with its interval, in words."""
+        return f"{self.name} {self.of(record):{self.form}}{self.unit}"
+
+
+def lookup(record: Record, path: str) -> Any:
+    """Return what a record holds at a path such as `main/object/extra`.
+
+    Raises:
+        LookupError: naming the first key that is missing.
+    """
+    found: Any = record
+    for key in path.split("/"):
+        try:
+            found = found[int(key)] if isinstance(found, (list, tuple)) else found[key]
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise LookupError(f"no {key!r} of {path!r}") from error
+    return found
+
+
+class Condition:
+    """Part of a rule: judged on a record, stated as a sentence."""
+
+    def judge(self, record: Record) -> Truth:
+        """Return whether the condition holds for the record."""
+        raise NotImplementedError
+
+    def sentence(self) -> str:
+        """State the condition."""
+        raise NotImplementedError
+
+    def margin(self, record: Record) -> float:
+        """Return how far inside the condition the estimate lies, in half-widths of its interval.
+
+        Above 1 the condition holds, below -1 it does not; between them it is not resolved.
+        """
+        raise NotImplementedError
+
+    def scaled(self, factor: float) -> "Condition":
+        """Return the condition with its numeric bounds multiplied, to see how the outcome hangs on them."""
+        raise NotImplementedError
+
+    def quantities(self) -> tuple[Quantity, ...]:
+        """Return what the condition reads."""
+        raise NotImplementedError
+
+
+def _number(value: float, like: Quantity) -> str:
+    return f"{value:{like.form}}{like.unit}" if value else f"0{like.unit}"
+
+
+@dataclass(frozen=True)
+class _Compared(Condition):
+    """The quantity against a bound: a number, or another quantity."""
+
+    quantity: Quantity
+    bound: float | Quantity
+    sign: ClassVar[int]
+    word: ClassVar[str]
+
+    def _pair(self, record: Record) -> tuple[Interval, Interval]:
+        """Return the interval that must be higher and the one that must be lower."""
+        own = self.quantity.of(record)
+        other = self.bound.of(record) if isinstance(self.bound, Quantity) else Interval.of(self.bound)
+        return (own, other) if self.sign > 0 else (other, own)
+
+    def judge(self, record: Record) -> Truth:
+        higher, lower = self._pair(record)
+        if math.isnan(higher.estimate) or math.isnan(lower.estimate):
+            return Truth.UNRESOLVED
+        if higher.low > lower.high:
+            return Truth.YES
+        return Truth.NO if higher.high <= lower.low else Truth.UNRESOLVED
+
+    def margin(self, record: Record) -> float:
+        higher, lower = self._pair(record)
+        gap = higher.estimate - lower.estimate
+        half = (higher.high - higher.low + lower.high - lower.low) / 2
+        if not math.isfinite(half):
+            return 0.0
+        return gap / half if half else math.copysign(math.inf, gap) if gap else 0.0
+
+    def scaled(self, factor: float) -> "Condition":
+        return self if isinstance(self.bound, Quantity) else replace(self, bound=factor * self.bound)
+
+    def sentence(self) -> str:
+        bound = self.bound.name if isinstance(self.bound, Quantity) else _number(self.bound, self.quantity)
+        return f"{self.quantity.name} is {self.word} {bound}"
+
+    def quantities(self) -> tuple[Quantity, ...]:
+        return (self.quantity, self.bound) if isinstance(self.bound, Quantity) else (self.quantity,)
+
+
+class Above(_Compared):
+    """The quantity lies above a bound: a number, or another quantity."""
+
+    sign, word = 1, "above"
+
+
+class Below(_Compared):
+    """The quantity lies below a bound: a number, or another quantity."""
+
+    sign, word = -1, "below"
+
+
+@dataclass(frozen=True)
+class Within(Condition):
+    """The quantity lies between two bounds."""
+
+    quantity: Quantity
+    low: float
+    high: float
+
+    def judge(self, record: Record) -> Truth:
+        own = self.quantity.of(record)
+        if math.isnan(own.estimate):
+            return Truth.UNRESOLVED
+        if self.low <= own.low and own.high <= self.high:
+            return Truth.YES
+        return Truth.NO if own.high < self.low or own.low > self.high else Truth.UNRESOLVED
+
+    def margin(self, record: Record) -> float:
+        sides = (Above(self.quantity, self.low), Below(self.quantity, self.high))
+        return min(side.margin(record) for side in sides)
+
+    def scaled(self, factor: float) -> "Condition":
+        return replace(self, low=factor * self.low, high=factor * self.high)
+
+    def sentence(self) -> str:
+        low, high = (_number(bound, self.quantity) for bound in (self.low, self.high))
+        return f"{self.quantity.name} is between {low} and {high}"
+
+    def quantities(self) -> tuple[Quantity, ...]:
+        return (self.quantity,)
+
+
+@dataclass(frozen=True)
+class Includes(Condition):
+    """The interval of the quantity includes a value, such as the paper's own. Never unresolved."""
+
+    quantity: Quantity
+    value: float
+
+    def judge(self, record: Record) -> Truth:
+        own = self.quantity.of(record)
+        slack = 1e-9  # of rounding, for a plain number
+        return Truth.YES if own.low - slack <= self.value <= own.high + slack else Truth.NO
+
+    def margin(self, record: Record) -> float:
+        return math.inf if self.judge(record) is Truth.YES else -math.inf
+
+    def scaled(self, factor: float) -> "Condition":
+        return self
+
+    def sentence(self) -> str:
+        return f"the interval of the {self.quantity.name} includes {_number(self.value, self.quantity)}"
+
+    def quantities(self) -> tuple[Quantity, ...]:
+        return (self.quantity,)
+
+
+class _Several(Condition):
+    """Conditions joined by a word."""
+
+    word = ""
+
+    def __init__(self, *parts: Condition):
+        self.parts = parts
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.parts == other.parts
+
+    def scaled(self, factor: float) -> "Condition":
+        return type(self)(*(part.scaled(factor) for part in self.parts))
+
+    def sentence(self) -> str:
+        return f" {self.word} ".join(
+            f"({part.sentence()})" if isinstance(part, _Several) else part.sentence() for part in self.parts
+        )
+
+    def quantities(self) -> tuple[Quantity, ...]:
+        return tuple(dict.fromkeys(q for part in self.parts for q in part.quantities()))
+
+
+class AllOf(_Several):
+    """Every part holds. One that does not hold decides; else one that is not resolved leaves it open."""
+
+    word = "and"
+
+    def judge(self, record: Record) -> Truth:
+        return min(part.judge(record) for part in self.parts)
+
+    def margin(self, record: Record) -> float:
+        return min(part.margin(record) for part in self.parts)
+
+
+class AnyOf(_Several):
+    """At least one part holds."""
+
+    word = "or"
+
+    def judge(self, record: Record) -> Truth:
+        return max(part.judge(record) for part in self.parts)
+
+    def margin(self, record: Record) -> float:
+        return max(part.margin(record) for part in self.parts)
+
+
+def ordered(*quantities: Quantity) -> AllOf:
+    """Return the condition that each quantity lies below the next."""
+    return AllOf(*(Below(a, b) for a, b in zip(quantities, quantities[1:], strict=False)))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one record says of a claim."""
+
+    outcome: str  # one of OUTCOMES
+    evidence: tuple[str, ...] = ()  # our numbers, each with its name and interval
+    reason: str = ""  # why it is not tested or not applicable, or the command that makes the record
+
+    def __post_init__(self) -> None:
+        if self.outcome not in OUTCOMES:
+            raise ValueError(f"outcome {self.outcome!r}: choose among {', '.join(OUTCOMES)}")
+
+    def __str__(self) -> str:
+        return "; ".join(self.evidence) or self.reason
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence that can be checked, and the rule that checks it.
+
+    The outcome is `agrees` if `holds` and, where there is one, `size` is not refuted; `same direction, other size` if
+    `holds` but `size` is refuted; `contradicts` if `holds` is refuted; else `not resolved`.
+    """
+
+    name: str  # short and unique, for links: occlusion-object
+    chapter: str
+    place: str  # where it is said: section 4.2, Fig. 7
+    says: str
+    measure: str  # what is measured, with its unit
+    holds: Condition
+    size: Condition | None = None  # of the effect, where the source prints one
+    effect: Quantity | None = None  # what the scoreboard draws; default, the first quantity of `holds`
+    paper: str = ""  # the source's own number, in words; empty where it prints none
+    paper_effect: float | None = None  # the same in the unit of `effect`, for the scoreboard
+    source: str = "paper"  # one of SOURCES
+    untestable: Callable[[Record], str] = lambda record: ""  # why this record cannot tell; empty if it can
+    applicable: Callable[[Record], str] = lambda record: ""  # why the premise is absent; empty if it is not
+    sweep: bool = False  # whether the record is one of `sweep CHAPTER`, not of `measure CHAPTER`
+    printed: Record = field(default_factory=dict)  # the source's own numbers, at the paths that the rule reads
+    control: Callable[[Record], Record] | None = None  # from a record to the same of an untrained network
+    note: str = ""  # such as: rule changed after the numbers were known
+
+    def rule(self) -> str:
+        """State the rule, in words."""
+        text = f"Agrees if {self.holds.sentence()}"
+        if self.size:
+            text += f"; same direction, other size, unless {self.size.sentence()}"
+        return f"{text}. Judged by 95 % intervals."
+
+    def command(self, dataset: str) -> str:
+        """Return the command that makes the record."""
+        verb = "sweep" if self.sweep else "measure"
+        return f"python -m zfrepro {verb} {self.chapter} --dataset {dataset}"
+
+    def judge(self, record: Record) -> Finding:
+        """Apply the rule to a record."""
+        if reason := self.applicable(record):
+            return Finding("not applicable", reason=reason)
+        if reason := self.untestable(record):
+            return Finding("not tested", reason=reason)
+        evidence = tuple(quantity.told(record) for quantity in self.quantities)
+        return Finding(self.outcome(record), evidence)
+
+    def outcome(self, record: Record) -> str:
+        """Return what the rule alone makes of a record."""
+        held = self.holds.judge(record)
+        if held is Truth.NO:
+            return "contradicts"
+        if held is Truth.UNRESOLVED:
+            return "not resolved"
+        if self.size and self.size.judge(record) is Truth.NO:
+            return "same direction, other size"
+        return "agrees"
+
+    @cached_property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """Everything that the rule reads."""
+        size = self.size.quantities() if self.size else ()
+        return tuple(dict.fromkeys((*self.holds.quantities(), *size)))
+
+    @property
+    def drawn(self) -> Quantity:
+        """The quantity that the scoreboard draws."""
+        return self.effect or self.quantities[0]
+
+    def finding(self, dataset: str) -> Finding:
+        """Judge the claim on the record of a data set; without a record it is `not tested`.
+
+        Raises:
+            ValueError: the record lacks what the claim reads, with the command that measures it again.
+        """
+        found = self.read(dataset)
+        if found is None:
+            return Finding("not tested", reason=self.command(dataset))
+        try:
+            return self.judge(found)
+        except (LookupError, TypeError, ArithmeticError, AttributeError) as error:
+            raise ValueError(
+                f"results/{self.file(dataset)}.json does not hold what the claim {self.name} reads "
+                f"({type(error).__name__}: {error}); {self.command(dataset)} --fresh makes it again"
+            ) from error
+
+    def file(self, dataset: str) -> str:
+        """Return the name of the record below results/."""
+        return f"sweeps/{self.chapter}-{dataset}" if self.sweep else f"{self.chapter}/{dataset}"
+
+    def read(self, dataset: str) -> Record | None:
+        """Return the record of a data set, or None."""
+        try:
+            return records.read(self.file(dataset))
+        except FileNotFoundError:
+            return None
+
+    def sensitivity(self, dataset: str, factors: Sequence[float] = (0.5, 1.0, 2.0)) -> list[str]:
+        """Return the outcomes with the rule's numeric bounds multiplied by each factor; empty if it has none."""
+        found = self.read(dataset)
+        if found is None or self.holds.scaled(2.0) == self.holds and self.size is None:
+            return []
+        return [replace(self, holds=self.holds.scaled(f)).judge(found).outcome for f in factors]
+
+    def control_outcome(self, dataset: str) -> str | None:
+        """Return what the rule makes of an untrained network, or None where that was not measured.
+
+        `agrees` here says that the claim's rule is no evidence of learning.
+        """
+        found = self.read(dataset)
+        if found is None or self.control is None:
+            return None
+        try:
+            return self.outcome(self.control(found))
+        except LookupError:
+            return None
+
+    def printed_outcome(self) -> str | None:
+        """Return what the rule makes of the source's printed numbers, or None where it prints none."""
+        return self.outcome(self.printed) if self.printed else None
+
+
+def of_chapter(chapter: str) -> tuple[Claim, ...]:
+    """Return the claims of one chapter.
+
+    Raises:
+        ValueError: no chapter of that name lists claims.
+    """
+    if chapter not in CHAPTERS:
+        raise ValueError(f"no claims of {chapter!r}; there are: {', '.join(CHAPTERS)}")
+    return importlib.import_module(f"book.{chapter}.claims").CLAIMS  # found by name, as a plug-in
+
+
+def all_claims() -> tuple[Claim, ...]:
+    """Return every claim, in the order of the book."""
+    return tuple(claim for chapter in CHAPTERS for claim in of_chapter(chapter))

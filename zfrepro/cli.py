@@ -1,0 +1,590 @@
+"""The command line: `python -m zfrepro COMMAND --help`. Each command is a dataclass; its fields are the options."""
+
+import argparse
+import contextlib
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional
+
+from zfrepro import data, device, distributed, records, training, weights
+from zfrepro.networks import ARCHITECTURES, architecture
+from zfrepro.training import MODERN, SCALES, Recipe, command_of
+
+TRAIN_IMAGES = 20_000  # of which the training error is taken: more would only cost time
+
+
+@dataclass
+class Table:
+    """Print layers, sizes, parameters and receptive fields of a network."""
+
+    arch: str = "zfnet"
+    """Row of Table 2; `--arch list` prints their names."""
+    image_size: int = 224
+    """Side of the input in pixels."""
+    classes: int = 1000
+    """Number of classes."""
+    width: float = 1.0
+    """Convolutions this many times as wide as the paper's."""
+    units: int = 4096
+    """Units in each of layers 6 and 7."""
+
+    def run(self) -> None:
+        from zfrepro.receptive_field import format_table
+
+        if self.arch == "list":
+            print("\n".join(ARCHITECTURES))
+            return
+        chosen = architecture(self.arch, width=self.width, units=self.units)
+        print(format_table(chosen, self.image_size, self.classes))
+
+
+@dataclass
+class Data:
+    """Check that a data set is there, decode or draw it into the cache, and describe it."""
+
+    name: Positional[str]
+    """diorama (drawn, needs nothing), imagenette, imagewoof, imagenet20, imagenet, caltech101, or the path of a folder
+    with train/CLASS/ and val/CLASS/."""
+    data: str | None = None
+    """Folder that holds the photographs; by default $ZFREPRO_DATA."""
+    image_size: int = 128
+    """Side of a network's input in pixels; images are stored at 256/224 of it."""
+    download: bool = False
+    """Fetch it first, where torchvision knows how (imagenette, caltech101)."""
+    skip_damaged: bool = False
+    """Leave out photographs that cannot be decoded, and name them; also if $ZFREPRO_SKIP_DAMAGED is set."""
+
+    def run(self) -> None:
+        from zfrepro.data import photos
+
+        if self.download:
+            root = self.data or os.environ.get("ZFREPRO_DATA")
+            if not root:
+                raise ValueError("--download needs --data (or ZFREPRO_DATA), the folder to put the photographs in")
+            print(f"{self.name} is in {photos.download(self.name, Path(root).expanduser())}")
+        loaded = data.load(
+            self.name, self.image_size, root=self.data, skip_damaged=self.skip_damaged or None
+        )
+        for part in ("train", "val"):
+            split = getattr(loaded, part)
+            shape = tuple(split.images.shape[1:])
+            print(f"{loaded.name} {part}: {len(split):,} images of {shape}, {len(loaded.classes)} classes")
+        print(f"fingerprint {loaded.fingerprint}; kept in {data.cache_root()}")
+
+
+@dataclass(frozen=True)
+class Settings(Recipe):
+    """Everything that decides the outcome of a run. The defaults are the paper's."""
+
+    def __post_init__(self) -> None:
+        """Leave the checks to `Recipe`, whose errors become one line."""
+
+
+@dataclass
+class Train:
+    """Train a network; the defaults are the paper's recipe at the paper's size.
+
+    A killed run continues when the same command is given again. An hour on two cores:
+    python -m zfrepro train --recipe modern --scale compact --dataset imagenet20 --data DIR
+    """
+
+    settings: OmitArgPrefixes[Settings]
+    recipe: Literal["paper", "modern"] = "paper"
+    """modern suits small data sets; `train --recipe modern --help` shows its values."""
+    scale: Literal["paper", "compact", "mini", "micro"] | None = None
+    """Image size, width and units at once: paper (224 px, full width, 4096 units), compact (128 px, full width, 512),
+    mini (96 px, half width, 256) or micro (96 px, quarter width, 256). Single options win over it."""
+    data: str | None = None
+    """Folder that holds the photographs; by default $ZFREPRO_DATA."""
+    out: str | None = None
+    """Folder of checkpoint, weights and record; by default runs/DATASET-ARCH-seedN."""
+    device: str | None = None
+    """cpu or cuda; by default a GPU if there is one."""
+    keep: tuple[int, ...] = ()
+    """Also keep the weights after these epochs and the last, as epoch-NNN.safetensors; Fig. 4 has 1 2 5 10 20 30 40
+    64."""
+    compile: bool = False
+    """Let torch compile the network: worth its minute on a GPU, in long runs."""
+    wait: bool = False
+    """If another run writes into --out, wait for its end and go on from there."""
+    skip_damaged: bool = False
+    """Leave out photographs that cannot be decoded, and name them; also if $ZFREPRO_SKIP_DAMAGED is set."""
+    quiet: bool = False
+    """A line an epoch and no progress bars."""
+
+    def folder(self, recipe: Recipe) -> Path:
+        """Return the folder of the run."""
+        return Path(self.out or f"runs/{data.dataset_name(recipe.dataset)}-{recipe.arch}-seed{recipe.seed}")
+
+    def made(self) -> Recipe:
+        """Return the recipe, checked; the path of a data set is made absolute, so that the record names it anywhere."""
+        chosen = asdict(self.settings)
+        if data.is_path(chosen["dataset"]):
+            chosen["dataset"] = str(Path(chosen["dataset"]).expanduser().resolve())
+        return Recipe(**chosen)
+
+    def run(self) -> None:
+        recipe, where = self.made(), device.pick(self.device)
+        if late := [epoch for epoch in self.keep if not 1 <= epoch <= recipe.epochs]:
+            raise ValueError(f"--keep {late[0]}: this run has epochs 1 to {recipe.epochs}")
+        out = self.folder(recipe)
+        with file_lock(out, self.wait):
+            record = self._train(recipe, where, out)
+        if record:
+            print_errors(record["errors"])
+            print(f"wrote {out}/weights.safetensors and record.json")
+            print(f"`python -m zfrepro ship {out}` puts them into results/")
+
+    def _train(self, recipe: Recipe, where, out: Path) -> dict[str, Any] | None:
+        with distributed.group(where):
+            first, processes = not distributed.rank(), distributed.count()
+            if first:
+                refuse_finished(out)
+                records.remove_partial(out)
+            with distributed.rank0_first(where):
+                dataset = data.load(
+                    recipe.dataset, recipe.image_size, root=self.data, progress=first and not self.quiet,
+                    skip_damaged=self.skip_damaged or None,
+                )  # fmt: skip
+            origin = records.provenance(command_of(recipe) + (" --skip-damaged" if dataset.skipped else ""))
+            origin |= _origin_of_finished(out, recipe, dataset.fingerprint)
+
+            def keep(state, mean) -> None:
+                epoch = len(state.history)
+                if self.keep and (epoch in self.keep or epoch == recipe.epochs):
+                    weights.save_weights(
+                        out / f"epoch-{epoch:03}.safetensors", training.evaluated(recipe, state, where), recipe,
+                        dataset.classes, mean, data=dataset.fingerprint, epoch=epoch, **origin,
+                    )  # fmt: skip
+
+            state, mean = training.train(
+                recipe, dataset, out, device=where, progress=not self.quiet, after_epoch=keep,
+                compiled=self.compile,
+            )  # fmt: skip
+        if not first:
+            return None
+        network = training.evaluated(recipe, state, where)
+        file = out / "weights.safetensors"
+        sha = weights.save_weights(file, network, recipe, dataset.classes, mean, data=dataset.fingerprint, **origin)
+        print("evaluating the weights as written")
+        errors = evaluation([weights.load_weights(file, device=where)], dataset, not self.quiet, out)
+        record = training.record(recipe, state, dataset, where, processes, origin, sha, errors)
+        records.write_json(out / "record.json", record)
+        return record
+
+
+@dataclass
+class Eval:
+    """Top-1 and top-5 error of trained weights at one crop and at ten."""
+
+    weights: Positional[tuple[str, ...]]
+    """.safetensors files; of several, the mean of their probabilities."""
+    dataset: str | None = None
+    """By default, the one the network was trained on."""
+    data: str | None = None
+    """Folder that holds the photographs; by default $ZFREPRO_DATA."""
+    skip_damaged: bool = False
+    """Leave out photographs that cannot be decoded, and name them; also if $ZFREPRO_SKIP_DAMAGED is set."""
+    device: str | None = None
+    """cpu or cuda; by default a GPU if there is one."""
+
+    def run(self) -> None:
+        if not self.weights:
+            raise ValueError("name at least one .safetensors file")
+        where = device.pick(self.device)
+        networks = [weights.load_weights(file, device=where) for file in self.weights]
+        recipe = networks[0].recipe
+        dataset = data.load(
+            self.dataset or recipe.dataset, recipe.image_size, root=self.data, skip_damaged=self.skip_damaged or None
+        )
+        for file, network in zip(self.weights, networks, strict=True):
+            if dataset.classes != network.classes:
+                raise ValueError(f"{file} knows other classes than {dataset.name}; name the data set it was trained on")
+            if network.recipe.image_size != recipe.image_size:
+                raise ValueError(
+                    f"{file} sees {network.recipe.image_size} px, {self.weights[0]} {recipe.image_size} px"
+                )
+        print(f"{dataset.name}, {len(dataset.val):,} validation images at {recipe.image_size} px")
+        print_errors(evaluation(networks, dataset, True))
+
+
+@dataclass
+class Ship:
+    """Copy weights and records of finished runs into results/, where the book reads them."""
+
+    runs: Positional[tuple[str, ...]]
+    """Folders that `train` wrote."""
+    numbers_only: bool = False
+    """Only the record, filed by seed, for the spread over seeds; by default the weights too, as the book's network."""
+    replace: bool = False
+    """Replace a shipped network even by one with a larger error."""
+
+    def run(self) -> None:
+        if not self.runs:
+            raise ValueError("name at least one folder that `train` wrote")
+        made: dict[Path, tuple[Path, dict[str, Any]]] = {}
+        for run in map(Path, self.runs):
+            record = _finished(run)
+            target = records.results_root() / f"{_shipped_name(record, self.numbers_only)}.json"
+            if target in made:
+                raise ValueError(f"{made[target][0]} and {run} would both become {target}; ship one of them")
+            if not self.replace:
+                refuse_weaker(record, target)
+            made[target] = run, record
+        for target, (run, record) in made.items():
+            if not self.numbers_only:
+                trained = run / "weights.safetensors"
+                weights.load_weights(trained, expected_sha256=record["weights_sha256"], device=device.pick("cpu"))
+                records.write_atomically(target.with_suffix(".safetensors"), trained.read_bytes())
+            records.write_json(target, record)
+            print(f"wrote {target}")
+
+
+@dataclass
+class Measure:
+    """Measure what a chapter reports and file it in results/CHAPTER/DATASET.json.
+
+    A killed measurement continues when the same command is given again.
+    """
+
+    chapter: Positional[str]
+    """Which chapter's measurement; a wrong name prints them all."""
+    dataset: str | None = None
+    """By default $ZFREPRO_DATASET, else diorama."""
+    data: str | None = None
+    """Folder that holds the photographs; by default $ZFREPRO_DATA."""
+    images: int | None = None
+    """How many images to use; by default what the chapter reports."""
+    seed: int = 0
+    """Seed of everything drawn at random."""
+    runs: tuple[str, ...] = ()
+    """Folders of finished runs: of `train --keep` for evolution, of `sweep` for ablation and architecture."""
+    only: tuple[str, ...] = ()
+    """Measure these parts alone, and put them into the record that is there."""
+    scratch: str = "runs/measure"
+    """Folder of partial results."""
+    fresh: bool = False
+    """Measure again what is kept from an earlier run."""
+    device: str | None = None
+    """cpu or cuda; by default a GPU if there is one."""
+    quiet: bool = False
+    """A line a part and no progress bars."""
+
+    def run(self) -> None:
+        from zfrepro import measure
+
+        measure.module_of(self.chapter)
+        require_positive(images=self.images)
+        where, name = device.pick(self.device), self.dataset or data.default_name()
+        target = records.results_root() / self.chapter / f"{name}.json"
+        if self.only:  # before any data is read
+            measure.refuse_unknown(records.read_json(target), target, self.only)
+        networks, hashes = {}, {}
+        for arch in ("zfnet", "krizhevsky"):
+            networks[arch] = weights.pretrained(arch, name, device=where)
+            hashes[arch] = records.read(weights.record_name(arch, name))["weights_sha256"]
+        dataset = data.load(name, networks["zfnet"].recipe.image_size, root=self.data, progress=not self.quiet)
+        if dataset.classes != networks["zfnet"].classes:
+            raise ValueError(
+                f"{name} has {len(dataset.classes)} classes, its networks know {len(networks['zfnet'].classes)}; "
+                "measure on the data set they were trained on"
+            )
+        study = measure.Study(
+            dataset, networks, where, images=self.images, seed=self.seed,
+            root=Path(self.data) if self.data else None, progress=not self.quiet, hashes=hashes,
+            runs=tuple(map(Path, self.runs)),
+        )  # fmt: skip
+        command, scratch = self._command(name), Path(self.scratch)
+        with file_lock(scratch / f"{self.chapter}-{name}", option="--scratch"):
+            if self.only:
+                measure.refuse_other(records.read_json(target), measure.record(self.chapter, study, {}, command))
+            found = measure.measure(self.chapter, study, scratch, only=self.only, fresh=self.fresh)
+            record = measure.record(self.chapter, study, found, command)
+            if self.only:  # read again, for other parts may have been measured meanwhile
+                record = measure.added(records.read_json(target), record, found)
+            records.write_json(target, record)
+        print(f"wrote {target}")
+
+    def _command(self, dataset: str) -> str:
+        """Return the command as the record tells it."""
+        words = f"python -m zfrepro measure {self.chapter} --dataset {dataset}"
+        words += f" --images {self.images}" if self.images else ""
+        words += f" --seed {self.seed}" if self.seed else ""
+        words += " ".join([" --runs", *map(_below_runs, self.runs)]) if self.runs else ""
+        return words + (" --only " + shlex.join(self.only) if self.only else "")
+
+
+@dataclass
+class Sweep:
+    """Train networks that differ in one thing, with equal budgets, and file every run.
+
+    A killed sweep continues when the same command is given again.
+    """
+
+    sweep: Positional[Literal["ablation", "architecture", "training"]]
+    """Which networks: those of Table 2, Fig. 6 or Table 1."""
+    dataset: str | None = None
+    """By default $ZFREPRO_DATASET, else diorama."""
+    data: str | None = None
+    """Folder that holds the photographs; by default $ZFREPRO_DATA."""
+    seeds: int | None = None
+    """Runs of each network; by default 3, for training 5."""
+    networks: tuple[str, ...] = ()
+    """Only these of the sweep's networks."""
+    scale: Literal["paper", "compact", "mini", "micro"] = "micro"
+    """Size of all of them, see `train --help`."""
+    epochs: int | None = None
+    """Passes over the training images; by default a small budget."""
+    jobs: int = 1
+    """Runs at the same time."""
+    scratch: str = "runs"
+    """Folder of the runs' folders."""
+    fresh: bool = False
+    """Begin a new record, for another scale or budget."""
+    device: str | None = None
+    """cpu or cuda; by default a GPU if there is one."""
+
+    def run(self) -> None:
+        from zfrepro import sweeps
+
+        require_positive(seeds=self.seeds, epochs=self.epochs, jobs=self.jobs)
+        name = self.dataset or data.default_name()
+        seeds = range(self.seeds) if self.seeds else None
+        chosen = sweeps.recipes(self.sweep, name, seeds, self.scale, self.epochs, self.networks or None)
+        data.load(name, chosen[0].image_size, root=self.data)  # decoded once, before all runs ask for it
+        words = ["--data", self.data] if self.data else []
+        words += ["--device", self.device] if self.device else []
+        budget = f"-{self.epochs}epochs" if self.epochs else ""
+        folder = Path(self.scratch) / f"{self.sweep}-{self.scale}{budget}"
+        with file_lock(folder, option="--scratch"):
+            target = records.results_root() / f"{sweeps.record_name(self.sweep, name, self.scale)}.json"
+            sweeps.run(
+                self.sweep, chosen, folder, target, jobs=self.jobs, options=words, device=self.device,
+                fresh=self.fresh, say=lambda text: print(text, flush=True),
+            )  # fmt: skip
+        print(f"wrote {target}")
+
+
+Command = Table | Data | Train | Eval | Ship | Measure | Sweep
+COMMANDS = {kind.__name__.lower(): kind for kind in (Table, Data, Train, Eval, Ship, Measure, Sweep)}
+
+
+def presets(words: list[str]) -> Settings:
+    """Return the recipe that --recipe and --scale choose, which single options then change."""
+    scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    scan.add_argument("--recipe")
+    scan.add_argument("--scale")
+    with contextlib.suppress(argparse.ArgumentError):
+        chosen, _ = scan.parse_known_args(words)
+        return Settings(**(MODERN if chosen.recipe == "modern" else {}) | SCALES.get(chosen.scale, {}))
+    return Settings()
+
+
+def parse(words: list[str] | None = None) -> Command:
+    """Return the command that the words spell; usage errors and --help end the process."""
+    words = sys.argv[1:] if words is None else words
+    start = {"train": Train(presets(words))}
+    kinds = tuple(
+        Annotated[kind, tyro.conf.subcommand(name, **({"default": start[name]} if name in start else {}))]
+        for name, kind in COMMANDS.items()
+    )
+    return tyro.cli(
+        Union[kinds],  # noqa: UP007, built at run time
+        args=words, prog="python -m zfrepro", config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes),
+        description="Train, evaluate and measure the networks of Zeiler & Fergus (2014). Start with: "
+        "python -m zfrepro table; python -m zfrepro train --scale mini --recipe modern",
+    )  # fmt: skip
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run a command; a foreseen failure is one line on standard error and exit code 1."""
+    from zfrepro.sweeps import SweepError
+
+    device.keep_freed_memory()
+    foreseen = (training.CheckpointError, data.DataError, SweepError, weights.WeightsError)
+    command, name = None, ""
+    try:
+        command = parse(words)
+        name = type(command).__name__.lower()
+        command.run()
+        sys.stdout.flush()
+        return 0
+    except KeyboardInterrupt:
+        code, message = 130, "stopped" + resume_hint(command)
+    except BrokenPipeError:  # such as `table | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (*foreseen, FloatingPointError, OSError, RuntimeError, ValueError) as error:
+        code, message = 1, f"zfrepro {name}: {' '.join(str(error).split())}{remedy(error)}"
+    print(message, file=sys.stderr)  # the exception is gone by now, and progress bars that it kept open are closed
+    return code
+
+
+def resume_hint(command: Command | None) -> str:
+    """Return how to go on after an interruption, where something was kept."""
+    if isinstance(command, (Measure, Sweep)):
+        return "; give the same command again to continue"
+    if isinstance(command, Train):
+        if (command.folder(command.settings) / "checkpoint.safetensors").is_file():
+            return "; give the same command again to continue"
+    return ""
+
+
+def remedy(error: BaseException) -> str:
+    """Return what to do about a failure of the file system."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return ""
+    name = str(error.filename or "")
+    if name and data.cache_root() in (Path(name), *Path(name).parents):
+        return "; free some space or set ZFREPRO_CACHE to another folder"
+    kinds = {13: "choose a folder that you may write to", 28: "free some space or choose another folder",
+             30: "choose a folder on a disk that can be written to"}  # fmt: skip
+    return f"; {kinds[error.errno]}" if error.errno in kinds else ""
+
+
+def require_positive(**counts: int | None) -> None:
+    """Refuse counts below 1, by the name of their option."""
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise ValueError(f"--{name} {count}: must be at least 1")
+
+
+@contextlib.contextmanager
+def file_lock(folder: Path, wait: bool = False, option: str = "--out") -> Iterator[None]:
+    """Hold `folder` for one process; the lock goes when the process does, however it ends.
+
+    Of several that train together, the first holds it for all.
+
+    Args:
+        wait: for another owner to end, instead of refusing.
+        option: that chooses the folder.
+    Raises:
+        RuntimeError: another process holds it.
+    """
+    if int(os.environ.get("RANK", "0")):
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            message = f"{folder}: another run is writing here; wait for it or choose another {option}"
+            raise RuntimeError(message) from None
+        yield
+
+
+def refuse_finished(out: Path) -> None:
+    """Refuse a folder that holds a finished run without its checkpoint: training would overwrite it.
+
+    Raises:
+        ValueError: naming the folder.
+    """
+    whole = all((out / name).is_file() for name in ("weights.safetensors", "record.json"))
+    if whole and not (out / "checkpoint.safetensors").is_file():
+        raise ValueError(f"{out}: holds a finished run without its checkpoint; choose another --out, or remove it")
+
+
+def _origin_of_finished(out: Path, recipe: Recipe, fingerprint: str) -> dict[str, Any]:
+    """Return who made a run that is whole already, and is only evaluated again; empty for any other."""
+    file, checkpoint = out / "record.json", out / "checkpoint.safetensors"
+    if not file.is_file() or not checkpoint.is_file():
+        return {}
+    if len(training.checkpoint_info(checkpoint)["history"]) < recipe.epochs:
+        return {}
+    earlier, made = records.read_json(file), ("command", "commit", "versions", "date")
+    dataset = earlier.get("dataset")
+    same = earlier.get("recipe") == vars(recipe) and isinstance(dataset, dict)
+    same = same and dataset.get("fingerprint") == fingerprint
+    return {key: earlier[key] for key in made} if same and set(made) <= set(earlier) else {}
+
+
+def evaluation(networks, dataset, progress: bool, folder: Path | None = None) -> dict[str, dict[str, float]]:
+    """Return top-1 and top-5 errors in per cent, in fp32, of a network or of the mean probabilities of several.
+
+    On the validation split at one crop and averaged over ten; on the training split, or a random part of a large one,
+    at one crop. With a folder, the probabilities behind the validation errors are kept there, see `ensembles`.
+    """
+    from zfrepro import ensembles
+
+    def probabilities(images, ten: bool = False):
+        return sum(network.probabilities(images, ten=ten, progress=progress) for network in networks) / len(networks)
+
+    part = dataset.train.shuffled(TRAIN_IMAGES)
+    errors = {"train": training.errors(probabilities(part.images), part.labels)}
+    views = {"one_crop": probabilities(dataset.val.images), "ten_crops": probabilities(dataset.val.images, ten=True)}
+    if folder:
+        ensembles.keep(folder, views, dataset.val.labels)
+    return errors | {name: training.errors(values, dataset.val.labels) for name, values in views.items()}
+
+
+def print_errors(errors: dict[str, dict[str, float]]) -> None:
+    """Print one line a part of the data."""
+    for name, values in errors.items():
+        top1, top5 = values["top1_error"], values["top5_error"]
+        print(f"{name.replace('_', ' '):9}  top-1 error {top1:5.2f} %   top-5 error {top5:5.2f} %")
+
+
+def _finished(run: Path) -> dict[str, Any]:
+    """Return the record of a finished training in its folder.
+
+    Raises:
+        FileNotFoundError, ValueError: none, or a record that is damaged or of something else.
+    """
+    file = run / "record.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"{run}: no record.json there; give the --out folder of a finished `train`")
+    record = records.read_json(file)
+    if fault := training.fault_of(record):
+        raise ValueError(f"{file}: not the record of a training ({fault}); give the --out folder of a `train`")
+    return record
+
+
+def _shipped_name(record: dict[str, Any], numbers_only: bool) -> str:
+    """Return where a run is filed below results/: as the network that the book shows, or by its seed.
+
+    Raises:
+        ValueError: names in the record that would lead out of results/.
+    """
+    recipe = record["recipe"]
+    names = "".join((recipe["dataset"], recipe["arch"], record["scale"]))
+    if ".." in names or "\\" in names or "/" in recipe["arch"]:
+        raise ValueError(f"the record names {recipe['dataset']!r}, which would lead out of results/; mend its recipe")
+    name = f"{data.dataset_name(recipe['dataset'])}-{recipe['arch']}"
+    return f"runs/{name}-{record['scale']}-seed{recipe['seed']}" if numbers_only else f"networks/{name}"
+
+
+def refuse_weaker(record: dict[str, Any], target: Path) -> None:
+    """Refuse to put a network in the place of one with a smaller error.
+
+    Raises:
+        ValueError: with both errors.
+    """
+    if not target.is_file():
+        return
+    try:
+        old = records.read_json(target)["errors"]["one_crop"]["top1_error"]
+    except (KeyError, TypeError, ValueError):
+        return  # what is there cannot be read, so nothing is lost
+    new = record["errors"]["one_crop"]["top1_error"]
+    if new > old:
+        raise ValueError(f"{target} has {old:.1f} % top-1 error, the new run {new:.1f} %; --replace ships it anyway")
+
+
+def _below_runs(run: str) -> str:
+    """Return a run's folder as a record names it: below `runs`, wherever that is."""
+    parts = Path(run).parts
+    below = parts[len(parts) - parts[::-1].index("runs") :] if "runs" in parts[:-1] else parts[-1:]
+    return "/".join(("runs", *below))

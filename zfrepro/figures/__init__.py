@@ -1,1 +1,0 @@
-"""Figures in the paper's layout, one module a chapter: tensors and records in, a matplotlib figure out."""

@@ -1,0 +1,161 @@
+"""Recorded measurements: one module a chapter, whose `parts` the command `measure` runs and files in `results/`.
+
+    python -m zfrepro measure occlusion --dataset imagenet20 --data DIR
+
+A module `book/CHAPTER/measure.py` has `parts(study) -> dict[str, Callable[[], Any]]`: named measurements, each
+returning something JSON can hold. They run in order and each is kept when done, so a killed run goes on where it was;
+but for those that the module names in `MERGED`, which add to the record there is.
+"""
+
+import hashlib
+import importlib
+import json
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from zfrepro import device as devices
+from zfrepro import records
+from zfrepro.data import Dataset
+from zfrepro.weights import Trained
+
+Parts = dict[str, Callable[[], Any]]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a measurement is given."""
+
+    dataset: Dataset
+    networks: dict[str, Trained]  # the shipped ones, by architecture: zfnet, krizhevsky
+    device: torch.device
+    images: int | None = None  # how many images to use; None for as many as the study thinks right
+    seed: int = 0
+    root: Path | None = None  # folder of the photographs
+    progress: bool = True
+    hashes: dict[str, str] = field(default_factory=dict)  # SHA-256 of the networks' files
+    runs: tuple[Path, ...] = ()  # folders of `train --keep`, for what follows a training
+
+    @property
+    def key(self) -> str:
+        """Return a hash of what decides the outcome but the study's own code: data, networks, seed, runs."""
+        runs = [records.sha256(run / "weights.safetensors") for run in self.runs]
+        text = json.dumps([self.dataset.fingerprint, self.hashes, self.images, self.seed, *runs], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def measurements() -> list[str]:
+    """Return the names of what can be measured: the chapters with a `measure.py`, and further targets of transfer."""
+    chapters = records.ROOT / "book"
+    targets = (f"transfer_{name}" for name in ("caltech256", "voc2012"))
+    return sorted((*(file.parent.name for file in chapters.glob("*/measure.py")), *targets))
+
+
+def module_of(chapter: str) -> ModuleType:
+    """Return the module that measures a chapter; it is found by name, as a plug-in.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if chapter not in measurements():
+        raise ValueError(f"no measurement called {chapter!r}; there are: {', '.join(measurements())}")
+    name = chapter.replace("_", ".") if chapter.startswith("transfer_") else f"{chapter}.measure"
+    return importlib.import_module(f"book.{name}")
+
+
+def measure(
+    chapter: str, study: Study, scratch: Path, *, only: Collection[str] = (), fresh: bool = False, say=print
+) -> dict[str, Any]:
+    """Run a chapter's measurements, keeping each in `scratch` as soon as it is done.
+
+    Args:
+        only: names of parts, to run no others.
+        fresh: measure again what `scratch` already holds.
+    Returns:
+        {part: what it measured}, and `seconds` a part.
+    Raises:
+        ValueError: no such chapter, or no such part.
+    """
+    module = module_of(chapter)
+    parts: Parts = module.parts(study)
+    if unknown := [name for name in only if name not in parts]:
+        raise ValueError(f"{chapter} has no part {', '.join(unknown)}; there are: {', '.join(parts)}")
+    parts = {name: run for name, run in parts.items() if not only or name in only}
+    found: dict[str, Any] = {}
+    seconds: dict[str, float] = {}
+    for number, (name, run) in enumerate(parts.items(), 1):
+        revision = getattr(module, "REVISION", 1)  # raised when the study's code changes what it finds
+        file = scratch / f"{chapter}-{revision}-{study.dataset.name}-{study.key}" / f"{name}.json"
+        if file.is_file() and not fresh and name not in getattr(module, "MERGED", ()):
+            kept = records.read_json(file)
+            say(f"{number}/{len(parts)} {name}: kept from before")
+        else:
+            began = time.perf_counter()
+            kept = {"value": run(), "seconds": time.perf_counter() - began}
+            records.write_json(file, kept)
+            say(f"{number}/{len(parts)} {name}: {kept['seconds']:.0f} s", flush=True)
+        found[name], seconds[name] = kept["value"], kept["seconds"]
+    return found | {"seconds": seconds}
+
+
+def record(chapter: str, study: Study, found: dict[str, Any], command: str) -> dict[str, Any]:
+    """The record of a study: what was found, and everything needed to repeat it.
+
+    Raises:
+        ValueError: a part has the name of something that every record tells.
+    """
+    made = {
+        "kind": "study",
+        "chapter": chapter,
+        **records.provenance(command),
+        "device": devices.describe(study.device),
+        "dataset": {"name": study.dataset.name, "fingerprint": study.dataset.fingerprint},
+        "image_size": study.dataset.image_size,
+        "networks": study.hashes,
+        "images": study.images,
+        "seed": study.seed,
+    }
+    if taken := made.keys() & found.keys():
+        raise ValueError(f"{chapter}: parts cannot be called {', '.join(sorted(taken))}: every record tells these")
+    return made | found
+
+
+def refuse_unknown(earlier: dict[str, Any], file: Path, only: Collection[str]) -> None:
+    """Refuse parts that the record there does not have.
+
+    Raises:
+        ValueError: naming them and those that there are.
+    """
+    known = earlier.get("seconds", {})
+    if unknown := [name for name in only if name not in known]:
+        raise ValueError(f"{file} has no part {', '.join(unknown)}; it has: {', '.join(known)}")
+
+
+def refuse_other(earlier: dict[str, Any], new: dict[str, Any]) -> None:
+    """See that two records tell of the same data and networks, seen with the same options.
+
+    Raises:
+        ValueError: they do not.
+    """
+    same = ("chapter", "dataset", "image_size", "networks", "images", "seed")
+    if differing := [name for name in same if earlier.get(name) != new[name]]:
+        raise ValueError(f"the record there is of another {', '.join(differing)}; without --only all is measured anew")
+
+
+def added(earlier: dict[str, Any], new: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """An earlier record with some parts measured since; `added` says which, how and when they were last.
+
+    Args:
+        new: the `record` of the new parts.
+        found: the new parts and their seconds.
+    """
+    parts = {name: value for name, value in found.items() if name != "seconds"}
+    origin = {name: new[name] for name in ("command", "commit", "versions", "date", "device")}
+    before = [note | {"parts": [p for p in note["parts"] if p not in parts]} for note in earlier.get("added", [])]
+    noted = [*(note for note in before if note["parts"]), {"parts": list(parts), **origin}]
+    return earlier | parts | {"seconds": earlier["seconds"] | found["seconds"], "added": noted}

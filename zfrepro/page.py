@@ -1,0 +1,150 @@
+"""What a page shows besides figures: its answer, tables, and its claims with their outcomes. All of it plain HTML.
+
+A table is complete by itself; `book/_static/explorer.js` lets the reader sort and filter it where scripts run.
+"""
+
+import html
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from IPython.display import HTML
+from pandas.io.formats.style import Styler
+
+from zfrepro import claims
+from zfrepro.claims import DATASETS, OUTCOMES, SOURCES, Claim, Finding
+
+
+def answer(text: str, chapter: str | None = None) -> HTML:
+    """Show a page's answer, one sentence, with the counts of its outcomes below.
+
+    Args:
+        text: HTML; numbers in it are formatted from records or live results.
+        chapter: whose claims of the paper are counted; None for no badge.
+    """
+    counts = badge(chapter) if chapter else ""
+    return HTML(f'<div class="zf-answer"><p>{text}</p>{counts}</div>')
+
+
+def finding(text: str) -> HTML:
+    """Show a sentence on our result where the cell that computes it stands; the same on a page and in JupyterLab."""
+    return HTML(f'<div class="zf-finding"><strong>Our result.</strong> {text}</div>')
+
+
+def badge(chapter: str) -> str:
+    """Return the outcomes of a chapter's claims of the paper as small labels, one a data set and outcome."""
+    own = [claim for claim in claims.of_chapter(chapter) if claim.source == "paper"]
+    rows = []
+    for dataset, name in DATASETS.items():
+        counts = Counter(claim.finding(dataset).outcome for claim in own)
+        labels = " ".join(_label(outcome, counts[outcome]) for outcome in OUTCOMES if counts[outcome])
+        rows.append(f'<span class="zf-badges">{html.escape(name)}: {labels}</span>')
+    return f'<p class="zf-badge-rows">{"".join(rows)}</p>'
+
+
+def _label(outcome: str, count: int | None = None) -> str:
+    kind = outcome.replace(",", "").replace(" ", "-")
+    number = "" if count is None else f"{count} "
+    return f'<span class="zf-outcome zf-{kind}">{number}{html.escape(outcome)}</span>'
+
+
+def table(rows: Sequence[Mapping[str, object]], *, caption: str, digits: int = 1) -> HTML:
+    """Show rows as a table that the reader sorts by a click on a heading and filters by a word.
+
+    Args:
+        rows: of the same keys, which are the headings; None is a dash. Text is escaped.
+        caption: what the table shows.
+        digits: decimals of numbers that are not formatted yet.
+    Raises:
+        ValueError: no rows, rows of different keys, or no caption.
+    """
+    if not rows or any(list(row) != list(rows[0]) for row in rows):
+        raise ValueError("a table needs rows, all with the same keys")
+    if not caption.strip():
+        raise ValueError("a table needs a caption")
+    frame = pd.DataFrame(rows)
+    kinds = {key: "zf-number" if _numeric(frame[key]) else "zf-text" for key in frame}
+    styled = Styler(frame, cell_ids=False).hide(axis="index")
+    styled.format(precision=digits, na_rep="–", escape="html", thousands=",")
+    styled.set_td_classes(pd.DataFrame([kinds] * len(frame)))
+    styled.set_table_attributes('class="table"').set_caption(html.escape(caption))
+    styled.set_uuid(f"{zlib.crc32(caption.encode()):x}")
+    text = styled.to_html().partition("</style>")[2]
+    return HTML(
+        f'<div class="zf-explorer" data-kind="table" role="group" aria-label="Table: {html.escape(caption)}">'
+        f'<div class="zf-scroll" tabindex="0">{text}</div><script type="application/json">{{}}</script></div>'
+    )
+
+
+def details(summary: str, *parts: HTML) -> HTML:
+    """Fold tables or text behind a line that the reader opens."""
+    inner = "".join(part.data for part in parts)
+    return HTML(f'<details class="zf-details"><summary>{html.escape(summary)}</summary>{inner}</details>')
+
+
+def _numeric(column: pd.Series) -> bool:
+    """Whether a column reads as numbers, such as 12.3, 12.3 ± 0.4 or +0.3 (+0.1 to +0.5)."""
+    told = column.dropna().astype(str)
+    return bool(told.str.match(r"^[+\-−–]?\d").all()) if len(told) else True
+
+
+def claims_table(chapter: str | None = None, sources: Sequence[str] = tuple(SOURCES)) -> HTML:
+    """Show claims with the paper's numbers, our outcome and evidence a data set, and how each is judged.
+
+    Args:
+        chapter: whose claims; None for all, each linked to its chapter.
+        sources: which kinds, see `claims.SOURCES`; each has a table of its own.
+    """
+    chosen = claims.of_chapter(chapter) if chapter else claims.all_claims()
+    parts = []
+    for source in sources:
+        if own := [claim for claim in chosen if claim.source == source]:
+            parts.append(_claims(own, SOURCES[source], linked=chapter is None))
+    return HTML("".join(parts))
+
+
+def _claims(chosen: Sequence[Claim], title: str, linked: bool) -> str:
+    heads = ["claim", "the paper's number", *DATASETS.values()]
+    head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in heads)
+    body = "".join(_row(claim, linked) for claim in chosen)
+    caption = f"{len(chosen)} {title}" if len(chosen) > 1 else title.capitalize()
+    return (
+        '<div class="zf-scroll zf-claims" tabindex="0" role="group" aria-label="Claims">'
+        f'<table class="table"><caption>{html.escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _row(claim: Claim, linked: bool) -> str:
+    place = html.escape(claim.place)
+    if linked:
+        page = f"{claim.chapter}/{claim.chapter}.html#claim-{claim.name}"
+        place += f'; chapter <a href="{page}">{claim.chapter}</a>'
+    anchor = "" if linked else f' id="claim-{claim.name}"'
+    judged = [claim.measure, claim.rule(), claim.note, _controls(claim)]
+    details = "".join(f"<p>{html.escape(text)}</p>" for text in judged if text)
+    return (
+        f'<tr><th scope="row"{anchor}><span>{html.escape(claim.says)}</span><small>{place}</small>'
+        f"<details><summary>Rule and controls</summary>{details}</details></th>"
+        f"<td>{html.escape(claim.paper or 'none printed')}</td>"
+        + "".join(_cell(claim.finding(dataset), claim.control_outcome(dataset)) for dataset in DATASETS)
+        + "</tr>"
+    )
+
+
+def _controls(claim: Claim) -> str:
+    printed = claim.printed_outcome()
+    return f"The printed numbers themselves, put through the rule: {printed}." if printed else ""
+
+
+def _cell(found: Finding, control: str | None) -> str:
+    lines = list(found.evidence) or [found.reason]
+    text = "".join(f"<li>{html.escape(line)}</li>" for line in lines if line)
+    if found.reason.startswith("python -m "):
+        text = f"<li><code>{html.escape(found.reason)}</code></li>"
+    warning = f'<p class="zf-control">an untrained network: {_label(control)}</p>' if control else ""
+    evidence = f"<ul>{text}</ul>"
+    if len(lines) > 2:
+        evidence = f"<details><summary>{len(lines)} numbers</summary>{evidence}</details>"
+    return f"<td>{_label(found.outcome)}{evidence}{warning}</td>"

@@ -1,0 +1,235 @@
+"""Simple statistics: of pictures, how their power falls with frequency; of numbers, means with their intervals."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+LOWEST = 3  # cycles a picture; below it the window, not the picture, is measured
+SMALLEST = 16
+
+
+def radial_power(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean power of grey pictures at each frequency, over all directions, under a Hann window.
+
+    Args:
+        images: (N, 3, S, S), uint8 or float, S at least 16.
+
+    Returns:
+        frequencies in whole cycles a picture, from 3 to below S / 3, and their mean power, both (F,) float.
+
+    Raises:
+        ValueError: the pictures are none, not square or too small.
+    """
+    if images.ndim != 4 or not len(images) or images.shape[2] != images.shape[3] or images.shape[3] < SMALLEST:
+        raise ValueError(f"pictures of (N, 3, S, S) with S at least {SMALLEST} wanted, got {tuple(images.shape)}")
+    side = images.shape[-1]
+    grey = images.float().mean(1)
+    window = torch.hann_window(side, device=grey.device)
+    centred = grey - grey.mean((1, 2), keepdim=True)
+    power = torch.fft.fft2(centred * window * window[:, None]).abs().square().mean(0)
+    frequency = torch.fft.fftfreq(side, device=grey.device) * side
+    radius = (frequency[:, None] ** 2 + frequency**2).sqrt().round().long()
+    bands = torch.arange(LOWEST, side // 3, device=grey.device)
+    return bands.float(), torch.stack([power[radius == band].mean() for band in bands])
+
+
+def power_slope(images: Tensor, highest: int | None = None) -> float:
+    """Exponent of the power spectrum: the slope of log power over log frequency (see `radial_power`).
+
+    White noise has 0, photographs have about -2 or less.
+
+    Args:
+        images: as for `radial_power`.
+        highest: fit frequencies up to this one, in cycles a picture; default all.
+
+    Raises:
+        ValueError: as `radial_power`, or all pictures are blank, or `highest` leaves fewer than two frequencies.
+    """
+    frequency, power = radial_power(images)
+    if highest is not None:
+        if highest <= LOWEST:
+            raise ValueError(f"highest must be above {LOWEST}, got {highest}")
+        power, frequency = power[frequency <= highest], frequency[frequency <= highest]
+    if not bool((power > 0).all()):
+        raise ValueError("blank pictures have no slope")
+    return float(np.polyfit(frequency.log().cpu().numpy(), power.log().cpu().numpy(), 1)[0])
+
+
+def thumbnails(images: Tensor, side: int = 8) -> Tensor:
+    """Mean colours of side x side fields, 0 to 1, as one row a picture. uint8 (N, 3, S, S) -> (N, 3 * side * side)."""
+    return adaptive_avg_pool2d(images.float() / 255, side).flatten(1)
+
+
+def bootstrap(values: Tensor, seed: int = 0, draws: int = 2000) -> tuple[float, float, float]:
+    """Mean and its 95 % bootstrap interval; values that are nan are left out. values: (N,), numbers or bool."""
+    values = values.double()
+    values = values[~values.isnan()]
+    if not len(values):
+        return (math.nan,) * 3
+    picks = torch.randint(len(values), (draws, len(values)), generator=torch.Generator().manual_seed(seed))
+    low, high = torch.quantile(values.cpu()[picks].mean(1), torch.tensor([0.025, 0.975], dtype=torch.double)).tolist()
+    return values.mean().item(), low, high
+
+
+def rounded(value: float, digits: int = 4) -> float | None:
+    """A number for a record, to some significant digits; nan, which JSON does not know, as None."""
+    value = float(value)
+    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+
+
+def rounded_all(values: Iterable[float], digits: int = 4) -> list[float | None]:
+    """`rounded` for several numbers."""
+    return [rounded(value, digits) for value in values]
+
+
+def summary(values: Tensor, seed: int = 0) -> dict[str, float | int | None]:
+    """`bootstrap` for a record: mean, low, high, and n, the values that are not nan. values: (N,)."""
+    mean, low, high = rounded_all(bootstrap(values, seed))
+    return {"mean": mean, "low": low, "high": high, "n": int((~values.double().isnan()).sum())}
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % interval. A plain number is an interval of no width."""
+
+    estimate: float
+    low: float
+    high: float
+    n: int = 0  # how many units were seen; 0 if not said
+    unit: str = ""  # of replication: images, maps, seeds, folds
+    method: str = ""
+
+    @classmethod
+    def of(cls, found: Any) -> "Interval":
+        """Read an interval from a record: a number, a mapping with mean, low, high (and n), or mean, low, high.
+
+        None, which stands for nan in records, stays nan; a missing bound is infinite.
+        """
+        if isinstance(found, Interval):
+            return found
+        if isinstance(found, Mapping):
+            values = (found["mean"], found["low"], found["high"])
+            return cls(*map(_float, values), n=int(found.get("n") or 0), unit=found.get("unit", ""))
+        if isinstance(found, (list, tuple)):
+            return cls(*map(_float, found[:3]))
+        return cls(*(_float(found),) * 3)
+
+    def scaled(self, factor: float) -> "Interval":
+        """Return the interval in another unit."""
+        low, high = sorted((factor * self.low, factor * self.high))
+        return replace(self, estimate=factor * self.estimate, low=low, high=high)
+
+    def __format__(self, form: str) -> str:
+        """Return `+0.36 (+0.31 to +0.39)`, or the number alone where there is no interval."""
+        form = form or ".2f"
+        if math.isnan(self.estimate):
+            return "not defined"
+        if self.low == self.high or not math.isfinite(self.low + self.high):
+            return f"{self.estimate:{form}}"
+        return f"{self.estimate:{form}} ({self.low:{form}} to {self.high:{form}})"
+
+    def record(self, digits: int = 4) -> dict[str, float | int | None]:
+        """Return the interval as a record holds it."""
+        mean, low, high = rounded_all((self.estimate, self.low, self.high), digits)
+        return {"mean": mean, "low": low, "high": high, "n": self.n}
+
+
+def _float(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def bootstrap_interval(values: Tensor, unit: str = "images", seed: int = 0, draws: int = 2000) -> Interval:
+    """Return the mean and its percentile bootstrap interval; nan values are left out. values: (N,)."""
+    count = int((~values.double().isnan()).sum())
+    return Interval(*bootstrap(values, seed, draws), count, unit, "bootstrap")
+
+
+def t_interval(differences: Sequence[float], unit: str = "seeds", correlation: float = 0.0) -> Interval:
+    """Return the mean and its interval by Student's t; of one value, without bounds.
+
+    Args:
+        differences: one a unit of replication.
+        correlation: of two of them, where they share data. For folds that share training images it is the share of
+            images in the test part (Nadeau and Bengio 2003, corrected resampled t-test).
+    """
+    values = np.asarray(differences, float)
+    mean, n = float(values.mean()), len(values)
+    if n < 2:
+        return Interval(mean, -math.inf, math.inf, n, unit, "t")
+    error = values.std(ddof=1) * math.sqrt(1 / n + correlation / (1 - correlation))
+    half = float(stats.t.ppf(0.975, n - 1) * error)
+    return Interval(mean, mean - half, mean + half, n, unit, "t")
+
+
+def pooled_sd(values: Mapping[str, Mapping[int, float]]) -> tuple[float, int]:
+    """Return the standard deviation over seeds, pooled over groups, and its freedom.
+
+    Values are modelled as group + seed + rest, the rest as large in every group. Seeds are a term
+    of their own: networks of one seed see the same images in the same order.
+
+    Args:
+        values: group, such as a network -> seed -> value. Groups need not have the same seeds.
+    Returns:
+        nan and 0 where no group leaves anything to estimate it from.
+    """
+    cells = [(name, seed, value) for name, row in values.items() for seed, value in row.items()]
+    if not cells:
+        return math.nan, 0
+    names, group = np.unique([name for name, *_ in cells], return_inverse=True)
+    seeds, seed = np.unique([seed for _, seed, _ in cells], return_inverse=True)
+    design = np.hstack([np.eye(len(names))[group], np.eye(len(seeds))[seed]])
+    errors = np.array([value for *_, value in cells], float)
+    fitted, _, rank, _ = np.linalg.lstsq(design, errors)
+    freedom = len(cells) - int(rank)
+    rest = ((errors - design @ fitted) ** 2).sum()
+    return (math.sqrt(rest / freedom), freedom) if freedom else (math.nan, 0)
+
+
+def pooled_t(
+    values: Mapping[str, Mapping[int, float]], weights: Mapping[str, float], unit: str = "seeds"
+) -> Interval:
+    """Return a contrast of groups, taken seed by seed, and its interval by Student's t.
+
+    The standard deviation is that of `pooled_sd`, from all groups; of two groups alone this is the
+    paired t interval. It says what other seeds would give on the same images.
+
+    Args:
+        values: as for `pooled_sd`.
+        weights: of the groups that are compared, such as {changed: 1, base: -1}. Only seeds that
+            all of them have are used.
+    Raises:
+        LookupError: a group without values, or no seed in common.
+    """
+    if missing := [name for name in weights if not values.get(name)]:
+        raise LookupError(f"no run of {', '.join(missing)}")
+    seeds = sorted(set.intersection(*(set(values[name]) for name in weights)))
+    if not seeds:
+        raise LookupError(f"no seed in common of {', '.join(weights)}")
+    by_seed = [sum(w * values[name][seed] for name, w in weights.items()) for seed in seeds]
+    mean, n = float(np.mean(by_seed)), len(seeds)
+    sd, freedom = pooled_sd(values)
+    if not freedom:
+        return Interval(mean, -math.inf, math.inf, n, unit, "pooled t")
+    error = sd * math.sqrt(sum(w**2 for w in weights.values()) / n)
+    half = float(stats.t.ppf(0.975, freedom)) * error
+    return Interval(mean, mean - half, mean + half, n, unit, "pooled t")
+
+
+def wilson(count: int, n: int, unit: str = "images") -> Interval:
+    """Return a share and its Wilson score interval."""
+    low, high = proportion_confint(count, n, method="wilson")
+    return Interval(count / n, float(low), float(high), n, unit, "Wilson")
+
+
+def newcombe(count: int, n: int, other: int, m: int, unit: str = "images") -> Interval:
+    """Return the difference of two shares, count / n less other / m, with Newcombe's hybrid score interval."""
+    low, high = confint_proportions_2indep(count, n, other, m, method="newcomb")
+    return Interval(count / n - other / m, float(low), float(high), n + m, unit, "Newcombe")
