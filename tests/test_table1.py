@@ -11,7 +11,7 @@ from book.training import claims as chapter
 from book.training import figures
 from tests.photographs import photographs
 from tests.test_sweeps import record_of
-from zfrepro import ensembles, records, sweeps
+from zfrepro import ensembles, plots, records, sweeps
 from zfrepro.cli import main, parse
 from zfrepro.training import Recipe, command_of
 
@@ -260,8 +260,8 @@ def test_figures_are_drawn_of_whole_and_of_unfinished_sweeps():
     part = record() | {"ensembles": []}
     part["runs"] = [run for run in part["runs"] if run["arch"] in ("krizhevsky", "zfnet")]
     for found in (record(), part, record(seeds=1)):
-        for draw in (figures.effects, figures.curves):
-            assert draw({"Diorama": found}).axes
+        assert figures.effects({"Diorama": found}).axes
+        assert plots.learning_curves({"Diorama": found}, figures.NAMES).axes
     assert len(figures.variants({"Diorama": record()}).axes[0].get_yticklabels()) == 4
 
 

@@ -340,7 +340,8 @@ class Claim:
             return Finding("not applicable", reason=reason)
         if reason := self.untestable(record):
             return Finding("not tested", reason=reason)
-        evidence = tuple(quantity.told(record) for quantity in self.quantities)
+        shown = dict.fromkeys((self.drawn, *self.quantities))
+        evidence = tuple(quantity.told(record) for quantity in shown)
         return Finding(self.outcome(record), evidence)
 
     def outcome(self, record: Record) -> str:

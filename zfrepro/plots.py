@@ -7,7 +7,7 @@ map share one scale, the .99 quantile of their absolute values, and a power of 0
 import html
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -234,6 +234,31 @@ def intervals(
     ax.spines["left"].set_visible(False)
     if ax.get_legend_handles_labels()[1]:
         ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4)
+    figure.tight_layout(pad=0.4)
+    return alone(figure)
+
+
+def learning_curves(records: Mapping[str, Mapping], names: Mapping[str, str], width: float = 8) -> Figure:
+    """Draw the validation top-1 error after each epoch: mean over seeds, band from best to worst.
+
+    Args:
+        records: title of a panel -> record of a sweep.
+        names: network of the sweep -> what the legend calls it.
+    """
+    figure, axes = plt.subplots(1, len(records), figsize=(width, 3.2), squeeze=False, sharey=True)
+    for ax, (title, record) in zip(axes[0], records.items(), strict=True):
+        for colour, name in zip(PALETTE, names, strict=False):
+            runs = [run["history"]["val_top1_error"] for run in record["runs"] if run["arch"] == name]
+            if runs:
+                lines = np.array(runs)
+                epochs = np.arange(1, lines.shape[1] + 1)
+                ax.plot(epochs, lines.mean(0), color=colour, label=names[name])
+                ax.fill_between(epochs, lines.min(0), lines.max(0), color=colour, alpha=0.15, lw=0)
+        ax.set(title=title, xlabel="epoch")
+        ax.grid(axis="y")
+    axes[0, 0].set_ylabel("validation top-1 error, %")
+    handles = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3)
     figure.tight_layout(pad=0.4)
     return alone(figure)
 

@@ -1,12 +1,12 @@
-"""What a layer knows: linear classifiers on the outputs of each layer (section 5.2 and 5.3, Tables 4 to 7).
+"""Linear classifiers on the frozen outputs of each layer (sections 5.2 and 5.3, Tables 4 to 7).
 
-The network is frozen. All its layers are read in one pass; a linear SVM or a softmax is then fitted to the outputs of
-one layer for the training images of a draw, its regularisation chosen inside those images, and tested on others.
+All layers are read in one pass. A linear SVM or a softmax is fitted to the outputs of one layer for
+the training images of a draw, its regularisation chosen inside those images, and tested on others.
 """
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,27 +22,26 @@ from sklearn.svm import SVC, LinearSVC
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from zfrepro.networks import Network
+from zfrepro.networks import Network, initialise_
 from zfrepro.records import write_atomically
+from zfrepro.weights import Trained
 
 MOST = 3500
-"""Numbers kept of one layer of one image. Layers with more are averaged over the fields of a coarser grid."""
+"""Numbers kept of one layer of one image. Layers with more are averaged over a coarser grid."""
 
 KINDS = ("svm", "softmax", "one-vs-rest")
 STRENGTHS = (1.0, 10.0, 100.0)
 """Inverse regularisation C to choose among, for features of mean squared length 1."""
 
 
-# --- features --------------------------------------------------------------------------------------------------------
-
-
 def outputs(network: Network, images: Tensor) -> dict[str, Tensor]:
-    """What each of layers 1 to 7 hands to the next, in one pass.
+    """Return what each of layers 1 to 7 hands to the next, in one pass.
 
     Args:
         images: (B, 3, S, S), mean subtracted.
     Returns:
-        For a conv layer its maps after ReLU, pool and contrast norm, (B, C, H, W); for `fc6`, `fc7` (B, units).
+        For a conv layer its maps after ReLU, pool and contrast norm, (B, C, H, W); for a full one
+        (B, units).
     """
     layers = [name for name in network.layers if name != "fc8"]
     found = network.features(images, layers)
@@ -52,12 +51,12 @@ def outputs(network: Network, images: Tensor) -> dict[str, Tensor]:
 
 
 def grid(maps: int, side: int, most: int = MOST) -> int:
-    """Fields a side of the finest grid, at most `side`, on which `maps` maps have at most `most` numbers."""
+    """Return the side, at most `side`, of the finest grid that leaves at most `most` numbers."""
     return max(1, min(side, int((most / maps) ** 0.5)))
 
 
 def reduced(output: Tensor, most: int = MOST) -> Tensor:
-    """One layer's outputs as rows, averaged over the fields of a grid where they are many. -> (B, at most `most`)."""
+    """Return one layer's outputs as rows, averaged over a grid where they are more than `most`."""
     if output.ndim == 4:
         output = F.adaptive_avg_pool2d(output, grid(output.shape[1], output.shape[-1], most))
     return output.flatten(1)
@@ -65,9 +64,14 @@ def reduced(output: Tensor, most: int = MOST) -> Tensor:
 
 @torch.no_grad()
 def features(
-    network: Network, batches: Iterable[Tensor], *, most: int = MOST, total: int | None = None, progress: bool = False
+    network: Network,
+    batches: Iterable[Tensor],
+    *,
+    most: int = MOST,
+    total: int | None = None,
+    progress: bool = False,
 ) -> dict[str, Tensor]:
-    """The reduced outputs of layers 1 to 7 for all images, fp32 on the CPU, layer -> (N, numbers).
+    """Return the reduced outputs of layers 1 to 7, fp32 on the CPU, layer -> (N, numbers).
 
     Args:
         batches: (B, 3, S, S) each, mean subtracted.
@@ -82,7 +86,7 @@ def features(
 
 
 def fingerprint(*things: object) -> str:
-    """Twelve hex digits over modules' weights, tensors and whatever else decides what is cached."""
+    """Return twelve hex digits over weights, tensors and whatever else decides what is cached."""
     digest = hashlib.sha256()
     for thing in things:
         tensors = thing.state_dict().values() if isinstance(thing, torch.nn.Module) else [thing]
@@ -94,17 +98,13 @@ def fingerprint(*things: object) -> str:
 
 
 def cached(file: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Features from a file, or made and kept there in half precision. A damaged file is made again."""
+    """Read features from a file, or make and keep them there in half precision."""
     try:
         found = load_file(file)
-    except (OSError, SafetensorError):
-        # Half precision ends at 65504; ReLU outputs lie far below.
+    except (OSError, SafetensorError):  # absent or damaged
         found = {name: values.half().contiguous() for name, values in make().items()}
         write_atomically(file, save(found))
     return {name: values.float() for name, values in found.items()}
-
-
-# --- draws -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -116,12 +116,18 @@ class Draw:
 
 
 def draw(
-    labels: Tensor, number: int, *, reserve: int | None = None, test: int = 50, fold: int = 0, seed: int = 0
+    labels: Tensor,
+    number: int,
+    *,
+    reserve: int | None = None,
+    test: int = 50,
+    fold: int = 0,
+    seed: int = 0,
 ) -> Draw:
-    """`number` training images of each class and up to `test` others (section 5.2: 15 or 30, and up to 50).
+    """Draw `number` training images of each class and up to `test` others (section 5.2).
 
-    Draws of one fold are nested: fewer training images are the first of more, and with the same `reserve` all are
-    tested on the same images.
+    Draws of one fold are nested: fewer training images are the first of more, and with the same
+    `reserve` all are tested on the same images.
 
     Args:
         labels: (N,) integers.
@@ -132,7 +138,8 @@ def draw(
     reserve = number if reserve is None else reserve
     if not 1 <= number <= reserve or test < 1:
         raise ValueError(
-            f"number {number}, reserve {reserve}, test {test}: must be 1 <= number <= reserve and test >= 1"
+            f"number {number}, reserve {reserve}, test {test}: "
+            "must be 1 <= number <= reserve and test >= 1"
         )
     generator = torch.Generator().manual_seed(1_000_003 * seed + fold)
     order = torch.randperm(len(labels), generator=generator)
@@ -140,31 +147,28 @@ def draw(
     for label in labels.unique():
         own = order[labels[order] == label]
         if len(own) <= reserve:
-            raise ValueError(f"class {int(label)} has {len(own)} images; needs more than {reserve}, to test on some")
+            raise ValueError(
+                f"class {int(label)} has {len(own)} images; "
+                f"needs more than {reserve}, to test on some"
+            )
         train.append(own[:number])
         others.append(own[reserve : reserve + test])
     return Draw(torch.cat(train), torch.cat(others))
 
 
-# --- classifiers -----------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Probe:
-    """A probe's outcome on one draw."""
+    """What a linear classifier reaches on one draw."""
 
-    by_class: np.ndarray  # (K,) accuracy on the test images of each class, per cent
+    accuracy: float  # mean over classes, per cent
     strength: float  # the C that was chosen inside the training images
-
-    @property
-    def accuracy(self) -> float:
-        """Mean per-class accuracy, per cent."""
-        return float(self.by_class.mean())
 
 
 def classifier(kind: str, strength: float) -> ClassifierMixin:
-    """The linear model on standardised rows: an SVM, one class against one (on inner products) or one against the rest,
-    or a softmax. Of the two SVMs, the first takes a twentieth of the time where classes are many.
+    """Return a linear model of standardised rows.
+
+    `svm` decides between pairs of classes, on inner products; it takes a twentieth of the time of
+    `one-vs-rest` where classes are many. `softmax` is logistic regression.
 
     Raises:
         ValueError: unknown kind.
@@ -179,32 +183,36 @@ def classifier(kind: str, strength: float) -> ClassifierMixin:
 
 
 def standardised(train: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
-    """All sets by the mean and spread of the first; rows of the first have a mean squared length of at most 1."""
+    """Standardise all sets by the first, whose rows get a mean squared length of at most 1."""
     scaler = StandardScaler().fit(train)
-    return [(scaler.transform(rows) / train.shape[1] ** 0.5).astype(np.float32) for rows in (train, *others)]
+    return [
+        (scaler.transform(rows) / train.shape[1] ** 0.5).astype(np.float32)
+        for rows in (train, *others)
+    ]
 
 
-def predicted(kind: str, strength: float, train: np.ndarray, labels: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """Names of the test rows by a classifier that learned the training rows. Both (rows, numbers), as they come."""
+def predicted(
+    kind: str, strength: float, train: np.ndarray, labels: np.ndarray, test: np.ndarray
+) -> np.ndarray:
+    """Predict the test rows with a classifier fitted to the training rows, both as they come."""
     train, test = standardised(train, test)
     model = classifier(kind, strength)
-    if kind == "svm":  # a linear kernel; the products are quick, and libsvm then never sees the long rows
-        return model.fit((train @ train.T).astype(np.float64), labels).predict((test @ train.T).astype(np.float64))
+    if kind == "svm":  # a linear kernel, so that libsvm never sees the long rows
+        products = [(rows @ train.T).astype(np.float64) for rows in (train, test)]
+        return model.fit(products[0], labels).predict(products[1])
     return model.fit(train, labels).predict(test)
 
 
-def accuracy_by_class(names: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Of each class among the labels, the share of its images that is named rightly, in per cent. -> (K,)"""
-    return 100 * recall_score(labels, names, average=None, labels=np.unique(labels), zero_division=0)
-
-
-def per_class_accuracy(names: np.ndarray, labels: np.ndarray) -> float:
-    """Mean over the classes of the share of their images that is named rightly, in per cent (section 5.2)."""
-    return float(accuracy_by_class(names, labels).mean())
+def per_class_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
+    """Return the mean over classes of the accuracy on their images, in per cent (section 5.2)."""
+    by_class = recall_score(
+        labels, predicted, average=None, labels=np.unique(labels), zero_division=0
+    )
+    return 100 * float(by_class.mean())
 
 
 def held_out(labels: np.ndarray) -> np.ndarray:
-    """The last third of each class's rows, at least one, as a mask: what a strength is chosen on."""
+    """Return a mask of the last third of each class's rows, at least one."""
     mask = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         own = np.flatnonzero(labels == label)
@@ -212,22 +220,31 @@ def held_out(labels: np.ndarray) -> np.ndarray:
     return mask
 
 
-def chosen_strength(kind: str, rows: np.ndarray, labels: np.ndarray, strengths: tuple[float, ...] = STRENGTHS) -> float:
-    """The C that does best on the held-out third of the training rows; the smaller of equals.
+def chosen_strength(
+    kind: str, rows: np.ndarray, labels: np.ndarray, strengths: tuple[float, ...] = STRENGTHS
+) -> float:
+    """Return the C that does best on a held-out third of the training rows; the smaller of equals.
 
-    With one image a class there is nothing to hold out: the middle one is taken.
+    With one image a class there is nothing to hold out: the middle one is returned.
     """
     mask = held_out(labels)
     if len(strengths) == 1 or set(labels[mask]) - set(labels[~mask]):
         return strengths[len(strengths) // 2]
     reached = [
-        per_class_accuracy(predicted(kind, c, rows[~mask], labels[~mask], rows[mask]), labels[mask]) for c in strengths
+        per_class_accuracy(predicted(kind, c, rows[~mask], labels[~mask], rows[mask]), labels[mask])
+        for c in strengths
     ]
     return strengths[int(np.argmax(reached))]
 
 
-def probe(features: Tensor, labels: Tensor, chosen: Draw, kind: str, strengths: tuple[float, ...] = STRENGTHS) -> Probe:
-    """Fit and test one layer's features on one draw; the test images are touched once, at the end.
+def probe(
+    features: Tensor,
+    labels: Tensor,
+    chosen: Draw,
+    kind: str,
+    strengths: tuple[float, ...] = STRENGTHS,
+) -> Probe:
+    """Fit and test one layer's features on one draw; the test images are used once, at the end.
 
     Args:
         features: (N, numbers), of one layer.
@@ -240,4 +257,12 @@ def probe(features: Tensor, labels: Tensor, chosen: Draw, kind: str, strengths: 
     train, test = features[chosen.train].numpy(), features[chosen.test].numpy()
     own, theirs = labels[chosen.train].numpy(), labels[chosen.test].numpy()
     strength = chosen_strength(kind, train, own, strengths)
-    return Probe(accuracy_by_class(predicted(kind, strength, train, own, test), theirs), strength)
+    return Probe(per_class_accuracy(predicted(kind, strength, train, own, test), theirs), strength)
+
+
+def untrained(trained: Trained, seed: int = 0) -> Trained:
+    """Return the control: the same network and mean image, with weights as before any training."""
+    network = trained.recipe.network(len(trained.classes))
+    initialise_(network, trained.recipe.init, torch.Generator().manual_seed(10_007 + seed))
+    network.eval().requires_grad_(False).to(trained.mean.device, memory_format=torch.channels_last)
+    return replace(trained, network=network)

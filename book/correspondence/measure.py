@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,7 @@ from zfrepro.weights import Trained
 
 REVISION = 2
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "pool5", "fc6", "fc7")
-PAPERS = (
-    "conv5",
-    "pool5",
-    "fc7",
-)  # the paper's layers 5 and 7; it does not say on which side of the pool
+PAPERS = ("conv5", "pool5", "fc7")  # layers 5 and 7; the paper does not name a side of the pool
 TESTED = ("conv5", "fc7")  # by all distances
 CONTROLS = ("random", "matched", "borrowed")
 # From differences (N, D), the number of maps and how many units to keep, to distances (N, N).
@@ -44,10 +41,8 @@ TIMES = 2000  # bootstrap samples
 FIVES = 1000
 TURN = 0.3  # of an animal's turn away from us that is left: up to 21 or 24 degrees of 70 or 80
 ANIMALS = ("dog", "cat", "bear", "rabbit", "horse", "zebra")
-A_CLASS, FACES_SEED = (
-    40,
-    5,
-)  # images of a class, and the seed of synthetic ones that no network has seen
+A_CLASS = 40  # images of a class
+FACES_SEED = 5  # of synthetic images that no network has seen
 
 
 @dataclass(frozen=True)
@@ -159,26 +154,19 @@ def features_of(
     return features
 
 
-def control_places(
-    faces: Faces, side: int, draws: int, generator: torch.Generator
-) -> dict[str, Tensor]:
+def control_places(faces: Faces, side: int, draws: int, seed: int) -> dict[str, Tensor]:
     """Draw where the masks of each control lie.
 
     Returns:
         (draws, N, 2) for `random`; (3, N, 2), one a part, for the others.
     """
-    count, size = len(faces), faces.images.shape[-1]
-    images, parts = faces.images, faces.places
-    by_part = parts.unbind(1)
-    return {
-        "random": torch.stack(
-            [c.random_places(count, size, side, generator) for _ in range(draws)]
-        ),
-        "matched": torch.stack(
-            [c.matched_places(images, at, parts, side, generator) for at in by_part]
-        ),
-        "borrowed": torch.stack([c.borrowed_places(at, parts, side, generator) for at in by_part]),
-    }
+    draw, images, parts = torch.Generator().manual_seed(seed), faces.images, faces.places
+    count, size, by_part = len(faces), images.shape[-1], parts.unbind(1)
+    random = [c.random_places(count, size, side, draw) for _ in range(draws)]
+    matched = [c.matched_places(images, at, parts, side, draw) for at in by_part]
+    borrowed = [c.borrowed_places(at, parts, side, draw) for at in by_part]
+    found = {"random": random, "matched": matched, "borrowed": borrowed}
+    return {name: torch.stack(places) for name, places in found.items()}
 
 
 class Masks:
@@ -186,7 +174,7 @@ class Masks:
 
     def __init__(self, faces: Faces, features: c.Features, side: int, draws: int, seed: int):
         self.faces = faces
-        self.places = control_places(faces, side, draws, torch.Generator().manual_seed(seed))
+        self.places = control_places(faces, side, draws, seed)
         self.clean = c.batched_features(features, faces.images)
 
         def eps(places: Tensor) -> dict[str, Tensor]:
@@ -198,29 +186,24 @@ class Masks:
         self.of_control = {name: [eps(at) for at in places] for name, places in self.places.items()}
         self.maps = {layer: x.shape[1] for layer, x in features(faces.images[:1]).items()}
 
-    def distances(self, layer: str, measures: Sequence[str]) -> dict[str, dict[str, Tensor]]:
-        """Return {measure: {set of masks: (K, N, N)}}, mean over the parts.
+    def distances(self, layer: str, measure: str) -> dict[str, Tensor]:
+        """Return distances for each set of masks, mean over the parts.
 
-        K is 1, or the draws of `random`.
+        (K, N, N) each; K is 1, or the draws of `random`.
         """
-        found: dict[str, dict[str, list[Tensor]]] = {measure: {} for measure in measures}
+        by_part = []
         for part, on_part in enumerate(self.of_part):
-            sets = {
-                "part": [on_part[layer]],
-                "random": [eps[layer] for eps in self.of_control["random"]],
-            }
-            sets |= {name: [self.of_control[name][part][layer]] for name in ("matched", "borrowed")}
-            changed = torch.cat([eps.ne(0).sum(1) for group in sets.values() for eps in group])
-            keep = max(1, int(changed.float().quantile(0.05)))
-            for measure in measures:
-                for name, group in sets.items():
-                    own = torch.stack(
-                        [MEASURES[measure](eps, self.maps[layer], keep) for eps in group]
-                    )
-                    found[measure].setdefault(name, []).append(own)
+            sets = {"part": [on_part], "random": self.of_control["random"]}
+            sets |= {name: [self.of_control[name][part]] for name in ("matched", "borrowed")}
+            changed = [eps[layer].ne(0).sum(1) for group in sets.values() for eps in group]
+            keep = max(1, int(torch.cat(changed).float().quantile(0.05)))
+            to_distance = partial(MEASURES[measure], maps=self.maps[layer], keep=keep)
+            by_part.append(
+                {name: [to_distance(eps[layer]) for eps in group] for name, group in sets.items()}
+            )
         return {
-            measure: {name: torch.stack(parts).nanmean(0) for name, parts in groups.items()}
-            for measure, groups in found.items()
+            name: torch.stack([torch.stack(found[name]) for found in by_part]).nanmean(0)
+            for name in by_part[0]
         }
 
     def usable(self, control: str) -> Tensor:
@@ -238,9 +221,8 @@ class Masks:
 
 def percentile_interval(estimate: Tensor, samples: Tensor, count: int) -> dict[str, Any]:
     """Return an estimate with the middle 95 % of its bootstrap samples, as a record holds it."""
-    low, high = torch.nanquantile(
-        samples.double(), torch.tensor([0.025, 0.975], dtype=torch.double)
-    ).tolist()
+    ends = torch.tensor([0.025, 0.975], dtype=torch.double)
+    low, high = torch.nanquantile(samples.double(), ends).tolist()
     return Interval(float(estimate), low, high, count).record()
 
 
@@ -267,15 +249,13 @@ def layer_table(
     masks: Masks, layer: str, seed: int, measures: Sequence[str] = tuple(MEASURES)
 ) -> dict[str, Any]:
     """Compare parts with every control: {measure: {control: as `compared` says}}."""
-    found: dict[str, Any] = {}
-    for measure, groups in masks.distances(layer, measures).items():
-        rows = {control: masks.usable(control) for control in CONTROLS}
-        found[measure] = {
-            control: compared(
-                groups["part"][0][use][:, use], groups[control][:, use][:, :, use], seed
-            )
-            for control, use in rows.items()
-        }
+    found: dict[str, Any] = {measure: {} for measure in measures}
+    for measure in measures:
+        distance = masks.distances(layer, measure)
+        for control in CONTROLS:
+            rows = masks.usable(control)
+            part, others = (distance[name][:, rows][:, :, rows] for name in ("part", control))
+            found[measure][control] = compared(part[0], others, seed)
     return found
 
 

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from book.transfer.training import untrained
 from zfrepro import backward_rules, crops, deconvnet
 from zfrepro.measure import Parts, Study
+from zfrepro.probes import untrained
 from zfrepro.stats import bootstrap, rounded_all
 from zfrepro.weights import Trained
 

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from book.transfer.training import untrained
 from zfrepro import gallery
 from zfrepro.data.transforms import centre_crop
 from zfrepro.gallery import Top
 from zfrepro.measure import Parts, Study
+from zfrepro.probes import untrained
 from zfrepro.stats import bootstrap, rounded, rounded_all
 from zfrepro.weights import Trained
 

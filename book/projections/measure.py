@@ -59,13 +59,14 @@ class Bench:
         self.trained, self.split, self.seed = study.networks["zfnet"], study.dataset.val, study.seed
         self.network: Network = self.trained.network
         self.progress = study.progress
-        self.searched = self.generator().shuffled(len(self.split))[: study.images or SEARCHED]
+        order = torch.randperm(len(self.split), generator=self.generator())
+        self.searched = order[: study.images or SEARCHED]
         self.pairs_of = functools.cache(self._pairs_of)
         self.tops = functools.cache(self._tops)
 
-    def generator(self, stream: int = 0) -> "Generator":
-        """Return a generator of random numbers of its own."""
-        return Generator(1000 * self.seed + stream)
+    def generator(self, stream: int = 0) -> torch.Generator:
+        """Return a generator with a stream of its own."""
+        return torch.Generator().manual_seed(1000 * self.seed + stream)
 
     def fetch(self, indices: Tensor) -> Tensor:
         """Return validation images as the network sees them."""
@@ -88,7 +89,7 @@ class Bench:
         else:
             top = self.tops()[layer]
             alive = (top.values > 0).all(1).nonzero().flatten()
-            maps = alive[draw.shuffled(len(alive))[:PAIRS]]
+            maps = alive[torch.randperm(len(alive), generator=draw)[:PAIRS]]
             rank = torch.randint(top.values.shape[1], (len(maps),), generator=draw)
             images = self.searched[top.images[maps, rank]]
             units = Units(maps, top.rows[maps, rank], top.columns[maps, rank])
@@ -112,20 +113,6 @@ class Bench:
         return controls.project_by_rule(
             network or self.network, images, pairs.layer, pairs.units, rule
         )
-
-
-class Generator(torch.Generator):
-    """A seeded generator that can also shuffle."""
-
-    def __new__(cls, seed: int):
-        return super().__new__(cls)
-
-    def __init__(self, seed: int):
-        super().__init__()
-        self.manual_seed(seed)
-
-    def shuffled(self, count: int) -> Tensor:
-        return torch.randperm(count, generator=self)
 
 
 class Gathered(dict):
@@ -264,7 +251,9 @@ def cascade(bench: Bench) -> dict:
     return {"stages": [name for name, _ in stages], "curves": found.summaries()}
 
 
-def rankings(bench: Bench, pairs: Pairs, images: Tensor, draw: Generator) -> dict[str, Tensor]:
+def rankings(
+    bench: Bench, pairs: Pairs, images: Tensor, draw: torch.Generator
+) -> dict[str, Tensor]:
     """Return the energy of each pixel by three rules and three controls: (B, S, S) each."""
     network, layer, units = bench.network, pairs.layer, pairs.units
     found = {rule: measures.energy(bench.project(pairs, images, rule)) for rule in RULES}

@@ -1,10 +1,9 @@
 """Draw and tabulate Table 1, the crops that a network learns from, and the recorded runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.display import HTML
@@ -201,28 +200,6 @@ def views(images: Tensor, size: int, count: int = 4, seed: int = 0) -> Figure:
 
 
 # --- runs ------------------------------------------------------------------------------------
-
-
-def curves(records: Mapping[str, Record], networks: Sequence[str] = tuple(NAMES)) -> Figure:
-    """Draw the validation top-1 error after each epoch: mean over seeds, band best to worst."""
-    figure, axes = plt.subplots(1, len(records), figsize=(8, 3.2), squeeze=False, sharey=True)
-    for ax, (column, record) in zip(axes[0], records.items(), strict=True):
-        for number, name in enumerate(networks):
-            runs = [run for run in record["runs"] if run["arch"] == name]
-            if runs:
-                lines = np.array([run["history"]["val_top1_error"] for run in runs])
-                epochs = np.arange(1, lines.shape[1] + 1)
-                ax.plot(epochs, lines.mean(0), color=plots.PALETTE[number], label=NAMES[name])
-                band = {"color": plots.PALETTE[number], "alpha": 0.15, "lw": 0}
-                ax.fill_between(epochs, lines.min(0), lines.max(0), **band)
-        ax.set_title(column)
-        ax.set_xlabel("epoch")
-        ax.grid(axis="y")
-    axes[0, 0].set_ylabel("validation top-1 error, %")
-    handles = axes[0, 0].get_legend_handles_labels()
-    figure.legend(*handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3)
-    figure.tight_layout(pad=0.4)
-    return plots.alone(figure)
 
 
 IMAGENET = 1_281_167  # training images of ILSVRC-2012

@@ -1,14 +1,15 @@
-"""The data sets that networks are transferred to, in torchvision's layouts: Caltech-101, Caltech-256, PASCAL VOC 2012.
+"""The data sets that networks are transferred to, in torchvision's layouts, and near-duplicates.
 
-Unlike the sets that networks are trained on, they are one pool of images, from which folds are drawn, or, for VOC, a
-table of which classes each image has.
+Unlike the sets that networks are trained on, they are one pool of images, from which folds are
+drawn, or, for PASCAL VOC, a table of which classes each image has.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from zfrepro import data
@@ -18,6 +19,11 @@ from zfrepro.data.transforms import stored_size
 FOLDERS = {"caltech256": ("caltech256/256_ObjectCategories", "caltech256", "256_ObjectCategories")}
 CLUTTER = "257.clutter"  # Caltech-256's background, which is none of its 256 classes
 VOC = ("VOCdevkit/VOC2012", "voc2012", "VOC2012")
+
+SIDE = 32  # px of the thumbnails that are compared
+THRESHOLD = 0.95
+"""Correlation from which two images count as one. The paper gives none. Images saved at another
+size or quality stay well above it (tested); different images of one plain subject come close."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,10 @@ class Pool:
     images: Tensor  # uint8 (N, 3, R, R)
     labels: Tensor  # (N,)
     fingerprint: str
+
+    def where(self, mask: Tensor) -> "Pool":
+        """Return the images that a mask selects, (N,) bool."""
+        return replace(self, images=self.images[mask], labels=self.labels[mask])
 
 
 @dataclass(frozen=True)
@@ -47,11 +57,13 @@ def _found(root: str | Path | None, choices: tuple[str, ...]) -> Path:
     for choice in choices:
         if (folder := Path(root).expanduser() / choice).is_dir():
             return folder
-    raise DataError(f"{root}: no {choices[0]} inside; get it through torchvision.datasets and unpack it there")
+    raise DataError(
+        f"{root}: no {choices[0]} inside; get it through torchvision.datasets and unpack it there"
+    )
 
 
 def caltech101(image_size: int, root: str | Path | None = None, *, progress: bool = True) -> Pool:
-    """Up to 80 images of each of the 102 classes, the background among them: enough for 30 to train and 50 to test."""
+    """Load up to 80 images of each of the 102 classes, the background among them."""
     found = data.load("caltech101", image_size, root=root, progress=progress)
     images = torch.cat([found.train.images, found.val.images])
     labels = torch.cat([found.train.labels, found.val.labels])
@@ -59,24 +71,32 @@ def caltech101(image_size: int, root: str | Path | None = None, *, progress: boo
 
 
 def caltech256(image_size: int, root: str | Path | None = None, *, progress: bool = True) -> Pool:
-    """All images of the 256 classes, without the clutter.
+    """Load all images of the 256 classes, without the clutter.
 
     Raises:
         DataError: not there, or an image cannot be decoded.
     """
     folder = _found(root, FOLDERS["caltech256"])
-    classes = sorted(f.name for f in folder.iterdir() if f.is_dir() and f.name[:3].isdigit() and f.name != CLUTTER)
+    classes = sorted(
+        f.name
+        for f in folder.iterdir()
+        if f.is_dir() and f.name[:3].isdigit() and f.name != CLUTTER
+    )
     if not classes:
         raise DataError(f"{folder}: no class folders such as 001.ak47 inside")
     files, labels = photos.list_images(folder, classes)
-    images = photos.decoded(files, folder, stored_size(image_size), data.cache_root() / "caltech256", progress=progress)
+    images = photos.decoded(
+        files, folder, stored_size(image_size), data.cache_root() / "caltech256", progress=progress
+    )
     lines = [f"{f.relative_to(folder)} {f.stat().st_size}" for f in files]
     names = tuple(name.split(".", 1)[-1] for name in classes)
     return Pool("caltech256", names, images, torch.tensor(labels), photos._digest(lines))
 
 
-def voc2012(part: str, image_size: int, root: str | Path | None = None, *, progress: bool = True) -> Presence:
-    """The images of a part (`train`, `val` or `trainval`) and which of the 20 classes each has, from `ImageSets/Main`.
+def voc2012(
+    part: str, image_size: int, root: str | Path | None = None, *, progress: bool = True
+) -> Presence:
+    """Load a part (`train`, `val` or `trainval`) and which of the 20 classes each image has.
 
     Raises:
         DataError: not there, or a list that does not fit its images.
@@ -101,28 +121,66 @@ def voc2012(part: str, image_size: int, root: str | Path | None = None, *, progr
         if not file.is_file():
             raise DataError(f"{file}: in the lists and not there")
     images = photos.decoded(
-        files, folder / "JPEGImages", stored_size(image_size), data.cache_root() / "voc2012", progress=progress
+        files,
+        folder / "JPEGImages",
+        stored_size(image_size),
+        data.cache_root() / "voc2012",
+        progress=progress,
     )
     names = tuple(file.stem.removesuffix(f"_{part}") for file in tables)
     return Presence(names, images, torch.tensor(columns, dtype=torch.int8).T.contiguous())
 
 
-def novel_diorama(image_size: int, a_class: int = 80, *, seed: int = 0, progress: bool = True) -> Pool:
-    """Drawings of the twelve classes that the diorama's networks have never seen, `a_class` of each on average."""
+def novel_diorama(
+    image_size: int, a_class: int = 80, *, seed: int = 0, progress: bool = True
+) -> Pool:
+    """Draw the twelve classes that Diorama's networks never saw, `a_class` of each on average."""
     import diorama
 
     count = a_class * len(diorama.NOVEL_CLASSES)
-    found = diorama.split(
-        count, seed=seed, size=stored_size(image_size), novel=True, cache=data.cache_root() / "diorama",
-        progress=progress,
-    )  # fmt: skip
+    cache, size = data.cache_root() / "diorama", stored_size(image_size)
+    found = diorama.split(count, seed=seed, size=size, novel=True, cache=cache, progress=progress)
     return Pool("novel", diorama.NOVEL_CLASSES, found["images"], found["labels"], diorama.VERSION)
 
 
 def some_classes(pool: Pool, count: int, a_class: int) -> Pool:
-    """The first `a_class` images of each of `count` classes spread over the list: a target for a page."""
+    """Return the first `a_class` images of each of `count` classes spread over the list."""
     chosen = torch.linspace(0, len(pool.classes) - 1, min(count, len(pool.classes))).long().unique()
     kept = torch.cat([(pool.labels == c).nonzero()[:a_class, 0] for c in chosen])
     labels = torch.searchsorted(chosen, pool.labels[kept])
     names = tuple(pool.classes[c] for c in chosen.tolist())
     return Pool(pool.name, names, pool.images[kept], labels, pool.fingerprint)
+
+
+def thumbnails(images: Tensor, side: int = SIDE, chunk: int = 512) -> Tensor:
+    """Return small images as rows of length 1, each colour of mean 0.
+
+    With one mean for all colours, whatever is blue all over would correlate: sea with sky. A blank
+    image becomes zeros, which correlate with nothing.
+
+    Args:
+        images: uint8 (N, 3, R, R).
+    Returns:
+        (N, 3 * side * side).
+    """
+    small = torch.cat([F.adaptive_avg_pool2d(part.float(), side) for part in images.split(chunk)])
+    rows = (small - small.mean((2, 3), keepdim=True)).flatten(1)
+    length = rows.norm(dim=1, keepdim=True)
+    return torch.where(length > 1e-3, rows / length.clamp_min(1e-3), 0)
+
+
+def closest(target: Tensor, source: Tensor, chunk: int = 1024) -> tuple[Tensor, Tensor]:
+    """Return each target image's highest correlation with a source image, and that one's index.
+
+    Args:
+        target, source: rows of `thumbnails`, (N, D) and (M, D).
+    Returns:
+        correlations (N,), indices into the source (N,).
+    """
+    best = torch.full((len(target),), -1.0)
+    which = torch.zeros(len(target), dtype=torch.long)
+    for start in range(0, len(source), chunk):
+        values, indices = (target @ source[start : start + chunk].T).max(1)
+        better = values > best
+        best[better], which[better] = values[better], indices[better] + start
+    return best, which
