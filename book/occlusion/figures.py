@@ -1,7 +1,7 @@
 """Fig. 7, parts of objects coloured by what covering them costs, and measured intervals."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -18,9 +18,10 @@ from torch import Tensor
 import diorama
 from book.occlusion.measure import Row
 from zfrepro import occlusion, page, paper, plots, records
-from zfrepro.claims import DATASETS
+from zfrepro.claims import DATASETS, Record
 from zfrepro.stats import Interval
 
+Found = Mapping[str, Record]  # data set -> record
 NAMED = 4  # classes that get a colour of their own in panel (e)
 TRUE, OTHERS, REST = plots.PALETTE[0], plots.PALETTE[4:0:-1], "#9a9a9a"
 SCENES = 200  # validation scenes among which the pictures of parts are chosen
@@ -90,10 +91,11 @@ def fig7(
         if image is not None:
             _image(line[0], image, row.patch)
         line[0].set_ylabel(classes[row.label])
-        _heat(activity, row, row.activity, image, f"map {row.map}")
+        _heat(activity, row, row.activity, image, image_size, f"map {row.map}")
         _projections(projections, row.projections)
         together = occlusion.correlation(row.activity[None], row.probability[None]).item()
-        _heat(probability, row, row.probability, image, f"r with (b) = {together:+.2f}")
+        label = f"r with (b) = {together:+.2f}"
+        _heat(probability, row, row.probability, image, image_size, label)
         _winners(winners, legend, row, classes, image, image_size)
         for ax in (activity, probability, winners):
             ax.set(xlim=(-0.5, image_size - 0.5), ylim=(image_size - 0.5, -0.5))
@@ -125,21 +127,13 @@ def _registered(ax, row: Row, values: np.ndarray, image: Tensor | None, size: in
     return ax.imshow(values, extent=(first, last, last, first), interpolation="nearest", **style)
 
 
-def _heat(ax, row: Row, values: Tensor, image: Tensor | None, label: str) -> None:
-    size = _size(row, image)
-    drawn = _registered(ax, row, values.numpy(), image, size, vmin=0, vmax=values.max().item())
+def _heat(ax, row: Row, values: Tensor, image: Tensor | None, size: int, label: str) -> None:
+    top = values.max().item()
+    drawn = _registered(ax, row, values.numpy(), image, size, vmin=0, vmax=top)
     bar = ax.figure.colorbar(drawn, ax=ax, fraction=0.046, pad=0.03)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, length=0, pad=1)
     ax.set_xlabel(label)
-
-
-def _size(row: Row, image: Tensor | None) -> int:
-    return (
-        image.shape[-1]
-        if image is not None
-        else round(row.patch * occlusion.PAPER_SIDE / occlusion.PAPER_PATCH)
-    )
 
 
 def _projections(ax, pictures: Tensor) -> None:
@@ -168,21 +162,14 @@ def _winners(ax, legend, row: Row, classes: Sequence[str], image: Tensor | None,
             (REST, f"{len(rest)} more\n{100 * sum(counts[k] for k in rest) / total:.0f} %")
         )
     handles = [Patch(color=c, label=t) for c, t in names]
-    legend.legend(
-        handles=handles,
-        loc="center left",
-        borderpad=0,
-        borderaxespad=0,
-        handlelength=0.8,
-        handletextpad=0.4,
-        labelspacing=0.25,
-    )
+    tight = {"borderpad": 0, "borderaxespad": 0, "labelspacing": 0.25}
+    legend.legend(handles=handles, loc="center left", handlelength=0.8, handletextpad=0.4, **tight)
 
 
 # --- parts of objects ---
 
 
-def parts(record: Mapping[str, Any], count: int = 6, width: float = 9, size: int = 192) -> Figure:
+def parts(record: Record, count: int = 6, width: float = 9, size: int = 192) -> Figure:
     """Colour parts of objects by the drop in probability when they are covered, below the scenes.
 
     Classes with the largest drops come first. Of the first 200 validation scenes each is the one of
@@ -243,7 +230,7 @@ def _telling(scenes: diorama.Scene, name: str, drops: Mapping[str, float]) -> in
 # --- what was measured ---
 
 
-def objects(record: Mapping[str, Any]) -> Figure:
+def objects(record: Record) -> Figure:
     """Draw the drop for the object covered and for as much covered elsewhere."""
     squares, shapes = record["main"]["object"], record["shapes"]
     rows = {
@@ -256,29 +243,44 @@ def objects(record: Mapping[str, Any]) -> Figure:
     return plots.intervals(lines, unit="drop in the probability of the true class, Diorama")
 
 
-CORRELATIONS = {
-    "strongest map (b) with probability (d)": ("maps", "strongest"),
-    "   average map with (d) (control)": ("maps", "any_map"),
-    "strongest map (b) with its projection (c)": ("projections", "own"),
-    "   with another image's projection (control)": ("projections", "other"),
-    "(d) of two networks": ("agreement", "same"),
-    "   of different images (control)": ("agreement", "other"),
-}
-
-
-def correlations(found: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Draw mean correlations over positions, each with its control. found: data set -> record."""
-    rows, groups = [], []
-    for name, (part, key) in CORRELATIONS.items():
-        for dataset, record in found.items():
-            rows.append(
-                (name if dataset == next(iter(found)) else "", Interval.of(record[part][key]), None)
-            )
+def _by_dataset(found: Found, rows: Mapping[str, Callable[[Record], Any]], unit: str) -> Figure:
+    """Draw an interval a row and data set."""
+    lines, groups = [], []
+    for name, read in rows.items():
+        for k, (dataset, record) in enumerate(found.items()):
+            lines.append(("" if k else name, Interval.of(read(record)), None))
             groups.append(DATASETS[dataset])
-    return plots.intervals(rows, unit="correlation over positions of the square", groups=groups)
+    return plots.intervals(lines, unit=unit, groups=groups)
 
 
-def histograms(found: Mapping[str, Mapping[str, Any]], width: float = 8) -> Figure:
+def correlations(found: Found) -> Figure:
+    """Draw mean correlations over positions, each with its control. found: data set -> record."""
+    rows = {
+        "strongest map (b) with probability (d)": lambda r: r["maps"]["strongest"],
+        "average map with (d) (control)": lambda r: r["maps"]["any_map"],
+        "strongest map (b) with its projection (c)": lambda r: r["projections"]["own"],
+        "with another image's projection (control)": lambda r: r["projections"]["other"],
+        "(d) of two networks": lambda r: r["agreement"]["same"],
+        "(d) of different images (control)": lambda r: r["agreement"]["other"],
+    }
+    return _by_dataset(found, rows, "correlation over positions of the square")
+
+
+def settings(found: Found) -> Figure:
+    """Draw the largest drop an image by what the square shows and by its side.
+
+    found: data set -> record.
+    """
+    rows = {
+        f"{setting['fill']}, {setting['factor']:g} x the paper's side": (
+            lambda r, k=k: r["settings"][k]["worst_drop"]
+        )
+        for k, setting in enumerate(next(iter(found.values()))["settings"])
+    }
+    return _by_dataset(found, rows, "largest drop in the probability of the true class")
+
+
+def histograms(found: Found, width: float = 8) -> Figure:
     """Draw the correlation of (b) with (d) image by image, with the paper's three examples.
 
     found: data set -> record.
@@ -294,37 +296,15 @@ def histograms(found: Mapping[str, Mapping[str, Any]], width: float = 8) -> Figu
         for name, example in paper.OCCLUSION.items():
             value = example["correlation"]
             ax.axvline(value, color=plots.PALETTE[1], lw=1.4, ls="--")
-            ax.text(
-                value - 0.03,
-                top,
-                name,
-                color=plots.PALETTE[1],
-                rotation=90,
-                ha="right",
-                va="top",
-                fontsize=9,
-            )
+            style = {"rotation": 90, "ha": "right", "va": "top", "fontsize": 9}
+            ax.text(value - 0.03, top, name, color=plots.PALETTE[1], **style)
         ax.set_title(f"{DATASETS[dataset]}, {maps['strongest']['n']} images; line: mean")
         ax.set_xlabel("correlation of (b) with (d)")
     axes[0, 0].set_ylabel("images")
     return plots.alone(figure)
 
 
-def settings(found: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Draw the largest drop an image by what the square shows and by its side.
-
-    found: data set -> record.
-    """
-    rows, groups = [], []
-    for k, setting in enumerate(next(iter(found.values()))["settings"]):
-        for dataset, record in found.items():
-            name = f"{setting['fill']}, {setting['factor']:g} x the paper's side"
-            rows.append((name if dataset == next(iter(found)) else "",
-                         Interval.of(record["settings"][k]["worst_drop"]), None))  # fmt: skip
-            groups.append(DATASETS[dataset])
-    return plots.intervals(
-        rows, unit="largest drop in the probability of the true class", groups=groups
-    )
+LEVELS = {"lowest": "min", "median": "median", "highest": "max"}
 
 
 def examples(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> HTML:
@@ -335,12 +315,9 @@ def examples(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> HTML:
     told = [(name, r["class"], r) for name, own in rows.items() for r in own]
     told += [("the paper", name, r) for name, r in paper.OCCLUSION.items()]
     lines = [
-        {
-            "data set": name,
-            "class": label,
-            "lowest P": f"{r['min']:.2f}",
-            "median": f"{r['median']:.2f}",
-            "highest": f"{r['max']:.2f}",
+        {"data set": name, "class": label}
+        | {f"{which} P": f"{r[key]:.2f}" for which, key in LEVELS.items()}
+        | {
             "true class wins, %": f"{100 * r['kept']:.1f}",
             "(b) with (d)": f"{r['correlation']:+.2f}",
         }
@@ -350,21 +327,16 @@ def examples(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> HTML:
     return page.table(lines, caption=caption)
 
 
-def part_table(record: Mapping[str, Any]) -> HTML:
+def part_table(record: Record) -> HTML:
     """Show all parts with both controls; a dash where the object has no room for one."""
 
     def cell(found: Mapping[str, float]) -> str | None:
         return None if found["mean"] is None else f"{Interval.of(found):.2f}"
 
     lines = [
-        {
-            "class": r["class"],
-            "part": r["part"],
-            "images": r["drop"]["n"],
-            "drop": cell(r["drop"]),
-            "beside the object": cell(r["drop_beside"]),
-            "elsewhere on it": cell(r["drop_on_object"]),
-        }
+        {"class": r["class"], "part": r["part"], "images": r["drop"]["n"]}
+        | {"drop": cell(r["drop"]), "beside the object": cell(r["drop_beside"])}
+        | {"elsewhere on it": cell(r["drop_on_object"])}
         for r in record["object_parts"]
     ]
     caption = "Drop in the probability of the true class when a part is covered (recorded, Diorama)"

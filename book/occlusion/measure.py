@@ -26,18 +26,13 @@ REVISION = 2  # rows of the figure by how much the probability varies
 LAYER, WATCHED = "conv5", "convs.conv5"
 ROWS, SCANNED, SCAN_POSITIONS = 3, 100, 5  # of the figure; images tried for it; positions a side
 COUNTS = {"diorama": 200}  # images of the main measurement
-COUNT, COUNT_SETTINGS, COUNT_CLASS = (
-    120,
-    50,
-    30,
-)  # elsewhere; for other squares; for the parts, a class
+COUNT = 120  # the same of other data sets
+COUNT_SETTINGS, COUNT_CLASS = 50, 30  # for other squares; for the parts, a class
 FEWEST = 8  # images for a part, and for a control of it
-ASTRAY = (
-    0.05  # of a moved shape, at most, where it should not be: large shapes have no room elsewhere
-)
+ASTRAY = 0.05  # of a moved shape, at most, where it should not be: large ones have no room
 POSITIONS = 10  # a side, for statistics; the figure has 30
 SETTINGS = (*((fill, 1.0) for fill in occlusion.FILLS), ("grey", 0.5), ("grey", 1.5), ("grey", 2.0))
-TILE = 112  # px to which a recorded projection is reduced, or enlarged
+TILE = 112  # px to which a recorded projection is resized
 OTHERS = 3  # further images for panel (c)
 
 
@@ -62,13 +57,31 @@ def grey(trained: Trained) -> Tensor:
     return trained.normalised(torch.full_like(trained.mean, 128)[None])
 
 
+def slide(
+    trained: Trained, x: Tensor, patch: int, positions: int, kind: str = "grey", **options: Any
+) -> Occlusion:
+    """Slide a square over images and watch layer 5.
+
+    Args:
+        x: (B, 3, S, S), as the network wants them.
+        patch: side of the square in pixels.
+        positions: a side.
+        kind: what the square shows, see `occlusion.filling`.
+        options: of `occlude`.
+    """
+    generator = torch.Generator().manual_seed(0)
+    fill = occlusion.filling(kind, x, patch, grey=grey(trained), generator=generator)
+    stride = (x.shape[-1] - patch) / (positions - 1)
+    options = {"progress": False, "layer": WATCHED} | options
+    return occlude(trained.network, x, patch=patch, stride=stride, fill=fill, **options)
+
+
 @torch.inference_mode()
 def search(trained: Trained, split: Split) -> tuple[Tensor, gallery.Top]:
-    """Return class probabilities (N, classes), and the images that excite each map of layer 5 most."""
+    """Return class probabilities (N, classes), and the images that excite each layer-5 map most."""
     network = trained.network
-    tracker = gallery.TopTracker(
-        LAYER, network.convs[LAYER].out_channels, OTHERS + 1, trained.mean.device
-    )
+    maps = network.convs[LAYER].out_channels
+    tracker = gallery.TopTracker(LAYER, maps, OTHERS + 1, trained.mean.device)
     probabilities = []
     for part in split.images.split(32):
         found = network.features(trained.normalised(part), [LAYER, "fc8"])
@@ -83,9 +96,7 @@ def evenly(right: Tensor, count: int) -> Tensor:
     return indices[torch.linspace(0, len(indices) - 1, min(count, len(indices))).long()]
 
 
-def most_varied(
-    trained: Trained, split: Split, probabilities: Tensor, count: int = ROWS
-) -> list[int]:
+def most_varied(trained: Trained, split: Split, probabilities: Tensor) -> list[int]:
     """Choose the figure's images: those whose probability depends most on where the square is.
 
     Of 100 images classified correctly, evenly spaced, the one of each class with the largest
@@ -93,78 +104,39 @@ def most_varied(
     """
     indices = evenly(probabilities.argmax(1).eq(split.labels), SCANNED)
     x, labels = trained.normalised(split.images[indices]), split.labels[indices]
-    patch, _ = occlusion.paper_geometry(x.shape[-1])
-    found = occlude(
-        trained.network,
-        x,
-        patch=patch,
-        stride=(x.shape[-1] - patch) / (SCAN_POSITIONS - 1),
-        fill=grey(trained),
-        progress=False,
-    )
+    found = slide(trained, x, occlusion.paper_geometry(x.shape[-1])[0], SCAN_POSITIONS, layer=None)
     spread = found.of(labels).flatten(1).std(1)
     best: dict[int, int] = {}  # of each class the first, which is the most varied
     for k in spread.argsort(descending=True).tolist():
         best.setdefault(int(labels[k]), int(indices[k]))
-    return list(best.values())[:count]
+    return list(best.values())[:ROWS]
 
 
 @torch.inference_mode()
 def rows(
-    trained: Trained,
-    split: Split,
-    top: gallery.Top,
-    indices: list[int],
-    *,
-    patch: int | None = None,
+    trained: Trained, split: Split, top: gallery.Top, indices: list[int], patch: int | None = None,
     kind: str = "grey",
-) -> list[Row]:
+) -> list[Row]:  # fmt: skip
     """Compute Fig. 7 for some validation images: maps of 30 x 30 positions, in single precision.
 
     Args:
         patch: side of the square in pixels; default, in proportion with the paper's.
         kind: what the square shows, see `occlusion.filling`.
     """
-    x, labels = trained.normalised(split.images[indices]), split.labels[indices]
+    x = trained.normalised(split.images[indices])
     patch = patch or occlusion.paper_geometry(x.shape[-1])[0]
-    stride = (x.shape[-1] - patch) / (occlusion.PAPER_POSITIONS - 1)
-    generator = torch.Generator().manual_seed(0)
-    fill = occlusion.filling(kind, x, patch, grey=grey(trained), generator=generator)
-    found = occlude(
-        trained.network, x, patch=patch, stride=stride, fill=fill, layer=WATCHED, progress=False
-    )
-    return [
-        _row(trained, split, top, found, k, index, int(label))
-        for k, (index, label) in enumerate(zip(indices, labels, strict=True))
-    ]
-
-
-def _row(
-    trained: Trained,
-    split: Split,
-    top: gallery.Top,
-    found: Occlusion,
-    k: int,
-    index: int,
-    label: int,
-) -> Row:
-    number = int(found.strongest[k])
-    others = tuple(i for i in top.images[number].tolist() if i not in (index, -1))[:OTHERS]
-    images = trained.normalised(split.images[[index, *others]])
-    units = _strongest_units(trained, images, torch.full((len(images),), number))
-    pixels = crops.project(trained.network, images, LAYER, units).pixels.cpu()
-    return Row(
-        index,
-        label,
-        number,
-        others,
-        float(found.clean[k, label]),
-        found.activity[k, :, :, number],
-        found.probabilities[k, :, :, label],
-        found.predicted[k],
-        plots.display(pixels[None])[0],
-        found.patch,
-    )
+    slid = slide(trained, x, patch, occlusion.PAPER_POSITIONS, kind)
+    found = []
+    for k, index in enumerate(indices):
+        label, number = int(split.labels[index]), int(slid.strongest[k])
+        others = tuple(i for i in top.images[number].tolist() if i not in (index, -1))[:OTHERS]
+        images = trained.normalised(split.images[[index, *others]])
+        units = _strongest_units(trained, images, torch.full((len(images),), number))
+        pixels = crops.project(trained.network, images, LAYER, units).pixels.cpu()
+        maps = slid.activity[k, ..., number], slid.probabilities[k, ..., label], slid.predicted[k]
+        clean, colours = float(slid.clean[k, label]), plots.display(pixels[None])[0]
+        found.append(Row(index, label, number, others, clean, *maps, colours, patch))
+    return found
 
 
 def _strongest_units(trained: Trained, images: Tensor, maps: Tensor) -> Units:
@@ -181,9 +153,8 @@ def energy(trained: Trained, images: Tensor, maps: Tensor) -> Tensor:
     for x, own in zip(images.split(16), maps.split(16), strict=True):
         p = crops.project(trained.network, x, LAYER, _strongest_units(trained, x, own))
         size, (height, width) = p.pixels.shape[-1], x.shape[-2:]
-        out = torch.zeros(
-            len(x), height + 2 * size, width + 2 * size
-        )  # room for fields over the border
+        # room for fields that reach over the border
+        out = torch.zeros(len(x), height + 2 * size, width + 2 * size)
         for k, (top, left) in enumerate(zip(p.tops.tolist(), p.lefts.tolist(), strict=True)):
             out[k, size + top :, size + left :][:size, :size] = p.pixels[k].cpu().square().sum(0)
         found.append(out[:, size:-size, size:-size])
@@ -207,10 +178,8 @@ def of_squares(found: Occlusion, labels: Tensor, mask: Tensor | None) -> dict[st
         return out
     cover = occlusion.share_covered(mask, found)
     most, least = cover.flatten(1).amax(1)[:, None, None], cover.flatten(1).amin(1)[:, None, None]
-    on, off = (
-        cover.ge(most.clamp_max(0.5)),
-        cover.le(least.clamp_min(0.05)),
-    )  # half and a twentieth of the square
+    # half and a twentieth of the square
+    on, off = cover.ge(most.clamp_max(0.5)), cover.le(least.clamp_min(0.05))
     covered, beside = ((p * where).sum((1, 2)) / where.sum((1, 2)) for where in (on, off))
     at = occlusion.lowest(p, found)
     hit = mask[torch.arange(len(mask)), at[:, 0], at[:, 1]].float()
@@ -266,18 +235,8 @@ class _Measured:
         trained = self.study.networks[arch]
         x = trained.normalised(self.split.images[indices])
         patch = round(occlusion.paper_geometry(x.shape[-1])[0] * factor)
-        generator = torch.Generator().manual_seed(self.study.seed)
-        fill = occlusion.filling(kind, x, patch, grey=grey(trained), generator=generator)
-        return occlude(
-            trained.network,
-            x,
-            patch=patch,
-            stride=(x.shape[-1] - patch) / (POSITIONS - 1),
-            fill=fill,
-            layer=WATCHED,
-            precision=self.precision,
-            progress=self.study.progress,
-        )
+        options = {"precision": self.precision, "progress": self.study.progress}
+        return slide(trained, x, patch, POSITIONS, kind, **options)
 
 
 def parts(study: Study) -> Parts:
@@ -285,7 +244,7 @@ def parts(study: Study) -> Parts:
     m = _Measured(study)
     found: Parts = {
         "figure": lambda: _figure(m),
-        "main": lambda: _main(m),
+        "main": lambda: of_squares(m.grey_squares, m.labels, m.mask(m.main)),
         "maps": lambda: _maps(m),
         "projections": lambda: _projections(m),
         "agreement": lambda: _agreement(m),
@@ -296,62 +255,45 @@ def parts(study: Study) -> Parts:
     return found
 
 
-def _main(m: _Measured) -> dict[str, Any]:
-    found = of_squares(m.grey_squares, m.labels, m.mask(m.main))
-    return found | {"positions": POSITIONS, "precision": m.precision, "images": len(m.main)}
-
-
 def _figure(m: _Measured) -> dict[str, Any]:
     """Keep Fig. 7's maps beside the record, and describe its rows."""
     probabilities, top = m.searched
     found = rows(m.trained, m.split, top, most_varied(m.trained, m.split, probabilities))
+    tiles = [
+        F.interpolate(r.projections, (TILE, TILE), mode="bilinear", antialias=True) for r in found
+    ]
     tensors = {
         "activity": torch.stack([r.activity for r in found]).half(),
         "probability": torch.stack([r.probability for r in found]).half(),
         "predicted": torch.stack([r.predicted for r in found]).to(torch.int16),
-        "projections": (255 * torch.stack([_tiles(r.projections) for r in found]))
-        .round()
-        .to(torch.uint8),
+        "projections": torch.stack(tiles).mul(255).round().to(torch.uint8),
     }
     file = records.results_root() / "occlusion" / f"{m.study.dataset.name}.safetensors"
     records.write_atomically(file, save(tensors))
     return {"rows": [describe(r, m.study.dataset.classes) for r in found]}
 
 
-def _tiles(projections: Tensor) -> Tensor:
-    """Return (1 + OTHERS, 3, TILE, TILE), grey where there are fewer other images."""
-    out = torch.full((1 + OTHERS, 3, TILE, TILE), plots.GREY)
-    sized = F.interpolate(projections, (TILE, TILE), mode="bilinear", antialias=True)
-    out[: len(projections)] = sized
-    return out
-
-
 def describe(r: Row, classes: tuple[str, ...]) -> dict[str, Any]:
     """Return a row of Fig. 7 in numbers."""
     p = r.probability
-    return {
-        "index": r.index,
-        "class": classes[r.label],
-        "label": r.label,
-        "map": r.map,
-        "others": list(r.others),
-        "clean": rounded(r.clean),
-        "min": rounded(p.min().item()),
-        "median": rounded(p.median().item()),
-        "max": rounded(p.max().item()),
-        "kept": rounded(r.predicted.eq(r.label).float().mean().item()),
-        "correlation": rounded(occlusion.correlation(r.activity[None], p[None]).item()),
+    numbers = {
+        "clean": r.clean,
+        "min": p.min(),
+        "median": p.median(),
+        "max": p.max(),
+        "kept": r.predicted.eq(r.label).float().mean(),
+        "correlation": occlusion.correlation(r.activity[None], p[None]),
     }
+    which = {"index": r.index, "class": classes[r.label], "label": r.label, "map": r.map}
+    return which | {"others": list(r.others)} | {k: rounded(v) for k, v in numbers.items()}
 
 
 def _maps(m: _Measured) -> dict[str, Any]:
-    """Correlate a layer-5 map's activity with the class's probability over positions, image by image."""
+    """Correlate layer-5 activity with the class's probability over positions, image by image."""
     found, p = m.grey_squares, m.grey_squares.of(m.labels)
     by_sum = occlusion.correlation(found.activity_of(found.strongest), p)
     maps = range(found.activity.shape[-1])
-    every = torch.stack(
-        [occlusion.correlation(found.activity[..., c], p) for c in maps], 1
-    )  # (B, C)
+    every = torch.stack([occlusion.correlation(found.activity[..., c], p) for c in maps], 1)
     return {
         "strongest": summary(by_sum),
         "any_map": summary(every.nanmean(1)),
@@ -364,12 +306,10 @@ def _projections(m: _Measured) -> dict[str, Any]:
     """Correlate a map's activity with the energy of its projection under the square."""
     found, x = m.grey_squares, m.trained.normalised(m.split.images[m.main])
     under = occlusion.share_covered(energy(m.trained, x, found.strongest), found)
-    activity = found.activity_of(found.strongest)
+    activity, another = found.activity_of(found.strongest), under.roll(1, 0)
     return {
         "own": summary(occlusion.correlation(under, activity)),
-        "other": summary(
-            occlusion.correlation(under.roll(1, 0), activity)
-        ),  # another image's projection
+        "other": summary(occlusion.correlation(another, activity)),
     }
 
 
@@ -394,18 +334,11 @@ def _settings(m: _Measured) -> list[dict[str, Any]]:
     return found
 
 
-@torch.inference_mode()
 def _covered(m: _Measured, indices: Tensor, masks: Tensor) -> Tensor:
     """Return the probability of the true class when exactly the masked pixels are grey. -> (B,)."""
-    fill, probabilities = grey(m.trained), []
-    for part, mask in zip(indices.split(32), masks.split(32), strict=True):
-        x = torch.where(
-            mask[:, None].to(fill.device), fill, m.trained.normalised(m.split.images[part])
-        )
-        probabilities.append(
-            m.trained.network(x).softmax(1)[torch.arange(len(part)), m.split.labels[part]].cpu()
-        )
-    return torch.cat(probabilities)
+    x, fill = m.trained.normalised(m.split.images[indices]), grey(m.trained)
+    found = occlude(m.trained.network, x, masks=[masks], fill=fill, progress=False)
+    return found.of(m.split.labels[indices])[:, 0]
 
 
 def _shapes(m: _Measured) -> dict[str, Any]:
@@ -425,7 +358,7 @@ def _shapes(m: _Measured) -> dict[str, Any]:
 
 
 def _object_parts(m: _Measured) -> list[dict[str, Any]]:
-    """Cover each part of each class to the pixel; the same shape beside the object; the same elsewhere on it."""
+    """Cover each part of each class, and the same shape beside the object and elsewhere on it."""
     found = []
     for k, name in enumerate(m.study.dataset.classes):
         indices = (m.right & m.split.labels.eq(k)).nonzero().flatten()[:COUNT_CLASS]
@@ -440,21 +373,19 @@ def _object_parts(m: _Measured) -> list[dict[str, Any]]:
             own, mask, whole = indices[large], mask[large], numbers[large].gt(0)
             clean, on = m.searched[0][own, k], _covered(m, own, mask)
             beside, rest = _moved(m, own, mask, whole), _moved(m, own, mask, mask | ~whole)
-            found.append(
-                {
-                    "class": name,
-                    "part": PART_NAMES[number],
-                    "drop": summary(clean - on),
-                    "drop_beside": summary(clean - beside),
-                    "drop_on_object": summary(clean - rest),
-                    "extra": summary(rest - on),
-                }
-            )
+            drops = {"drop": on, "drop_beside": beside, "drop_on_object": rest}
+            row = {key: summary(clean - p) for key, p in drops.items()} | {
+                "extra": summary(rest - on)
+            }
+            found.append({"class": name, "part": PART_NAMES[number]} | row)
     return sorted(found, key=lambda row: -row["drop"]["mean"])
 
 
 def _moved(m: _Measured, indices: Tensor, mask: Tensor, avoid: Tensor) -> Tensor:
-    """Return `_covered` with each shape moved off `avoid`; nan where there is no room, everywhere if that leaves few."""
+    """Return `_covered` with each shape moved off `avoid`; nan where it finds no room.
+
+    It is nan everywhere if too few images have room.
+    """
     moved, left = occlusion.translate_off(mask, avoid)
     free = left < ASTRAY
     if free.sum() < FEWEST:
