@@ -14,15 +14,7 @@ from tests.networks import small
 from tests.worlds import tiny
 from zfrepro import claims
 from zfrepro.data import Split
-from zfrepro.invariance import (
-    Change,
-    changes_of,
-    linearity,
-    one_pixel,
-    respond_to,
-    warp,
-    warp_view,
-)
+from zfrepro.invariance import Change, changes_of, linearity, one_pixel, respond_to, warp, warp_view
 from zfrepro.networks import zfnet
 from zfrepro.weights import Trained
 

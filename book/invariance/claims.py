@@ -111,8 +111,7 @@ CLAIMS = (
         says="The output is not invariant to rotation.",
         measure="The same under turns of 5 to 315 degrees.",
         holds=AllOf(
-            Below(TURNED, STABLE),
-            *(Below(TURNED, _kept(family)) for family in FAMILIES[:2]),
+            Below(TURNED, STABLE), *(Below(TURNED, _kept(family)) for family in FAMILIES[:2])
         ),
     ),
     Claim(
@@ -158,10 +157,7 @@ CLAIMS = (
         "Krizhevsky's network.",
         measure="Labels that stay, ZFNet less Krizhevsky's network, image by image; one network "
         "each.",
-        holds=Above(
-            Quantity("difference", "one pixel difference", " points", form="+.1f"),
-            0,
-        ),
+        holds=Above(Quantity("difference", "one pixel difference", " points", form="+.1f"), 0),
         source="own",
     ),
 )

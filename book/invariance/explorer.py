@@ -18,7 +18,7 @@ RANGES = {
 
 
 class TransformExplorer(widgets.VBox):
-    """Choose an image, a transformation, its amount and the fill; one forward pass answers each move.
+    """Choose an image, a transformation, its amount and the fill; each move is one forward pass.
 
     Args:
         trained: the network.
