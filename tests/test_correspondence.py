@@ -317,6 +317,6 @@ def test_figures_show_what_the_records_hold():
     row = figures.table_rows(found)[0]
     assert (
         row["masked"] == "right eye"
-        and row["layer 5: paper"] == "0.067\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}0.007"
+        and row["layer 5: paper"] == "0.067±0.007"
     )
     assert len(figures.delta_against_changed(found).axes[0].lines) == 1 + 2 * 4

@@ -77,8 +77,8 @@ def hits(record: Record, key: str) -> float:
 
 
 def plus_minus(mean: float, spread: float) -> str:
-    """Format a mean and its spread so that no line breaks within."""
-    return f"{mean:.3f}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{spread:.3f}"
+    """Format a mean and its spread as the paper prints them."""
+    return f"{mean:.3f}±{spread:.3f}"
 
 
 def table_rows(

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from book.projections import controls, linear_toy
 from book.projections import picture_measures as measures
+from book.projections.claims import LAYERS
 from zfrepro import gallery
 from zfrepro.data.transforms import centre_crop
 from zfrepro.deconvnet import Units
@@ -25,7 +26,6 @@ from zfrepro.measure import Parts, Study
 from zfrepro.networks import Network
 from zfrepro.stats import rounded, summary
 
-LAYERS = ("conv2", "conv3", "conv4", "conv5")
 PAIRS, SEARCHED, BATCH = 80, 1000, 20
 FEW = 40  # pairs a layer for what takes many passes
 SEEDS = 2  # networks with random weights
