@@ -36,7 +36,7 @@ Ratios carry over between machines better than times; on a busy machine neither 
 
 EXAMPLES = """\
 norm         contrast norm, forward and backward, against F.local_response_norm
-projections  crops.project and deconvnet.project against captum.attr.NeuronDeconvolution, conv1 to conv5 at 224 px
+projections  deconvnet.project_crops and deconvnet.project against captum.attr.NeuronDeconvolution, conv1 to conv5 at 224 px
 occlusion    a grey square over 224 px in single precision and bf16 against captum.attr.Occlusion
 training     a training step at 128 px against a plain fp32 loop with torch's response norm
 search       the top-9 search of the gallery against the forward pass alone, 128 px

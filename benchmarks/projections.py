@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.result import Check, Result, difference, faster
 from benchmarks.timing import medians
-from zfrepro import crops, deconvnet
+from zfrepro import deconvnet
 from zfrepro.deconvnet import Units
 from zfrepro.networks import Network, as_modules, build, initialise_, without_norm, zfnet
 
@@ -52,13 +52,13 @@ def _compare(network: Network, images: Tensor, layer: str, repeats: int, sizes: 
     seeds = activations[torch.arange(len(units)), units.maps, units.rows, units.columns]
     expected = captum_projections(model, images, units, len(units)) * seeds[:, None, None, None]
 
-    small = crops.project(network, images, layer, units)
+    small = deconvnet.project_crops(network, images, layer, units)
     side = small.pixels.shape[-1]
-    on_crops = difference(small.pixels, crops.cut(expected, small.tops, small.lefts, side))
+    on_crops = difference(small.pixels, deconvnet.crop(expected, small.tops, small.lefts, side))
     whole = difference(deconvnet.project(network, images, layer, units), expected)
 
     def on_small_ones() -> None:
-        crops.project(network, images, layer, units)
+        deconvnet.project_crops(network, images, layer, units)
 
     ours, explicit, *captum = medians(
         [

@@ -12,7 +12,7 @@ from torch import nn
 
 from tests.networks import relative, small
 from tests.worlds import stripes, tiny
-from zfrepro import crops, deconvnet, factorial, filters, records, studies
+from zfrepro import deconvnet, factorial, filters, records, studies
 from zfrepro.backward_rules import project
 from zfrepro.claims import architecture as claims
 from zfrepro.deconvnet import Units
@@ -218,7 +218,7 @@ def test_receptive_field_of_a_blurred_network_is_what_its_gradient_says():
 def test_the_deconvnet_refuses_networks_that_blur_and_says_what_to_use():
     network, images = small(STEMS[BLURRED]), torch.randn(1, 3, 96, 96)
     unit = Units(torch.tensor([0]), torch.tensor([3]), torch.tensor([3]))
-    for call in (crops.project, deconvnet.project):
+    for call in (deconvnet.project_crops, deconvnet.project):
         with pytest.raises(ValueError, match="backward_rules"):
             call(network, images, "conv2", unit)
     assert project(lambda x: network.features(x, ["conv2"])["conv2"], images, unit).isfinite().all()

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from tests.networks import small
 from tests.photographs import listing, photographs, picture
 from tests.worlds import TINY, tiny
-from zfrepro import backward_rules, crops, data, deconvnet, device, gallery, networks, occlusion, records
+from zfrepro import backward_rules, data, deconvnet, device, gallery, networks, occlusion, records
 from zfrepro.commands import main
 from zfrepro.data import DataError, photos
 from zfrepro.data.transforms import mean_image, stored_size
@@ -298,7 +298,7 @@ def in_general(network, images, layer: str, units: Units):
     return backward_rules.project(lambda x: network.features(x, [layer])[layer], images, units)
 
 
-PROJECTS = [deconvnet.project, crops.project, in_general]
+PROJECTS = [deconvnet.project, deconvnet.project_crops, in_general]
 
 
 @pytest.mark.parametrize("project", PROJECTS, ids=["whole", "crops", "general"])
@@ -352,7 +352,7 @@ def test_images_that_do_not_fit_the_network(images, says):
         lambda: NETWORK(images),
         lambda: NETWORK.features(images, ["conv3"]),
         lambda: deconvnet.project(NETWORK, images, "conv3", unit(count=len(images))),
-        lambda: crops.project(NETWORK, images, "conv3", unit(count=len(images))),
+        lambda: deconvnet.project_crops(NETWORK, images, "conv3", unit(count=len(images))),
     )
     for call in calls:
         with pytest.raises(ValueError, match=says):
@@ -522,8 +522,8 @@ def test_the_gallery_and_the_evaluation_go_on_with_smaller_batches(capsys, monke
 
     monkeypatch.setattr(network, "features", crowded(features))
     monkeypatch.setattr(network, "forward", crowded(forward))
-    original = crops.project
-    monkeypatch.setattr(crops, "project", lambda n, x, *rest: crowded(lambda x: original(n, x, *rest))(x))
+    original = deconvnet.project_crops
+    monkeypatch.setattr(deconvnet, "project_crops", lambda n, x, *rest: crowded(lambda x: original(n, x, *rest))(x))
     for a, b in zip(everything(), whole, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
     assert "out of GPU memory with 8 images at once: going on with 4" in capsys.readouterr().err

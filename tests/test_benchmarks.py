@@ -11,7 +11,7 @@ from benchmarks import __main__ as bench
 from benchmarks import absolute, contrast, projections, training_step, where
 from benchmarks.result import Check, Result, faster, table
 from benchmarks.timing import medians
-from zfrepro import crops, status
+from zfrepro import deconvnet, status
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +83,13 @@ def test_a_wrong_contrast_norm_is_noticed(monkeypatch, capsys):
 
 
 def test_a_wrong_projection_is_noticed(monkeypatch):
-    original = crops.project
+    original = deconvnet.project_crops
 
     def off(*args):
         found = original(*args)
         return dataclasses.replace(found, pixels=found.pixels * 1.001)
 
-    monkeypatch.setattr(projections.crops, "project", off)
+    monkeypatch.setattr(projections.deconvnet, "project_crops", off)
     first = next(projections.run(quick=True))
     assert not first.correct and first.checks[0].error == pytest.approx(1e-3, rel=0.1)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.networks import relative, small
-from zfrepro import crops, deconvnet
+from zfrepro import deconvnet
 from zfrepro.deconvnet import Units
 from zfrepro.networks import krizhevsky, zfnet
 
@@ -27,11 +27,11 @@ def test_crops_equal_whole_images_border_units_included(make, size, layer):
     maps = activations[0, :, where[:, 0], where[:, 1]].argmax(0)  # the strongest map at each place
     units = Units(maps, where[:, 0], where[:, 1])
     images = image.expand(len(units), -1, -1, -1)
-    found = crops.project(network, images, layer, units)
+    found = deconvnet.project_crops(network, images, layer, units)
     whole = deconvnet.project(network, images, layer, units)
     side = found.pixels.shape[-1]
-    assert torch.equal(crops.window(network, layer, units)[0], found.tops)
-    assert relative(found.pixels, crops.cut(whole, found.tops, found.lefts, side)) < 1e-5
+    assert torch.equal(deconvnet.window(network, layer, units)[0], found.tops)
+    assert relative(found.pixels, deconvnet.crop(whole, found.tops, found.lefts, side)) < 1e-5
     pasted = torch.zeros_like(whole)  # nothing may lie outside the receptive field
     for i, (top, left) in enumerate(zip(found.tops.tolist(), found.lefts.tolist(), strict=True)):
         y, x = max(top, 0), max(left, 0)
@@ -49,18 +49,18 @@ def test_flat_images_keep_the_order_of_equal_maxima():
     where = positions(activations.shape[-1], 10)
     units = Units(activations[0, :, where[:, 0], where[:, 1]].argmax(0), where[:, 0], where[:, 1])
     images = image.expand(len(units), -1, -1, -1)
-    found = crops.project(network, images, "conv3", units)
+    found = deconvnet.project_crops(network, images, "conv3", units)
     whole = deconvnet.project(network, images, "conv3", units)
-    assert relative(found.pixels, crops.cut(whole, found.tops, found.lefts, found.pixels.shape[-1])) < 1e-4
+    assert relative(found.pixels, deconvnet.crop(whole, found.tops, found.lefts, found.pixels.shape[-1])) < 1e-4
 
 
 def test_unknown_layer():
     with pytest.raises(ValueError, match="no conv layer 'fc6'"):
-        crops.project(small(zfnet(), 96), torch.zeros(1, 3, 96, 96), "fc6", Units(torch.tensor([0])))
+        deconvnet.project_crops(small(zfnet(), 96), torch.zeros(1, 3, 96, 96), "fc6", Units(torch.tensor([0])))
 
 
 @pytest.mark.parametrize(("size", "told"), [((140, 96), "140 x 96"), ((96, 140), "96 x 140"), ((99, 99), "99 x 99")])
 def test_images_of_another_size_are_refused(size, told):
     units = Units(torch.tensor([0]), torch.tensor([0]), torch.tensor([0]))
     with pytest.raises(ValueError, match=f"images are {told} px, this network sees 96"):
-        crops.project(small(zfnet(), 96), torch.zeros(1, 3, *size), "conv3", units)
+        deconvnet.project_crops(small(zfnet(), 96), torch.zeros(1, 3, *size), "conv3", units)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from zfrepro.deconvnet import Units, require_finite
+from zfrepro.deconvnet import Units, validate_finite
 from zfrepro.layers import contrast_norm
 
 RULES = ("gradient", "deconvnet", "guided")
@@ -195,10 +195,10 @@ def project(
         if found.ndim != (2 if units.rows is None else 4):
             needed = "a row and a column" if found.ndim == 4 else "a map only"
             raise ValueError(f"layer {layer!r} gives {tuple(found.shape)}: units there need {needed}")
-        units.require(layer or "output", len(images), tuple(found.shape[1:]))
+        units.validate(layer or "output", len(images), tuple(found.shape[1:]))
         batch = torch.arange(len(units), device=found.device)
         where = (batch, units.maps) if units.rows is None else (batch, units.maps, units.rows, units.columns)
         value = found[where]
-        require_finite(layer or "output", value.detach())
+        validate_finite(layer or "output", value.detach())
         top = torch.ones_like(value) if seed == "one" else value.detach()
         return torch.autograd.grad(value, images, top)[0]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from zfrepro import crops
+from zfrepro import deconvnet
 from zfrepro import device as devices
 from zfrepro.deconvnet import Units
 from zfrepro.layers import require_index
@@ -139,7 +139,7 @@ def projections(
     images, units = top.of(maps)
 
     def project(places: Tensor) -> Tensor:
-        return crops.project(network, fetch(images[places]), top.layer, units[places]).pixels.cpu()
+        return deconvnet.project_crops(network, fetch(images[places]), top.layer, units[places]).pixels.cpu()
 
     chunks = torch.arange(len(images)).split(batch)
     bar = tqdm(chunks, desc=f"projecting {top.layer}", unit="batch", disable=not progress)
@@ -157,8 +157,8 @@ def patches(images: Tensor, network: Network, top: Top, maps: Iterable[int], *, 
     """
     maps = list(maps)
     indices, units = top.of(maps)
-    tops, lefts, size = crops.window(network, top.layer, units)
-    return _in_places(crops.cut(images[indices], tops, lefts, size, fill), top, maps, fill)
+    tops, lefts, size = deconvnet.window(network, top.layer, units)
+    return _in_places(deconvnet.crop(images[indices], tops, lefts, size, fill), top, maps, fill)
 
 
 def random_top(images: int, maps: int, *, k: int = 9, generator: torch.Generator | None = None) -> Top:
@@ -211,7 +211,7 @@ def in_step(pictures: Tensor, network: Network, layer: str, units: Units) -> Ten
     """
     field = stage(network.architecture, network.image_size, layer).field
     tops, lefts = (place * field.jump + field.start for place in (units.rows, units.columns))
-    return crops.cut(pictures, tops, lefts, field.size, torch.nan)
+    return deconvnet.crop(pictures, tops, lefts, field.size, torch.nan)
 
 
 @torch.no_grad()
@@ -226,7 +226,7 @@ def responding(network: Network, images: Tensor, layer: str, places: Units, gene
 def in_step_pairs(network: Network, images: Tensor, layer: str, units: Units) -> tuple[Tensor, Tensor]:
     """Projections of units and the patches they see, both with the unit in the middle. Twice (N, 3, F, F)."""
     patches = in_step(images, network, layer, units)
-    projected = crops.project(network, images, layer, units).pixels
+    projected = deconvnet.project_crops(network, images, layer, units).pixels
     if projected.shape == images.shape:  # the field is larger than the image
         projected = in_step(projected, network, layer, units)
     return projected.masked_fill(patches.isnan(), torch.nan).cpu(), patches.cpu()

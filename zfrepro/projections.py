@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zfrepro import backward_rules, crops, deconvnet
-from zfrepro.deconvnet import Forward, Units
+from zfrepro import backward_rules, deconvnet
+from zfrepro.deconvnet import ForwardTrace, Units
 from zfrepro.layers import ceil_size
 from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Conv, Network
 
@@ -98,8 +98,8 @@ def cut_to_field(network: Network, layer: str, units: Units, pictures: Tensor, f
     """
     if layer == "fc8":
         return pictures
-    tops, lefts, size = crops.window(network, layer, units)
-    return crops.cut(pictures, tops, lefts, size, fill)
+    tops, lefts, size = deconvnet.window(network, layer, units)
+    return deconvnet.crop(pictures, tops, lefts, size, fill)
 
 
 # --- switches --------------------------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ def random_switches(shape: torch.Size, generator: torch.Generator) -> Tensor:
     return within(rows, height) * width + within(columns, width)
 
 
-def with_switches(up: Forward, choose: Callable[[torch.Size], Tensor]) -> Forward:
+def with_switches(up: ForwardTrace, choose: Callable[[torch.Size], Tensor]) -> ForwardTrace:
     """A way up whose switches are replaced by others, `choose(shape before the pool)`."""
     switches = {name: (choose(shape).to(own.device), shape) for name, (own, shape) in up.switches.items()}
     return dataclasses.replace(up, switches=switches)
@@ -257,7 +257,7 @@ def field_mask(network: Network, layer: str, units: Units, images: Tensor) -> Te
     """The pixels in each unit's receptive field, (B, S, S) bool; all of them for `fc8`."""
     if layer == "fc8":
         return images.new_ones(len(images), *images.shape[-2:], dtype=torch.bool)
-    tops, lefts, size = crops.window(network, layer, units)
+    tops, lefts, size = deconvnet.window(network, layer, units)
     places, firsts = torch.arange(images.shape[-1]), (tops.cpu(), lefts.cpu())
     rows, columns = ((places >= first[:, None]) & (places < first[:, None] + size) for first in firsts)
     return (rows[:, :, None] & columns[:, None, :]).to(images.device)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import save
 from torch import Tensor
 
-from zfrepro import crops, device, gallery, occlusion, plots, records
+from zfrepro import deconvnet, device, gallery, occlusion, plots, records
 from zfrepro.data import Split
 from zfrepro.data.diorama import PART_NAMES
 from zfrepro.deconvnet import Units, strongest
@@ -107,7 +107,7 @@ def _row(trained: Trained, split: Split, top: gallery.Top, found: Occlusion, k: 
 @torch.inference_mode()
 def map_projections(trained: Trained, images: Tensor, maps: Tensor) -> Tensor:
     """Projection of the strongest unit of one layer-5 map an image. (B, 3, S, S), (B,) -> (B, 3, F, F)."""
-    return crops.project(trained.network, images, LAYER, _units(trained, images, maps)).pixels.cpu()
+    return deconvnet.project_crops(trained.network, images, LAYER, _units(trained, images, maps)).pixels.cpu()
 
 
 def _units(trained: Trained, images: Tensor, maps: Tensor) -> Units:
@@ -121,7 +121,7 @@ def energy(trained: Trained, images: Tensor, maps: Tensor) -> Tensor:
     """Squared projection of one layer-5 map an image, in its place in the image. -> (B, S, S)."""
     found = []
     for x, own in zip(images.split(16), maps.split(16), strict=True):
-        p = crops.project(trained.network, x, LAYER, _units(trained, x, own))
+        p = deconvnet.project_crops(trained.network, x, LAYER, _units(trained, x, own))
         size = p.pixels.shape[-1]
         out = torch.zeros(len(x), *x.shape[-2:])
         for k, (top, left) in enumerate(zip(p.tops.tolist(), p.lefts.tolist(), strict=True)):
