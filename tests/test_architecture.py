@@ -22,7 +22,7 @@ from zfrepro.figures import factorial as effects
 from zfrepro.figures import gratings
 from zfrepro.layers import blur_down
 from zfrepro.networks import STEMS, architecture, build
-from zfrepro.receptive_field import measured, stage
+from zfrepro.receptive_field import empirical_receptive_field, stage
 from zfrepro.studies import Study
 from zfrepro.studies import architecture as study_of
 from zfrepro.weights import Trained, save_weights
@@ -207,7 +207,7 @@ def test_receptive_field_of_a_blurred_network_is_what_its_gradient_says():
     net = architecture(BLURRED)
     for layer in ("conv1", "conv2"):
         field = stage(net, 96, layer).field
-        seen = measured(net.with_maps(2, 2, 2, 2, 2), 96, layer, 5, 4)
+        seen = empirical_receptive_field(net.with_maps(2, 2, 2, 2, 2), 96, layer, 5, 4)
         rows, columns = seen.any(1).nonzero().flatten(), seen.any(0).nonzero().flatten()
         assert (rows[0].item(), rows[-1].item() + 1) == field.window(5)
         assert (columns[0].item(), columns[-1].item() + 1) == field.window(4)

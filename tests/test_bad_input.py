@@ -331,7 +331,7 @@ def test_pixels_that_are_not_numbers_are_not_searched_nor_covered():
     spoilt = IMAGE.clone()
     spoilt[1, 0, 40, 40] = torch.nan
     with pytest.raises(ValueError, match="conv1: activations are not finite; the images or the weights hold NaN"):
-        gallery.top_activations(NETWORK, [spoilt], progress=False)
+        gallery.top_units(NETWORK, [spoilt], progress=False)
     with pytest.raises(ValueError, match="image 1: holds NaN or infinite pixels"):
         occlusion.occlude(NETWORK, spoilt, patch=20, stride=40, progress=False)
 
@@ -360,15 +360,15 @@ def test_images_that_do_not_fit_the_network(images, says):
 
 
 def test_unknown_layers_maps_and_options_of_the_gallery_and_of_occlusion():
-    top = gallery.top_activations(NETWORK, [IMAGE], ["conv1"], progress=False)["conv1"]
+    top = gallery.top_units(NETWORK, [IMAGE], ["conv1"], progress=False)["conv1"]
     answer = occlusion.occlude(NETWORK, IMAGE, patch=30, stride=60, layer="convs.conv5", progress=False)
     for call, says in (
-        (lambda: gallery.top_activations(NETWORK, [IMAGE], ["conv9"]), "no conv layer 'conv9' in zfnet; it has conv1"),
-        (lambda: gallery.top_activations(NETWORK, [IMAGE], ["fc6"]), "no conv layer 'fc6'"),
-        (lambda: gallery.top_activations(NETWORK, [IMAGE], k=0), "k 0: must be at least 1"),
-        (lambda: gallery.top_activations(NETWORK, [], progress=False), "no images to search"),
+        (lambda: gallery.top_units(NETWORK, [IMAGE], ["conv9"]), "no conv layer 'conv9' in zfnet; it has conv1"),
+        (lambda: gallery.top_units(NETWORK, [IMAGE], ["fc6"]), "no conv layer 'fc6'"),
+        (lambda: gallery.top_units(NETWORK, [IMAGE], k=0), "k 0: must be at least 1"),
+        (lambda: gallery.top_units(NETWORK, [], progress=False), "no images to search"),
         (lambda: gallery.projections(NETWORK, lambda i: IMAGE[i], top, [16]), "conv1: map 16: there are 16"),
-        (lambda: gallery.patches(IMAGE, NETWORK, top, [-1]), "conv1: map -1: there are 16"),
+        (lambda: gallery.patches(NETWORK, IMAGE, top, [-1]), "conv1: map -1: there are 16"),
         (lambda: answer.of(torch.tensor([0, 10])), "class 10: there are 10"),
         (lambda: answer.activity_of(torch.tensor([0, 99])), "map 99: there are 32"),
         (lambda: NETWORK.features(IMAGE, ["conv9"]), "choose among conv1"),
@@ -499,7 +499,7 @@ def test_the_gallery_and_the_evaluation_go_on_with_smaller_batches(capsys, monke
     images = trained.normalised(stored)
 
     def everything():
-        top = gallery.top_activations(network, images.split(8), ["conv2", "conv5"], progress=False)
+        top = gallery.top_units(network, images.split(8), ["conv2", "conv5"], progress=False)
         pixels = gallery.projections(network, lambda i: images[i], top["conv2"], [3, 1])
         return (
             top["conv5"].values,

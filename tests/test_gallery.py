@@ -38,8 +38,8 @@ def test_streaming_search_equals_a_sort(batches, k, ties, seed):
 def test_batch_size_does_not_matter_and_all_layers_are_found():
     network = small(zfnet(), 96)
     images = torch.randn(11, 3, 96, 96, generator=torch.Generator().manual_seed(0))
-    one = gallery.top_activations(network, images.split(11), progress=False)
-    many = gallery.top_activations(network, images.split(3), progress=False)
+    one = gallery.top_units(network, images.split(11), progress=False)
+    many = gallery.top_units(network, images.split(3), progress=False)
     assert list(one) == ["conv1", "conv2", "conv3", "conv4", "conv5"]
     for name in one:
         assert torch.equal(one[name].images, many[name].images)
@@ -53,10 +53,10 @@ def test_projections_and_patches_belong_to_the_units():
     def fetch(indices):
         return (stored[indices].float() - 128) / 64
 
-    top = gallery.top_activations(network, [fetch(torch.arange(12))], progress=False)["conv3"]
+    top = gallery.top_units(network, [fetch(torch.arange(12))], progress=False)["conv3"]
     maps = [5, 2]
     pixels = gallery.projections(network, fetch, top, maps, batch=4)
-    seen = gallery.patches(stored, network, top, maps)
+    seen = gallery.patches(network, stored, top, maps)
     assert pixels.shape == seen.shape == (2, 9, 3, 75, 75)
     for m, c in enumerate(maps):
         for j in (0, 8):
@@ -75,7 +75,7 @@ def test_projections_and_patches_belong_to_the_units():
 def test_fewer_images_than_places():
     network = small(zfnet(), 96)
     images = torch.randn(2, 3, 96, 96)
-    top = gallery.top_activations(network, [images], ["conv1"], progress=False)["conv1"]
+    top = gallery.top_units(network, [images], ["conv1"], progress=False)["conv1"]
     pixels = gallery.projections(network, lambda i: images[i], top, [0])
     assert pixels.shape == (1, 9, 3, 7, 7) and not pixels[0, 2:].any()
 
@@ -100,19 +100,19 @@ def test_purity_counts_the_most_frequent_class():
 def test_likeness_is_one_for_equal_pictures_and_the_mean_over_pairs():
     generator = torch.Generator().manual_seed(0)
     same = torch.rand(1, 1, 3, 5, 5, generator=generator).expand(-1, 4, -1, -1, -1)
-    assert gallery.likeness(same)[0] == pytest.approx(1)
+    assert gallery.mean_pairwise_correlation(same)[0] == pytest.approx(1)
     three = torch.rand(1, 3, 3, 5, 5, generator=generator)
     corr = torch.corrcoef(three[0].mean(1).flatten(1))
-    assert gallery.likeness(three)[0] == pytest.approx((corr[0, 1] + corr[0, 2] + corr[1, 2]).item() / 3, abs=1e-5)
+    assert gallery.mean_pairwise_correlation(three)[0] == pytest.approx((corr[0, 1] + corr[0, 2] + corr[1, 2]).item() / 3, abs=1e-5)
 
 
 def test_places_beyond_the_border_make_no_pictures_alike():
     pictures = torch.rand(1, 4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
-    alone = gallery.likeness(pictures)
+    alone = gallery.mean_pairwise_correlation(pictures)
     framed = torch.nn.functional.pad(pictures, (2, 2, 2, 2), value=torch.nan)
-    assert gallery.likeness(framed)[0] == pytest.approx(alone[0].item(), abs=1e-6)
+    assert gallery.mean_pairwise_correlation(framed)[0] == pytest.approx(alone[0].item(), abs=1e-6)
     frame_of_grey = torch.nn.functional.pad(pictures, (2, 2, 2, 2), value=0.0)
-    assert gallery.likeness(frame_of_grey)[0] > alone[0] + 0.3
+    assert gallery.mean_pairwise_correlation(frame_of_grey)[0] > alone[0] + 0.3
 
 
 def test_contrast_says_where_structure_is_and_forgives_a_small_shift():
@@ -121,8 +121,8 @@ def test_contrast_says_where_structure_is_and_forgives_a_small_shift():
     stripes[:, 1] = stripes[:, 0].roll(1, -1)  # the same stripes, a pixel further
     assert gallery.contrast(stripes).shape == (1, 2, 1, 6, 6)
     assert gallery.contrast(stripes)[0, 0, 0, :, 0].tolist() == [1, 1, 1, 0, 0, 0]
-    assert gallery.likeness(stripes)[0] == pytest.approx(-1)
-    assert gallery.likeness(gallery.contrast(stripes))[0] == pytest.approx(1)
+    assert gallery.mean_pairwise_correlation(stripes)[0] == pytest.approx(-1)
+    assert gallery.mean_pairwise_correlation(gallery.contrast(stripes))[0] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("layer, size", [("conv3", 128), ("conv5", 96)])
@@ -131,7 +131,7 @@ def test_pictures_are_in_step_with_the_unit_in_the_middle(layer, size):
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     units = Units(torch.tensor([3, 3]), torch.tensor([1, 4]), torch.tensor([2, 0]))
     field = stage(network.architecture, size, layer).field
-    projections, patches = gallery.in_step_pairs(network, images, layer, units)
+    projections, patches = gallery.centered_pairs(network, images, layer, units)
     assert projections.shape == patches.shape == (2, 3, field.size, field.size)
     whole = deconvnet.project(network, images, layer, units)
     for i in range(2):
@@ -148,7 +148,7 @@ def test_others_have_a_map_that_responds_at_the_same_place():
     network = small(zfnet(), 96)
     images = torch.randn(40, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     places = Units(torch.zeros(40, dtype=torch.long), torch.arange(40) % 5, torch.arange(40) % 4)
-    units = gallery.responding(network, images, "conv4", places, torch.Generator().manual_seed(0))
+    units = gallery.random_responding_units(network, images, "conv4", places, torch.Generator().manual_seed(0))
     maps = network.features(images, ["conv4"])["conv4"]
     assert (maps[torch.arange(40), units.maps, places.rows, places.columns] > 0).all()
     assert len(units.maps.unique()) > 5
@@ -157,9 +157,9 @@ def test_others_have_a_map_that_responds_at_the_same_place():
 def test_likeness_is_measured_beside_that_of_other_images():
     network = small(zfnet(), 96)
     images = torch.randn(30, 3, 96, 96, generator=torch.Generator().manual_seed(0))
-    top = gallery.top_activations(network, [images], ["conv1"], progress=False)["conv1"]
-    found = gallery.likenesses(network, lambda i: images[i], top, [0, 3], len(images))
-    assert set(found) == set(gallery.LIKENESSES)
+    top = gallery.top_units(network, [images], ["conv1"], progress=False)["conv1"]
+    found = gallery.similarities(network, lambda i: images[i], top, [0, 3], len(images))
+    assert set(found) == set(gallery.SIMILARITIES)
     pixels = found["pixels"]
     assert pixels["projections"] == pytest.approx(torch.ones(2), abs=1e-3)  # of layer 1: always the filter
     assert (pixels["random patches"].abs() < 0.2).all() and (pixels["random projections"] < 0.5).all()

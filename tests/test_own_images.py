@@ -107,7 +107,7 @@ def test_the_button_hands_pictures_on_or_says_what_is_wrong(trained):
 
 def tops(trained: Trained, split: Split) -> dict[str, gallery.Top]:
     x = trained.normalised(split.images)
-    return gallery.top_activations(trained.network, [x], ["conv2", "conv3"], progress=False)
+    return gallery.top_units(trained.network, [x], ["conv2", "conv3"], progress=False)
 
 
 EXPLORERS = {

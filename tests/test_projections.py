@@ -403,7 +403,7 @@ def test_bench_answers_to_its_widgets():
     images = torch.randint(0, 255, (6, 3, size, size), dtype=torch.uint8, generator=generator())
     recipe = Recipe(image_size=96, width=0.125, units=32, input_scale=64.0)
     trained = Trained(small(zfnet()), recipe, ("cat", "dog"), torch.full((3, size, size), 128.0))
-    tops = gallery.top_activations(
+    tops = gallery.top_units(
         trained.network, [trained.normalised(images[2:])], ["conv2", "conv3"], progress=False
     )
     tops["conv3"].values[1] = 0  # a dead map

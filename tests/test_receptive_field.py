@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from zfrepro.networks import ARCHITECTURES, Architecture, Conv, build, krizhevsky, zfnet
-from zfrepro.receptive_field import Field, format_table, measured, stage, stages, table, training_multiply_adds
+from zfrepro.receptive_field import Field, empirical_receptive_field, format_table, stage, stages, table, training_multiply_adds
 
 # (maps, output size, parameters, field, jump, first pixel of unit 0): PAPER, section 1.
 ZFNET = {
@@ -185,7 +185,7 @@ def test_measured_field_is_the_computed_one(name):
     for c in ARCHITECTURES[name].convs:
         found = stage(ARCHITECTURES[name], 224, c.name)
         row, column = found.size // 2, found.size // 2 - 1
-        seen = measured(ARCHITECTURES[name], 224, c.name, row, column)
+        seen = empirical_receptive_field(ARCHITECTURES[name], 224, c.name, row, column)
         for unit, axis in ((row, 1), (column, 0)):
             places = seen.any(axis).nonzero().flatten()
             assert (int(places[0]), int(places[-1]) + 1) == found.field.window(unit), c.name

@@ -283,22 +283,28 @@ class Projections:
 
 
 def crop(
-    images: Tensor | Sequence[Tensor], tops: Tensor, lefts: Tensor, size: int, fill: float = 0.0
+    images: Tensor | Sequence[Tensor],
+    tops: Tensor,
+    lefts: Tensor,
+    size: int | tuple[int, int],
+    fill: float = 0.0,
 ) -> Tensor:
-    """Cut a square window out of each image, `fill` outside it.
+    """Cut a window out of each image, `fill` outside it.
 
     Args:
         images: (B, C, H, W), or B times (C, H, W).
         tops, lefts: (B,) first row and column, in pixels; may lie outside the image.
+        size: side of the window in pixels, or its height and width.
     Returns:
-        (B, C, size, size), channels-last.
+        (B, C, *size), channels-last.
     """
+    rows, columns = (size, size) if isinstance(size, int) else size
     channels, height, width = images[0].shape
-    out = images[0].new_full((len(images), channels, size, size), fill)
+    out = images[0].new_full((len(images), channels, rows, columns), fill)
     out = out.contiguous(memory_format=torch.channels_last)
     for i, (top, left) in enumerate(zip(tops.tolist(), lefts.tolist(), strict=True)):
-        y0, y1 = max(top, 0), min(top + size, height)
-        x0, x1 = max(left, 0), min(left + size, width)
+        y0, y1 = max(top, 0), min(top + rows, height)
+        x0, x1 = max(left, 0), min(left + columns, width)
         if y0 < y1 and x0 < x1:  # a window may lie in the padding altogether
             out[i, :, y0 - top : y1 - top, x0 - left : x1 - left] = images[i][:, y0:y1, x0:x1]
     return out

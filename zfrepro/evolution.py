@@ -82,8 +82,8 @@ def grow(
 def strongest(trained: Trained, images: Tensor, *, batch: int = 64, progress: bool = False) -> dict[str, Top]:
     """The strongest unit of every map of every conv layer over stored images, uint8 (N, 3, R, R)."""
     batches = (trained.normalised(part) for part in images.split(batch))
-    return gallery.top_activations(
-        trained.network, batches, k=1, total=-(-len(images) // batch), progress=progress
+    return gallery.top_units(
+        trained.network, batches, k=1, progress=progress
     )  # fmt: skip
 
 

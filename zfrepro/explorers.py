@@ -30,7 +30,7 @@ class FeatureBrowser(widgets.VBox):
     Args:
         trained: the network.
         split: the images that were searched.
-        tops: what `gallery.top_activations` found on them.
+        tops: what `gallery.top_units` found on them.
     """
 
     def __init__(self, trained: Trained, split: Split, tops: dict[str, Top]):
@@ -50,7 +50,7 @@ class FeatureBrowser(widgets.VBox):
         """Search other images instead, such as `own_images.brought(trained, ["my.jpg"])`."""
         self.split = split
         batches = map(self._fetch, torch.arange(len(split)).split(32))
-        self.tops = gallery.top_activations(self.trained.network, batches, self.tops, progress=False)
+        self.tops = gallery.top_units(self.trained.network, batches, self.tops, progress=False)
         self.show()
 
     def _fit_slider(self) -> None:
@@ -71,7 +71,7 @@ class FeatureBrowser(widgets.VBox):
             return
         network = self.trained.network
         projections = gallery.projections(network, self._fetch, top, [number])
-        patches = gallery.patches(self.trained.seen(self.split.images), network, top, [number])
+        patches = gallery.patches(network, self.trained.seen(self.split.images), top, [number])
         labels = self.split.labels[top.of([number])[0]]
         names = ", ".join(self.trained.classes[i] for i in labels.tolist())
         self.note.value = f"strongest activation {top.values[number, 0]:.2f}; images of: {names}"

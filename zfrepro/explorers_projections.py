@@ -17,7 +17,7 @@ class ProjectionBench(widgets.VBox):
     Args:
         trained: the network.
         split: the images that were searched.
-        tops: what `gallery.top_activations` found, by layer.
+        tops: what `gallery.top_units` found, by layer.
         searched: (N,) which image of the split each image of `tops` is.
     """
 
@@ -38,7 +38,7 @@ class ProjectionBench(widgets.VBox):
         """Search other images instead, such as `own_images.brought(trained, ["my.jpg"])`."""
         self.split, self.searched = split, torch.arange(len(split))
         batches = map(self.trained.normalised, split.images.split(32))
-        self.tops = gallery.top_activations(self.trained.network, batches, self.tops, progress=False)
+        self.tops = gallery.top_units(self.trained.network, batches, self.tops, progress=False)
         self.show()
 
     def show(self) -> None:

@@ -247,3 +247,33 @@ def table(rows: Sequence[dict[str, object]]) -> HTML:
     head = "".join(f"<th>{html.escape(key)}</th>" for key in rows[0])
     body = "".join(f"<tr>{''.join(map(cell, row.values()))}</tr>" for row in rows)
     return HTML(f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
+
+
+def display(projections: Tensor) -> Tensor:
+    """Return signed pictures as colours, zero mid-grey, scaled over a map's K projections together.
+
+    sign(v) * |v|^0.7 of v in units of the .99 quantile of their absolute values.
+
+    Args:
+        projections: (..., K, 3, H, W).
+    Returns:
+        The same shape, 0 to 1.
+    """
+    flat = projections.float().abs().flatten(-4)
+    # a sort, as torch.quantile takes 16 million values at most
+    scale = flat.sort(-1).values[..., int(0.99 * (flat.shape[-1] - 1))]
+    scale = torch.where(scale > 0, scale, flat.amax(-1)).clamp_min(1e-12)[..., None, None, None, None]
+    unit = projections.float() / scale
+    return (GREY + 0.5 * unit.sign() * unit.abs() ** 0.7).clamp(0, 1)
+
+
+def enlarge(images: Tensor, side: int = 112) -> Tensor:
+    """Enlarge pictures to at least `side` px, bicubic above 40 px and by a whole number below."""
+    height, width = images.shape[-2:]
+    flat = images.reshape(-1, *images.shape[-3:])
+    if max(height, width) > 40:
+        times = max(1.0, side / max(height, width))
+        flat = torch.nn.functional.interpolate(flat, scale_factor=times, mode="bicubic").clamp(0, 1)
+    else:
+        flat = enlarged(flat, -(-side // max(height, width)))
+    return flat.reshape(*images.shape[:-2], *flat.shape[-2:])

@@ -44,7 +44,7 @@ def explorer(trained: Trained, split: Split, tops: dict[str, Top], maps: int = 6
 
     Args:
         split: the images that were searched.
-        tops: what `gallery.top_activations` found on them.
+        tops: what `gallery.top_units` found on them.
         maps: how many a layer.
     """
     generator, seen = torch.Generator().manual_seed(seed), trained.seen(split.images)
@@ -56,7 +56,7 @@ def explorer(trained: Trained, split: Split, tops: dict[str, Top], maps: int = 6
         projections = gallery.projections(
             trained.network, lambda i: trained.normalised(split.images[i]), top, chosen[:maps]
         )
-        patches = gallery.patches(seen, trained.network, top, chosen[:maps])
+        patches = gallery.patches(trained.network, seen, top, chosen[:maps])
         pictures += map(nine_and_nine, projections, patches)
         notes += [described(trained, top, number, split.labels) for number in chosen[:maps]]
     axes = {"layer": [name.removeprefix("conv") for name in tops], "map": [f"{i + 1} of {maps}" for i in range(maps)]}

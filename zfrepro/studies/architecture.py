@@ -165,7 +165,7 @@ def second_layer(trained: Trained, images: Tensor, maps: list[int], progress: bo
     """Top-9 projections of layer-2 maps over stored images. uint8 (N, 3, R, R) -> signed (M, 9, 3, F, F)."""
     network = trained.network
     batches = (trained.normalised(part) for part in images.split(32))
-    top = gallery.top_activations(network, batches, ["conv2"], progress=progress)["conv2"]
+    top = gallery.top_units(network, batches, ["conv2"], progress=progress)["conv2"]
     return gallery.projections(network, lambda i: trained.normalised(images[i]), top, maps)
 
 

@@ -1,6 +1,5 @@
 """What Fig. 2 suggests, in numbers: class purity of the top nine, likeness of pictures, and hits on the object."""
 
-import math
 from typing import Any
 
 import torch
@@ -56,7 +55,7 @@ def likeness(trained: Trained, images: Tensor, tops: dict[str, Top], seed: int) 
     for layer, top in tops.items():
         alive = (top.values[:, -1] > 0).nonzero().flatten()
         maps = alive[torch.randperm(len(alive), generator=generator)[:MAPS]].tolist()
-        alike = gallery.likenesses(
+        alike = gallery.similarities(
             trained.network, lambda i: trained.normalised(images[i]), top, maps, len(images), seed=seed
         )
         found[layer] = {"maps": len(maps)}
@@ -69,7 +68,7 @@ def likeness(trained: Trained, images: Tensor, tops: dict[str, Top], seed: int) 
 def searched(trained: Trained, images: Tensor, progress: bool = False) -> dict[str, Top]:
     """The strongest nine units of every map over stored images."""
     batches = (trained.normalised(part) for part in images.split(32))
-    return gallery.top_activations(trained.network, batches, total=math.ceil(len(images) / 32), progress=progress)
+    return gallery.top_units(trained.network, batches, progress=progress)
 
 
 def on_object(trained: Trained, images: Tensor, tops: dict[str, Top], masks: Tensor, seed: int) -> dict[str, Any]:

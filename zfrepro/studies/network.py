@@ -3,7 +3,7 @@
 from typing import Any
 
 from zfrepro import networks
-from zfrepro.receptive_field import measured, stages, table
+from zfrepro.receptive_field import empirical_receptive_field, stages, table
 from zfrepro.studies import Parts, Study
 
 PAPER_SIZE = 224
@@ -30,7 +30,7 @@ def measured_fields() -> dict[str, dict[str, int]]:
         own = found.setdefault(architecture.name, {})
         for s in stages(architecture, PAPER_SIZE):
             if s.name.startswith("conv"):
-                columns = measured(architecture, PAPER_SIZE, s.name, s.size // 2, s.size // 2).any(0).nonzero()
+                columns = empirical_receptive_field(architecture, PAPER_SIZE, s.name, s.size // 2, s.size // 2).any(0).nonzero()
                 own[s.name] = int(columns.max() - columns.min()) + 1
     return found
 

@@ -100,7 +100,7 @@ def parts(study: Study, target: str | None = None) -> dict[str, Callable[[], Any
         return probes.cached(
             data.cache_root() / "features" / f"{name}-{key}.safetensors",
             lambda: probes.features(
-                net.network, map(net.normalised, batches), total=len(batches), progress=study.progress
+                net.network, map(net.normalised, batches), progress=study.progress
             ),
         )
 
