@@ -42,6 +42,11 @@ class Units:
             return Units(self.maps[chosen])
         return Units(self.maps[chosen], self.rows[chosen], self.columns[chosen])
 
+    def to(self, device: torch.device | str | None) -> "Units":
+        """Return the units on a device."""
+        places = self.maps, self.rows, self.columns
+        return Units(*(None if t is None else t.to(device) for t in places))
+
     def validate(self, layer: str, images: int, shape: tuple[int, ...]) -> None:
         """Refuse units that do not exist.
 
@@ -153,7 +158,7 @@ def forward(
     trace = ForwardTrace(x, {}, {}, None)
     for c in network.architecture.convs:
         trace.input_sizes[c.name] = (x.shape[-2], x.shape[-1])
-        x = F.relu(network.convs[c.name](x))
+        x = F.relu(network.convs[c.name](x), inplace=True)
         if c.name in also:
             trace.features[c.name] = x
         if c.name == layer:
@@ -357,11 +362,12 @@ def switch_codes(switches: Mapping[str, tuple[Tensor, torch.Size]]) -> dict[str,
     """
     codes = {}
     for name, (indices, before) in switches.items():
-        rows = torch.arange(indices.shape[2], device=indices.device)[:, None] * POOL_STRIDE
-        columns = torch.arange(indices.shape[3], device=indices.device) * POOL_STRIDE
-        shift = (indices - (rows * before[3] + columns)).to(torch.int32)
-        row = torch.div(shift, before[3], rounding_mode="floor")
-        codes[name] = (shift - row * (before[3] - POOL_KERNEL)).to(torch.uint8)
+        width, numbers = before[3], {"dtype": torch.int32, "device": indices.device}
+        rows = torch.arange(indices.shape[2], **numbers)[:, None] * POOL_STRIDE
+        columns = torch.arange(indices.shape[3], **numbers) * POOL_STRIDE
+        shift = indices.to(torch.int32) - (rows * width + columns)  # row * width + column
+        row = (shift >= width).to(torch.uint8) + (shift >= 2 * width)
+        codes[name] = (shift - row * (width - POOL_KERNEL)).to(torch.uint8)
     return codes
 
 
@@ -408,7 +414,7 @@ def _forward_on_crops(
         if c.name == layer:
             return x, codes
         conv, level = network.convs[c.name], levels[c.name]
-        x = F.relu(F.conv2d(x, conv.weight, conv.bias, conv.stride))
+        x = F.relu(F.conv2d(x, conv.weight, conv.bias, conv.stride), inplace=True)
         if c.norm and network.architecture.norm_before_pool:
             x = contrast_norm(x)
         if c.pool:
@@ -461,7 +467,7 @@ def _backward_on_crops(
             x = _unpool_codes(levels[f"pool{c.layer}"].zero_outside(x), codes[c.name])
         else:
             x = levels[c.name].zero_outside(x)
-        conv, x = network.convs[c.name], F.relu(x)
+        conv, x = network.convs[c.name], F.relu(x, inplace=True)
         if c is convs[0]:
             x = _filter_to_pixels(x, conv.weight, conv.stride[0])
         else:
@@ -530,7 +536,7 @@ def project_crops(
     of = torch.arange(len(images), device=images.device) if of is None else of.to(images.device)
     units.validate(layer, len(of), (top.maps, top.size, top.size))
     require_index(f"{layer}: image", of, len(images))
-    units = Units(*(t.to(images.device) for t in (units.maps, units.rows, units.columns)))
+    units = units.to(images.device)
     with evaluating(network):
         if top.field.size >= network.image_size:
             return _project_whole(network, images, layer, units, of)

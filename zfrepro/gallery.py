@@ -1,8 +1,8 @@
-"""What excites each unit most (Fig. 2): its top images in a data set, their projections and patches.
+"""What excites each unit most (Fig. 2): its top images, their projections and patches.
 
-`top_units` searches a data set in one pass, `projections` and `patches` show what it found, pixel by
-pixel in the same places, `figure2` does all of it for several layers, and `gallery` makes a page.
-All take any torch model; for this package's networks projections are computed on crops.
+`top_units` searches a data set in one pass, `projections` and `patches` show what it found, pixel
+by pixel in the same places, `figure2` does all of it for several layers, and `gallery` makes a
+page. All take any torch model; for this package's networks projections are computed on crops.
 """
 
 import base64
@@ -30,7 +30,7 @@ from zfrepro import deconvnet
 from zfrepro.deconvnet import Units, evaluating
 from zfrepro.layers import require_index
 from zfrepro.networks import Network
-from zfrepro.receptive_field import Field, Fields, probe, stage
+from zfrepro.receptive_field import Fields, probe, stage
 
 Model = Callable[[Tensor], Tensor]
 Data = Tensor | torch.utils.data.Dataset | torch.utils.data.DataLoader | Iterable
@@ -42,8 +42,8 @@ class Top:
     """The strongest activations of every unit (feature map, FC unit or class) of a layer.
 
     Strongest first, all (U, K). At most one position an image and map is kept, so that nine patches
-    show nine images; the paper does not say. Empty places, where there are fewer than K images, have
-    value -inf and image -1. Ties go to the lower image index.
+    show nine images; the paper does not say. Empty places, where there are fewer than K images,
+    have value -inf and image -1. Ties go to the lower image index.
     """
 
     layer: str | None
@@ -103,7 +103,8 @@ class TopTracker:
         best = activations.amax((2, 3)).float()  # (B, C)
         if not torch.isfinite(best).all():
             raise ValueError(
-                f"{self.layer}: activations are not finite; the images or the weights hold NaN or inf"
+                f"{self.layer}: activations are not finite; "
+                "the images or the weights hold NaN or inf"
             )
         count, k = len(activations), self.values.shape[1]
         if images is None:
@@ -162,7 +163,7 @@ class _CollateIndexed:
 
 
 class _Remaining:
-    """The batches of a batch sampler without the images that were seen, now or in an earlier run."""
+    """The batches of a batch sampler without the images seen, now or in an earlier run."""
 
     def __init__(self, batches: Iterable[list[int]], seen: Tensor):
         self.batches, self.seen = batches, seen.clone()
@@ -270,13 +271,16 @@ class _Complete(Exception):  # noqa: N818, it is no error
 def _validate_output(layer: str | None, output: object, images: Tensor) -> Tensor:
     name = "output" if layer is None else layer
     if not isinstance(output, Tensor):
-        raise ValueError(f"{name} gives a {type(output).__name__}; name a layer that gives a tensor")
+        raise ValueError(
+            f"{name} gives a {type(output).__name__}; name a layer that gives a tensor"
+        )
     shape = tuple(output.shape)
     square = images.shape[-1] == images.shape[-2]
     channels_last = len(shape) == 4 and square and shape[1] == shape[2] != shape[3]
     if len(shape) not in (2, 4) or shape[0] != len(images) or channels_last:
         raise ValueError(
-            f"{name} gives {shape}; wanted feature maps (B, C, H, W) or units (B, C), B = {len(images)}"
+            f"{name} gives {shape}; wanted feature maps ({len(images)}, C, H, W) "
+            f"or units ({len(images)}, C)"
         )
     return output
 
@@ -336,10 +340,6 @@ def _device_of(model: Model) -> torch.device | None:
 # --- the search -----------------------------------------------------------------------------------
 
 
-def _no_images() -> ValueError:
-    return ValueError("no images to search; give at least one batch")
-
-
 @torch.no_grad()
 def _stream(
     run: Callable[[Tensor], dict], data: Data, device: torch.device | None, seen: Tensor,
@@ -365,9 +365,7 @@ def _stream(
 
     total = _length(data)
     done = 0 if total is None else int(seen.sum())
-    bar = tqdm(
-        desc="searching", total=total, initial=done, unit="image", disable=not progress
-    )
+    bar = tqdm(desc="searching", total=total, initial=done, unit="image", disable=not progress)
     with bar:
         for part, found in in_pieces(run_part, places()):
             yield part, found
@@ -416,7 +414,7 @@ class _Search:
     def tops(self) -> dict:
         """Return the result: layer -> `Top`, or layer -> class -> `Top`."""
         if not self.trackers:
-            raise _no_images()
+            raise ValueError("no images to search; give at least one batch")
         if not self.per_class:
             return {layer: self.trackers[layer, None].top() for layer in self.layers}
         classes = sorted({label for _, label in self.trackers})
@@ -431,7 +429,8 @@ class _Search:
 
         tensors, notes = {"seen": self.seen}, []
         for i, ((layer, label), tracker) in enumerate(self.trackers.items()):
-            tensors |= {f"{i}.values": tracker.values.cpu(), f"{i}.where": tracker.where.cpu()}
+            for name in ("values", "where"):
+                tensors[f"{i}.{name}"] = getattr(tracker, name).cpu().contiguous()
             notes.append([layer, label, tracker.seen, tracker.flat, tracker.image_size])
         data = {"fingerprint": fingerprint, "trackers": json.dumps(notes)}
         _write(file, safetensors.torch.save(tensors, data))
@@ -446,11 +445,12 @@ class _Search:
 
         try:
             with safetensors.safe_open(file, "pt", device=str(device or "cpu")) as stored:
-                notes, tensors = stored.metadata(), {n: stored.get_tensor(n) for n in stored.keys()}  # noqa: SIM118
+                notes = stored.metadata()
+                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
         except safetensors.SafetensorError as error:
             raise ValueError(f"{file}: not a search's state ({error}); delete it") from None
         if (notes or {}).get("fingerprint") != fingerprint:
-            raise ValueError(f"{file}: of another model, layers, k or data; delete it or name another")
+            raise ValueError(f"{file}: another model, layers, k or data; delete it or name another")
         self.seen = tensors["seen"].cpu()
         for i, (layer, label, seen, flat, size) in enumerate(json.loads(notes["trackers"])):
             tracker = TopTracker(layer, len(tensors[f"{i}.values"]), self.k)
@@ -478,7 +478,9 @@ def _new_search(data: Data, layers: Sequence[str | None], k: int, per_class: boo
     if not layers:
         raise ValueError("no layers to search; name at least one")
     total = _length(data)
-    seen = torch.zeros(1, dtype=torch.int64) if total is None else torch.zeros(total, dtype=torch.bool)
+    seen = (
+        torch.zeros(1, dtype=torch.int64) if total is None else torch.zeros(total, dtype=torch.bool)
+    )
     return _Search(list(layers), k, seen, {}, per_class)
 
 
@@ -619,31 +621,39 @@ def projections(
     maps, fetch = list(maps), _fetcher(images)
     indices, units = top.of(maps)
     fields = fields or fields_of(model, top.layer, _example(fetch, top))
+    found = _project(model, fetch, top, indices, units, fields, batch, progress)
+    return _in_places(found, top, maps)
+
+
+def _project(
+    model: Model, fetch: Fetch, top: Top, indices: Tensor, units: Units, fields: Fields,
+    batch: int, progress: bool = False,
+) -> Tensor:  # fmt: skip
+    """Project units of some images, (B,), in the order of the images. -> (B, 3, h, w)."""
+    from tqdm.auto import tqdm
+
+    from zfrepro.device import in_pieces
+
     project, device = _projector(model, top.layer, fields), _device_of(model)
-    order = indices.argsort(stable=True)
 
     def project_part(places: Tensor) -> Tensor:
         distinct, of = indices[places].unique(return_inverse=True)
         x = _validate_size(fetch(distinct), top, fields)
         x = x.to(device) if device else x
-        own = units[places]
-        parts = (own.maps, own.rows, own.columns)
-        own = Units(*(None if t is None else t.to(x.device) for t in parts))
         with evaluating(model):
-            return project(x, own, of.to(x.device)).detach().cpu()
+            return project(x, units[places].to(x.device), of.to(x.device)).detach().cpu()
 
-    from tqdm.auto import tqdm
-
-    from zfrepro.device import in_pieces
-
-    chunks = order.split(batch)
-    bar = tqdm(chunks, desc=f"projecting {top.layer}", unit="batch", disable=not progress)
-    filled = torch.zeros(len(indices), 3, *fields.window_size)
+    order = indices.argsort(stable=True)
+    bar = tqdm(
+        list(_chunks(order, batch)), desc=f"projecting {top.layer}", unit="batch",
+        disable=not progress,
+    )  # fmt: skip
+    pixels = torch.zeros(len(indices), 3, *fields.window_size)
     start = 0
     for found in in_pieces(project_part, bar):
-        filled[order[start : start + len(found)]] = found.float()
+        pixels[order[start : start + len(found)]] = found.float()
         start += len(found)
-    return _in_places(filled, top, maps)
+    return pixels
 
 
 def patches(
@@ -670,11 +680,16 @@ def patches(
         fill = 0.5 if example.is_floating_point() else 128
     windows = fields.windows(units.rows, units.columns, len(units))
     cut = [example.new_empty(0, example.shape[1], *fields.window_size)]
-    for part in torch.arange(len(indices)).split(256):
+    for part in _chunks(torch.arange(len(indices)), 256):
         pictures = _validate_size(fetch(indices[part]), top, fields)
         tops, lefts, size = windows[0][part], windows[1][part], windows[2]
         cut.append(deconvnet.crop(pictures, tops, lefts, size, fill))
     return _in_places(torch.cat(cut), top, maps, fill)
+
+
+def _chunks(places: Tensor, size: int) -> Iterator[Tensor]:
+    """Yield the places in parts of `size`; nothing where there are none."""
+    return (places[start : start + size] for start in range(0, len(places), size))
 
 
 def _example(fetch: Fetch, top: Top) -> Tensor:
@@ -715,30 +730,30 @@ class Panel(NamedTuple):
     patches: Tensor  # (M, K, 3, h, w), of the pictures' type
 
 
-class _SwitchCache:
+SWITCH_MEMORY = 2**30  # bytes; 333 kB an image of ZFNet at 224 px
+
+
+class SwitchCache:
     """Switch codes of the images in some top list, as long as they fit in memory."""
 
-    def __init__(self, limit: int):
-        self.limit, self.stored = limit, {}
-        self.size = 0
+    def __init__(self, limit: int = SWITCH_MEMORY):
+        self.limit, self.size = limit, 0
+        self.stored: dict[int, dict[str, Tensor]] = {}  # image -> conv name -> uint8 (C, h, w)
 
-    def add(self, indices: Tensor, codes: dict[str, Tensor], wanted: set[int]) -> None:
-        """Keep the codes of the images that are wanted, and drop others if there is no room."""
+    def add(self, indices: Tensor, codes: Mapping[str, Tensor], wanted: set[int]) -> None:
+        """Keep the codes of those images, (B,), that are wanted; make room if they are too many."""
         for place, index in enumerate(indices.tolist()):
             if index in wanted:
                 self.stored[index] = {name: code[place].clone() for name, code in codes.items()}
-                self.size += sum(code.numel() for code in self.stored[index].values())
+                self.size += sum(code.nbytes for code in self.stored[index].values())
         if self.size > self.limit:
-            self._prune(wanted)
-
-    def _prune(self, wanted: set[int]) -> None:
-        kept = {index: codes for index, codes in self.stored.items() if index in wanted}
-        each = {index: sum(c.numel() for c in codes.values()) for index, codes in kept.items()}
-        self.size = sum(each.values())
+            for index in [index for index in self.stored if index not in wanted]:
+                self._drop(index)
         while self.size > self.limit:
-            index, _ = kept.popitem()
-            self.size -= each[index]
-        self.stored = kept
+            self._drop(next(reversed(self.stored)))
+
+    def _drop(self, index: int) -> None:
+        self.size -= sum(code.nbytes for code in self.stored.pop(index).values())
 
 
 def figure2(
@@ -750,7 +765,7 @@ def figure2(
     pictures: Data | Fetch | None = None,
     maps: int = 32,
     batch: int = 16,
-    memory: int = 2**30,
+    memory: int = SWITCH_MEMORY,
     progress: bool = True,
 ) -> Iterator[Panel]:
     """Make all of Fig. 2: the top k of every map of some layers, their projections and patches.
@@ -768,36 +783,41 @@ def figure2(
     Yields:
         `Panel`, layer after layer, maps in order; those that never respond too, with zeros.
     """
-    layers = _layers(model, layers)
-    fetch = _fetcher(data)
-    cached = isinstance(model, Network) and set(layers) <= set(model.convs)
-    cached = cached and not any(c.blur for c in model.architecture.convs)
-    if cached:
-        tops, cache = _search_with_switches(model, data, layers, k, batch, memory, progress)
-    else:
-        tops, cache = top_units(model, data, layers, k, batch=batch, progress=progress), None
     from tqdm.auto import tqdm
 
+    layers, fetch = _layers(model, layers), _fetcher(data)
+    shown = fetch if pictures is None else _fetcher(pictures)
+    cache = SwitchCache(memory)
+    if _has_crops(model, layers):
+        tops, cache = search_with_switches(
+            model, data, layers, k, batch=batch, memory=memory, progress=progress
+        )
+    else:
+        tops = top_units(model, data, layers, k, batch=batch, progress=progress)
     total = sum(len(top.values) for top in tops.values())
     with tqdm(desc="projecting", total=total, unit="map", disable=not progress) as bar:
         for layer, top in tops.items():
             fields = fields_of(model, layer, _example(fetch, top))
             for block in torch.arange(len(top.values)).split(maps):
-                if cached and fields.rows.size < model.image_size:
-                    pixels = _project_cached(model, fetch, top, block, cache, fields, batch)
-                else:
-                    pixels = projections(model, fetch, top, block.tolist(), fields=fields, batch=batch)
-                source = fetch if pictures is None else pictures
-                seen = patches(model, source, top, block.tolist(), fields=fields)
-                yield Panel(layer, block, top, pixels, seen)
+                yield show_cached(
+                    model, fetch, shown, top, block.tolist(), cache, fields, batch=batch
+                )
                 bar.update(len(block))
 
 
-def _search_with_switches(
-    network: Network, data: Data, layers: Sequence[str], k: int, batch: int, memory: int,
-    progress: bool,
-) -> tuple[dict[str, Top], _SwitchCache]:  # fmt: skip
-    search, cache = _new_search(data, layers, k, per_class=False), _SwitchCache(memory)
+def _has_crops(model: Model, layers: Iterable[str | None]) -> bool:
+    """Whether `deconvnet.project_crops` projects units of all these layers."""
+    if not isinstance(model, Network) or any(c.blur for c in model.architecture.convs):
+        return False
+    return set(layers) <= set(model.convs)
+
+
+def search_with_switches(
+    network: Network, data: Data, layers: Sequence[str], k: int = 9, *, batch: int = 16,
+    memory: int = SWITCH_MEMORY, progress: bool = True,
+) -> tuple[dict[str, Top], SwitchCache]:  # fmt: skip
+    """Search conv layers as `top_units` does, and keep the switches of the images that lead."""
+    search, cache = _new_search(data, layers, k, per_class=False), SwitchCache(memory)
     deepest = max(layers, key=list(network.convs).index)
 
     def run(images: Tensor) -> dict:
@@ -814,86 +834,101 @@ def _search_with_switches(
     return search.tops(), cache
 
 
-def _project_cached(
-    network: Network, fetch: Fetch, top: Top, maps: Tensor, cache: _SwitchCache, fields: Fields,
-    batch: int,
-) -> Tensor:  # fmt: skip
-    """Project as `projections` does, from kept switches where there are any."""
-    indices, units = top.of(maps.tolist())
-    values = top.values[maps][top.responds(maps)]
-    device = _device_of(network)
+def show_cached(
+    model: Model, images: Data | Fetch, pictures: Data | Fetch, top: Top, maps: list[int],
+    cache: SwitchCache, fields: Fields, *, batch: int = 16,
+) -> Panel:  # fmt: skip
+    """Return projections and patches of some maps, the former from kept switches where possible."""
+    fetch = _fetcher(images)
+    indices, units = top.of(maps)
     known = torch.tensor([int(i) in cache.stored for i in indices], dtype=torch.bool)
+    if fields.rows.size >= fields.image_size[0]:
+        known[:] = False
     pixels = torch.zeros(len(indices), 3, *fields.window_size)
-    for part in known.nonzero().flatten().split(batch):
-        codes = [cache.stored[int(i)] for i in indices[part]]
-        codes = {name: [own[name] for own in codes] for name in codes[0]}
-        own = Units(*(t.to(device) for t in (units.maps[part], units.rows[part], units.columns[part])))
-        found = deconvnet.project_codes(network, top.layer, own, values[part].to(device), codes)
+    values, device = top.values[maps][top.responds(maps)], _device_of(model)
+    for part in _chunks(known.nonzero().flatten(), batch):
+        stored = [cache.stored[int(i)] for i in indices[part]]
+        codes = {name: [own[name] for own in stored] for name in stored[0]}
+        found = deconvnet.project_codes(
+            model, top.layer, units[part].to(device), values[part].to(device), codes
+        )
         pixels[part] = found.pixels.cpu()
     rest = (~known).nonzero().flatten()
-    for part in rest[indices[rest].argsort(stable=True)].split(batch):
-        distinct, of = indices[part].unique(return_inverse=True)
-        x = fetch(distinct).to(device)
-        own = Units(*(t.to(device) for t in (units.maps[part], units.rows[part], units.columns[part])))
-        found = deconvnet.project_crops(network, x, top.layer, own, of.to(device))
-        pixels[part] = found.pixels.cpu()
-    return _in_places(pixels, top, maps.tolist())
+    if len(rest):
+        pixels[rest] = _project(model, fetch, top, indices[rest], units[rest], fields, batch)
+    seen = patches(model, pictures, top, maps, fields=fields)
+    return Panel(top.layer, torch.tensor(maps), top, _in_places(pixels, top, maps), seen)
 
 
 # --- a page ---------------------------------------------------------------------------------------
 
 
-QUANTILES = (0.99, 0.9, 0.75, 0.5)
-
-
-@dataclass(frozen=True)
-class Example:
-    """The image of a sample that stands at a quantile of a map's activations, and what it sees."""
-
-    quantile: float
-    activation: float
-    image: int  # index in the data set
-    patch: Tensor  # (3, h, w), 0 to 1
-
-
-@dataclass(frozen=True)
-class Feature:
-    """One map (or unit) of a gallery."""
-
-    number: int
-    values: Tensor  # (K,) positive activations, strongest first
-    images: Tensor  # (K,) index in the data set
-    projections: Tensor  # (K, 3, h, w), signed
-    patches: Tensor  # (K, 3, h, w), 0 to 1
-    sample: Tensor  # (S,) its strongest activation in each image of a sample
-    examples: tuple[Example, ...]
+QUANTILES = (0.99, 0.9, 0.75, 0.5)  # of a map's positive activations; what stands there is shown
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """What some maps of a layer look for. `show` in a notebook, `save` as a page of its own."""
+    """What M maps of a layer look for. `show` it in a notebook, `save` it as a page of its own."""
 
     model: str  # its class
-    layer: str | None
-    images: int  # searched
+    maps: tuple[int, ...]
+    count: int  # images searched
     fields: Fields
-    top: Top
-    features: tuple[Feature, ...]
+    top: Top  # of the whole layer
+    projections: Tensor  # (M, K, 3, h, w), signed
+    patches: Tensor  # (M, K, 3, h, w), 0 to 1
+    sample: Tensor  # (S, M) strongest activation in each image of a sample
+    lower: Top  # of the M maps, what stands at `QUANTILES` of the sample
+    lower_patches: Tensor  # (M, 4, 3, h, w), 0 to 1
+
+    @property
+    def title(self) -> str:
+        """Return the model's class and the layer."""
+        return f"{self.model}, {self.top.layer or 'output'}"
 
     def html(self) -> str:
-        """Return the page's body: styles, links, and a section with the id `unit-N` for each map."""
-        field = "a receptive field of at most" if not self.fields.exact else "a receptive field of"
+        """Return the page's body: styles, links, and a section with the id `unit-N` a map."""
         height, width = self.fields.window_size
-        name = "output" if self.layer is None else self.layer
-        links = " ".join(f'<a href="#unit-{f.number}">{f.number}</a>' for f in self.features)
-        sections = "".join(map(_section, self.features))
+        bound = "" if self.fields.exact else "at most "
+        links = " ".join(f'<a href="#unit-{number}">{number}</a>' for number in self.maps)
+        sections = "".join(self._section(i) for i in range(len(self.maps)))
         return (
-            f'{_STYLE}<div class="zf-gallery"><h1>{html.escape(self.model)}, {html.escape(name)}</h1>'
-            f"<p>{len(self.features)} of {len(self.top.values)} maps over {self.images:,} images; "
-            f"{field} {height} x {width} px. For each map the images that excite it most: the "
-            "deconvnet's projections of the unit, and the patches that the unit sees. Projections "
-            "of a map share one scale (its .99 quantile, exponent 0.7; zero is mid-grey).</p>"
-            f"<nav>Maps: {links}</nav>{sections}</div>"
+            f'{_STYLE}<div class="zf-gallery"><h1>{html.escape(self.title)}</h1>'
+            f"<p>{len(self.maps)} of {len(self.top.values)} maps over {self.count:,} images, "
+            f"receptive field {bound}{height} x {width} px. For each map the images that excite it "
+            "most: the deconvnet's projections of the unit, and the patches that the unit sees. "
+            "The projections of a map share one scale (its .99 quantile, exponent 0.7); zero is "
+            f"mid-grey.</p><nav>Maps: {links}</nav>{sections}</div>"
+        )
+
+    def _section(self, i: int) -> str:
+        from zfrepro import plots
+
+        number = self.maps[i]
+        responds = self.top.responds([number])[0]
+        images = ", ".join(map(str, self.top.images[number][responds].tolist()))
+        drawn = plots.display(self.projections[i][None])[0][responds]
+        pictures = [
+            _figure(drawn, f"projections of map {number}", "projections", columns=3),
+            _figure(
+                self.patches[i][responds], f"patches that excite map {number}", "patches", columns=3
+            ),
+        ]
+        examples = [
+            _figure(
+                self.lower_patches[i, j][None],
+                f"a patch that excites map {number} less",
+                f"quantile {quantile:g}: {float(self.lower.values[i, j]):.3g}"
+                f"<br>image {int(self.lower.images[i, j])}",
+            )
+            for j, quantile in enumerate(QUANTILES)
+            if self.lower.responds([i])[0, j]
+        ]
+        return (
+            f'<section id="unit-{number}"><h2><a href="#unit-{number}">Map {number}</a></h2>'
+            f"<p>strongest activation {float(self.top.values[number, 0]):.3g}; images {images}</p>"
+            f'<div class="row">{"".join(pictures)}</div>'
+            f'<div class="row">{_histogram(self.sample[:, i])}{"".join(examples)}</div></section>'
         )
 
     def show(self):
@@ -904,77 +939,60 @@ class Gallery:
 
     def save(self, file: str | Path) -> Path:
         """Write one page that needs no other file."""
-        title = html.escape(f"{self.model}, {self.layer or 'output'}")
-        head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
-        page = f'<!doctype html><html lang="en"><head>{head}</head><body>{self.html()}</body></html>'
+        page = (
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width">'
+            f"<title>{html.escape(self.title)}</title></head><body>{self.html()}</body></html>"
+        )
         _write(Path(file), page.encode())
         return Path(file)
 
 
 _STYLE = """<style>
-.zf-gallery { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: auto; padding: 1em; }
+.zf-gallery { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: auto; }
 .zf-gallery section { margin: 2em 0; border-top: 1px solid #8888; }
-.zf-gallery .row { display: flex; flex-wrap: wrap; gap: 16px; align-items: flex-start; }
+.zf-gallery .row { display: flex; flex-wrap: wrap; gap: 16px; margin-bottom: 16px; }
 .zf-gallery figure { margin: 0; } .zf-gallery figcaption { font-size: 13px; }
-.zf-gallery img { display: block; max-width: 100%; }
-.zf-gallery svg rect { fill: #4477aa; }
+.zf-gallery .histogram { width: 240px; } .zf-gallery rect { fill: #4477aa; }
 @media (prefers-color-scheme: dark) { body { background: #181818; color: #ddd; }
-  .zf-gallery a { color: #8ab4f8; } .zf-gallery svg rect { fill: #88aadd; } }
+  .zf-gallery a { color: #8ab4f8; } .zf-gallery rect { fill: #88aadd; } }
 </style>"""
 
 
-def _image(pictures: Tensor, alt: str, columns: int) -> str:
-    """Return pictures of 0 to 1, (N, 3, h, w), in rows as an HTML image."""
+def _figure(pictures: Tensor, alt: str, caption: str, columns: int = 1) -> str:
+    """Return pictures of 0 to 1, (N, 3, h, w), in rows as an HTML figure."""
     from PIL import Image
 
     from zfrepro import plots
 
     sheet = plots.tiled(plots.enlarge(pictures), columns, gap=2)
+    pixels = (plots.array(sheet) * 255).round().astype("uint8")
     data = io.BytesIO()
-    Image.fromarray((plots.array(sheet) * 255).round().astype("uint8")).save(data, "JPEG", quality=90)
+    Image.fromarray(pixels).save(data, "JPEG", quality=90)
     source = base64.b64encode(data.getvalue()).decode()
-    size = f'width="{sheet.shape[2]}" height="{sheet.shape[1]}"'
-    return f'<img alt="{html.escape(alt)}" {size} src="data:image/jpeg;base64,{source}">'
+    return (
+        f'<figure><img alt="{html.escape(alt)}" width="{sheet.shape[2]}" height="{sheet.shape[1]}" '
+        f'src="data:image/jpeg;base64,{source}"><figcaption>{caption}</figcaption></figure>'
+    )
 
 
 def _histogram(sample: Tensor, bins: int = 40) -> str:
-    """Return the positive activations of a sample as a small SVG, counts on a logarithmic scale."""
+    """Return the positive activations of a sample, (S,), as an SVG, counts in logarithms."""
     positive = sample[sample > 0]
-    share = 100 * len(positive) / max(1, len(sample))
-    high = float(positive.max()) if len(positive) else 1.0
-    counts = torch.histc(positive, bins, 0, high) if len(positive) else torch.zeros(bins)
-    heights = (80 * counts.log1p() / counts.log1p().max().clamp_min(1e-9)).tolist()
+    high = float(positive.amax()) if len(positive) else 1.0
+    counts = torch.histc(positive, bins, 0, high).log1p()
+    heights = (80 * counts / counts.max().clamp_min(1e-9)).tolist()
     bars = "".join(
-        f'<rect x="{6 * i}" y="{80 - h:.1f}" width="5" height="{h:.1f}"/>' for i, h in enumerate(heights)
+        f'<rect x="{6 * i}" y="{80 - height:.1f}" width="5" height="{height:.1f}"/>'
+        for i, height in enumerate(heights)
     )
     caption = (
         f"strongest activation an image, 0 to {high:.3g}, counts on a logarithmic scale; "
-        f"above 0 in {share:.0f} % of {len(sample):,} images"
+        f"above 0 in {100 * len(positive) / len(sample):.0f} % of {len(sample):,} images"
     )
     return (
-        f'<figure><svg role="img" aria-label="{caption}" width="{6 * bins}" height="80">{bars}</svg>'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
-
-
-def _section(feature: Feature) -> str:
-    from zfrepro import plots
-
-    number, side = feature.number, 3
-    indices = ", ".join(map(str, feature.images.tolist()))
-    drawn = _image(plots.display(feature.projections[None])[0], f"projections of map {number}", side)
-    seen = _image(feature.patches, f"patches that excite map {number} most", side)
-    lower = "".join(
-        f"<figure>{_image(e.patch[None], f'patch at the {e.quantile} quantile', 1)}"
-        f"<figcaption>quantile {e.quantile:g}: {e.activation:.3g}<br>image {e.image}</figcaption></figure>"
-        for e in feature.examples
-    )
-    return (
-        f'<section id="unit-{number}"><h2><a href="#unit-{number}">Map {number}</a></h2>'
-        f"<p>strongest activation {float(feature.values[0]):.3g}; images {indices}</p>"
-        f'<div class="row"><figure>{drawn}<figcaption>projections</figcaption></figure>'
-        f"<figure>{seen}<figcaption>patches</figcaption></figure></div>"
-        f'<div class="row">{_histogram(feature.sample)}{lower}</div></section>'
+        f'<figure class="histogram"><svg role="img" aria-label="{caption}" width="{6 * bins}" '
+        f'height="80">{bars}</svg><figcaption>{caption}</figcaption></figure>'
     )
 
 
@@ -986,11 +1004,10 @@ def as_pictures(images: Tensor) -> Tensor:
     """
     if images.dtype == torch.uint8:
         return images.float() / 255
-    images = images.float()
-    if images.numel() == 0 or (images.amin() >= 0 and images.amax() <= 1):
-        return images
+    if images.amin() >= 0 and images.amax() <= 1:
+        return images.float()
     low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
-    return (images - low) / (high - low).clamp_min(1e-12)
+    return ((images - low) / (high - low).clamp_min(1e-12)).float()
 
 
 def gallery(
@@ -1011,7 +1028,7 @@ def gallery(
         data: a tensor (N, 3, H, W), a map-style data set such as torchvision's `ImageFolder`, or a
             loader of one, as the model wants its images.
         layer: as in `model.named_modules()`, or None for the model's output.
-        maps: which, or how many; then spread evenly over those that respond to k images.
+        maps: which, or how many; then spread evenly over those that respond to most images.
         pictures: what the patches are cut from, of the same size as the images; default, the images
             themselves as `as_pictures` shows them.
         sample: so many images, spread evenly over the data, give histogram and lower examples.
@@ -1022,108 +1039,99 @@ def gallery(
     """
     fetch = _fetcher(data)
     shown = fetch if pictures is None else _fetcher(pictures)
-    top = top_units(model, data, [layer], k, batch=batch, progress=progress)[layer]
-    chosen = _choose(top, maps)
+    top = top_units(model, data, layer, k, batch=batch, progress=progress)[layer]
+    chosen, count = _choose(top, maps), _length(data)
     fields = fields_of(model, layer, _example(fetch, top))
+    seen = {"images": lambda indices: as_pictures(shown(indices)), "fields": fields}
     drawn = projections(model, fetch, top, chosen, fields=fields, progress=progress)
-    seen = patches(model, lambda i: as_pictures(shown(i)), top, chosen, fields=fields)
-    total = _length(data)
-    strongest, places = _sampled(model, fetch, layer, chosen, total, sample, batch)
-    features = []
-    for i, number in enumerate(chosen):
-        fits = top.responds([number])[0]
-        examples = _examples(strongest[:, i], places, model, fetch, shown, top, number, fields)
-        features.append(
-            Feature(
-                number, top.values[number][fits], top.images[number][fits], drawn[i][fits],
-                seen[i][fits], strongest[:, i], examples,
-            )
-        )  # fmt: skip
-    name = type(model).__name__
-    return Gallery(name, layer, total, fields, top, tuple(features))
+    places = torch.linspace(0, count - 1, min(count, sample)).round().long()
+    every = _every_image(model, fetch, layer, chosen, places, batch)
+    lower = _at_quantiles(every)
+    return Gallery(
+        type(model).__name__, tuple(chosen), count, fields, top, drawn,
+        patches(model, top=top, maps=chosen, **seen), every.values.T, lower,
+        patches(model, top=lower, maps=range(len(chosen)), **seen),
+    )  # fmt: skip
 
 
 def _choose(top: Top, maps: Iterable[int] | int) -> list[int]:
-    """Return the given maps that respond, or so many spread evenly over those that respond to k images."""
-    if not isinstance(maps, int):
+    """Return those of the given maps that respond, or so many of those that respond most often."""
+    if isinstance(maps, int):
+        responses = (top.values > 0).sum(1)
+        able = ((responses == responses.max()) & (responses > 0)).nonzero().flatten()
+        chosen = able[
+            torch.linspace(0, len(able) - 1, min(maps, len(able))).round().long()
+        ].tolist()
+    else:
         maps = list(maps)
         require_index(f"{top.layer}: map", torch.as_tensor(maps), len(top.values))
         chosen = [number for number in maps if top.responds([number]).any()]
-    else:
-        full = (top.values > 0).sum(1)
-        able = (full == full.max()).nonzero().flatten() if full.max() > 0 else full[:0]
-        spread = torch.linspace(0, max(0, len(able) - 1), min(maps, len(able))).round().long()
-        chosen = able[spread].tolist()
     if not chosen:
         raise ValueError(f"{top.layer}: no map responds to any of these images")
     return chosen
 
 
 @torch.no_grad()
-def _sampled(
-    model: Model, fetch: Fetch, layer: str | None, maps: list[int], total: int, sample: int, batch: int
-) -> tuple[Tensor, Tensor]:
-    """Return the strongest activation of some maps in a sample of images, (S, M), and the images."""
-    places = torch.linspace(0, total - 1, min(total, sample)).round().long()
-    device, found = _device_of(model), []
+def _every_image(
+    model: Model, fetch: Fetch, layer: str | None, maps: list[int], images: Tensor, batch: int
+) -> Top:
+    """Return the strongest unit of some maps in every image, K being the images, unsorted."""
+    device, found, places, width = _device_of(model), [], [], 0
     with evaluating(model):
-        for part in places.split(batch):
-            images = fetch(part)
-            images = images.to(device) if device else images
-            output = layer_outputs(model, images, [layer], to_the_end=False)[layer][:, maps]
-            found.append((output if output.ndim == 2 else output.amax((2, 3))).float().cpu())
-    return torch.cat(found), places
+        for part in images.split(batch):
+            x = fetch(part)
+            output = layer_outputs(model, x.to(device) if device else x, [layer], to_the_end=False)
+            chosen = output[layer][:, maps]
+            width = chosen.shape[3] if chosen.ndim == 4 else 0
+            best = chosen.reshape(*chosen.shape[:2], -1).max(2)
+            found.append(best.values.float().cpu())
+            places.append(best.indices.cpu())
+    values, places = torch.cat(found).T, torch.cat(places).T
+    rows, columns = (places // width, places % width) if width else (None, None)
+    return Top(layer, values, images.expand_as(values), rows, columns, tuple(x.shape[-2:]))
 
 
-@torch.no_grad()
-def _examples(
-    strongest: Tensor, places: Tensor, model: Model, fetch: Fetch, shown: Fetch, top: Top, number: int,
-    fields: Fields,
-) -> tuple[Example, ...]:  # fmt: skip
-    """Return the images of the sample at some quantiles of a map's positive activations."""
-    order = strongest.argsort(stable=True)
-    order = order[strongest[order] > 0]
-    found = []
-    for quantile in QUANTILES if len(order) else ():
-        at = int(order[round(quantile * (len(order) - 1))])
-        image = places[at : at + 1]
-        x = fetch(image)
-        device = _device_of(model)
-        x = x.to(device) if device else x
-        with evaluating(model):
-            output = layer_outputs(model, x, [top.layer], to_the_end=False)[top.layer]
-        rows = columns = None
-        if output.ndim == 4:
-            position = int(output[0, number].argmax())
-            rows = torch.tensor([position // output.shape[3]])
-            columns = torch.tensor([position % output.shape[3]])
-        picture = as_pictures(shown(image))
-        patch = deconvnet.crop(picture, *fields.windows(rows, columns, 1), fill=0.5)[0]
-        found.append(Example(quantile, float(strongest[at]), int(image), patch))
-    return tuple(found)
+def _at_quantiles(every: Top) -> Top:
+    """Return what stands at `QUANTILES` of each map's positive activations; empty where none is."""
+    order = every.values.argsort(dim=1, stable=True)
+    positive = (every.values > 0).sum(1)
+    last = every.values.shape[1] - 1
+    back = torch.stack([((1 - q) * (positive - 1)).round().long() for q in QUANTILES], 1)
+    chosen = order.gather(1, (last - back).clamp(0, last))
+    parts = (every.values, every.images, every.rows, every.columns)
+    parts = [None if part is None else part.gather(1, chosen) for part in parts]
+    return Top(every.layer, *parts, every.image_size)
 
 
+# --- measures of the gallery chapter --------------------------------------------------------------
 
-# --- measures of the gallery chapter ----------------------------------------------------------------
 
-
-def random_top(images: int, maps: int, *, k: int = 9, generator: torch.Generator | None = None) -> Top:
-    """What `Top` would hold if nothing were learned: k different images at random for each map, for baselines."""
+def random_top(
+    images: int, maps: int, *, k: int = 9, generator: torch.Generator | None = None
+) -> Top:
+    """Return a `Top` of k different images at random for each map, as a baseline."""
     chosen = torch.stack([torch.randperm(images, generator=generator)[:k] for _ in range(maps)])
     zeros = torch.zeros_like(chosen)
     return Top("random", torch.ones(chosen.shape), chosen, zeros, zeros)
 
 
 def purity(top: Top, labels: Tensor) -> Tensor:
-    """Share of a map's top images that belong to their most frequent class. labels: (N,) -> (C,), nan for dead maps."""
+    """Return the share of a map's top images that belong to their most frequent class.
+
+    labels: (N,) -> (C,), nan for maps that never respond.
+    """
     classes = int(labels.max()) + 1
     there = (top.values > 0) & (top.images >= 0)
-    votes = torch.nn.functional.one_hot(labels[top.images.clamp_min(0)], classes) * there[:, :, None]
+    votes = (
+        torch.nn.functional.one_hot(labels[top.images.clamp_min(0)], classes) * there[:, :, None]
+    )
     return votes.sum(1).amax(1) / there.sum(1)
 
 
 def mean_pairwise_correlation(pictures: Tensor) -> Tensor:
-    """Mean correlation over all pairs of a map's K pictures, as grey levels. (M, K, C, F, F) -> (M,).
+    """Return the mean correlation over all pairs of a map's K pictures, as grey levels.
+
+    (M, K, C, F, F) -> (M,).
 
     Places that are nan count as the picture's mean, so they make no two pictures more alike.
     """
@@ -1134,14 +1142,19 @@ def mean_pairwise_correlation(pictures: Tensor) -> Tensor:
 
 
 def contrast(pictures: Tensor, places: int = 6) -> Tensor:
-    """How much structure is where, at so few places a side that small shifts count little.
+    """Return how much structure is where, at so few places a side that small shifts count little.
 
-    Root mean square of the grey levels about the picture's mean. (M, K, C, F, F) -> (M, K, 1, places, places).
+    Root mean square of the grey levels about the picture's mean.
+    (M, K, C, F, F) -> (M, K, 1, places, places).
     """
-    return torch.nn.functional.adaptive_avg_pool2d(_centred(pictures).square(), places).sqrt()[:, :, None]
+    power = torch.nn.functional.adaptive_avg_pool2d(_centred(pictures).square(), places)
+    return power.sqrt()[:, :, None]
 
 
-SIMILARITIES = {"pixels": mean_pairwise_correlation, "contrast": lambda pictures: mean_pairwise_correlation(contrast(pictures))}
+SIMILARITIES = {
+    "pixels": mean_pairwise_correlation,
+    "contrast": lambda pictures: mean_pairwise_correlation(contrast(pictures)),
+}
 
 
 def _centred(pictures: Tensor) -> Tensor:
@@ -1151,9 +1164,9 @@ def _centred(pictures: Tensor) -> Tensor:
 
 
 def centered_windows(pictures: Tensor, network: Network, layer: str, units: Units) -> Tensor:
-    """What each unit's field holds of a picture, nan beyond the picture's border. (N, 3, S, S) -> (N, 3, F, F).
+    """Cut each unit's field out of a picture, nan beyond the border. (N, 3, S, S) -> (N, 3, F, F).
 
-    Unlike `patches`, also where the field is larger than the image: the unit is always in the middle.
+    The unit is always in the middle, unlike in `patches` where the field is larger than the image.
     """
     field = stage(network.architecture, network.image_size, layer).field
     tops, lefts = (place * field.jump + field.start for place in (units.rows, units.columns))
@@ -1161,16 +1174,24 @@ def centered_windows(pictures: Tensor, network: Network, layer: str, units: Unit
 
 
 @torch.no_grad()
-def random_responding_units(network: Network, images: Tensor, layer: str, places: Units, generator: torch.Generator) -> Units:
-    """In each image a map that responds at the given row and column, drawn at random among those that do."""
+def random_responding_units(
+    network: Network, images: Tensor, layer: str, places: Units, generator: torch.Generator
+) -> Units:
+    """Draw, in each image, one of the maps that respond at the given row and column."""
     maps = network.features(images, [layer])[layer]
     there = maps[torch.arange(len(images)), :, places.rows, places.columns] > 0
     chances = there + 1e-9  # where none responds, any: its projection is blank
-    return Units(torch.multinomial(chances.cpu(), 1, generator=generator)[:, 0], places.rows, places.columns)
+    drawn = torch.multinomial(chances.cpu(), 1, generator=generator)[:, 0]
+    return Units(drawn, places.rows, places.columns)
 
 
-def centered_pairs(network: Network, images: Tensor, layer: str, units: Units) -> tuple[Tensor, Tensor]:
-    """Projections of units and the patches they see, both with the unit in the middle. Twice (N, 3, F, F)."""
+def centered_pairs(
+    network: Network, images: Tensor, layer: str, units: Units
+) -> tuple[Tensor, Tensor]:
+    """Return projections of units and the patches they see, the unit in the middle of both.
+
+    Twice (N, 3, F, F).
+    """
     patches = centered_windows(images, network, layer, units)
     projected = deconvnet.project_crops(network, images, layer, units).pixels
     if projected.shape == images.shape:  # the field is larger than the image
@@ -1179,18 +1200,19 @@ def centered_pairs(network: Network, images: Tensor, layer: str, units: Units) -
 
 
 def similarities(
-    network: Network, fetch: Callable[[Tensor], Tensor], top: Top, maps: Iterable[int], images: int, *, seed: int = 0,
-    batch: int = 16,
+    network: Network, fetch: Fetch, top: Top, maps: Iterable[int], images: int, *,
+    seed: int = 0, batch: int = 16,
 ) -> dict[str, dict[str, Tensor]]:  # fmt: skip
-    """How alike a map's projections and its patches are, and pictures that share nothing but their places.
+    """Return how alike a map's projections and its patches are, and pictures at the same places.
 
     Args:
         fetch: from image indices (B,) to images as the network wants them, (B, 3, S, S).
         maps: maps that respond to K images.
         images: how many there are to draw others from.
     Returns:
-        for each of `SIMILARITIES`, (len(maps),) each: `projections`, `patches`, and `random projections` and `random
-        patches`, of other images at the same places, with a map that responds there.
+        for each of `SIMILARITIES`, (len(maps),) each: `projections`, `patches`, and `random
+        projections` and `random patches`, of other images at the same places, with a map that
+        responds there.
     """
     generator, layer, maps = torch.Generator().manual_seed(seed), top.layer, list(maps)
     chosen, units = top.of(maps)
@@ -1200,24 +1222,33 @@ def similarities(
         own, other, places = fetch(chosen[part]), fetch(others[part]), units[part]
         drawn = random_responding_units(network, other, layer, places, generator)
         for name, seen, whose in (("", own, places), ("random ", other, drawn)):
-            for kind, found in zip(("projections", "patches"), centered_pairs(network, seen, layer, whose), strict=True):
-                rows.setdefault(name + kind, []).append(found)
-    pictures = {name: torch.cat(found).unflatten(0, (len(maps), -1)) for name, found in rows.items()}
-    return {how: {name: like(own) for name, own in pictures.items()} for how, like in SIMILARITIES.items()}
+            projected, patched = centered_pairs(network, seen, layer, whose)
+            rows.setdefault(f"{name}projections", []).append(projected)
+            rows.setdefault(f"{name}patches", []).append(patched)
+    pictures = {
+        name: torch.cat(found).unflatten(0, (len(maps), -1)) for name, found in rows.items()
+    }
+    return {
+        how: {name: like(own) for name, own in pictures.items()}
+        for how, like in SIMILARITIES.items()
+    }
 
 
 def patches_vary_more(found: dict[str, Tensor]) -> Tensor:
-    """By how much more alike projections are than patches, both less what chance pictures at their places are. (M,)."""
-    return (found["projections"] - found["random projections"]) - (found["patches"] - found["random patches"])
+    """Return by how much more alike projections are than patches, each less its baseline. (M,)."""
+    projections = found["projections"] - found["random projections"]
+    return projections - (found["patches"] - found["random patches"])
 
 
 def on_mask(top: Top, network: Network, mask: Tensor) -> Tensor:
-    """Whether the middle of each top unit's receptive field lies on the object.
+    """Return whether the middle of each top unit's receptive field lies on the object.
 
     Args:
-        mask: (N, S, S) bool, the object in what the network sees; or float, its share at each place.
+        mask: (N, S, S) bool, the object in what the network sees; or float, its share at each
+            place.
     Returns:
-        (C, K) float, 1 on the object, 0 off it (or the share), nan in empty places and for units that do not respond.
+        (C, K) float, 1 on the object, 0 off it (or the share), nan in empty places and for units
+        that do not respond.
     """
     field = stage(network.architecture, network.image_size, top.layer).field
     middles = [
@@ -1229,7 +1260,7 @@ def on_mask(top: Top, network: Network, mask: Tensor) -> Tensor:
 
 
 def shares_on_mask(top: Top, network: Network, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Shares of a map's top units that lie on the object, in their own images and at their places in all images.
+    """Return the shares of a map's top units on the object, in their own and in all images.
 
     Args:
         mask: (N, S, S) bool.

@@ -26,7 +26,7 @@ class Field:
     start: int  # first pixel of unit 0; negative where padding is in the field
 
     def window(self, unit: int) -> tuple[int, int]:
-        """Return first pixel and the one after the last of a unit, not cut at the image's border."""
+        """Return first pixel and the one after the last of a unit, not cut at the border."""
         first = self.start + unit * self.jump
         return first, first + self.size
 
@@ -123,7 +123,9 @@ def stage(architecture: Architecture, image_size: int, name: str) -> Stage:
     raise ValueError(f"{architecture.name} has no stage {name!r}; it has {names}")
 
 
-def table(architecture: Architecture, image_size: int = 224, classes: int = 1000) -> list[dict[str, int | str]]:
+def table(
+    architecture: Architecture, image_size: int = 224, classes: int = 1000
+) -> list[dict[str, int | str]]:
     """Return one row a layer: geometry, parameters, multiply-adds for one image, and `Field`."""
     rows: list[dict[str, int | str]] = []
     for s in stages(architecture, image_size):
@@ -162,7 +164,7 @@ def table(architecture: Architecture, image_size: int = 224, classes: int = 1000
 
 
 def multiply_adds(architecture: Architecture, image_size: int, classes: int) -> int:
-    """Return the multiply-adds of a forward pass of one image, without biases, pools, norms."""
+    """Return the multiply-adds of a forward pass of one image, biases, pools and norms aside."""
     return sum(row["multiply-adds"] for row in table(architecture, image_size, classes))
 
 
@@ -346,7 +348,9 @@ def _fit(units: Tensor, firsts: Tensor, lasts: Tensor, count: int, side: int) ->
     end = int(ends[0]) if len(ends) else int((lasts - units * jump).max())
     field = Field(end - start + 1, jump, start)
     expected = torch.tensor([field.window(int(u)) for u in units])
-    agrees = expected[:, 0].clamp_min(0).eq(firsts) & (expected[:, 1] - 1).clamp_max(side - 1).eq(lasts)
+    agrees = expected[:, 0].clamp_min(0).eq(firsts) & (expected[:, 1] - 1).clamp_max(side - 1).eq(
+        lasts
+    )
     return field if agrees.all() and (jump > 0 or count == 1) else None
 
 
