@@ -326,35 +326,33 @@ def _bisect(function: Callable[[Tensor], Tensor], image: Tensor, units: Tensor) 
     return found
 
 
-def _fit(units: Tensor, firsts: Tensor, lasts: Tensor, count: int, side: int) -> Field | None:
+def _fit(units: Tensor, firsts: Tensor, lasts: Tensor, count: int) -> Field | None:
     """Return the field that explains the windows of some units, or None if none does.
 
     Args:
         units, firsts, lasts: (U,) position, first and last pixel of a unit, cut at the border.
         count: units on this axis.
-        side: pixels on this axis.
     """
-    inner_first, inner_last = firsts > 0, lasts < side - 1  # not cut there
+    low, high = firsts.min(), lasts.max()  # a last, partial step may leave the image's end unseen
+    inner_first, inner_last = firsts > low, lasts < high  # not cut there
     if not inner_first.any() and not inner_last.any():
-        return Field(side, 0, 0) if (firsts == 0).all() and (lasts == side - 1).all() else None
+        return Field(int(high - low) + 1, 0, int(low))
     jump = 0
     for places, inner in ((firsts, inner_first), (lasts, inner_last)):
         for i, j in itertools.combinations(inner.nonzero().flatten().tolist(), 2):
             if units[i] != units[j]:
                 jump = int((places[j] - places[i]) // (units[j] - units[i]))
-    starts = (firsts - units * jump)[inner_first]
-    ends = (lasts - units * jump)[inner_last]
-    start = int(starts[0]) if len(starts) else int((firsts - units * jump).min())
-    end = int(ends[0]) if len(ends) else int((lasts - units * jump).max())
-    field = Field(end - start + 1, jump, start)
-    expected = torch.tensor([field.window(int(u)) for u in units])
-    agrees = expected[:, 0].clamp_min(0).eq(firsts) & (expected[:, 1] - 1).clamp_max(side - 1).eq(
-        lasts
-    )
-    return field if agrees.all() and (jump > 0 or count == 1) else None
+    starts, ends = firsts - units * jump, lasts - units * jump
+    start = starts[inner_first][0] if inner_first.any() else starts.min()
+    end = ends[inner_last][0] if inner_last.any() else ends.max()
+    fits = (start + units * jump).clamp_min(low).eq(firsts)
+    fits &= (end + units * jump).clamp_max(high).eq(lasts)
+    if not fits.all() or (jump == 0 and count > 1):
+        return None
+    return Field(int(end - start) + 1, jump, int(start))
 
 
-def probe(function: Callable[[Tensor], Tensor], image: Tensor, *, tries: int = 4) -> Fields:
+def probe(function: Callable[[Tensor], Tensor], image: Tensor, *, tries: int = 8) -> Fields:
     """Find the receptive fields of a layer of any model, from gradients.
 
     The non-zero gradients of five units, over random images, say what a unit sees at least; the
@@ -395,8 +393,8 @@ def probe(function: Callable[[Tensor], Tensor], image: Tensor, *, tries: int = 4
             break
     if not exact:
         windows = _bisect(maps, image, units)
-    rows = _fit(units[:, 0], windows[:, 0], windows[:, 1], grid[0], height)
-    columns = _fit(units[:, 1], windows[:, 2], windows[:, 3], grid[1], width)
+    rows = _fit(units[:, 0], windows[:, 0], windows[:, 1], grid[0])
+    columns = _fit(units[:, 1], windows[:, 2], windows[:, 3], grid[1])
     exact = exact and rows is not None and columns is not None
     rows, columns = rows or Field(height, 0, 0), columns or Field(width, 0, 0)
     return Fields(rows, columns, (height, width), grid, exact)
