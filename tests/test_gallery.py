@@ -368,6 +368,7 @@ def test_memory_stays_flat():
         (tiny, "1", [{"pixel_values": noise(2, 32)}], "the data yield dict"),
         (tiny, "1", [], "no images to search"),
         (tiny, [], noise(2, 32), "no layers to search"),
+        (tiny, "0", [noise(2, 32), noise(2, 40)], r"images of \(32, 32\) and \(40, 40\) px"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(model, layer, data, says):

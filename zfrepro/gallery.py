@@ -13,8 +13,6 @@ import html
 import io
 import itertools
 import json
-import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,12 +23,13 @@ import torch
 import torch.utils.data
 from torch import Tensor, nn
 
-from zfrepro import backward_rules as rules
+from zfrepro import backward_rules as rules  # the projections of any other torch model
 from zfrepro import deconvnet
 from zfrepro.deconvnet import Units, evaluating
 from zfrepro.layers import require_index
 from zfrepro.networks import Network
 from zfrepro.receptive_field import Fields, probe, stage
+from zfrepro.records import write_atomically
 
 Model = Callable[[Tensor], Tensor]
 Data = Tensor | torch.utils.data.Dataset | torch.utils.data.DataLoader | Iterable
@@ -404,7 +403,10 @@ class _Search:
             if key not in self.trackers:
                 self.trackers[key] = TopTracker(layer, output.shape[1], self.k, output.device)
             tracker = self.trackers[key]
-            tracker.image_size = tuple(batch.images.shape[-2:])
+            size = tuple(batch.images.shape[-2:])
+            if (tracker.image_size or size) != size:
+                raise ValueError(f"images of {tracker.image_size} and {size} px; give one size")
+            tracker.image_size = size
             tracker.add(output[chosen], batch.indices[chosen])
         if self.seen.dtype == torch.bool:
             self.seen[batch.indices] = True
@@ -433,7 +435,7 @@ class _Search:
                 tensors[f"{i}.{name}"] = getattr(tracker, name).cpu().contiguous()
             notes.append([layer, label, tracker.seen, tracker.flat, tracker.image_size])
         data = {"fingerprint": fingerprint, "trackers": json.dumps(notes)}
-        _write(file, safetensors.torch.save(tensors, data))
+        write_atomically(file, safetensors.torch.save(tensors, data))
 
     def load(self, file: Path, fingerprint: str, device: torch.device | None) -> None:
         """Continue from a file.
@@ -457,19 +459,6 @@ class _Search:
             tracker.seen, tracker.flat, tracker.image_size = seen, flat, tuple(size)
             tracker.values, tracker.where = tensors[f"{i}.values"], tensors[f"{i}.where"]
             self.trackers[layer, label] = tracker
-
-
-def _write(file: Path, data: bytes) -> None:
-    """Write under another name in the same folder, then rename."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with open(handle, "wb") as stream:
-            stream.write(data)
-        os.replace(partial, file)
-    except OSError as error:
-        Path(partial).unlink(missing_ok=True)
-        raise OSError(f"{file}: cannot be written ({error.strerror}); free some space") from None
 
 
 def _new_search(data: Data, layers: Sequence[str | None], k: int, per_class: bool) -> _Search:
@@ -944,7 +933,7 @@ class Gallery:
             '<meta name="viewport" content="width=device-width">'
             f"<title>{html.escape(self.title)}</title></head><body>{self.html()}</body></html>"
         )
-        _write(Path(file), page.encode())
+        write_atomically(Path(file), page.encode())
         return Path(file)
 
 
