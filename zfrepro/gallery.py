@@ -52,22 +52,21 @@ class Top:
     columns: Tensor | None = None
     image_size: tuple[int, int] | None = None  # height and width of the images searched, in pixels
 
-    def of(self, maps: Iterable[int]) -> tuple[Tensor, Units]:
-        """Return image indices and units of some maps, (B,), map after map.
+    def of(self, maps: Iterable[int], *, silent: bool = False) -> tuple[Tensor, Units]:
+        """Return image indices and units of some maps, (B,), map after map, empty places left out.
 
-        Empty places, and those without a positive activation, are left out.
-
+        Args:
+            silent: also units without a positive activation.
         Raises:
             ValueError: a map that does not exist.
         """
         chosen = torch.as_tensor(list(maps), dtype=torch.int64)
         require_index(f"{self.layer}: map", chosen, len(self.values))
-        responds = self.responds(chosen)
-        units = chosen[:, None].expand_as(responds)[responds]
-        if self.rows is None:
-            return self.images[chosen][responds], Units(units)
-        rows, columns = self.rows[chosen][responds], self.columns[chosen][responds]
-        return self.images[chosen][responds], Units(units, rows, columns)
+        wanted = self.images[chosen] >= 0 if silent else self.responds(chosen)
+        units = chosen[:, None].expand_as(wanted)[wanted]
+        places = (self.rows, self.columns)
+        places = (None if place is None else place[chosen][wanted] for place in places)
+        return self.images[chosen][wanted], Units(units, *places)
 
     def responds(self, maps: Sequence[int] | Tensor) -> Tensor:
         """Return which places hold a positive activation. (len(maps), K) bool."""
@@ -1204,7 +1203,7 @@ def similarities(
         responds there.
     """
     generator, layer, maps = torch.Generator().manual_seed(seed), top.layer, list(maps)
-    chosen, units = top.of(maps)
+    chosen, units = top.of(maps, silent=True)
     others = torch.randint(images, chosen.shape, generator=generator)
     rows: dict[str, list[Tensor]] = {}
     for part in torch.arange(len(chosen)).split(batch):
