@@ -11,13 +11,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import absolute, contrast, drawing, growth, occlusion, projections, search, training_step
+from benchmarks import absolute, contrast, drawing, figure2, growth, occlusion, projections, search, training_step
 from benchmarks.result import Result, profiles, table
 from zfrepro import device, records
 
 BENCHMARKS: dict[str, Callable[[bool], Iterator[Result]]] = {
     "norm": contrast.run,
     "projections": projections.run,
+    "figure2": figure2.run,
     "occlusion": occlusion.run,
     "training": training_step.run,
     "search": search.run,
@@ -36,7 +37,8 @@ Ratios carry over between machines better than times; on a busy machine neither 
 
 EXAMPLES = """\
 norm         contrast norm, forward and backward, against F.local_response_norm
-projections  crops.project and deconvnet.project against captum.attr.NeuronDeconvolution, conv1 to conv5 at 224 px
+projections  deconvnet.project_crops and deconvnet.project against captum.attr.NeuronDeconvolution, conv1 to conv5 at 224 px
+figure2      the whole of Fig. 2 in one call against a loop with captum and hooks, extrapolated to 2,000 images
 occlusion    a grey square over 224 px in single precision and bf16 against captum.attr.Occlusion
 training     a training step at 128 px against a plain fp32 loop with torch's response norm
 search       the top-9 search of the gallery against the forward pass alone, 128 px

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from benchmarks.result import Check, Result, difference
 from benchmarks.timing import medians
-from zfrepro.gallery import projections, top_activations
+from zfrepro.gallery import projections, top_units
 from zfrepro.networks import Network, build, initialise_, zfnet
 from zfrepro.occlusion import occlude
 from zfrepro.records import ROOT
@@ -59,7 +59,7 @@ def memory(small: int, large: int) -> None:
     network = narrow()
     image = next(stream(BATCH))[:1]
     works = {
-        "search": lambda count: top_activations(network, stream(count), progress=False),
+        "search": lambda count: top_units(network, stream(count), progress=False),
         "occlusion": lambda count: covered(network, image, round(count**0.5)),
     }
     found = {}
@@ -84,7 +84,7 @@ def run(quick: bool) -> Iterator[Result]:
         return Result(text, b, b / a, (check,), "the few", a, 1.1, at_most=True, unit="x the time of one")
 
     def search(count: int):
-        return top_activations(network, stream(count), progress=False)
+        return top_units(network, stream(count), progress=False)
 
     first = {name: top.values for name, top in search(few).items()}
     more = search(many)  # which sees the few too: it must find values as large or larger

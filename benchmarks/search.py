@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.result import Check, Result
 from benchmarks.timing import medians
-from zfrepro.gallery import Top, top_activations
+from zfrepro.gallery import Top, top_units
 from zfrepro.networks import Network, build, initialise_, zfnet
 
 
@@ -52,9 +52,9 @@ def run(quick: bool) -> Iterator[Result]:
         torch.randn((16, 3, 128, 128), generator=generator).contiguous(memory_format=torch.channels_last)
         for _ in range(count)
     ]
-    error = largest_error(network, batches, top_activations(network, batches, progress=False))
+    error = largest_error(network, batches, top_units(network, batches, progress=False))
     ours, alone = medians(
-        [lambda: top_activations(network, batches, progress=False), lambda: forward(network, batches)],
+        [lambda: top_units(network, batches, progress=False), lambda: forward(network, batches)],
         repeats,
         at_least=0,
     )

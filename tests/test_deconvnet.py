@@ -64,7 +64,7 @@ def test_transposed_is_the_adjoint_of_the_ceil_convolution():
         x = torch.randn(2, 3, size, size, dtype=torch.double)
         y = conv(x)
         z = torch.randn_like(y)
-        back = deconvnet.transposed(conv, z, (size, size))
+        back = deconvnet.conv_transpose(conv, z, (size, size))
         assert torch.allclose((y * z).sum(), (x * back).sum()), (size, kernel, stride, padding)
 
 

@@ -1,19 +1,36 @@
-"""The streaming top-9 search and the mosaics' contents."""
+"""The search, projections and patches of any model against plain loops; Fig. 2; the page."""
+
+import functools
+import math
+import os
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
 
 import pytest
 import torch
+import torchvision
+from captum.attr import NeuronDeconvolution
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
+from tests.networks import relative, small
+from zfrepro import backward_rules, deconvnet, gallery
 from book.gallery import claims
-from tests.networks import small
-from zfrepro import deconvnet, gallery
 from zfrepro.deconvnet import Units
-from zfrepro.networks import zfnet
+from zfrepro.networks import as_modules, krizhevsky, without_norm, zfnet
 from zfrepro.receptive_field import stage
 
 
-@given(st.lists(st.integers(1, 7), min_size=1, max_size=6), st.integers(1, 9), st.booleans(), st.integers(0, 99))
+@given(
+    st.lists(st.integers(1, 7), min_size=1, max_size=6),
+    st.integers(1, 9),
+    st.booleans(),
+    st.integers(0, 99),
+)
 @settings(max_examples=60, deadline=None)
 def test_streaming_search_equals_a_sort(batches, k, ties, seed):
     generator = torch.Generator().manual_seed(seed)
@@ -31,15 +48,17 @@ def test_streaming_search_equals_a_sort(batches, k, ties, seed):
     assert torch.equal(top.images[:, :n], order[:n].T)
     for c in range(4):
         for j in range(n):
-            assert stream[top.images[c, j], c, top.rows[c, j], top.columns[c, j]] == top.values[c, j]
+            assert (
+                stream[top.images[c, j], c, top.rows[c, j], top.columns[c, j]] == top.values[c, j]
+            )
     assert (top.images[:, n:] == -1).all() and torch.isinf(top.values[:, n:]).all()
 
 
 def test_batch_size_does_not_matter_and_all_layers_are_found():
     network = small(zfnet(), 96)
     images = torch.randn(11, 3, 96, 96, generator=torch.Generator().manual_seed(0))
-    one = gallery.top_activations(network, images.split(11), progress=False)
-    many = gallery.top_activations(network, images.split(3), progress=False)
+    one = gallery.top_units(network, images.split(11), progress=False)
+    many = gallery.top_units(network, images.split(3), progress=False)
     assert list(one) == ["conv1", "conv2", "conv3", "conv4", "conv5"]
     for name in one:
         assert torch.equal(one[name].images, many[name].images)
@@ -48,18 +67,21 @@ def test_batch_size_does_not_matter_and_all_layers_are_found():
 
 def test_projections_and_patches_belong_to_the_units():
     network = small(zfnet(), 128)
-    stored = torch.randint(0, 255, (12, 3, 128, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    stored = torch.randint(
+        0, 255, (12, 3, 128, 128), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
 
     def fetch(indices):
         return (stored[indices].float() - 128) / 64
 
-    top = gallery.top_activations(network, [fetch(torch.arange(12))], progress=False)["conv3"]
+    top = gallery.top_units(network, [fetch(torch.arange(12))], progress=False)["conv3"]
     maps = [5, 2]
     pixels = gallery.projections(network, fetch, top, maps, batch=4)
-    seen = gallery.patches(stored, network, top, maps)
+    seen = gallery.patches(network, stored, top, maps)
     assert pixels.shape == seen.shape == (2, 9, 3, 75, 75)
+    assert not pixels[~top.responds(maps)].any() and (seen[~top.responds(maps)] == 128).all()
     for m, c in enumerate(maps):
-        for j in (0, 8):
+        for j in top.responds([c])[0].nonzero().flatten()[[0, -1]].tolist():
             image, row, column = (int(t[c, j]) for t in (top.images, top.rows, top.columns))
             y, x = 16 * row - 16, 16 * column - 16  # PAPER: conv3 sees 75 px from 16 i - 16
             unit = Units(torch.tensor([c]), torch.tensor([row]), torch.tensor([column]))
@@ -67,7 +89,10 @@ def test_projections_and_patches_belong_to_the_units():
             y0, y1, x0, x1 = max(y, 0), min(y + 75, 128), max(x, 0), min(x + 75, 128)
             inside = (slice(None), slice(y0 - y, y1 - y), slice(x0 - x, x1 - x))
             assert torch.allclose(
-                pixels[m, j][inside], whole[:, y0:y1, x0:x1], rtol=1e-3, atol=1e-5 * whole.abs().max().item()
+                pixels[m, j][inside],
+                whole[:, y0:y1, x0:x1],
+                rtol=1e-3,
+                atol=1e-5 * whole.abs().max().item(),
             )
             assert torch.equal(seen[m, j][inside], stored[image, :, y0:y1, x0:x1])
 
@@ -75,9 +100,405 @@ def test_projections_and_patches_belong_to_the_units():
 def test_fewer_images_than_places():
     network = small(zfnet(), 96)
     images = torch.randn(2, 3, 96, 96)
-    top = gallery.top_activations(network, [images], ["conv1"], progress=False)["conv1"]
+    top = gallery.top_units(network, [images], ["conv1"], progress=False)["conv1"]
     pixels = gallery.projections(network, lambda i: images[i], top, [0])
     assert pixels.shape == (1, 9, 3, 7, 7) and not pixels[0, 2:].any()
+
+
+# --- any model and any data -------------------------------------------------------------------------
+
+MODELS = {
+    "resnet18": ("layer2", "layer3.0.conv1", "fc"),
+    "vgg11": ("features.8", "features.12", "classifier.6"),
+    "googlenet": ("inception3a", "maxpool3", "inception4a.branch1"),
+    "densenet121": ("features.denseblock1", "features.norm5", "classifier"),
+}
+
+
+@functools.cache
+def torchvision_model(name: str) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(0)
+        extra = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
+        return getattr(torchvision.models, name)(weights=None, num_classes=20, **extra).eval()
+
+
+@functools.cache
+def noise(count: int = 14, side: int = 64) -> torch.Tensor:
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(1))
+
+
+def plain_loop(model: nn.Module, images: torch.Tensor, layer: str) -> torch.Tensor:
+    """A layer's output, image by image, with a hook: (N, C, H * W)."""
+    found = []
+    hook = model.get_submodule(layer).register_forward_hook(
+        lambda module, inputs, output: found.append(output.detach().clone())
+    )
+    with torch.no_grad():
+        for image in images:
+            model(image[None])
+    hook.remove()
+    return torch.cat(found).flatten(2) if found[0].ndim == 4 else torch.cat(found)[:, :, None]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_top_units_equal_a_plain_loop(name):
+    model, images, layers = torchvision_model(name), noise(8), MODELS[name]
+    tops = gallery.top_units(model, images, layers, k=4, batch=3, progress=False)
+    for layer in layers:
+        top, outputs = tops[layer], plain_loop(model, images, layer)
+        best, order = outputs.amax(2).sort(0, descending=True)
+        assert torch.allclose(top.values, best[:4].T, rtol=1e-4, atol=1e-5)
+        apart = (best[:4] - best[1:5]).amin(0) > 1e-4 * best[0].abs()  # no near ties
+        assert apart.float().mean() > 0.5 and torch.equal(top.images[apart], order[:4].T[apart])
+        if top.rows is None:
+            assert outputs.shape[2] == 1
+            continue
+        width = math.isqrt(outputs.shape[2])
+        maps = torch.arange(len(top.values))[:, None].expand_as(top.images)
+        named = outputs[top.images, maps, top.rows * width + top.columns]
+        assert torch.allclose(named, top.values, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_projections_and_patches_of_any_model_line_up(name):
+    model, images, layer = torchvision_model(name), noise(), MODELS[name][0]
+    top = gallery.top_units(model, images, layer, k=3, progress=False)[layer]
+    fields = gallery.fields_of(model, layer, images)
+    alive = (top.values[:, -1] > 0).nonzero().flatten()
+    maps = alive[:: len(alive) // 3][:3].tolist()
+    drawn = gallery.projections(model, images, top, maps, batch=4)
+    seen = gallery.patches(model, images, top, maps, fill=0.0)
+    assert drawn.shape == seen.shape == (3, 3, 3, *fields.window_size)
+    for m, number in enumerate(maps):
+        for j in range(3):
+            image, row, column = (int(t[number, j]) for t in (top.images, top.rows, top.columns))
+            unit = Units(*(torch.tensor([i]) for i in (number, row, column)))
+            whole = backward_rules.project(model, images[image : image + 1], unit, layer)[0]
+            y, x = (
+                0 if field.size >= 64 else place * field.jump + field.start
+                for place, field in ((row, fields.rows), (column, fields.columns))
+            )
+            pasted = torch.zeros(2, 3, 264, 264)  # the image with a hundred pixels around it
+            high, wide = fields.window_size
+            pasted[:, :, 100 + y : 100 + y + high, 100 + x : 100 + x + wide] = torch.stack(
+                [drawn[m, j], seen[m, j]]
+            )
+            inside = pasted[:, :, 100:164, 100:164]
+            assert relative(inside[0], whole) < 1e-4  # nothing of it lies outside the window
+            covered = inside[1] != 0
+            assert torch.equal(inside[1][covered], images[image][covered])
+            assert pasted.count_nonzero() == inside.count_nonzero()  # empty beyond the border
+
+
+class Pairs(torch.utils.data.Dataset):
+    """Images and labels, and how often each was fetched."""
+
+    def __init__(self, images: torch.Tensor, labels: list[int], fail_at: int | None = None):
+        self.images, self.labels, self.fail_at = images, labels, fail_at
+        self.fetched = []
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int):
+        if len(self.fetched) == self.fail_at:
+            raise KeyboardInterrupt
+        self.fetched.append(index)
+        return self.images[index], self.labels[index]
+
+
+def tiny() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 5, stride=2), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(6 * 14**2, 4)
+    )
+
+
+def same(a: gallery.Top, b: gallery.Top) -> bool:
+    pairs = ((a.values, b.values), (a.images, b.images), (a.rows, b.rows), (a.columns, b.columns))
+    close = [(x is y is None) or torch.allclose(x.float(), y.float(), rtol=1e-4) for x, y in pairs]
+    return all(close) and a.image_size == b.image_size
+
+
+def test_tensor_data_set_loader_and_stream_give_the_same():
+    images = noise(23, 32)
+    pairs = Pairs(images, list(range(23)))
+    loader = torch.utils.data.DataLoader
+    shuffled = torch.Generator().manual_seed(3)
+    repeated = torch.utils.data.WeightedRandomSampler([1.0] * 23, 400, generator=shuffled)
+    wanted = gallery.top_units(tiny(), images, ["1", "3"], progress=False)
+    for data in (
+        pairs,
+        loader(pairs, 5),
+        loader(pairs, 5, shuffle=True, generator=shuffled),
+        loader(pairs, 7, sampler=repeated),  # every image many times
+        loader(pairs, 7, shuffle=True, num_workers=1),
+        images.split(4),
+        ((x, torch.zeros(len(x))) for x in images.split(4)),
+    ):
+        found = gallery.top_units(tiny(), data, ["1", "3"], progress=False)
+        assert all(same(found[layer], wanted[layer]) for layer in wanted), data
+
+
+def test_an_image_is_fetched_and_run_once():
+    pairs = Pairs(noise(9, 32), [0] * 9)
+    sampler = [4, 4, 4, 1, 0, 0, 8]
+    loader = torch.utils.data.DataLoader(pairs, 3, sampler=sampler)
+    top = gallery.top_units(tiny(), loader, "1", progress=False)["1"]
+    assert sorted(pairs.fetched) == [0, 1, 4, 8]
+    assert set(top.images.flatten().tolist()) == {0, 1, 4, 8, -1}
+
+
+def test_the_best_of_each_class():
+    images, labels = noise(23, 32), [i % 3 for i in range(23)]
+    tops = gallery.top_units(
+        tiny(), Pairs(images, labels), ["1"], k=2, per_class=True, batch=4, progress=False
+    )["1"]
+    assert list(tops) == [0, 1, 2]
+    for label, top in tops.items():
+        chosen = torch.arange(label, 23, 3)
+        alone = gallery.top_units(tiny(), images[chosen], "1", k=2, progress=False)["1"]
+        assert torch.equal(top.images, chosen[alone.images])
+        assert torch.allclose(top.values, alone.values, rtol=1e-4)
+    with pytest.raises(ValueError, match="the data yield no labels"):
+        gallery.top_units(tiny(), images, "1", per_class=True, progress=False)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_an_interrupted_search_goes_on_where_it_was(tmp_path, shuffle):
+    images, file = noise(40, 32), tmp_path / "search.safetensors"
+    options = {"state": file, "save_every": 0, "progress": False}
+
+    def loader(pairs: Pairs) -> torch.utils.data.DataLoader:
+        return torch.utils.data.DataLoader(pairs, 4, shuffle=shuffle)
+
+    with pytest.raises(KeyboardInterrupt):
+        gallery.top_units(
+            tiny(), loader(Pairs(images, [0] * 40, fail_at=26)), ["1", "3"], **options
+        )
+    rest = Pairs(images, [0] * 40)
+    found = gallery.top_units(tiny(), loader(rest), ["1", "3"], **options)
+    assert len(rest.fetched) == 40 - 24  # six batches were done
+    wanted = gallery.top_units(tiny(), images, ["1", "3"], progress=False)
+    assert all(same(found[layer], wanted[layer]) for layer in wanted)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stream_goes_on_too_and_other_states_are_refused(tmp_path):
+    images, file = noise(40, 32), tmp_path / "search.safetensors"
+    options = {"state": file, "save_every": 0, "progress": False}
+
+    def broken():
+        yield from images[:12].split(4)
+        raise KeyboardInterrupt
+
+    def interrupt():
+        with pytest.raises(KeyboardInterrupt):
+            gallery.top_units(tiny(), broken(), "1", **options)
+
+    interrupt()
+    spoilt = images.clone()
+    spoilt[:12] = torch.nan  # not looked at again
+    found = gallery.top_units(tiny(), spoilt.split(4), "1", **options)["1"]
+    assert same(found, gallery.top_units(tiny(), images, "1", progress=False)["1"])
+    interrupt()
+    other = tiny()
+    nn.init.zeros_(other[0].bias)
+    for model, layer, k in ((other, "1", 9), (tiny(), "3", 9), (tiny(), "1", 8)):
+        with pytest.raises(
+            ValueError, match="search.safetensors: another model, layers, k or data"
+        ):
+            gallery.top_units(model, images.split(4), layer, k, **options)
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(ValueError, match="not a search's state .*; delete it"):
+        gallery.top_units(tiny(), images.split(4), "1", **options)
+
+
+def test_modes_hooks_and_gradients_are_left_as_they_were():
+    model = tiny().train()
+    model[1].eval()
+    gallery.top_units(model, noise(4, 32), ["1", None], progress=False)
+    assert [m.training for m in model] == [True, False, True, True]
+    assert all(not m._forward_hooks for m in model.modules())
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+    with pytest.raises(KeyboardInterrupt):
+        gallery.top_units(
+            model, Pairs(noise(4, 32), [0] * 4, fail_at=2), "1", batch=1, progress=False
+        )
+    assert [m.training for m in model] == [True, False, True, True]
+    assert all(not m._forward_hooks for m in model.modules())
+
+
+def test_layers_before_an_operation_in_place_are_seen_before_it():
+    model = tiny()
+    with torch.no_grad():
+        model[0].bias[2] = -100
+    top = gallery.top_units(model, noise(6, 32), ["0", "1"], k=6, progress=False)
+    assert (top["0"].values[2] < -90).all() and (top["1"].values >= 0).all()
+    both = top["0"].values.clamp_min(0)
+    assert torch.allclose(both.sort().values, top["1"].values.sort().values, rtol=1e-4)
+
+
+def test_memory_stays_flat():
+    """A graph kept for each batch, some 7 MB here, would add 1.2 GB."""
+    model = nn.Sequential(nn.Conv2d(3, 32, 3), nn.Tanh(), nn.Conv2d(32, 8, 3)).train()
+    batch, resident = torch.randn(4, 3, 64, 64), []
+
+    def stream():
+        for number in range(200):
+            if number in (20, 199):
+                pages = int(Path("/proc/self/statm").read_text().split()[1])
+                resident.append(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
+            yield batch
+
+    gallery.top_units(model, stream(), ["0", "2"], progress=False)
+    assert resident[1] - resident[0] < 40
+
+
+@pytest.mark.parametrize(
+    ("model", "layer", "data", "says"),
+    [
+        (tiny, "9", noise(2, 32), "no layer '9' in Sequential; there are: 0, 1, 2, 3"),
+        (lambda: torchvision_model("resnet18"), "layer1.0.relu", noise(2), "run more than once"),
+        (lambda: torchvision_model("googlenet"), "aux1", noise(2), "no layer 'aux1'"),
+        (lambda: nn.Sequential(nn.Unflatten(3, (4, 8))), "0", noise(2, 32), "wanted feature maps"),
+        (tiny, "1", noise(2, 32)[0], r"the data yield \(3, 32, 32\)"),
+        (tiny, "1", [{"pixel_values": noise(2, 32)}], "the data yield dict"),
+        (tiny, "1", [], "no images to search"),
+        (tiny, [], noise(2, 32), "no layers to search"),
+        (tiny, "0", [noise(2, 32), noise(2, 40)], r"images of \(32, 32\) and \(40, 40\) px"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(model, layer, data, says):
+    with pytest.raises(ValueError, match=says):
+        gallery.top_units(model(), data, layer, progress=False)
+
+
+def test_images_of_another_size_are_refused():
+    model, images = tiny(), noise(5, 32)
+    top = gallery.top_units(model, images, "1", progress=False)["1"]
+    for call in (gallery.patches, gallery.projections):
+        with pytest.raises(
+            ValueError, match="images are 40 x 40 px; 1 was searched in images of 32"
+        ):
+            call(model, noise(5, 40), top, [0])
+    with pytest.raises(ValueError, match="a stream has no images to go back to"):
+        gallery.projections(model, iter(images.split(2)), top, [0])
+
+
+# --- Fig. 2 as one job ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("make", "memory"), [(zfnet, 0), (zfnet, 2**30), (krizhevsky, 60_000)])
+def test_figure2_equals_its_parts(make, memory):
+    network, images = small(make(), 128), noise(20, 128)
+    layers = ["conv1", "conv3", "conv4"]
+    tops = gallery.top_units(network, images, layers, k=3, progress=False)
+    seen = {layer: 0 for layer in layers}
+    for panel in gallery.figure2(
+        network, images, layers, k=3, maps=13, memory=memory, progress=False
+    ):
+        top, maps = tops[panel.layer], panel.maps.tolist()
+        assert same(panel.top, top)
+        drawn = gallery.projections(network, images, top, maps)
+        assert relative(panel.projections, drawn) < 1e-5
+        assert torch.equal(panel.patches, gallery.patches(network, images, top, maps))
+        seen[panel.layer] += len(maps)
+    assert seen == {layer: len(top.values) for layer, top in tops.items()}
+
+
+def test_figure2_equals_captum_unit_by_unit():
+    network, images = without_norm(small(zfnet(), 160)), noise(12, 160)
+    for panel in gallery.figure2(network, images, ["conv2", "conv4"], k=2, maps=6, progress=False):
+        model, fields = (
+            as_modules(network, panel.layer),
+            gallery.fields_of(network, panel.layer, images),
+        )
+        indices, units = panel.top.of(panel.maps.tolist())
+        ours = iter(panel.projections[panel.top.responds(panel.maps)])
+        values = iter(panel.top.values[panel.maps][panel.top.responds(panel.maps)])
+        for i in range(len(indices)):
+            neuron = tuple(int(t[i]) for t in (units.maps, units.rows, units.columns))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                captum = NeuronDeconvolution(model, model[-1]).attribute(
+                    images[indices[i]][None], neuron
+                )
+            window = fields.windows(units.rows[i : i + 1], units.columns[i : i + 1], 1)
+            assert relative(next(ours), deconvnet.crop(captum, *window)[0] * next(values)) < 1e-4
+        if panel.maps[0] > 0:
+            break
+
+
+def test_figure2_of_any_model_and_of_fields_larger_than_the_image():
+    for model, layers in ((tiny(), ["1"]), (small(zfnet(), 96), ["conv5"])):
+        images = noise(6, 32 if len(layers[0]) == 1 else 96)
+        tops = gallery.top_units(model, images, layers, progress=False)
+        for panel in gallery.figure2(model, images, layers, maps=4, progress=False):
+            drawn = gallery.projections(model, images, tops[panel.layer], panel.maps.tolist())
+            assert relative(panel.projections, drawn) < 1e-5 and drawn.any()
+
+
+# --- the page ---------------------------------------------------------------------------------------
+
+
+def test_a_gallery_in_one_call(tmp_path):
+    model, images = torchvision_model("vgg11"), noise()
+    made = gallery.gallery(model, Pairs(images, [0] * 14), "features.8", maps=3, progress=False)
+    file = made.save(tmp_path / "page.html")
+    assert [f.name for f in tmp_path.iterdir()] == ["page.html"]
+    page = file.read_text()
+    assert made.show().data in page
+    for number in made.maps:
+        assert page.count(f'id="unit-{number}"') == 1 and page.count(f'href="#unit-{number}"') == 2
+    sources = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert all(source.startswith(("data:image/jpeg;base64,", "#")) for source in sources)
+    assert page.count("<svg") == 3 and page.count("<img") == page.count("alt=") == 3 * (2 + 4)
+    assert "<script" not in page and "14 images" in page
+    outputs = plain_loop(model, images, "features.8").amax(2)[:, list(made.maps)]
+    assert torch.allclose(made.sample, outputs, rtol=1e-4, atol=1e-5)
+    positive = outputs[:, 0][outputs[:, 0] > 0].sort().values
+    ranks = [round((1 - q) * (len(positive) - 1)) for q in gallery.QUANTILES]
+    wanted = [positive[-1 - rank].item() for rank in ranks]
+    assert made.lower.values[0].tolist() == pytest.approx(wanted, rel=1e-4)
+    for j in range(4):  # the patch is that of the image named
+        shown = gallery.patches(model, gallery.as_pictures(images), made.lower, [0])
+        assert torch.equal(shown[0, j], made.lower_patches[0, j])
+
+
+def test_maps_that_never_respond_are_not_shown():
+    model = tiny()
+    with torch.no_grad():
+        model[0].bias[2] = -100
+    made = gallery.gallery(model, noise(5, 32), "1", maps=[1, 2, 4], progress=False)
+    assert made.maps == (1, 4)
+    assert 2 not in gallery.gallery(model, noise(5, 32), "1", maps=6, progress=False).maps
+    with pytest.raises(ValueError, match="1: no map responds"):
+        gallery.gallery(model, noise(5, 32), "1", maps=[2], progress=False)
+
+
+def test_classes_have_a_gallery_of_whole_images():
+    made = gallery.gallery(tiny(), noise(5, 32), "3", progress=False)
+    # of 32 px, 14 windows of 5 px at steps of 2 leave the last one out
+    assert made.projections.shape[-2:] == (31, 31) and made.projections.any()
+
+
+def test_instruments_need_torch_and_numpy_only():
+    blocked = "tqdm torchvision matplotlib PIL IPython sklearn scipy pandas safetensors".split()
+    root = Path(__file__).parents[1]
+    code = f"""
+import importlib, sys, types
+for name in {blocked}: sys.modules[name] = None
+sys.modules["zfrepro"] = package = types.ModuleType("zfrepro")
+package.__path__ = [{str(root / "zfrepro")!r}]
+for name in ("deconvnet", "receptive_field", "gallery"): importlib.import_module("zfrepro." + name)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+
+
+# --- measures of the gallery chapter ----------------------------------------------------------------
 
 
 def test_nan_is_refused():
@@ -93,26 +514,30 @@ def test_purity_counts_the_most_frequent_class():
         rows=torch.zeros(2, 4, dtype=torch.long),
         columns=torch.zeros(2, 4, dtype=torch.long),
     )
-    found = gallery.purity(top, torch.tensor([5, 5, 1, 1]))  # the fourth unit does not respond and has no vote
+    found = gallery.purity(
+        top, torch.tensor([5, 5, 1, 1])
+    )  # the fourth unit does not respond and has no vote
     assert found[0] == pytest.approx(2 / 3) and torch.isnan(found[1])
 
 
 def test_likeness_is_one_for_equal_pictures_and_the_mean_over_pairs():
     generator = torch.Generator().manual_seed(0)
     same = torch.rand(1, 1, 3, 5, 5, generator=generator).expand(-1, 4, -1, -1, -1)
-    assert gallery.likeness(same)[0] == pytest.approx(1)
+    assert gallery.mean_pairwise_correlation(same)[0] == pytest.approx(1)
     three = torch.rand(1, 3, 3, 5, 5, generator=generator)
     corr = torch.corrcoef(three[0].mean(1).flatten(1))
-    assert gallery.likeness(three)[0] == pytest.approx((corr[0, 1] + corr[0, 2] + corr[1, 2]).item() / 3, abs=1e-5)
+    assert gallery.mean_pairwise_correlation(three)[0] == pytest.approx(
+        (corr[0, 1] + corr[0, 2] + corr[1, 2]).item() / 3, abs=1e-5
+    )
 
 
 def test_places_beyond_the_border_make_no_pictures_alike():
     pictures = torch.rand(1, 4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
-    alone = gallery.likeness(pictures)
+    alone = gallery.mean_pairwise_correlation(pictures)
     framed = torch.nn.functional.pad(pictures, (2, 2, 2, 2), value=torch.nan)
-    assert gallery.likeness(framed)[0] == pytest.approx(alone[0].item(), abs=1e-6)
+    assert gallery.mean_pairwise_correlation(framed)[0] == pytest.approx(alone[0].item(), abs=1e-6)
     frame_of_grey = torch.nn.functional.pad(pictures, (2, 2, 2, 2), value=0.0)
-    assert gallery.likeness(frame_of_grey)[0] > alone[0] + 0.3
+    assert gallery.mean_pairwise_correlation(frame_of_grey)[0] > alone[0] + 0.3
 
 
 def test_contrast_says_where_structure_is_and_forgives_a_small_shift():
@@ -121,8 +546,8 @@ def test_contrast_says_where_structure_is_and_forgives_a_small_shift():
     stripes[:, 1] = stripes[:, 0].roll(1, -1)  # the same stripes, a pixel further
     assert gallery.contrast(stripes).shape == (1, 2, 1, 6, 6)
     assert gallery.contrast(stripes)[0, 0, 0, :, 0].tolist() == [1, 1, 1, 0, 0, 0]
-    assert gallery.likeness(stripes)[0] == pytest.approx(-1)
-    assert gallery.likeness(gallery.contrast(stripes))[0] == pytest.approx(1)
+    assert gallery.mean_pairwise_correlation(stripes)[0] == pytest.approx(-1)
+    assert gallery.mean_pairwise_correlation(gallery.contrast(stripes))[0] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("layer, size", [("conv3", 128), ("conv5", 96)])
@@ -131,7 +556,7 @@ def test_pictures_are_in_step_with_the_unit_in_the_middle(layer, size):
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     units = Units(torch.tensor([3, 3]), torch.tensor([1, 4]), torch.tensor([2, 0]))
     field = stage(network.architecture, size, layer).field
-    projections, patches = gallery.in_step_pairs(network, images, layer, units)
+    projections, patches = gallery.centered_pairs(network, images, layer, units)
     assert projections.shape == patches.shape == (2, 3, field.size, field.size)
     whole = deconvnet.project(network, images, layer, units)
     for i in range(2):
@@ -148,7 +573,9 @@ def test_others_have_a_map_that_responds_at_the_same_place():
     network = small(zfnet(), 96)
     images = torch.randn(40, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     places = Units(torch.zeros(40, dtype=torch.long), torch.arange(40) % 5, torch.arange(40) % 4)
-    units = gallery.responding(network, images, "conv4", places, torch.Generator().manual_seed(0))
+    units = gallery.random_responding_units(
+        network, images, "conv4", places, torch.Generator().manual_seed(0)
+    )
     maps = network.features(images, ["conv4"])["conv4"]
     assert (maps[torch.arange(40), units.maps, places.rows, places.columns] > 0).all()
     assert len(units.maps.unique()) > 5
@@ -157,12 +584,16 @@ def test_others_have_a_map_that_responds_at_the_same_place():
 def test_likeness_is_measured_beside_that_of_other_images():
     network = small(zfnet(), 96)
     images = torch.randn(30, 3, 96, 96, generator=torch.Generator().manual_seed(0))
-    top = gallery.top_activations(network, [images], ["conv1"], progress=False)["conv1"]
-    found = gallery.likenesses(network, lambda i: images[i], top, [0, 3], len(images))
-    assert set(found) == set(gallery.LIKENESSES)
+    top = gallery.top_units(network, [images], ["conv1"], progress=False)["conv1"]
+    found = gallery.similarities(network, lambda i: images[i], top, [0, 3], len(images))
+    assert set(found) == set(gallery.SIMILARITIES)
     pixels = found["pixels"]
-    assert pixels["projections"] == pytest.approx(torch.ones(2), abs=1e-3)  # of layer 1: always the filter
-    assert (pixels["random patches"].abs() < 0.2).all() and (pixels["random projections"] < 0.5).all()
+    assert pixels["projections"] == pytest.approx(
+        torch.ones(2), abs=1e-3
+    )  # of layer 1: always the filter
+    assert (pixels["random patches"].abs() < 0.2).all() and (
+        pixels["random projections"] < 0.5
+    ).all()
     values = dict(zip(pixels, torch.tensor([[0.9], [0.4], [0.3], [0.1]]), strict=True))
     lead = gallery.patches_vary_more(values)
     assert list(pixels) == ["projections", "patches", "random projections", "random patches"]
@@ -176,14 +607,18 @@ def test_on_mask_looks_at_the_middle_of_the_field():
     place = torch.tensor([[10]]), torch.tensor([[20]])
     top = gallery.Top("conv1", torch.tensor([[1.0]]), torch.tensor([[0]]), *place)
     assert gallery.on_mask(top, network, mask) == 1
-    beside = gallery.Top("conv1", torch.tensor([[1.0]]), torch.tensor([[0]]), place[0], place[1] + 1)
+    beside = gallery.Top(
+        "conv1", torch.tensor([[1.0]]), torch.tensor([[0]]), place[0], place[1] + 1
+    )
     assert gallery.on_mask(beside, network, mask) == 0
 
 
 def test_shares_on_the_object_stand_beside_those_of_the_same_places():
     network = small(zfnet(), 96)
     mask = torch.zeros(4, 96, 96, dtype=torch.bool)
-    mask[0, 23, 43] = mask[1, 23, 43] = True  # middle of conv1's unit (10, 20), in two images of four
+    mask[0, 23, 43] = mask[1, 23, 43] = (
+        True  # middle of conv1's unit (10, 20), in two images of four
+    )
     rows, columns = torch.full((2, 2), 10), torch.full((2, 2), 20)
     values = torch.tensor([[2.0, 1.0], [0.0, 0.0]])  # the second map never responds
     top = gallery.Top("conv1", values, torch.tensor([[0, 2], [0, 1]]), rows, columns)
@@ -195,7 +630,9 @@ def test_shares_on_the_object_stand_beside_those_of_the_same_places():
 
 def on_object(lead: float, over: float) -> dict:
     """A record in which layer 5 leads by so much, and leads its controls by so much."""
-    leads = dict.fromkeys(("conv1", "conv2", "conv3", "conv4"), [1, 0, 2]) | {"conv5": [lead, lead - 1, lead + 1]}
+    leads = dict.fromkeys(("conv1", "conv2", "conv3", "conv4"), [1, 0, 2]) | {
+        "conv5": [lead, lead - 1, lead + 1]
+    }
     controls = {"conv1": [9, 8, 10], "untrained 0": [over, over - 1, over + 1]}
     return {"on_object": {"lead": leads, "over": controls}}
 
@@ -204,7 +641,10 @@ def test_layer_5_looks_at_objects_only_if_it_leads_its_controls():
     given = {(5, 3): "reproduced", (5, 0.5): "partly", (0.5, 3): "not reproduced"}
     for (lead, over), verdict in given.items():
         assert claims.objects(on_object(lead, over)).verdict == verdict
-    assert "conv1 +1, conv2 +1, conv3 +1, conv4 +1, conv5 +5 (+4 to +6)" in claims.objects(on_object(5, 3)).numbers
+    assert (
+        "conv1 +1, conv2 +1, conv3 +1, conv4 +1, conv5 +5 (+4 to +6)"
+        in claims.objects(on_object(5, 3)).numbers
+    )
     assert claims.objects({"on_object": None}).verdict == "not tested"
 
 
@@ -222,4 +662,6 @@ def test_patches_vary_more_by_both_likenesses_or_by_one():
     assert claims.variation(alike(down, up)).verdict == "partly"
     assert claims.variation(alike(up, [0.3, 0.3, 0.3, 0])).verdict == "partly"
     assert claims.variation(alike(down, unclear)).verdict == "not reproduced"
-    assert "contrast: conv2 +0.30 (+0.20 to +0.40)" in claims.variation(alike(down, unclear)).numbers
+    assert (
+        "contrast: conv2 +0.30 (+0.20 to +0.40)" in claims.variation(alike(down, unclear)).numbers
+    )

@@ -1,14 +1,31 @@
-"""Receptive fields against the paper's table and against the support of real gradients."""
+"""Receptive fields against published tables and against the support of real gradients."""
+
+import functools
+import warnings
 
 import pytest
 import torch
+import torchvision
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.networks import small
+from zfrepro.gallery import fields_of
 from zfrepro.networks import ARCHITECTURES, Architecture, Conv, build, krizhevsky, zfnet
-from zfrepro.receptive_field import Field, format_table, measured, stage, stages, table, training_multiply_adds
+from zfrepro.receptive_field import (
+    Field,
+    Step,
+    chain,
+    empirical_receptive_field,
+    format_table,
+    probe,
+    stage,
+    stages,
+    table,
+    training_multiply_adds,
+)
 
 # (maps, output size, parameters, field, jump, first pixel of unit 0): PAPER, section 1.
 ZFNET = {
@@ -78,10 +95,89 @@ def test_too_small_images_are_refused_as_the_network_refuses_them(size):
             with torch.device("meta"):
                 build(spelled.with_width(0.1), size)
         except ValueError:
-            with pytest.raises(ValueError, match=f"an image of {size} px is too small, [a-z]+[0-9] sees"):
+            with pytest.raises(
+                ValueError, match=f"an image of {size} px is too small, [a-z]+[0-9] sees"
+            ):
                 stages(spelled, size)
         else:
             assert all(s.size > 0 for s in stages(spelled, size))
+
+
+def vgg16() -> list[Step]:
+    steps = []
+    for block, convs in enumerate((2, 2, 3, 3, 3), 1):
+        steps += [Step(f"conv{block}_{i}", 3, padding=1) for i in range(convs)]
+        steps.append(Step(f"pool{block}", 2, 2))
+    return steps
+
+
+def alexnet() -> list[Step]:
+    """Krizhevsky's second network, as TF-Slim has it."""
+    return [
+        Step("conv1", 11, 4), Step("pool1", 3, 2), Step("conv2", 5, padding=2), Step("pool2", 3, 2),
+        *(Step(f"conv{i}", 3, padding=1) for i in (3, 4, 5)), Step("pool5", 3, 2),
+    ]  # fmt: skip
+
+
+def resnet(*blocks: int) -> list[Step]:
+    """The longest path as TF-Slim has it: the 3x3 convolutions, the stride in the last of a block."""
+    steps = [Step("conv1", 7, 2, 3), Step("pool1", 3, 2, ceil=True)]  # padded behind only
+    for part, count in enumerate(blocks, 2):
+        for i in range(count):
+            stride = 2 if i == count - 1 and part < 5 else 1
+            steps.append(Step(f"conv{part}_{i}", 3, stride, 1))
+    return steps
+
+
+# field, stride and padding in pixels: Araujo, Norris and Sim (2019), "Computing receptive fields of
+# convolutional neural networks", the table of that article.
+PUBLISHED = {
+    "alexnet": (alexnet(), 231, (195, 32, 64)),
+    "vgg16": (vgg16(), 224, (212, 32, 90)),
+    "resnet50": (resnet(3, 4, 6, 3), 224, (483, 32, 239)),
+    "resnet101": (resnet(3, 4, 23, 3), 224, (1027, 32, 511)),
+    "resnet152": (resnet(3, 8, 36, 3), 224, (1507, 32, 751)),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_receptive_fields(name):
+    steps, size, (wanted, jump, padding) = PUBLISHED[name]
+    *_, (_, field) = chain(steps, size).values()
+    assert (field.size, field.jump, -field.start) == (wanted, jump, padding)
+
+
+SIZES = st.tuples(
+    st.integers(1, 5), st.integers(1, 3), st.integers(0, 2), st.integers(1, 2), st.booleans()
+)
+
+
+@given(st.lists(SIZES, min_size=1, max_size=4), st.integers(20, 50))
+@settings(max_examples=40, deadline=None)
+def test_sizes_of_a_chain_are_those_of_torch(layers, size):
+    steps, modules = [], []
+    for i, (kernel, stride, padding, dilation, pool) in enumerate(layers):
+        padding = min(padding, kernel // 2)
+        steps.append(Step(f"{i}", kernel, stride, padding, dilation))
+        kind = nn.MaxPool2d if pool else functools.partial(nn.Conv2d, 1, 1)
+        modules.append(kind(kernel, stride=stride, padding=padding, dilation=dilation))
+    try:
+        found = chain(steps, size)
+    except ValueError:
+        with pytest.raises(RuntimeError):
+            nn.Sequential(*modules)(torch.zeros(1, 1, size, size))
+        return
+    assert (
+        found[steps[-1].name][0] == nn.Sequential(*modules)(torch.zeros(1, 1, size, size)).shape[2]
+    )
+
+
+def test_pools_that_overhang_are_those_of_torch():
+    for size in range(7, 20):
+        for kernel, stride in ((3, 2), (2, 2), (3, 3)):
+            pool = nn.MaxPool2d(kernel, stride, ceil_mode=True)
+            found = chain([Step("pool", kernel, stride, ceil=True)], size)["pool"][0]
+            assert found == pool(torch.zeros(1, 1, size, size)).shape[2], (size, kernel, stride)
 
 
 # --- empirical -------------------------------------------------------------------------------------------------------
@@ -96,7 +192,9 @@ def support(network, layer: str, unit: int, size: int) -> tuple[int, int]:
     seen = torch.zeros(size, dtype=torch.bool)
     generator = torch.Generator().manual_seed(0)
     for _ in range(8):
-        images = (1 + 0.01 * torch.rand(1, 3, size, size, generator=generator, dtype=torch.double)).requires_grad_()
+        images = (
+            1 + 0.01 * torch.rand(1, 3, size, size, generator=generator, dtype=torch.double)
+        ).requires_grad_()
         value = network.features(images, [layer])[layer][0, 0, unit, unit]
         (gradient,) = torch.autograd.grad(value, images)
         seen |= gradient[0].abs().amax(0).amax(1) > 0
@@ -106,7 +204,9 @@ def support(network, layer: str, unit: int, size: int) -> tuple[int, int]:
 
 def averaging(architecture: Architecture, size: int):
     """The network with positive weights, and with averages where max-pools were: the same geometry, full support."""
-    network = build(architecture.with_maps(*(2 for _ in architecture.convs)), size, 2).double().eval()
+    network = (
+        build(architecture.with_maps(*(2 for _ in architecture.convs)), size, 2).double().eval()
+    )
     for layer in (*network.convs.values(), *network.fulls.values()):
         nn.init.uniform_(layer.weight, 0.5, 1)
         nn.init.zeros_(layer.bias)
@@ -129,7 +229,10 @@ def check_every_layer(architecture: Architecture, size: int) -> None:
         found = stage(architecture, size, c.name)
         for unit in sorted({0, found.size // 2, found.size - 1}):
             first, after = found.field.window(unit)
-            assert support(network, c.name, unit, size) == (max(first, 0), min(after, size)), (c.name, unit)
+            assert support(network, c.name, unit, size) == (max(first, 0), min(after, size)), (
+                c.name,
+                unit,
+            )
 
 
 @pytest.mark.parametrize("name", ["zfnet", "krizhevsky", "krizhevsky-without-3-4"])
@@ -168,7 +271,8 @@ def convs(draw) -> tuple[int, int, int, bool]:
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_field_of_random_architectures(layers, size, before):
     spelled = tuple(
-        Conv(i + 1, 2, kernel, stride, padding, pool) for i, (kernel, stride, padding, pool) in enumerate(layers)
+        Conv(i + 1, 2, kernel, stride, padding, pool)
+        for i, (kernel, stride, padding, pool) in enumerate(layers)
     )
     architecture = Architecture("random", spelled, (), norm_before_pool=before)
     try:
@@ -185,7 +289,7 @@ def test_measured_field_is_the_computed_one(name):
     for c in ARCHITECTURES[name].convs:
         found = stage(ARCHITECTURES[name], 224, c.name)
         row, column = found.size // 2, found.size // 2 - 1
-        seen = measured(ARCHITECTURES[name], 224, c.name, row, column)
+        seen = empirical_receptive_field(ARCHITECTURES[name], 224, c.name, row, column)
         for unit, axis in ((row, 1), (column, 0)):
             places = seen.any(axis).nonzero().flatten()
             assert (int(places[0]), int(places[-1]) + 1) == found.field.window(unit), c.name
@@ -198,4 +302,105 @@ def test_multiply_adds_of_a_training_step_are_those_that_torch_counts(name):
     network = build(architecture, 96, 5)
     with FlopCounterMode(display=False) as counter:
         network(torch.randn(2, 3, 96, 96)).sum().backward()
-    assert counter.get_total_flops() == 2 * 2 * training_multiply_adds(architecture, 96, 5)  # two images, two a pair
+    assert counter.get_total_flops() == 2 * 2 * training_multiply_adds(
+        architecture, 96, 5
+    )  # two images, two a pair
+
+
+# --- of any model -----------------------------------------------------------------------------------
+
+
+@given(st.lists(SIZES, min_size=1, max_size=3), st.integers(24, 40), st.integers(24, 40))
+@settings(max_examples=12, deadline=None)
+def test_a_probe_finds_what_the_formula_says(layers, height, width):
+    torch.manual_seed(0)
+    modules, maps = [nn.Conv2d(3, 12, 1)], 12  # a max-pool passes one gradient a map
+    fields = [Field(1, 1, 0)]
+    for kernel, stride, padding, dilation, pool in layers:
+        padding = min(padding, kernel // 2)
+        kind = nn.MaxPool2d if pool else functools.partial(nn.Conv2d, maps, 12)
+        maps = maps if pool else 12
+        modules.append(kind(kernel, stride=stride, padding=padding, dilation=dilation))
+        fields.append(fields[-1].through(kernel, stride, padding, dilation))
+        assume(stride <= kernel and dilation == 1)  # else pixels between the windows are not seen
+    model, image = nn.Sequential(*modules), torch.randn(1, 3, height, width)
+    try:
+        shape = model(image).shape[2:]
+    except RuntimeError:
+        assume(False)
+    assume(min(shape) >= 5 and fields[-1].size < min(height, width) // 2)
+    found = probe(model, image)
+    assert found.exact and found.units == tuple(shape)
+    assert found.rows == found.columns == fields[-1]
+
+
+# on 224 px: size, jump, first pixel, from kernels, strides and padding by hand
+TORCHVISION = {
+    ("resnet18", "layer1"): Field(43, 4, -21),
+    ("resnet18", "layer2"): Field(99, 8, -49),
+    ("resnet18", "layer3.1.conv1"): Field(179, 16, -89),
+    ("vgg11", "features.11"): Field(46, 8, -19),
+    ("googlenet", "inception3a"): Field(43, 8, -15),
+    ("densenet121", "features.denseblock1"): Field(59, 4, -29),
+    ("alexnet", "features.10"): Field(163, 16, -66),
+}
+
+
+@pytest.mark.parametrize(("name", "layer"), TORCHVISION)
+def test_probes_of_torchvision_networks(name, layer):
+    torch.manual_seed(0)
+    extra = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = getattr(torchvision.models, name)(weights=None, **extra)
+    found = fields_of(model, layer, torch.randn(1, 3, 224, 224))
+    assert found.rows == found.columns == TORCHVISION[name, layer] and found.exact
+    assert model.training
+
+
+@pytest.mark.parametrize("make", [zfnet, krizhevsky])
+@pytest.mark.parametrize("layer", ["conv1", "conv2", "conv3", "conv4", "conv5"])
+def test_a_probe_of_this_packages_networks_finds_their_table(make, layer):
+    network = small(make(), 224)
+    found = probe(lambda x: network.features(x, [layer])[layer], torch.randn(1, 3, 224, 224))
+    assert found.rows == found.columns == stage(make(), 224, layer).field and found.exact
+
+
+def test_filters_with_zeros_give_an_upper_bound():
+    conv = nn.Conv2d(3, 4, 5)
+    with torch.no_grad():
+        conv.weight[:, :, 0] = 0
+    found = probe(conv, torch.randn(1, 3, 20, 20))
+    assert found.rows == found.columns == Field(5, 1, 0) and not found.exact
+
+
+class Gate(nn.Module):
+    """Squeeze and excitation: every unit sees the whole image."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        x = self.conv(x)
+        return x * x.mean((2, 3), keepdim=True).sigmoid()
+
+
+def test_what_sees_the_whole_image_gets_it():
+    for model in (Gate(), nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())):
+        found = probe(model, torch.randn(1, 3, 20, 24))
+        assert found.window_size == (20, 24) and found.exact
+        tops, lefts, size = found.windows(torch.tensor([3]), torch.tensor([2]), 1)
+        assert (tops.tolist(), lefts.tolist(), size) == ([0], [0], (20, 24))
+
+
+def test_what_no_step_explains_gets_the_whole_image_as_a_bound():
+    uneven = nn.AdaptiveAvgPool2d(7)  # windows of 3 and 4 px at uneven steps
+    found = probe(uneven, torch.randn(1, 3, 24, 24))
+    assert found.window_size == (24, 24) and not found.exact
+
+
+def test_fields_larger_than_the_image_are_found_from_its_corners():
+    model = nn.Sequential(*(nn.Conv2d(3, 3, 5, padding=2) for _ in range(6)))
+    found = probe(model, torch.randn(1, 3, 20, 20))
+    assert found.rows == Field(25, 1, -12) and found.window_size == (20, 20)

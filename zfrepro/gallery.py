@@ -1,183 +1,1125 @@
-"""What excites each feature map most (Fig. 2): the top-9 units over a data set, their projections and patches."""
+"""What excites each unit most (Fig. 2): its top images, their projections and patches.
 
-from collections.abc import Callable, Iterable
+`top_units` searches a data set in one pass, `projections` and `patches` show what it found, pixel
+by pixel in the same places, `figure2` does all of it for several layers, and `gallery` makes a
+page. All take any torch model; for this package's networks projections are computed on crops.
+"""
+
+import base64
+import contextlib
+import functools
+import hashlib
+import html
+import io
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
-from tqdm.auto import tqdm
+import torch.utils.data
+from torch import Tensor, nn
 
-from zfrepro import crops
-from zfrepro import device as devices
-from zfrepro.deconvnet import Units
+from zfrepro import backward_rules as rules  # the projections of any other torch model
+from zfrepro import deconvnet
+from zfrepro.deconvnet import Units, evaluating
 from zfrepro.layers import require_index
 from zfrepro.networks import Network
-from zfrepro.receptive_field import stage
+from zfrepro.receptive_field import Fields, probe, stage
+from zfrepro.records import write_atomically
+
+Model = Callable[[Tensor], Tensor]
+Data = Tensor | torch.utils.data.Dataset | torch.utils.data.DataLoader | Iterable
+Fetch = Callable[[Tensor], Tensor]  # from image indices (B,) to images (B, 3, H, W)
 
 
 @dataclass(frozen=True)
 class Top:
-    """The strongest activations of every map of a layer, strongest first. All (C, K).
+    """The strongest activations of every unit (feature map, FC unit or class) of a layer.
 
-    At most one unit an image and map is kept, so that nine patches show nine images; the paper does not say.
-    Empty places, when there are fewer than K images, have value -inf and image -1. Ties go to the earlier image.
+    Strongest first, all (U, K). At most one position an image and map is kept, so that nine patches
+    show nine images; the paper does not say. Empty places, where there are fewer than K images,
+    have value -inf and image -1. Ties go to the lower image index.
     """
 
-    layer: str
+    layer: str | None
     values: Tensor  # float
     images: Tensor  # int64, index in the data set
-    rows: Tensor  # int64, position in the feature map
-    columns: Tensor
+    rows: Tensor | None = None  # int64, position in the feature map; None for layers without maps
+    columns: Tensor | None = None
+    image_size: tuple[int, int] | None = None  # height and width of the images searched, in pixels
 
-    def of(self, maps: Iterable[int]) -> tuple[Tensor, Units]:
-        """Image indices and units of the given maps, (len(maps) * K,), map after map; empty places left out.
+    def of(self, maps: Iterable[int], *, silent: bool = False) -> tuple[Tensor, Units]:
+        """Return image indices and units of some maps, (B,), map after map, empty places left out.
 
+        Args:
+            silent: also units without a positive activation.
         Raises:
-            ValueError: a map that is not there.
+            ValueError: a map that does not exist.
         """
         chosen = torch.as_tensor(list(maps), dtype=torch.int64)
         require_index(f"{self.layer}: map", chosen, len(self.values))
-        images = self.images[chosen].flatten()
-        units = Units(
-            chosen.repeat_interleave(self.values.shape[1]),
-            self.rows[chosen].flatten(),
-            self.columns[chosen].flatten(),
-        )
-        there = images >= 0
-        return images[there], units[there]
+        wanted = self.images[chosen] >= 0 if silent else self.responds(chosen)
+        units = chosen[:, None].expand_as(wanted)[wanted]
+        places = (self.rows, self.columns)
+        places = (None if place is None else place[chosen][wanted] for place in places)
+        return self.images[chosen][wanted], Units(units, *places)
+
+    def responds(self, maps: Sequence[int] | Tensor) -> Tensor:
+        """Return which places hold a positive activation. (len(maps), K) bool."""
+        chosen = torch.as_tensor(maps, dtype=torch.int64)
+        return (self.images[chosen] >= 0) & (self.values[chosen] > 0)
 
 
 class TopTracker:
-    """Keeps the K strongest units of each map of a layer over a stream of feature maps, in memory of fixed size."""
+    """Keep the K strongest activations of each unit of a layer over a stream, in fixed memory."""
 
-    def __init__(self, layer: str, maps: int, k: int = 9, device: torch.device | str = "cpu"):
+    def __init__(
+        self, layer: str | None, units: int, k: int = 9, device: torch.device | str = "cpu"
+    ):
         self.layer, self.seen = layer, 0
-        self.values = torch.full((maps, k), -torch.inf, device=device)
-        self.where = torch.full((maps, k, 3), -1, dtype=torch.int64, device=device)  # image, row, column
+        self.image_size: tuple[int, int] | None = None
+        self.flat = False  # a layer without maps
+        self.values = torch.full((units, k), -torch.inf, device=device)
+        # image, row, column
+        self.where = torch.full((units, k, 3), -1, dtype=torch.int64, device=device)
 
-    def add(self, activations: Tensor) -> None:
-        """Take in the next images' feature maps, (B, C, H, W).
+    def add(self, activations: Tensor, images: Tensor | None = None) -> None:
+        """Take in the activations of the next images, (B, C, H, W) or (B, units).
 
+        Args:
+            images: (B,) their indices in the data set; default, they are counted.
         Raises:
             ValueError: activations that are not finite.
         """
+        self.flat = activations.ndim == 2
+        if self.flat:
+            activations = activations[:, :, None, None]
         best = activations.amax((2, 3)).float()  # (B, C)
         if not torch.isfinite(best).all():
-            raise ValueError(f"{self.layer}: activations are not finite; the images or the weights hold NaN or inf")
+            raise ValueError(
+                f"{self.layer}: activations are not finite; "
+                "the images or the weights hold NaN or inf"
+            )
+        count, k = len(activations), self.values.shape[1]
+        if images is None:
+            images = torch.arange(self.seen, self.seen + count)
+        images = images.to(best.device)
+        known = torch.cat([self.where[:, :, 0], images.expand(best.shape[1], count)], 1)
         values = torch.cat([self.values, best.T], 1)
-        # a stable sort, so that of equal activations the earlier image stays
-        k = self.values.shape[1]
-        ordered, order = torch.sort(values, dim=1, descending=True, stable=True)
-        self.values, kept = ordered[:, :k], order[:, :k]
+        # by image, then by value with a stable sort: of equal activations the lower index stays
+        known, order = known.sort(dim=1, stable=True)
+        self.values, kept = values.gather(1, order).sort(dim=1, descending=True, stable=True)
+        self.values, kept = self.values[:, :k], order.gather(1, kept[:, :k])
         entering = kept >= k
         maps, places = entering.nonzero(as_tuple=True)
-        images = kept[maps, places] - k
-        # positions are looked up only for the few that enter: cheaper than a maximum with indices everywhere
-        flat = activations[images, maps].flatten(1).argmax(1)
+        new = kept[maps, places] - k
+        # positions are looked up only for the few that enter, which costs less than for all
+        position = activations[new, maps].flatten(1).argmax(1)
         width = activations.shape[3]
         self.where = self.where.gather(1, kept.clamp_max(k - 1)[:, :, None].expand(-1, -1, 3))
-        self.where[maps, places] = torch.stack([images + self.seen, flat // width, flat % width], 1)
-        self.seen += len(activations)
+        found = [images[new], position // width, position % width]
+        self.where[maps, places] = torch.stack(found, 1)
+        self.seen += count
 
     def top(self) -> Top:
-        """The result so far, on the CPU."""
+        """Return the result so far, on the CPU."""
         image, row, column = self.where.cpu().unbind(2)
-        return Top(self.layer, self.values.cpu(), image, row, column)
+        if self.flat:
+            return Top(self.layer, self.values.cpu(), image, image_size=self.image_size)
+        return Top(self.layer, self.values.cpu(), image, row, column, self.image_size)
+
+
+# --- any data: batches with the images' indices ---------------------------------------------------
+
+
+class _Indexed(torch.utils.data.Dataset):
+    """A data set that also yields each item's index."""
+
+    def __init__(self, dataset: torch.utils.data.Dataset):
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[int, object]:
+        return index, self.dataset[index]
+
+
+class _CollateIndexed:
+    """Collate the items of an `_Indexed` data set, their indices apart."""
+
+    def __init__(self, collate: Callable):
+        self.collate = collate
+
+    def __call__(self, rows: Sequence[tuple[int, object]]) -> tuple[Tensor, object]:
+        indices, items = zip(*rows, strict=True)
+        return torch.tensor(indices), self.collate(list(items))
+
+
+class _Remaining:
+    """The batches of a batch sampler without the images seen, now or in an earlier run."""
+
+    def __init__(self, batches: Iterable[list[int]], seen: Tensor):
+        self.batches, self.seen = batches, seen.clone()
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.batches:
+            left = []
+            for index in batch:
+                if not self.seen[index]:
+                    self.seen[index] = True
+                    left.append(index)
+            if left:
+                yield left
+
+
+class _Batch(NamedTuple):
+    indices: Tensor  # (B,)
+    images: Tensor
+    labels: Tensor | None  # (B,)
+
+
+def _map_style(data: Data) -> bool:
+    """Whether `data` is a data set whose images can be got by their index, and not a stream."""
+    iterable = isinstance(data, torch.utils.data.IterableDataset)
+    return isinstance(data, torch.utils.data.Dataset) and not iterable
+
+
+def _length(data: Data) -> int | None:
+    """Return how many images there are, or None for streams, which do not say."""
+    if isinstance(data, torch.utils.data.DataLoader):
+        return _length(data.dataset) if data.batch_sampler is not None else None
+    return len(data) if isinstance(data, Tensor) or _map_style(data) else None
+
+
+def _unpack(item: object) -> tuple[Tensor, Tensor | None]:
+    """Split what a loader yields into images (B, 3, H, W) and labels (B,), where there are any."""
+    images, labels = item, None
+    if isinstance(item, (tuple, list)) and item:
+        images = item[0]
+        labels = item[1] if len(item) > 1 and isinstance(item[1], Tensor) else None
+    if not isinstance(images, Tensor) or images.ndim != 4:
+        what = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise ValueError(f"the data yield {what}; wanted images (B, 3, H, W), or (images, labels)")
+    return images, labels if labels is not None and labels.shape == images.shape[:1] else None
+
+
+def _batches(data: Data, size: int, seen: Tensor) -> Iterator[_Batch]:
+    """Yield the images not yet seen, with their indices in the data set (or in the stream).
+
+    Args:
+        seen: (N,) bool for data of known length; (1,) int64, how many, for a stream.
+    """
+    if isinstance(data, Tensor):
+        _unpack(data)
+        for chosen in (~seen).nonzero().flatten().split(size):
+            yield _Batch(chosen, data[chosen], None)
+        return
+    if _length(data) is None:
+        start = 0
+        for item in data:
+            images, labels = _unpack(item)
+            if start >= int(seen):
+                yield _Batch(torch.arange(start, start + len(images)), images, labels)
+            start += len(images)
+        return
+    if _map_style(data):
+        data = torch.utils.data.DataLoader(data, size)
+    loader = torch.utils.data.DataLoader(
+        _Indexed(data.dataset), batch_sampler=_Remaining(data.batch_sampler, seen),
+        num_workers=data.num_workers, collate_fn=_CollateIndexed(data.collate_fn),
+        pin_memory=data.pin_memory, worker_init_fn=data.worker_init_fn,
+    )  # fmt: skip
+    for indices, item in loader:
+        yield _Batch(indices, *_unpack(item))
+
+
+def _fetcher(images: Data | Fetch) -> Fetch:
+    """Return a function from indices (B,) to images (B, 3, H, W)."""
+    if isinstance(images, Tensor):
+        return lambda chosen: images[chosen]
+    if isinstance(images, torch.utils.data.DataLoader):
+        images = images.dataset
+    if not _map_style(images):
+        if callable(images) and not isinstance(images, nn.Module):
+            return images
+        raise ValueError(
+            f"{type(images).__name__}: a stream has no images to go back to; give a tensor, a data "
+            "set, or a function from indices to images"
+        )
+
+    def fetch(chosen: Tensor) -> Tensor:
+        items = (images[int(i)] for i in chosen)
+        return torch.stack([item[0] if isinstance(item, (tuple, list)) else item for item in items])
+
+    return fetch
+
+
+# --- any model: the outputs of several layers -----------------------------------------------------
+
+
+class _Complete(Exception):  # noqa: N818, it is no error
+    """Ends a forward pass once every layer wanted has been run."""
+
+
+def _validate_output(layer: str | None, output: object, images: Tensor) -> Tensor:
+    name = "output" if layer is None else layer
+    if not isinstance(output, Tensor):
+        raise ValueError(
+            f"{name} gives a {type(output).__name__}; name a layer that gives a tensor"
+        )
+    shape = tuple(output.shape)
+    square = images.shape[-1] == images.shape[-2]
+    channels_last = len(shape) == 4 and square and shape[1] == shape[2] != shape[3]
+    if len(shape) not in (2, 4) or shape[0] != len(images) or channels_last:
+        raise ValueError(
+            f"{name} gives {shape}; wanted feature maps ({len(images)}, C, H, W) "
+            f"or units ({len(images)}, C)"
+        )
+    return output
+
+
+def layer_outputs(
+    model: Model, images: Tensor, layers: Sequence[str | None], *, to_the_end: bool = True
+) -> dict[str | None, Tensor]:
+    """Run a model and return the outputs of several layers.
+
+    Args:
+        images: (B, 3, H, W).
+        layers: names as in `model.named_modules()`, or None for the model's own output; for this
+            package's networks `conv1` to `fc8`, after their ReLU.
+        to_the_end: False stops once all layers were run, and so does not notice one that is run
+            once more.
+    Returns:
+        layer -> (B, C, H, W) or (B, units).
+    Raises:
+        ValueError: a layer that does not exist, is run never or more than once, or whose output is
+            neither.
+    """
+    if isinstance(model, Network):
+        return model.features(images, layers)
+    modules = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
+    for layer in layers:
+        if layer is not None and layer not in modules:
+            names = ", ".join(name for name in modules if name)
+            raise ValueError(f"no layer {layer!r} in {type(model).__name__}; there are: {names}")
+    found: dict[str | None, Tensor] = {}
+
+    def keep(layer: str, module: nn.Module, inputs: tuple, output: object) -> None:
+        if layer in found:
+            raise ValueError(f"{layer} is run more than once in one pass; name another module")
+        # cloned, as the next module may work in place
+        found[layer] = _validate_output(layer, output, images).clone()
+        if not to_the_end and len(found) == len(set(layers)):
+            raise _Complete
+
+    with contextlib.ExitStack() as hooks:
+        for layer in set(layers) - {None}:
+            hook = functools.partial(keep, layer)
+            hooks.callback(modules[layer].register_forward_hook(hook).remove)
+        with contextlib.suppress(_Complete):
+            output = model(images)
+            if None in layers:
+                found[None] = _validate_output(None, output, images)
+    if missing := [layer for layer in layers if layer not in found]:
+        raise ValueError(f"{missing[0]} of {type(model).__name__} is not run in a forward pass")
+    return {layer: found[layer] for layer in layers}
+
+
+def _device_of(model: Model) -> torch.device | None:
+    parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
+    return next((p.device for p in parameters), None)
+
+
+# --- the search -----------------------------------------------------------------------------------
 
 
 @torch.no_grad()
-def top_activations(
-    network: Network, batches: Iterable[Tensor], layers: Iterable[str] | None = None, *, k: int = 9,
-    total: int | None = None, progress: bool = True,
-) -> dict[str, Top]:  # fmt: skip
-    """One streaming pass that finds the strongest units of every map of the given conv layers.
+def _stream(
+    run: Callable[[Tensor], dict], data: Data, device: torch.device | None, seen: Tensor,
+    batch: int, progress: bool,
+) -> Iterator[tuple[_Batch, dict]]:  # fmt: skip
+    """Yield batches with what `run` gives for them, in parts where a GPU's memory is short."""
+    from tqdm.auto import tqdm
 
-    Args:
-        batches: images as the network wants them, (B, 3, S, S) each, in data-set order.
-        layers: default, all conv layers.
-        total: number of batches, for the progress bar.
-    Returns:
-        layer name -> `Top`.
-    Raises:
-        ValueError: a layer without maps, no images, activations that are not finite.
-    """
-    layers = list(network.convs) if layers is None else list(layers)
-    if odd := [name for name in layers if name not in network.convs]:
-        raise ValueError(f"no conv layer {odd[0]!r} in {network.architecture.name}; it has {', '.join(network.convs)}")
+    from zfrepro.device import in_pieces
+
+    current: _Batch | None = None
+
+    def places() -> Iterator[Tensor]:
+        nonlocal current
+        for current in _batches(data, batch, seen):
+            yield torch.arange(len(current.indices))
+
+    def run_part(part: Tensor) -> tuple[_Batch, dict]:
+        indices, images, labels = current
+        images = images[part].to(device) if device else images[part]
+        found = run(images)
+        return _Batch(indices[part], images, None if labels is None else labels[part]), found
+
+    total = _length(data)
+    done = 0 if total is None else int(seen.sum())
+    bar = tqdm(desc="searching", total=total, initial=done, unit="image", disable=not progress)
+    with bar:
+        for part, found in in_pieces(run_part, places()):
+            yield part, found
+            bar.update(len(part.indices))
+
+
+def _fingerprint(model: Model, layers: Sequence[str | None], k: int, total: int | None) -> str:
+    """Return what a search depends on, as a hash: weights, layers, k and the number of images."""
+    digest = hashlib.sha256(json.dumps([list(layers), k, total]).encode())
+    if isinstance(model, nn.Module):
+        for name, value in model.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+@dataclass
+class _Search:
+    """Trackers by layer and class (None where classes are not told apart), and what was seen."""
+
+    layers: Sequence[str | None]
+    k: int
+    seen: Tensor
+    trackers: dict[tuple[str | None, int | None], TopTracker]
+    per_class: bool = False
+
+    def add(self, batch: _Batch, found: Mapping[str | None, Tensor]) -> None:
+        """Take in the outputs of a batch."""
+        groups: dict[int | None, Tensor | slice] = {None: slice(None)}
+        if self.per_class:
+            if batch.labels is None:
+                raise ValueError("per_class: the data yield no labels; give (images, labels)")
+            groups = {int(c): batch.labels == c for c in batch.labels.unique()}
+        for (layer, output), (label, chosen) in itertools.product(found.items(), groups.items()):
+            key = layer, label
+            if key not in self.trackers:
+                self.trackers[key] = TopTracker(layer, output.shape[1], self.k, output.device)
+            tracker = self.trackers[key]
+            size = tuple(batch.images.shape[-2:])
+            if (tracker.image_size or size) != size:
+                raise ValueError(f"images of {tracker.image_size} and {size} px; give one size")
+            tracker.image_size = size
+            tracker.add(output[chosen], batch.indices[chosen])
+        if self.seen.dtype == torch.bool:
+            self.seen[batch.indices] = True
+        else:
+            self.seen += len(batch.indices)
+
+    def tops(self) -> dict:
+        """Return the result: layer -> `Top`, or layer -> class -> `Top`."""
+        if not self.trackers:
+            raise ValueError("no images to search; give at least one batch")
+        if not self.per_class:
+            return {layer: self.trackers[layer, None].top() for layer in self.layers}
+        classes = sorted({label for _, label in self.trackers})
+        return {
+            layer: {label: self.trackers[layer, label].top() for label in classes}
+            for layer in self.layers
+        }
+
+    def save(self, file: Path, fingerprint: str) -> None:
+        """Write the search so far under another name, then rename."""
+        import safetensors.torch
+
+        tensors, notes = {"seen": self.seen}, []
+        for i, ((layer, label), tracker) in enumerate(self.trackers.items()):
+            for name in ("values", "where"):
+                tensors[f"{i}.{name}"] = getattr(tracker, name).cpu().contiguous()
+            notes.append([layer, label, tracker.seen, tracker.flat, tracker.image_size])
+        data = {"fingerprint": fingerprint, "trackers": json.dumps(notes)}
+        write_atomically(file, safetensors.torch.save(tensors, data))
+
+    def load(self, file: Path, fingerprint: str, device: torch.device | None) -> None:
+        """Continue from a file.
+
+        Raises:
+            ValueError: it is damaged or belongs to another search, with the remedy.
+        """
+        import safetensors
+
+        try:
+            with safetensors.safe_open(file, "pt", device=str(device or "cpu")) as stored:
+                notes = stored.metadata()
+                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        except safetensors.SafetensorError as error:
+            raise ValueError(f"{file}: not a search's state ({error}); delete it") from None
+        if (notes or {}).get("fingerprint") != fingerprint:
+            raise ValueError(f"{file}: another model, layers, k or data; delete it or name another")
+        self.seen = tensors["seen"].cpu()
+        for i, (layer, label, seen, flat, size) in enumerate(json.loads(notes["trackers"])):
+            tracker = TopTracker(layer, len(tensors[f"{i}.values"]), self.k)
+            tracker.seen, tracker.flat, tracker.image_size = seen, flat, tuple(size)
+            tracker.values, tracker.where = tensors[f"{i}.values"], tensors[f"{i}.where"]
+            self.trackers[layer, label] = tracker
+
+
+def _new_search(data: Data, layers: Sequence[str | None], k: int, per_class: bool) -> _Search:
     if k < 1:
         raise ValueError(f"k {k}: must be at least 1")
-    device = next(network.parameters()).device
-    trackers = {name: TopTracker(name, network.convs[name].out_channels, k, device) for name in layers}
-    network.eval()
-    bar = tqdm(batches, total=total, desc="searching", unit="batch", disable=not progress)
-    for found in devices.in_pieces(lambda images: network.features(images.to(device), layers), bar):
-        for name, activations in found.items():
-            trackers[name].add(activations)
-    if any(tracker.seen == 0 for tracker in trackers.values()):
-        raise ValueError("no images to search; give at least one batch")
-    return {name: tracker.top() for name, tracker in trackers.items()}
+    if not layers:
+        raise ValueError("no layers to search; name at least one")
+    total = _length(data)
+    seen = (
+        torch.zeros(1, dtype=torch.int64) if total is None else torch.zeros(total, dtype=torch.bool)
+    )
+    return _Search(list(layers), k, seen, {}, per_class)
+
+
+def top_units(
+    model: Model,
+    data: Data,
+    layers: str | Sequence[str | None] | None = None,
+    k: int = 9,
+    *,
+    per_class: bool = False,
+    state: str | Path | None = None,
+    save_every: float = 60.0,
+    batch: int = 32,
+    progress: bool = True,
+) -> dict:
+    """Find the strongest activations of every unit of some layers in one pass over a data set.
+
+    Args:
+        model: any torch module (or a function from images to an output); it is run in evaluation
+            mode, without gradients, and left as it was.
+        data: images as the model wants them, in a tensor (N, 3, H, W), a data set, or a loader or
+            other iterable of batches; each may yield (images, labels). Of a loader with a map-style
+            data set, shuffled or not, the indices are those in the data set, and an image drawn
+            twice counts once; of any other iterable they count the images of the stream.
+        layers: names as in `model.named_modules()`, None for the model's output. Default, all conv
+            layers of this package's networks. Feature maps, FC units and classes alike.
+        k: how many images a unit.
+        per_class: keep the k strongest of each class of images.
+        state: a file that keeps the search, written every `save_every` seconds and deleted at the
+            end; if it exists, the search continues there.
+        batch: images a pass, where `data` is a tensor or a data set.
+    Returns:
+        layer -> `Top`; with `per_class`, layer -> class -> `Top`.
+    Raises:
+        ValueError: a layer that does not exist or gives neither maps nor units, no images, no
+            labels, activations that are not finite, or a state of another search.
+    """
+    layers = _layers(model, layers)
+    search = _new_search(data, layers, k, per_class)
+    device, file = _device_of(model), None if state is None else Path(state)
+    mark = "" if file is None else _fingerprint(model, [*layers, per_class], k, _length(data))
+    if file is not None and file.exists():
+        search.load(file, mark, device)
+    first = True
+
+    def run(images: Tensor) -> dict[str | None, Tensor]:
+        nonlocal first
+        found = layer_outputs(model, images, layers, to_the_end=first)
+        first = False
+        return found
+
+    saved = time.monotonic()
+    with evaluating(model):
+        for part, found in _stream(run, data, device, search.seen.clone(), batch, progress):
+            search.add(part, found)
+            if file is not None and time.monotonic() - saved >= save_every:
+                search.save(file, mark)
+                saved = time.monotonic()
+    tops = search.tops()
+    if file is not None:
+        file.unlink(missing_ok=True)
+    return tops
+
+
+def _layers(model: Model, layers: str | Sequence[str | None] | None) -> list[str | None]:
+    if isinstance(layers, str):
+        return [layers]
+    if layers is None and isinstance(model, Network):
+        return list(model.convs)
+    return [None] if layers is None else list(layers)
+
+
+# --- projections and patches ----------------------------------------------------------------------
+
+
+def fields_of(model: Model, layer: str | None, images: Tensor) -> Fields:
+    """Return the receptive fields of a layer's units in images of this size.
+
+    Computed for the conv layers of this package's networks; probed by gradients for any other.
+
+    Args:
+        images: (B, 3, H, W); one of them is enough.
+    """
+    size = tuple(images.shape[-2:])
+    if isinstance(model, Network) and layer in model.convs:
+        if size != (model.image_size,) * 2:
+            raise ValueError(
+                f"images are {size[0]} x {size[1]} px, this network sees {model.image_size}"
+            )
+        found = stage(model.architecture, model.image_size, layer)
+        return Fields(found.field, found.field, size, (found.size, found.size), exact=True)
+    device = _device_of(model)
+    with evaluating(model):
+        example = images[:1].to(device) if device else images[:1]
+        return probe(lambda x: layer_outputs(model, x, [layer], to_the_end=False)[layer], example)
+
+
+def _projector(model: Model, layer: str | None, fields: Fields) -> Callable:
+    """Return a function from images, units and the image of each unit to crops (B, 3, h, w)."""
+    if isinstance(model, Network) and not any(c.blur for c in model.architecture.convs):
+        if layer in model.convs:
+            return lambda x, units, of: deconvnet.project_crops(model, x, layer, units, of).pixels
+        return lambda x, units, of: deconvnet.project(model, x[of], layer, units)
+    probed, name = model, layer
+    if isinstance(model, Network):
+        probed, name = (lambda x: model.features(x, [layer])[layer]), None
+
+    def project(images: Tensor, units: Units, of: Tensor) -> Tensor:
+        pixels = rules.project(probed, images[of], units, name)
+        return deconvnet.crop(pixels, *fields.windows(units.rows, units.columns, len(units)))
+
+    return project
 
 
 def projections(
-    network: Network,
-    fetch: Callable[[Tensor], Tensor],
+    model: Model,
+    images: Data | Fetch,
     top: Top,
     maps: Iterable[int],
     *,
+    fields: Fields | None = None,
     batch: int = 16,
     progress: bool = False,
 ) -> Tensor:
-    """Projections of the top units of some maps, cut to the receptive field.
+    """Project the top units of some maps to pixels, cut to the receptive field.
 
     Args:
-        fetch: from image indices (B,) to images as the network wants them, (B, 3, S, S).
-        maps: which maps of the layer.
+        images: as the model wants them: what was searched, or a function from image indices (B,)
+            to images (B, 3, H, W).
+        maps: which maps (or units) of the layer.
+        fields: of the layer, from `fields_of`; default, found here.
+        batch: units at once; those of one image share its forward pass.
     Returns:
-        (len(maps), K, 3, F, F); empty places are zero.
+        (len(maps), K, 3, h, w), signed; zero where a map has no positive activation.
+    Raises:
+        ValueError: maps that do not exist, or images of another size than those searched.
     """
-    maps = list(maps)
-    images, units = top.of(maps)
-
-    def project(places: Tensor) -> Tensor:
-        return crops.project(network, fetch(images[places]), top.layer, units[places]).pixels.cpu()
-
-    chunks = torch.arange(len(images)).split(batch)
-    bar = tqdm(chunks, desc=f"projecting {top.layer}", unit="batch", disable=not progress)
-    return _in_places(torch.cat(list(devices.in_pieces(project, bar))), top, maps)
-
-
-def patches(images: Tensor, network: Network, top: Top, maps: Iterable[int], *, fill: int = 128) -> Tensor:
-    """The image patches that the top units of some maps see.
-
-    Args:
-        images: uint8 (N, 3, S, S), what the network saw before normalisation.
-        fill: grey level outside the image.
-    Returns:
-        uint8 (len(maps), K, 3, F, F).
-    """
-    maps = list(maps)
+    maps, fetch = list(maps), _fetcher(images)
     indices, units = top.of(maps)
-    tops, lefts, size = crops.window(network, top.layer, units)
-    return _in_places(crops.cut(images[indices], tops, lefts, size, fill), top, maps, fill)
+    fields = fields or fields_of(model, top.layer, _example(fetch, top))
+    found = _project(model, fetch, top, indices, units, fields, batch, progress)
+    return _in_places(found, top, maps)
 
 
-def random_top(images: int, maps: int, *, k: int = 9, generator: torch.Generator | None = None) -> Top:
-    """What `Top` would hold if nothing were learned: k different images at random for each map, for baselines."""
+def _project(
+    model: Model, fetch: Fetch, top: Top, indices: Tensor, units: Units, fields: Fields,
+    batch: int, progress: bool = False,
+) -> Tensor:  # fmt: skip
+    """Project units of some images, (B,), in the order of the images. -> (B, 3, h, w)."""
+    from tqdm.auto import tqdm
+
+    from zfrepro.device import in_pieces
+
+    project, device = _projector(model, top.layer, fields), _device_of(model)
+
+    def project_part(places: Tensor) -> Tensor:
+        distinct, of = indices[places].unique(return_inverse=True)
+        x = _validate_size(fetch(distinct), top, fields)
+        x = x.to(device) if device else x
+        with evaluating(model):
+            return project(x, units[places].to(x.device), of.to(x.device)).detach().cpu()
+
+    order = indices.argsort(stable=True)
+    bar = tqdm(
+        list(_chunks(order, batch)), desc=f"projecting {top.layer}", unit="batch",
+        disable=not progress,
+    )  # fmt: skip
+    pixels = torch.zeros(len(indices), 3, *fields.window_size)
+    start = 0
+    for found in in_pieces(project_part, bar):
+        pixels[order[start : start + len(found)]] = found.float()
+        start += len(found)
+    return pixels
+
+
+def patches(
+    model: Model, images: Data | Fetch, top: Top, maps: Iterable[int], *,
+    fields: Fields | None = None, fill: float | None = None,
+) -> Tensor:  # fmt: skip
+    """Cut out the image patches that the top units of some maps see.
+
+    Args:
+        images: to cut from, pixel by pixel what was searched, such as uint8 (N, 3, H, W), or a
+            function from image indices (B,) to them.
+        fields: of the layer, from `fields_of`; default, found here.
+        fill: value outside the image; default mid-grey, 128 for uint8 and 0.5 for float.
+    Returns:
+        (len(maps), K, 3, h, w) of the images' type, in the same places as `projections`.
+    Raises:
+        ValueError: maps that do not exist, or images of another size than those searched.
+    """
+    maps, fetch = list(maps), _fetcher(images)
+    indices, units = top.of(maps)
+    example = _example(fetch, top)
+    fields = fields or fields_of(model, top.layer, example.float())
+    if fill is None:
+        fill = 0.5 if example.is_floating_point() else 128
+    windows = fields.windows(units.rows, units.columns, len(units))
+    cut = [example.new_empty(0, example.shape[1], *fields.window_size)]
+    for part in _chunks(torch.arange(len(indices)), 256):
+        pictures = _validate_size(fetch(indices[part]), top, fields)
+        tops, lefts, size = windows[0][part], windows[1][part], windows[2]
+        cut.append(deconvnet.crop(pictures, tops, lefts, size, fill))
+    return _in_places(torch.cat(cut), top, maps, fill)
+
+
+def _chunks(places: Tensor, size: int) -> Iterator[Tensor]:
+    """Yield the places in parts of `size`; nothing where there are none."""
+    return (places[start : start + size] for start in range(0, len(places), size))
+
+
+def _example(fetch: Fetch, top: Top) -> Tensor:
+    """Return one of the images searched, (1, 3, H, W)."""
+    known = top.images[top.images >= 0]
+    return fetch(known[:1] if len(known) else torch.zeros(1, dtype=torch.int64))
+
+
+def _validate_size(images: Tensor, top: Top, fields: Fields) -> Tensor:
+    size = tuple(images.shape[-2:])
+    if size != fields.image_size or size != (top.image_size or size):
+        wanted = top.image_size or fields.image_size
+        raise ValueError(
+            f"images are {size[0]} x {size[1]} px; {top.layer} was searched in images of "
+            f"{wanted[0]} x {wanted[1]} px"
+        )
+    return images
+
+
+def _in_places(filled: Tensor, top: Top, maps: list[int], empty: float = 0) -> Tensor:
+    """Put what the units that respond gave into their places, (len(maps), K, ...)."""
+    responds = top.responds(maps)
+    out = filled.new_full((*responds.shape, *filled.shape[1:]), empty)
+    out[responds] = filled
+    return out
+
+
+# --- Fig. 2 as one job ----------------------------------------------------------------------------
+
+
+class Panel(NamedTuple):
+    """Some maps of one layer of Fig. 2."""
+
+    layer: str | None
+    maps: Tensor  # (M,)
+    top: Top  # of the whole layer
+    projections: Tensor  # (M, K, 3, h, w), signed
+    patches: Tensor  # (M, K, 3, h, w), of the pictures' type
+
+
+SWITCH_MEMORY = 2**30  # bytes; 333 kB an image of ZFNet at 224 px
+
+
+class SwitchCache:
+    """Switch codes of the images in some top list, as long as they fit in memory."""
+
+    def __init__(self, limit: int = SWITCH_MEMORY):
+        self.limit, self.size = limit, 0
+        self.stored: dict[int, dict[str, Tensor]] = {}  # image -> conv name -> uint8 (C, h, w)
+
+    def add(self, indices: Tensor, codes: Mapping[str, Tensor], wanted: set[int]) -> None:
+        """Keep the codes of those images, (B,), that are wanted; make room if they are too many."""
+        for place, index in enumerate(indices.tolist()):
+            if index in wanted:
+                self.stored[index] = {name: code[place].clone() for name, code in codes.items()}
+                self.size += sum(code.nbytes for code in self.stored[index].values())
+        if self.size > self.limit:
+            for index in [index for index in self.stored if index not in wanted]:
+                self._drop(index)
+        while self.size > self.limit:
+            self._drop(next(reversed(self.stored)))
+
+    def _drop(self, index: int) -> None:
+        self.size -= sum(code.nbytes for code in self.stored.pop(index).values())
+
+
+def figure2(
+    model: Model,
+    data: Data,
+    layers: str | Sequence[str | None] | None = None,
+    k: int = 9,
+    *,
+    pictures: Data | Fetch | None = None,
+    maps: int = 32,
+    batch: int = 16,
+    memory: int = SWITCH_MEMORY,
+    progress: bool = True,
+) -> Iterator[Panel]:
+    """Make all of Fig. 2: the top k of every map of some layers, their projections and patches.
+
+    One search over the data; for this package's networks it also keeps the switches of the images
+    that lead, so that a projection costs its way down only, on its receptive field.
+
+    Args:
+        data: a tensor (N, 3, H, W) or a map-style data set, as the model wants its images.
+        layers: as for `top_units`.
+        pictures: what the patches are cut from; default `data`.
+        maps: a panel; bounds the memory of the pictures.
+        batch: images, and units, at once.
+        memory: bytes that kept switches may take; images beyond are run forward again.
+    Yields:
+        `Panel`, layer after layer, maps in order; those that never respond too, with zeros.
+    """
+    from tqdm.auto import tqdm
+
+    layers, fetch = _layers(model, layers), _fetcher(data)
+    shown = fetch if pictures is None else _fetcher(pictures)
+    cache = SwitchCache(memory)
+    if _has_crops(model, layers):
+        tops, cache = search_with_switches(
+            model, data, layers, k, batch=batch, memory=memory, progress=progress
+        )
+    else:
+        tops = top_units(model, data, layers, k, batch=batch, progress=progress)
+    total = sum(len(top.values) for top in tops.values())
+    with tqdm(desc="projecting", total=total, unit="map", disable=not progress) as bar:
+        for layer, top in tops.items():
+            fields = fields_of(model, layer, _example(fetch, top))
+            for block in torch.arange(len(top.values)).split(maps):
+                yield show_cached(
+                    model, fetch, shown, top, block.tolist(), cache, fields, batch=batch
+                )
+                bar.update(len(block))
+
+
+def _has_crops(model: Model, layers: Iterable[str | None]) -> bool:
+    """Whether `deconvnet.project_crops` projects units of all these layers."""
+    if not isinstance(model, Network) or any(c.blur for c in model.architecture.convs):
+        return False
+    return set(layers) <= set(model.convs)
+
+
+def search_with_switches(
+    network: Network, data: Data, layers: Sequence[str], k: int = 9, *, batch: int = 16,
+    memory: int = SWITCH_MEMORY, progress: bool = True,
+) -> tuple[dict[str, Top], SwitchCache]:  # fmt: skip
+    """Search conv layers as `top_units` does, and keep the switches of the images that lead."""
+    search, cache = _new_search(data, layers, k, per_class=False), SwitchCache(memory)
+    deepest = max(layers, key=list(network.convs).index)
+
+    def run(images: Tensor) -> dict:
+        images = images.contiguous(memory_format=torch.channels_last)
+        trace = deconvnet.forward(network, images, deepest, also=layers)
+        return {"features": trace.features, "codes": deconvnet.switch_codes(trace.switches)}
+
+    with evaluating(network):
+        stream = _stream(run, data, _device_of(network), search.seen.clone(), batch, progress)
+        for part, found in stream:
+            search.add(part, {layer: found["features"][layer] for layer in layers})
+            leading = torch.cat([t.where[:, :, 0].flatten() for t in search.trackers.values()])
+            cache.add(part.indices, found["codes"], set(leading.unique().tolist()))
+    return search.tops(), cache
+
+
+def show_cached(
+    model: Model, images: Data | Fetch, pictures: Data | Fetch, top: Top, maps: list[int],
+    cache: SwitchCache, fields: Fields, *, batch: int = 16,
+) -> Panel:  # fmt: skip
+    """Return projections and patches of some maps, the former from kept switches where possible."""
+    fetch = _fetcher(images)
+    indices, units = top.of(maps)
+    known = torch.tensor([int(i) in cache.stored for i in indices], dtype=torch.bool)
+    if fields.rows.size >= fields.image_size[0]:
+        known[:] = False
+    pixels = torch.zeros(len(indices), 3, *fields.window_size)
+    values, device = top.values[maps][top.responds(maps)], _device_of(model)
+    for part in _chunks(known.nonzero().flatten(), batch):
+        stored = [cache.stored[int(i)] for i in indices[part]]
+        codes = {name: [own[name] for own in stored] for name in stored[0]}
+        found = deconvnet.project_codes(
+            model, top.layer, units[part].to(device), values[part].to(device), codes
+        )
+        pixels[part] = found.pixels.cpu()
+    rest = (~known).nonzero().flatten()
+    if len(rest):
+        pixels[rest] = _project(model, fetch, top, indices[rest], units[rest], fields, batch)
+    seen = patches(model, pictures, top, maps, fields=fields)
+    return Panel(top.layer, torch.tensor(maps), top, _in_places(pixels, top, maps), seen)
+
+
+# --- a page ---------------------------------------------------------------------------------------
+
+
+QUANTILES = (0.99, 0.9, 0.75, 0.5)  # of a map's positive activations; what stands there is shown
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What M maps of a layer look for. `show` it in a notebook, `save` it as a page of its own."""
+
+    model: str  # its class
+    maps: tuple[int, ...]
+    count: int  # images searched
+    fields: Fields
+    top: Top  # of the whole layer
+    projections: Tensor  # (M, K, 3, h, w), signed
+    patches: Tensor  # (M, K, 3, h, w), 0 to 1
+    sample: Tensor  # (S, M) strongest activation in each image of a sample
+    lower: Top  # of the M maps, what stands at `QUANTILES` of the sample
+    lower_patches: Tensor  # (M, 4, 3, h, w), 0 to 1
+
+    @property
+    def title(self) -> str:
+        """Return the model's class and the layer."""
+        return f"{self.model}, {self.top.layer or 'output'}"
+
+    def html(self) -> str:
+        """Return the page's body: styles, links, and a section with the id `unit-N` a map."""
+        height, width = self.fields.window_size
+        bound = "" if self.fields.exact else "at most "
+        links = " ".join(f'<a href="#unit-{number}">{number}</a>' for number in self.maps)
+        sections = "".join(self._section(i) for i in range(len(self.maps)))
+        return (
+            f'{_STYLE}<div class="zf-gallery"><h1>{html.escape(self.title)}</h1>'
+            f"<p>{len(self.maps)} of {len(self.top.values)} maps over {self.count:,} images, "
+            f"receptive field {bound}{height} x {width} px. For each map the images that excite it "
+            "most: the deconvnet's projections of the unit, and the patches that the unit sees. "
+            "The projections of a map share one scale (its .99 quantile, exponent 0.7); zero is "
+            f"mid-grey.</p><nav>Maps: {links}</nav>{sections}</div>"
+        )
+
+    def _section(self, i: int) -> str:
+        from zfrepro import plots
+
+        number = self.maps[i]
+        responds = self.top.responds([number])[0]
+        images = ", ".join(map(str, self.top.images[number][responds].tolist()))
+        drawn = plots.display(self.projections[i][None])[0][responds]
+        pictures = [
+            _figure(drawn, f"projections of map {number}", "projections", columns=3),
+            _figure(
+                self.patches[i][responds], f"patches that excite map {number}", "patches", columns=3
+            ),
+        ]
+        examples = [
+            _figure(
+                self.lower_patches[i, j][None],
+                f"a patch that excites map {number} less",
+                f"quantile {quantile:g}: {float(self.lower.values[i, j]):.3g}"
+                f"<br>image {int(self.lower.images[i, j])}",
+            )
+            for j, quantile in enumerate(QUANTILES)
+            if self.lower.responds([i])[0, j]
+        ]
+        return (
+            f'<section id="unit-{number}"><h2><a href="#unit-{number}">Map {number}</a></h2>'
+            f"<p>strongest activation {float(self.top.values[number, 0]):.3g}; images {images}</p>"
+            f'<div class="row">{"".join(pictures)}</div>'
+            f'<div class="row">{_histogram(self.sample[:, i])}{"".join(examples)}</div></section>'
+        )
+
+    def show(self):
+        """Return the gallery for a notebook."""
+        from IPython.display import HTML
+
+        return HTML(self.html())
+
+    def save(self, file: str | Path) -> Path:
+        """Write one page that needs no other file."""
+        page = (
+            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width">'
+            f"<title>{html.escape(self.title)}</title></head><body>{self.html()}</body></html>"
+        )
+        write_atomically(Path(file), page.encode())
+        return Path(file)
+
+
+_STYLE = """<style>
+.zf-gallery { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: auto; }
+.zf-gallery section { margin: 2em 0; border-top: 1px solid #8888; }
+.zf-gallery .row { display: flex; flex-wrap: wrap; gap: 16px; margin-bottom: 16px; }
+.zf-gallery figure { margin: 0; } .zf-gallery figcaption { font-size: 13px; }
+.zf-gallery .histogram { width: 240px; } .zf-gallery rect { fill: #4477aa; }
+@media (prefers-color-scheme: dark) { body { background: #181818; color: #ddd; }
+  .zf-gallery a { color: #8ab4f8; } .zf-gallery rect { fill: #88aadd; } }
+</style>"""
+
+
+def _figure(pictures: Tensor, alt: str, caption: str, columns: int = 1) -> str:
+    """Return pictures of 0 to 1, (N, 3, h, w), in rows as an HTML figure."""
+    from PIL import Image
+
+    from zfrepro import plots
+
+    sheet = plots.tiled(plots.enlarge(pictures), columns, gap=2)
+    pixels = (plots.array(sheet) * 255).round().astype("uint8")
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, "JPEG", quality=90)
+    source = base64.b64encode(data.getvalue()).decode()
+    return (
+        f'<figure><img alt="{html.escape(alt)}" width="{sheet.shape[2]}" height="{sheet.shape[1]}" '
+        f'src="data:image/jpeg;base64,{source}"><figcaption>{caption}</figcaption></figure>'
+    )
+
+
+def _histogram(sample: Tensor, bins: int = 40) -> str:
+    """Return the positive activations of a sample, (S,), as an SVG, counts in logarithms."""
+    positive = sample[sample > 0]
+    high = float(positive.amax()) if len(positive) else 1.0
+    counts = torch.histc(positive, bins, 0, high).log1p()
+    heights = (80 * counts / counts.max().clamp_min(1e-9)).tolist()
+    bars = "".join(
+        f'<rect x="{6 * i}" y="{80 - height:.1f}" width="5" height="{height:.1f}"/>'
+        for i, height in enumerate(heights)
+    )
+    caption = (
+        f"strongest activation an image, 0 to {high:.3g}, counts on a logarithmic scale; "
+        f"above 0 in {100 * len(positive) / len(sample):.0f} % of {len(sample):,} images"
+    )
+    return (
+        f'<figure class="histogram"><svg role="img" aria-label="{caption}" width="{6 * bins}" '
+        f'height="80">{bars}</svg><figcaption>{caption}</figcaption></figure>'
+    )
+
+
+def as_pictures(images: Tensor) -> Tensor:
+    """Return images as colours of 0 to 1.
+
+    uint8 is divided by 255; float within 0 to 1 stays; any other, such as what a network sees after
+    its normalisation, is stretched, each image between its lowest and its highest value.
+    """
+    if images.dtype == torch.uint8:
+        return images.float() / 255
+    if images.amin() >= 0 and images.amax() <= 1:
+        return images.float()
+    low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+    return ((images - low) / (high - low).clamp_min(1e-12)).float()
+
+
+def gallery(
+    model: Model,
+    data: Data,
+    layer: str | None,
+    *,
+    maps: Iterable[int] | int = 12,
+    k: int = 9,
+    pictures: Data | Fetch | None = None,
+    sample: int = 1000,
+    batch: int = 32,
+    progress: bool = True,
+) -> Gallery:
+    """Make Fig. 2 for one layer of any network on any images.
+
+    Args:
+        data: a tensor (N, 3, H, W), a map-style data set such as torchvision's `ImageFolder`, or a
+            loader of one, as the model wants its images.
+        layer: as in `model.named_modules()`, or None for the model's output.
+        maps: which, or how many; then spread evenly over those that respond to most images.
+        pictures: what the patches are cut from, of the same size as the images; default, the images
+            themselves as `as_pictures` shows them.
+        sample: so many images, spread evenly over the data, give histogram and lower examples.
+    Returns:
+        `Gallery`.
+    Raises:
+        ValueError: no map responds, or as `top_units` and `projections`.
+    """
+    fetch = _fetcher(data)
+    shown = fetch if pictures is None else _fetcher(pictures)
+    top = top_units(model, data, layer, k, batch=batch, progress=progress)[layer]
+    chosen, count = _choose(top, maps), _length(data)
+    fields = fields_of(model, layer, _example(fetch, top))
+    seen = {"images": lambda indices: as_pictures(shown(indices)), "fields": fields}
+    drawn = projections(model, fetch, top, chosen, fields=fields, progress=progress)
+    places = torch.linspace(0, count - 1, min(count, sample)).round().long()
+    every = _every_image(model, fetch, layer, chosen, places, batch)
+    lower = _at_quantiles(every)
+    return Gallery(
+        type(model).__name__, tuple(chosen), count, fields, top, drawn,
+        patches(model, top=top, maps=chosen, **seen), every.values.T, lower,
+        patches(model, top=lower, maps=range(len(chosen)), **seen),
+    )  # fmt: skip
+
+
+def _choose(top: Top, maps: Iterable[int] | int) -> list[int]:
+    """Return those of the given maps that respond, or so many of those that respond most often."""
+    if isinstance(maps, int):
+        responses = (top.values > 0).sum(1)
+        able = ((responses == responses.max()) & (responses > 0)).nonzero().flatten()
+        chosen = able[
+            torch.linspace(0, len(able) - 1, min(maps, len(able))).round().long()
+        ].tolist()
+    else:
+        maps = list(maps)
+        require_index(f"{top.layer}: map", torch.as_tensor(maps), len(top.values))
+        chosen = [number for number in maps if top.responds([number]).any()]
+    if not chosen:
+        raise ValueError(f"{top.layer}: no map responds to any of these images")
+    return chosen
+
+
+@torch.no_grad()
+def _every_image(
+    model: Model, fetch: Fetch, layer: str | None, maps: list[int], images: Tensor, batch: int
+) -> Top:
+    """Return the strongest unit of some maps in every image, K being the images, unsorted."""
+    device, found, places, width = _device_of(model), [], [], 0
+    with evaluating(model):
+        for part in images.split(batch):
+            x = fetch(part)
+            output = layer_outputs(model, x.to(device) if device else x, [layer], to_the_end=False)
+            chosen = output[layer][:, maps]
+            width = chosen.shape[3] if chosen.ndim == 4 else 0
+            best = chosen.reshape(*chosen.shape[:2], -1).max(2)
+            found.append(best.values.float().cpu())
+            places.append(best.indices.cpu())
+    values, places = torch.cat(found).T, torch.cat(places).T
+    rows, columns = (places // width, places % width) if width else (None, None)
+    return Top(layer, values, images.expand_as(values), rows, columns, tuple(x.shape[-2:]))
+
+
+def _at_quantiles(every: Top) -> Top:
+    """Return what stands at `QUANTILES` of each map's positive activations; empty where none is."""
+    order = every.values.argsort(dim=1, stable=True)
+    positive = (every.values > 0).sum(1)
+    last = every.values.shape[1] - 1
+    back = torch.stack([((1 - q) * (positive - 1)).round().long() for q in QUANTILES], 1)
+    chosen = order.gather(1, (last - back).clamp(0, last))
+    parts = (every.values, every.images, every.rows, every.columns)
+    parts = [None if part is None else part.gather(1, chosen) for part in parts]
+    return Top(every.layer, *parts, every.image_size)
+
+
+# --- measures of the gallery chapter --------------------------------------------------------------
+
+
+def random_top(
+    images: int, maps: int, *, k: int = 9, generator: torch.Generator | None = None
+) -> Top:
+    """Return a `Top` of k different images at random for each map, as a baseline."""
     chosen = torch.stack([torch.randperm(images, generator=generator)[:k] for _ in range(maps)])
     zeros = torch.zeros_like(chosen)
     return Top("random", torch.ones(chosen.shape), chosen, zeros, zeros)
 
 
 def purity(top: Top, labels: Tensor) -> Tensor:
-    """Share of a map's top images that belong to their most frequent class. labels: (N,) -> (C,), nan for dead maps."""
+    """Return the share of a map's top images that belong to their most frequent class.
+
+    labels: (N,) -> (C,), nan for maps that never respond.
+    """
     classes = int(labels.max()) + 1
     there = (top.values > 0) & (top.images >= 0)
-    votes = torch.nn.functional.one_hot(labels[top.images.clamp_min(0)], classes) * there[:, :, None]
+    votes = (
+        torch.nn.functional.one_hot(labels[top.images.clamp_min(0)], classes) * there[:, :, None]
+    )
     return votes.sum(1).amax(1) / there.sum(1)
 
 
-def likeness(pictures: Tensor) -> Tensor:
-    """Mean correlation over all pairs of a map's K pictures, as grey levels. (M, K, C, F, F) -> (M,).
+def mean_pairwise_correlation(pictures: Tensor) -> Tensor:
+    """Return the mean correlation over all pairs of a map's K pictures, as grey levels.
+
+    (M, K, C, F, F) -> (M,).
 
     Places that are nan count as the picture's mean, so they make no two pictures more alike.
     """
@@ -188,14 +1130,19 @@ def likeness(pictures: Tensor) -> Tensor:
 
 
 def contrast(pictures: Tensor, places: int = 6) -> Tensor:
-    """How much structure is where, at so few places a side that small shifts count little.
+    """Return how much structure is where, at so few places a side that small shifts count little.
 
-    Root mean square of the grey levels about the picture's mean. (M, K, C, F, F) -> (M, K, 1, places, places).
+    Root mean square of the grey levels about the picture's mean.
+    (M, K, C, F, F) -> (M, K, 1, places, places).
     """
-    return torch.nn.functional.adaptive_avg_pool2d(_centred(pictures).square(), places).sqrt()[:, :, None]
+    power = torch.nn.functional.adaptive_avg_pool2d(_centred(pictures).square(), places)
+    return power.sqrt()[:, :, None]
 
 
-LIKENESSES = {"pixels": likeness, "contrast": lambda pictures: likeness(contrast(pictures))}
+SIMILARITIES = {
+    "pixels": mean_pairwise_correlation,
+    "contrast": lambda pictures: mean_pairwise_correlation(contrast(pictures)),
+}
 
 
 def _centred(pictures: Tensor) -> Tensor:
@@ -204,74 +1151,92 @@ def _centred(pictures: Tensor) -> Tensor:
     return (grey - grey.flatten(2).nanmean(2)[:, :, None, None]).nan_to_num(0)
 
 
-def in_step(pictures: Tensor, network: Network, layer: str, units: Units) -> Tensor:
-    """What each unit's field holds of a picture, nan beyond the picture's border. (N, 3, S, S) -> (N, 3, F, F).
+def centered_windows(pictures: Tensor, network: Network, layer: str, units: Units) -> Tensor:
+    """Cut each unit's field out of a picture, nan beyond the border. (N, 3, S, S) -> (N, 3, F, F).
 
-    Unlike `patches`, also where the field is larger than the image: the unit is always in the middle.
+    The unit is always in the middle, unlike in `patches` where the field is larger than the image.
     """
     field = stage(network.architecture, network.image_size, layer).field
     tops, lefts = (place * field.jump + field.start for place in (units.rows, units.columns))
-    return crops.cut(pictures, tops, lefts, field.size, torch.nan)
+    return deconvnet.crop(pictures, tops, lefts, field.size, torch.nan)
 
 
 @torch.no_grad()
-def responding(network: Network, images: Tensor, layer: str, places: Units, generator: torch.Generator) -> Units:
-    """In each image a map that responds at the given row and column, drawn at random among those that do."""
+def random_responding_units(
+    network: Network, images: Tensor, layer: str, places: Units, generator: torch.Generator
+) -> Units:
+    """Draw, in each image, one of the maps that respond at the given row and column."""
     maps = network.features(images, [layer])[layer]
     there = maps[torch.arange(len(images)), :, places.rows, places.columns] > 0
     chances = there + 1e-9  # where none responds, any: its projection is blank
-    return Units(torch.multinomial(chances.cpu(), 1, generator=generator)[:, 0], places.rows, places.columns)
+    drawn = torch.multinomial(chances.cpu(), 1, generator=generator)[:, 0]
+    return Units(drawn, places.rows, places.columns)
 
 
-def in_step_pairs(network: Network, images: Tensor, layer: str, units: Units) -> tuple[Tensor, Tensor]:
-    """Projections of units and the patches they see, both with the unit in the middle. Twice (N, 3, F, F)."""
-    patches = in_step(images, network, layer, units)
-    projected = crops.project(network, images, layer, units).pixels
+def centered_pairs(
+    network: Network, images: Tensor, layer: str, units: Units
+) -> tuple[Tensor, Tensor]:
+    """Return projections of units and the patches they see, the unit in the middle of both.
+
+    Twice (N, 3, F, F).
+    """
+    patches = centered_windows(images, network, layer, units)
+    projected = deconvnet.project_crops(network, images, layer, units).pixels
     if projected.shape == images.shape:  # the field is larger than the image
-        projected = in_step(projected, network, layer, units)
+        projected = centered_windows(projected, network, layer, units)
     return projected.masked_fill(patches.isnan(), torch.nan).cpu(), patches.cpu()
 
 
-def likenesses(
-    network: Network, fetch: Callable[[Tensor], Tensor], top: Top, maps: Iterable[int], images: int, *, seed: int = 0,
-    batch: int = 16,
+def similarities(
+    network: Network, fetch: Fetch, top: Top, maps: Iterable[int], images: int, *,
+    seed: int = 0, batch: int = 16,
 ) -> dict[str, dict[str, Tensor]]:  # fmt: skip
-    """How alike a map's projections and its patches are, and pictures that share nothing but their places.
+    """Return how alike a map's projections and its patches are, and pictures at the same places.
 
     Args:
         fetch: from image indices (B,) to images as the network wants them, (B, 3, S, S).
         maps: maps that respond to K images.
         images: how many there are to draw others from.
     Returns:
-        for each of `LIKENESSES`, (len(maps),) each: `projections`, `patches`, and `random projections` and `random
-        patches`, of other images at the same places, with a map that responds there.
+        for each of `SIMILARITIES`, (len(maps),) each: `projections`, `patches`, and `random
+        projections` and `random patches`, of other images at the same places, with a map that
+        responds there.
     """
     generator, layer, maps = torch.Generator().manual_seed(seed), top.layer, list(maps)
-    chosen, units = top.of(maps)
+    chosen, units = top.of(maps, silent=True)
     others = torch.randint(images, chosen.shape, generator=generator)
     rows: dict[str, list[Tensor]] = {}
     for part in torch.arange(len(chosen)).split(batch):
         own, other, places = fetch(chosen[part]), fetch(others[part]), units[part]
-        drawn = responding(network, other, layer, places, generator)
+        drawn = random_responding_units(network, other, layer, places, generator)
         for name, seen, whose in (("", own, places), ("random ", other, drawn)):
-            for kind, found in zip(("projections", "patches"), in_step_pairs(network, seen, layer, whose), strict=True):
-                rows.setdefault(name + kind, []).append(found)
-    pictures = {name: torch.cat(found).unflatten(0, (len(maps), -1)) for name, found in rows.items()}
-    return {how: {name: like(own) for name, own in pictures.items()} for how, like in LIKENESSES.items()}
+            projected, patched = centered_pairs(network, seen, layer, whose)
+            rows.setdefault(f"{name}projections", []).append(projected)
+            rows.setdefault(f"{name}patches", []).append(patched)
+    pictures = {
+        name: torch.cat(found).unflatten(0, (len(maps), -1)) for name, found in rows.items()
+    }
+    return {
+        how: {name: like(own) for name, own in pictures.items()}
+        for how, like in SIMILARITIES.items()
+    }
 
 
 def patches_vary_more(found: dict[str, Tensor]) -> Tensor:
-    """By how much more alike projections are than patches, both less what chance pictures at their places are. (M,)."""
-    return (found["projections"] - found["random projections"]) - (found["patches"] - found["random patches"])
+    """Return by how much more alike projections are than patches, each less its baseline. (M,)."""
+    projections = found["projections"] - found["random projections"]
+    return projections - (found["patches"] - found["random patches"])
 
 
 def on_mask(top: Top, network: Network, mask: Tensor) -> Tensor:
-    """Whether the middle of each top unit's receptive field lies on the object.
+    """Return whether the middle of each top unit's receptive field lies on the object.
 
     Args:
-        mask: (N, S, S) bool, the object in what the network sees; or float, its share at each place.
+        mask: (N, S, S) bool, the object in what the network sees; or float, its share at each
+            place.
     Returns:
-        (C, K) float, 1 on the object, 0 off it (or the share), nan in empty places and for units that do not respond.
+        (C, K) float, 1 on the object, 0 off it (or the share), nan in empty places and for units
+        that do not respond.
     """
     field = stage(network.architecture, network.image_size, top.layer).field
     middles = [
@@ -283,7 +1248,7 @@ def on_mask(top: Top, network: Network, mask: Tensor) -> Tensor:
 
 
 def shares_on_mask(top: Top, network: Network, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Shares of a map's top units that lie on the object, in their own images and at their places in all images.
+    """Return the shares of a map's top units on the object, in their own and in all images.
 
     Args:
         mask: (N, S, S) bool.
@@ -294,9 +1259,16 @@ def shares_on_mask(top: Top, network: Network, mask: Tensor) -> tuple[Tensor, Te
     return on_mask(top, network, mask).nanmean(1), on_mask(top, network, anywhere).nanmean(1)
 
 
-def _in_places(found: Tensor, top: Top, maps: list[int], empty: float = 0) -> Tensor:
-    """(number of filled places, ...) -> (len(maps), K, ...)."""
-    there = top.images[torch.as_tensor(maps)] >= 0
-    out = found.new_full((*there.shape, *found.shape[1:]), empty)
-    out[there] = found
-    return out
+def top_activations(*arguments, total=None, **options):
+    """Call `top_units`, under the name that chapters used before."""
+    return top_units(*arguments, **options)
+
+
+likeness, likenesses = mean_pairwise_correlation, similarities
+in_step, in_step_pairs, responding = centered_windows, centered_pairs, random_responding_units
+_patches = patches
+
+
+def patches(model, images, top, maps, **options):  # noqa: F811
+    """Call `patches` in either order of its first two arguments."""
+    return _patches(images, model, top, maps, **options) if isinstance(model, Tensor) else _patches(model, images, top, maps, **options)

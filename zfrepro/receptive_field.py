@@ -1,26 +1,71 @@
-"""Sizes, receptive fields and parameter counts of a network, computed from its architecture (Fig. 3)."""
+"""Sizes, receptive fields and parameter counts: of a network's architecture (Fig. 3), of any model.
 
+`stages` and `chain` compute them from kernels, strides and padding; `probe` finds the receptive
+fields of any differentiable function of images, from its gradients.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from zfrepro.layers import ceil_size
 from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Architecture, build
 
 
 @dataclass(frozen=True)
 class Field:
-    """What one unit of a layer sees: unit i covers pixels `start + i * jump` to `start + i * jump + size - 1`."""
+    """What one unit of a layer sees on one axis.
+
+    Unit i covers pixels `start + i * jump` to `start + i * jump + size - 1`.
+    """
 
     size: int  # pixels
     jump: int  # pixels between neighbouring units
     start: int  # first pixel of unit 0; negative where padding is in the field
 
     def window(self, unit: int) -> tuple[int, int]:
-        """First pixel and the one after the last of a unit, on one axis, not cut at the image's border."""
+        """Return first pixel and the one after the last of a unit, not cut at the border."""
         first = self.start + unit * self.jump
         return first, first + self.size
+
+    def through(self, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> "Field":
+        """Return the field of units that filter or pool the units of this one."""
+        reach = (kernel - 1) * dilation
+        return Field(
+            self.size + reach * self.jump, self.jump * stride, self.start - padding * self.jump
+        )
+
+
+@dataclass(frozen=True)
+class Step:
+    """A convolution or pool of any size, for `chain`."""
+
+    name: str
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+    ceil: bool = False  # whether the last window may overhang the border
+
+
+def chain(steps: Iterable[Step], image_size: int) -> dict[str, tuple[int, Field]]:
+    """Return size (units) and field of each of some convolutions and pools that follow another.
+
+    Raises:
+        ValueError: the image is too small for a step.
+    """
+    size, field, found = image_size, Field(1, 1, 0), {}
+    for s in steps:
+        reach = (s.kernel - 1) * s.dilation + 1
+        if size + 2 * s.padding < reach:
+            raise ValueError(f"an image of {image_size} px is too small, {s.name} sees {size} px")
+        last = size + 2 * s.padding - reach
+        size = (-(-last // s.stride) if s.ceil else last // s.stride) + 1
+        field = field.through(s.kernel, s.stride, s.padding, s.dilation)
+        found[s.name] = size, field
+    return found
 
 
 @dataclass(frozen=True)
@@ -39,36 +84,38 @@ class Stage:
 
 
 def stages(architecture: Architecture, image_size: int) -> list[Stage]:
-    """All convolutions and pools in order, with their geometry for a square image of `image_size` px.
+    """Return all convolutions and pools in order, for a square image of `image_size` px.
 
     Raises:
         ValueError: if the image is too small for a layer.
     """
-    found: list[Stage] = []
-    maps, size, field = 3, image_size, Field(1, 1, 0)
-
-    def add(name: str, kernel: int, stride: int, padding: int, out_maps: int, weights_per_output: int) -> None:
-        nonlocal maps, size, field
-        if size + 2 * padding < kernel:
-            raise ValueError(f"{architecture.name}: an image of {image_size} px is too small, {name} sees {size} px")
-        size = ceil_size(size, kernel, stride, padding)
-        field = Field(field.size + (kernel - 1) * field.jump, field.jump * stride, field.start - padding * field.jump)
-        parameters = out_maps * (weights_per_output + 1) if weights_per_output else 0
-        cost = out_maps * weights_per_output * size * size
-        found.append(Stage(name, kernel, stride, padding, out_maps, size, field, parameters, cost))
-        maps = out_maps
-
+    steps, maps, weights = [], [], []  # weights of one output, without bias; 0 for pools
+    below = 3
     for c in architecture.convs:
-        add(c.name, c.kernel, c.stride, c.padding, c.maps, maps * c.kernel**2)
+        steps.append(Step(c.name, c.kernel, c.stride, c.padding, ceil=True))
+        weights.append(below * c.kernel**2)
         if c.blur:
-            add(f"blur{c.layer}", 3, 2, 1, maps, 0)
+            steps.append(Step(f"blur{c.layer}", 3, 2, 1, ceil=True))
         if c.pool:
-            add(f"pool{c.layer}", POOL_KERNEL, POOL_STRIDE, 0, maps, 0)
-    return found
+            steps.append(Step(f"pool{c.layer}", POOL_KERNEL, POOL_STRIDE, ceil=True))
+        weights += [0] * (c.blur + c.pool)
+        maps += [c.maps] * (1 + c.blur + c.pool)
+        below = c.maps
+    try:
+        geometry = chain(steps, image_size)
+    except ValueError as error:
+        raise ValueError(f"{architecture.name}: {error}") from None
+    return [
+        Stage(
+            s.name, s.kernel, s.stride, s.padding, outputs, size, field,
+            parameters=outputs * (own + 1) if own else 0, multiply_adds=outputs * own * size**2,
+        )
+        for s, outputs, own, (size, field) in zip(steps, maps, weights, geometry.values(), strict=True)
+    ]  # fmt: skip
 
 
 def stage(architecture: Architecture, image_size: int, name: str) -> Stage:
-    """The stage of a given name, such as `conv2` or `pool1`."""
+    """Return the stage of a given name, such as `conv2` or `pool1`."""
     for found in stages(architecture, image_size):
         if found.name == name:
             return found
@@ -76,8 +123,10 @@ def stage(architecture: Architecture, image_size: int, name: str) -> Stage:
     raise ValueError(f"{architecture.name} has no stage {name!r}; it has {names}")
 
 
-def table(architecture: Architecture, image_size: int = 224, classes: int = 1000) -> list[dict[str, int | str]]:
-    """One row a layer: its geometry, parameters, multiply-adds for one image, and `Field`."""
+def table(
+    architecture: Architecture, image_size: int = 224, classes: int = 1000
+) -> list[dict[str, int | str]]:
+    """Return one row a layer: geometry, parameters, multiply-adds for one image, and `Field`."""
     rows: list[dict[str, int | str]] = []
     for s in stages(architecture, image_size):
         rows.append(
@@ -115,19 +164,22 @@ def table(architecture: Architecture, image_size: int = 224, classes: int = 1000
 
 
 def multiply_adds(architecture: Architecture, image_size: int, classes: int) -> int:
-    """Multiply-adds of a forward pass of one image, biases, pools and norms aside."""
+    """Return the multiply-adds of a forward pass of one image, biases, pools and norms aside."""
     return sum(row["multiply-adds"] for row in table(architecture, image_size, classes))
 
 
 def training_multiply_adds(architecture: Architecture, image_size: int, classes: int) -> int:
-    """Multiply-adds of a training step for one image: maps, gradients of weights and gradients of maps, which cost the
-    same; only the gradient of the image itself is not needed."""
+    """Return the multiply-adds of a training step for one image.
+
+    Maps, gradients of weights and gradients of maps cost the same; only the gradient of the image
+    itself is not needed.
+    """
     rows = table(architecture, image_size, classes)
     return 3 * sum(row["multiply-adds"] for row in rows) - rows[0]["multiply-adds"]
 
 
 def format_table(architecture: Architecture, image_size: int = 224, classes: int = 1000) -> str:
-    """`table` as aligned text with a last row of totals."""
+    """Return `table` as aligned text with a last row of totals."""
     rows = table(architecture, image_size, classes)
     total = {key: "" for key in rows[0]} | {
         "layer": "total",
@@ -136,24 +188,30 @@ def format_table(architecture: Architecture, image_size: int = 224, classes: int
     }
     cells = [list(rows[0])]
     cells += [
-        [f"{v:,}" if k in ("parameters", "multiply-adds") else str(v) for k, v in r.items()] for r in [*rows, total]
+        [f"{v:,}" if k in ("parameters", "multiply-adds") else str(v) for k, v in r.items()]
+        for r in [*rows, total]
     ]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in cells)
+    lines = ([cell.rjust(w) for cell, w in zip(row, widths, strict=True)] for row in cells)
+    return "\n".join("  ".join(line) for line in lines)
 
 
-def measured(architecture: Architecture, image_size: int, layer: str, row: int, column: int, tries: int = 8) -> Tensor:
-    """The pixels that have a say in one unit, found from its gradient and not from any formula.
+def empirical_receptive_field(
+    architecture: Architecture, image_size: int, layer: str, row: int, column: int, tries: int = 8
+) -> Tensor:
+    """Return the pixels that have a say in one unit, from its gradient and not from any formula.
 
-    The network gets two maps a layer and positive weights, so that no path to a pixel is cut by a ReLU or cancels
-    another. A max-pool passes gradient to one of nine inputs, so several nearly flat random images are tried.
+    The network gets two maps a layer and positive weights, so that no path to a pixel is cut by a
+    ReLU or cancels another. A max-pool passes gradient to one of nine inputs, so several nearly
+    flat random images are tried.
 
     Returns:
         (S, S) bool.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = build(architecture.with_maps(*(2 for _ in architecture.convs)).with_units(2), image_size, 2)
+        narrow = architecture.with_maps(*(2 for _ in architecture.convs)).with_units(2)
+        network = build(narrow, image_size, 2)
         for conv in network.convs.values():
             nn.init.uniform_(conv.weight, 0.5, 1)
             nn.init.zeros_(conv.bias)
@@ -163,3 +221,183 @@ def measured(architecture: Architecture, image_size: int, layer: str, row: int, 
             unit = network.features(image, [layer])[layer][0, 0, row, column]
             found |= torch.autograd.grad(unit, image)[0][0].ne(0).any(0)
     return found
+
+
+# --- of any model ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Receptive fields of a layer's units in images of one size."""
+
+    rows: Field
+    columns: Field
+    image_size: tuple[int, int]  # height and width, pixels
+    units: tuple[int, int]  # height and width of the feature map; (1, 1) for layers without maps
+    exact: bool  # or an upper bound: no unit sees more, some may see less
+
+    @property
+    def window_size(self) -> tuple[int, int]:
+        """Height and width of a unit's window; a field larger than the image is the image."""
+        height, width = self.image_size
+        return min(self.rows.size, height), min(self.columns.size, width)
+
+    def windows(
+        self, rows: Tensor | None, columns: Tensor | None, count: int
+    ) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        """Return first row and column of some units' windows, (B,), and `window_size`.
+
+        Args:
+            rows, columns: (B,) of the units in the feature map; None for layers without maps.
+        """
+        firsts = []
+        for places, field, side in zip(
+            (rows, columns), (self.rows, self.columns), self.image_size, strict=True
+        ):
+            if places is None or field.size >= side:
+                firsts.append(torch.zeros(count, dtype=torch.int64))
+            else:
+                firsts.append(places * field.jump + field.start)
+        return *firsts, self.window_size
+
+
+def _gradient_windows(
+    function: Callable[[Tensor], Tensor], images: Tensor, units: Tensor
+) -> Tensor:
+    """Return the windows that hold all non-zero gradients of some units.
+
+    Args:
+        images: (U, 3, H, W), one a unit.
+        units: (U, 2) row and column.
+    Returns:
+        (U, 4) top, bottom, left, right; bottom above top where there is no gradient.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = images.clone().requires_grad_()
+        maps = function(leaf * 1)  # not the leaf itself, which a model could not change in place
+        values = maps[torch.arange(len(units)), :, units[:, 0], units[:, 1]]
+        (gradient,) = torch.autograd.grad((values * torch.randn_like(values)).sum(), leaf)
+    support = gradient.ne(0).any(1)
+    found = []
+    for lines in (support.any(2), support.any(1)):  # (U, H), (U, W)
+        places = torch.arange(lines.shape[1], device=lines.device)
+        found.append(torch.where(lines, places, lines.shape[1]).amin(1))
+        found.append(torch.where(lines, places, -1).amax(1))
+    return torch.stack(found, 1).cpu()
+
+
+@torch.no_grad()
+def _infected(
+    function: Callable[[Tensor], Tensor], image: Tensor, units: Tensor, windows: Tensor
+) -> Tensor:
+    """Return which units are not finite when all pixels outside a window are NaN.
+
+    A NaN reaches whatever is computed from it, also by a weight of zero or behind a ReLU, so a unit
+    that stays finite sees nothing outside its window.
+
+    Args:
+        windows: (U, 4) top, bottom, left, right.
+    Returns:
+        (U,) bool.
+    """
+    images = torch.full_like(image, torch.nan).repeat(len(units), 1, 1, 1)
+    for own, (top, bottom, left, right) in zip(images, windows.tolist(), strict=True):
+        inside = (..., slice(top, bottom + 1), slice(left, right + 1))
+        own[inside] = image[0][inside]
+    maps = function(images)
+    values = maps[torch.arange(len(units)), :, units[:, 0], units[:, 1]]
+    return ~values.isfinite().all(1).cpu()
+
+
+def _bisect(function: Callable[[Tensor], Tensor], image: Tensor, units: Tensor) -> Tensor:
+    """Return the smallest windows outside which the units see nothing, (U, 4)."""
+    height, width = image.shape[-2:]
+    whole = torch.tensor([0, height - 1, 0, width - 1]).repeat(len(units), 1)
+    found = whole.clone()
+    for side, beyond in enumerate((height, -1, width, -1)):
+        clean, infected = whole[:, side], torch.full((len(units),), beyond)
+        while ((clean - infected).abs() > 1).any():
+            middle = torch.div(clean + infected, 2, rounding_mode="floor")
+            trial = whole.clone()
+            trial[:, side] = middle
+            bad = _infected(function, image, units, trial)
+            clean, infected = torch.where(bad, clean, middle), torch.where(bad, middle, infected)
+        found[:, side] = clean
+    return found
+
+
+def _fit(units: Tensor, firsts: Tensor, lasts: Tensor, count: int) -> Field | None:
+    """Return the field that explains the windows of some units, or None if none does.
+
+    Args:
+        units, firsts, lasts: (U,) position, first and last pixel of a unit, cut at the border.
+        count: units on this axis.
+    """
+    low, high = firsts.min(), lasts.max()  # a last, partial step may leave the image's end unseen
+    inner_first, inner_last = firsts > low, lasts < high  # not cut there
+    if not inner_first.any() and not inner_last.any():
+        return Field(int(high - low) + 1, 0, int(low))
+    jump = 0
+    for places, inner in ((firsts, inner_first), (lasts, inner_last)):
+        for i, j in itertools.combinations(inner.nonzero().flatten().tolist(), 2):
+            if units[i] != units[j]:
+                jump = int((places[j] - places[i]) // (units[j] - units[i]))
+    starts, ends = firsts - units * jump, lasts - units * jump
+    start = starts[inner_first][0] if inner_first.any() else starts.min()
+    end = ends[inner_last][0] if inner_last.any() else ends.max()
+    fits = (start + units * jump).clamp_min(low).eq(firsts)
+    fits &= (end + units * jump).clamp_max(high).eq(lasts)
+    if not fits.all() or (jump == 0 and count > 1):
+        return None
+    return Field(int(end - start) + 1, jump, int(start))
+
+
+def probe(function: Callable[[Tensor], Tensor], image: Tensor, *, tries: int = 8) -> Fields:
+    """Find the receptive fields of a layer of any model, from gradients.
+
+    The non-zero gradients of five units, over random images, say what a unit sees at least; the
+    pixels outside set to NaN say whether it sees more. Where both agree, the field is exact.
+    Otherwise, as where filters hold zeros, it is an upper bound. Units that no common size and step
+    explains get the whole image.
+
+    Args:
+        function: from images (B, 3, H, W) to the layer's maps (B, C, h, w) or units (B, C), each
+            image for itself.
+        image: (1, 3, H, W), as the model wants it.
+        tries: random images.
+    Returns:
+        `Fields`.
+    """
+    image = image.detach().float()
+    height, width = image.shape[-2:]
+    with torch.no_grad():
+        shape = function(image * 1).shape
+    grid = tuple(shape[2:]) if len(shape) == 4 else (1, 1)
+
+    def maps(images: Tensor) -> Tensor:
+        found = function(images)
+        return found if found.ndim == 4 else found[:, :, None, None]
+
+    places = [torch.tensor([0, 1, n // 2, n - 2, n - 1]).clamp(0, n - 1) for n in grid]
+    units = torch.stack(places, 1)
+    windows = torch.tensor([height, -1, width, -1]).repeat(len(units), 1)
+    exact = False
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(tries):
+        noise = torch.randn(len(units), *image.shape[1:], generator=generator).to(image.device)
+        noise = image.mean() + noise * image.std().clamp_min(1e-3)
+        found = _gradient_windows(maps, noise, units)
+        windows[:, ::2] = torch.minimum(windows[:, ::2], found[:, ::2])
+        windows[:, 1::2] = torch.maximum(windows[:, 1::2], found[:, 1::2])
+        if exact := not _infected(maps, image, units, windows).any():
+            break
+    if not exact:
+        windows = _bisect(maps, image, units)
+    rows = _fit(units[:, 0], windows[:, 0], windows[:, 1], grid[0])
+    columns = _fit(units[:, 1], windows[:, 2], windows[:, 3], grid[1])
+    exact = exact and rows is not None and columns is not None
+    rows, columns = rows or Field(height, 0, 0), columns or Field(width, 0, 0)
+    return Fields(rows, columns, (height, width), grid, exact)
+
+
+measured = empirical_receptive_field
