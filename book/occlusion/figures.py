@@ -206,7 +206,7 @@ def parts(record: Record, count: int = 6, width: float = 9, size: int = 192) -> 
             painted = torch.where(where, colour * shade, painted)
         below.imshow(plots.array(painted))
         most = list(drops[name].items())[:3]
-        below.set_xlabel("\n".join(f"{part} {drop:.2f}" for part, drop in most))
+        below.set_xlabel("\n".join(f"{part} {round(drop, 2) + 0:.2f}" for part, drop in most))
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
