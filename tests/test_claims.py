@@ -121,14 +121,6 @@ def test_text_in_a_table_is_escaped(monkeypatch, results):
     assert "says &lt;this&gt;" in shown and "1 &lt; 2" in shown and "<code>python -m zfrepro" in shown
 
 
-def test_wilson_interval_by_hand():
-    from book.network.claims import wilson
-
-    # 0 of 10: from 0 to z^2 / (n + z^2)
-    assert wilson(0, 10) == pytest.approx((0, 100 * 1.96**2 / (10 + 1.96**2)))
-    assert wilson(5, 10)[0] + wilson(5, 10)[1] == pytest.approx(100)
-
-
 def test_a_verdict_follows_from_which_parts_held():
     assert [graded(True, True), graded(True, False), graded(False, False)] == ["reproduced", "partly", "not reproduced"]
     assert told_of({"mean": 0.5, "low": 0.4, "high": 0.6}, ".0f", 100) == told(50, 40, 60, ".0f") == "50 (40 to 60)"

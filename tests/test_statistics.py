@@ -16,6 +16,7 @@ from zfrepro.stats import (
     rounded,
     summary,
     thumbnails,
+    wilson,
 )
 
 
@@ -138,3 +139,10 @@ def test_one_seed_has_no_interval():
     found = pooled_t(seeded((1.0,), (3.0,)), {"b": 1, "a": -1})
     assert (found.estimate, found.low, found.high) == (2.0, -math.inf, math.inf)
     assert pooled_sd({})[1] == 0
+
+
+def test_wilson_interval_by_hand():
+    square = stats.norm.ppf(0.975) ** 2
+    none, half = wilson(0, 10), wilson(5, 10)
+    assert (none.low, none.high) == pytest.approx((0, square / (10 + square)))
+    assert half.low + half.high == pytest.approx(1)

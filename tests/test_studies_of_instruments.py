@@ -1,4 +1,4 @@
-"""Recorded measurements of the chapters on network, deconvnet and gallery: on hand-made input and a small network."""
+"""Recorded measurements of the chapters on deconvnet and gallery: on hand-made input and a small network."""
 
 import pytest
 import torch
@@ -6,7 +6,6 @@ import torch
 from book.deconvnet import claims
 from book.deconvnet import measure as deconvnet_study
 from book.gallery import measure as gallery_study
-from book.network import measure as network_study
 from tests.networks import small
 from tests.worlds import stripes, tiny
 from zfrepro import measure as studies
@@ -37,22 +36,6 @@ def test_difference_of_means_and_its_interval():
     standard_error = 0.5 / 400**0.5
     assert low == pytest.approx(0.5 - 1.96 * standard_error, abs=0.01)
     assert high == pytest.approx(0.5 + 1.96 * standard_error, abs=0.01)
-
-
-def test_geometry_is_the_papers():
-    found = network_study.geometry()["zfnet"]
-    assert found["parameters"] == 62_357_608
-    assert found["fields"] == {"conv1": 7, "conv2": 27, "conv3": 75, "conv4": 107, "conv5": 139}
-
-
-def test_clipped_filters_are_counted(study):
-    trained = study.networks["zfnet"]
-    with torch.no_grad():
-        kept = trained.network.convs["conv1"].weight.clone()
-        trained.network.convs["conv1"].weight.fill_(trained.recipe.clip)
-        found = network_study.clipping(study)["zfnet"]
-        trained.network.convs["conv1"].weight.copy_(kept)
-    assert found["at_clip"]["conv1"] == found["filters"]["conv1"] == 16
 
 
 @pytest.mark.parametrize("chapter", ["deconvnet", "gallery"])
