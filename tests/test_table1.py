@@ -251,7 +251,7 @@ def test_the_gain_of_an_average_is_over_its_networks():
 
 def test_table_1_stands_beside_the_papers():
     shown = figures.table1({"Diorama": record(noise=0)}).data
-    assert "38.4 / 16.5" in shown and "38.4 / 9.6" in shown and "36.7 / 9.2" in shown
+    assert "38.4\u00a0/\u00a016.5" in shown and "36.7\u00a0/\u00a09.2" in shown
     assert figures.table1_of_the_paper().data.count("<tr>") == 14
     assert figures.by_network({"Diorama": record()}).data.count("<tr>") == 7
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from cycler import cycler
 from IPython.display import HTML
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Architecture
@@ -255,6 +256,7 @@ def learning_curves(records: Mapping[str, Mapping], names: Mapping[str, str], wi
                 ax.plot(epochs, lines.mean(0), color=colour, label=names[name])
                 ax.fill_between(epochs, lines.min(0), lines.max(0), color=colour, alpha=0.15, lw=0)
         ax.set(title=title, xlabel="epoch")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(axis="y")
     axes[0, 0].set_ylabel("validation top-1 error, %")
     handles = axes[0, 0].get_legend_handles_labels()

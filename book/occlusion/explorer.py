@@ -1,4 +1,4 @@
-"""Move a square over an image in a live kernel, and see what the classifier says."""
+"""Move a square over an image in a live kernel, and see what the classifier answers."""
 
 import ipywidgets as widgets
 import torch
@@ -45,10 +45,8 @@ class OcclusionExplorer(widgets.VBox):
 
         self.image = widgets.BoundedIntText(start, 0, len(split) - 1, description="image")
         self.patch = slider("square, px", size, patch, 1)
-        self.row, self.column = (
-            slider("row", size - patch, size // 3),
-            slider("column", size - patch, size // 3),
-        )
+        self.row = slider("row", size - patch, size // 3)
+        self.column = slider("column", size - patch, size // 3)
         self.fill = widgets.Dropdown(options=occlusion.FILLS, description="fill")
         self.view, self.note = widgets.HTML(), widgets.HTML()
         controls = (self.image, self.fill, self.patch, self.row, self.column)
@@ -66,23 +64,18 @@ class OcclusionExplorer(widgets.VBox):
     def covered(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the chosen image and the covered one, as the network wants them: (1, 3, S, S)."""
         x = self.trained.normalised(self.split.images[[self.image.value]])
+        patch, generator = self.patch.value, torch.Generator().manual_seed(0)
         fill = occlusion.filling(
-            self.fill.value,
-            x,
-            self.patch.value,
-            grey=grey(self.trained),
-            generator=torch.Generator().manual_seed(0),
+            self.fill.value, x, patch, grey=grey(self.trained), generator=generator
         )
         square = x.clone()
-        rows, columns = (
-            slice(k.value, k.value + self.patch.value) for k in (self.row, self.column)
-        )
+        rows, columns = (slice(k.value, k.value + patch) for k in (self.row, self.column))
         square[..., rows, columns] = fill[..., rows, columns]
         return x, square
 
     @torch.inference_mode()
     def show(self) -> None:
-        """Run the network on the covered image and tell what it says."""
+        """Run the network on the covered image and show what it answers."""
         self.row.max = self.column.max = self.trained.recipe.image_size - self.patch.value
         x, square = self.covered()
         found = self.trained.network.features(torch.cat([x, square]), ["conv5", "fc8"])

@@ -103,10 +103,10 @@ def table1(records: Mapping[str, Record]) -> HTML:
     for key in ROWS:
         printed = paper.TABLE1[key]
         row = {"Error %": paper.TABLE1_NAMES[key]}
-        row["the paper"] = f"{printed.val1:.1f} / {printed.val5:.1f}"
+        row["the paper"] = f"{printed.val1:.1f}\u00a0/\u00a0{printed.val5:.1f}"
         for name, record in records.items():
             pair = [error(record, key, kind) for kind in ("top1_error", "top5_error")]
-            row[name] = "{:.1f} / {:.1f}".format(*pair)
+            row[name] = "{:.1f}\u00a0/\u00a0{:.1f}".format(*pair)
         rows.append(row)
     return page.table(rows, caption="Table 1: Val Top-1 / Val Top-5 errors, the paper's and ours")
 
