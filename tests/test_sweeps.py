@@ -14,8 +14,9 @@ import pytest
 from tests.photographs import photographs
 from tests.worlds import tiny
 from zfrepro import device, records, sweeps
-from zfrepro.cli import main, parser, recipe_of
+from zfrepro.cli import main, parse
 from zfrepro.networks import ARCHITECTURES
+from zfrepro.paper import Errors
 from zfrepro.sweeps import SweepError
 
 ARCHS = ("krizhevsky", "zfnet", "zfnet-wide")
@@ -117,10 +118,31 @@ def test_a_run_is_the_command_train_with_the_recipe_and_its_own_folder(tmp_path,
     recipe = sweeps.recipes("ablation", "imagenet20")[5]
     sweeps._start(recipe, tmp_path / "own", 2, ["--data", "a folder"])
     assert started["words"][1:4] == ["-m", "zfrepro", "train"]
-    options = parser().parse_args(started["words"][3:])
-    assert recipe_of(options) == recipe
+    options = parse(started["words"][3:])
+    assert options.made() == recipe
     assert options.out == str(tmp_path / "own") and options.data == "a folder"
     assert started["env"]["OMP_NUM_THREADS"] == "2"
+
+
+# --- what a record says ----------------------------------------------------------------------
+
+
+def test_a_printed_table_is_a_record_without_spread():
+    table = {"a": Errors(35.0, 40.5, 18.1), "b": Errors(30.0, 38.4, 16.5)}
+    record = sweeps.as_record(table)
+    found = sweeps.difference(record, {"b": 1, "a": -1}, "one_crop", "top5_error")
+    assert (found.low, found.high) == pytest.approx((-1.6, -1.6))
+    assert sweeps.errors(record, "train") == {"a": {0: 35.0, 1: 35.0}, "b": {0: 30.0, 1: 30.0}}
+
+
+def test_what_a_record_lacks_is_named():
+    record = sweeps.as_record({"a": Errors(1, 2, 3), "b": Errors(1, 2, 3)})
+    assert sweeps.lacking(record, ["a", "b"]) == ""
+    assert sweeps.lacking(record, ["a", "c"]) == "no run yet of c"
+    apart = record | {"runs": [run for run in record["runs"] if (run["arch"] == "a") == run["seed"]]}
+    assert sweeps.lacking(apart, ["a", "b"]) == "no seed in common of a, b"
+    once = record | {"runs": [run for run in record["runs"] if run["seed"] == 0]}
+    assert sweeps.lacking(once, ["a", "b"]).startswith("one seed only")
 
 
 # --- filing ----------------------------------------------------------------------------------------------------------
@@ -275,16 +297,16 @@ def test_a_terminated_sweep_ends_its_runs_and_puts_the_old_handler_back(sweep):
 
 @pytest.fixture
 def command(tmp_path, monkeypatch):
-    """`ablate` on miniature photographs, in folders of its own."""
+    """`sweep ablation` on miniature photographs, in folders of its own."""
     photographs(tmp_path / "data", "imagenet")
     for name, value in {"CACHE": "cache", "RESULTS": "results", "DATA": "data"}.items():
         monkeypatch.setenv(f"ZFREPRO_{name}", str(tmp_path / value))
     monkeypatch.setattr(sweeps, "SWEEPS", {"ablation": ("krizhevsky-without-3-4-6-7",)})
     monkeypatch.chdir(tmp_path)
-    return ["ablate", "--dataset", "imagenet", "--seeds", "1", "--epochs", "1"]
+    return ["sweep", "ablation", "--dataset", "imagenet", "--seeds", "1", "--epochs", "1"]
 
 
-def test_ablate_trains_files_and_repeats_nothing(command, capsys, monkeypatch):
+def test_a_sweep_trains_files_and_repeats_nothing(command, capsys, monkeypatch):
     assert main(command) == 0
     target = records.results_root() / "sweeps" / "ablation-imagenet.json"
     run = records.read_json(target)["runs"][0]
