@@ -506,7 +506,7 @@ def test_tables_have_the_rows_of_the_paper():
     assert list(figures.table6()[-1].values()) == ["# won", "0", "15", "5"]
     table7 = figures.table7({"imagenet20": record})
     assert [row[""] for row in table7][-2:] == ["Softmax (5)", "Softmax (7)"]
-    assert table7[0]["ours, Caltech-101"] == "44.8 ± 0.3" and len(table7) == 8
+    assert table7[0]["ours, Cal-101"] == "44.8 ± 0.3" and len(table7) == 8
     assert len(figures.further({"diorama": record})) == 4
     for draw in (figures.few_shot, figures.by_layer):
         assert len(draw({"imagenet20": record, "diorama": record}).axes) == 3

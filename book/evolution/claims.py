@@ -41,6 +41,11 @@ def convergence(record: Record, layer: str, threshold: float = THRESHOLD) -> Int
     return over_runs(record, lambda run: time_of(run, layer, threshold))
 
 
+def times(record: Record) -> dict[str, Interval]:
+    """Return the time of convergence of every layer."""
+    return {layer: convergence(record, layer) for layer in LAYERS}
+
+
 def remaining_change(run: Record) -> float:
     """Return how much of the projections' change is there where the strongest image stays, in %.
 

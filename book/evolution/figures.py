@@ -123,13 +123,12 @@ def curves(
     shape = (len(measures), len(found))
     size = (4.6 * len(found), 2.9 * len(measures) + 0.4)
     figure, axes = plt.subplots(*shape, figsize=size, sharex=True, sharey="row", squeeze=False)
-    colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(rules.LAYERS)))
     for ax, label in zip(axes[:, 0], measures.values(), strict=True):
         ax.set_ylabel(label)
     for column, (dataset, record) in zip(axes.T, found.items(), strict=True):
         runs = rules.runs(record)
         for ax, key in zip(column, measures, strict=True):
-            for colour, layer in zip(colours, rules.LAYERS, strict=True):
+            for colour, layer in zip(plots.PALETTE, rules.LAYERS, strict=False):
                 values = np.array([run[key][layer] for run in runs], dtype=float)
                 epochs = np.array(runs[0]["epochs"][-values.shape[1] :])
                 at = 100 * epochs / epochs[-1]
