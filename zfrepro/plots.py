@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Architecture
+from zfrepro.networks import Architecture
 from zfrepro.receptive_field import stages
 from zfrepro.stats import Interval
 
@@ -265,24 +265,32 @@ def learning_curves(records: Mapping[str, Mapping], names: Mapping[str, str], wi
     return alone(figure)
 
 
-def receptive_fields(architecture: Architecture, image: Tensor, layers: Sequence[str], width: float = 5) -> Figure:
-    """Receptive fields of the middle unit of some layers, drawn on an image. image: (3, S, S)."""
-    figure, ax = plt.subplots(figsize=(width, width))
-    ax.imshow(array(as_colours(image)))
+def receptive_fields(architecture: Architecture, image: Tensor, layers: Sequence[str], width: float = 9) -> Figure:
+    """Draw the receptive fields of the middle units of some layers on an image, and beside it what each contains.
+
+    Args:
+        image: (3, S, S), uint8 or 0 to 1.
+    """
+    side = image.shape[-1]
     colours = plt.get_cmap("plasma")(np.linspace(0.95, 0.4, len(layers)))
-    by_name = {s.name: s for s in stages(architecture, image.shape[-1])}
-    for name, colour in zip(layers, colours, strict=True):
+    by_name = {s.name: s for s in stages(architecture, side)}
+    columns = math.ceil(len(layers) / 2)
+    figure = plt.figure(figsize=(width, width / (1 + columns / 2)))
+    grid = figure.add_gridspec(2, 2 + columns, wspace=0.08, hspace=0.18)
+    main = figure.add_subplot(grid[:, :2])
+    main.imshow(array(as_colours(image)))
+    for i, (name, colour) in enumerate(zip(layers, colours, strict=True)):
         first, end = by_name[name].field.window(by_name[name].size // 2)
-        side = end - first
-        ax.add_patch(plt.Rectangle((first - 0.5, first - 0.5), side, side, fill=False, ec=colour, lw=2))
-        above = side > image.shape[-1] / 12
-        ax.text(
-            end - 1, first - 0.5 if above else end + 1.5, f"{name} {side}", color=colour, fontsize=8, weight="bold",
-            ha="right", va="bottom" if above else "top", bbox={"fc": "black", "ec": "none", "alpha": 0.6, "pad": 1},
-        )  # fmt: skip
-    ax.set_xlim(-0.5, image.shape[-1] - 0.5)
-    ax.set_ylim(image.shape[-1] - 0.5, -0.5)
-    ax.axis("off")
+        main.add_patch(plt.Rectangle((first - 0.5, first - 0.5), end - first, end - first, fill=False, ec=colour, lw=2))
+        ax = figure.add_subplot(grid[i // columns, 2 + i % columns])
+        low, high = max(first, 0), min(end, side)
+        ax.imshow(array(as_colours(image)[:, low:high, low:high]))
+        ax.set_title(f"{name}: {end - first} px", fontsize=10)
+        ax.set(xticks=[], yticks=[])
+        for spine in ax.spines.values():
+            spine.set(visible=True, color=colour, lw=2.5)
+    main.axis("off")
+    figure.subplots_adjust(0, 0.01, 1, 0.94)
     return alone(figure)
 
 
@@ -327,58 +335,73 @@ def _resized(picture: Tensor, side: int) -> Tensor:
     return torch.nn.functional.interpolate(picture[None], (side, side), mode="nearest")[0]
 
 
-def _box(ax, x: float, y: float, side: float, depth: float, colour: str) -> float:
-    """A cuboid seen from the front, its maps stacked from left to right, around height y. Returns its right end."""
-    slant = 0.35 * side
-    low, high = y - (side + slant) / 2, y + (side - slant) / 2
-    end = x + depth
-    stack = [(x, low), (x, high), (end, high), (end, low)]
-    top = [(x, high), (x + slant, high + slant), (end + slant, high + slant), (end, high)]
-    last = [(end, low), (end, high), (end + slant, high + slant), (end + slant, low + slant)]
-    for corners, alpha in ((stack, 0.55), (top, 0.35), (last, 1.0)):
-        ax.add_patch(plt.Polygon(corners, fc=colour, alpha=alpha, ec="none"))
-        ax.add_patch(plt.Polygon(corners, fill=False, ec="black", lw=0.7, joinstyle="round"))
-    return end + slant
+def network(
+    architecture: Architecture, picture: Tensor, features: Mapping[str, Tensor],
+    probabilities: Mapping[str, float], *, classes: int = 1000, width: float = 10,
+) -> Figure:  # fmt: skip
+    """Draw Fig. 3 as a strip: a picture, the maps of each layer, the probabilities of its classes.
 
+    Args:
+        architecture: whose numbers of maps, filters and units the labels state.
+        picture: (3, S, S), uint8 or 0 to 1.
+        features: by layer its activations, (C, h, w) or (units,); their square roots are drawn, of a conv layer
+            those of the four maps with the highest mean.
+        probabilities: by class, the five highest are drawn.
+        classes: their number, as stated.
+    """
+    sizes = {s.name: s.size for s in stages(architecture, picture.shape[-1])}
+    middle, base, x = 62.0, 0.0, 0.0
+    figure, ax = plt.subplots()
 
-def network(architecture: Architecture, image_size: int = 224, classes: int = 1000, width: float = 5.5) -> Figure:
-    """Fig. 3 in three rows: the stages of each layer as blocks, the roots of their sides and maps drawn to scale."""
-    found, convs = {s.name: s for s in stages(architecture, image_size)}, architecture.convs
-    layers = [("image", [(image_size, 3, "#e8c46a")], [f"{image_size}x{image_size}", "3 colours"])]
-    for c in convs:
-        side = found[c.name].size
-        blocks = [(side, c.maps, "#5b8db8")]
-        lines = [f"{c.kernel}x{c.kernel} filters, stride {c.stride}", f"{c.maps} maps of {side}x{side}"]
-        if c.pool:
-            side = found[f"pool{c.layer}"].size
-            blocks.append((side, c.maps, "#7fb59a"))
-            lines += [f"{POOL_KERNEL}x{POOL_KERNEL} max-pool, stride {POOL_STRIDE}", f"{c.maps} maps of {side}x{side}"]
-        if c.norm:
-            lines.insert(2 if architecture.norm_before_pool else len(lines), "contrast norm")
-        layers.append((f"layer {c.layer}", blocks, lines))
-    for f in architecture.fulls:
-        layers.append((f"layer {f.layer}", [(0, f.units, "#c98a8a")], [f"{f.units:,} units", "all to all", "dropout"]))
-    layers.append(("layer 8", [(0, classes, "#c98a8a")], [f"{classes:,} classes", "all to all", "softmax"]))
-    rows = ((layers[:3], 11.5), (layers[3 : len(convs) + 1], 6.5), (layers[len(convs) + 1 :], 8))
-    rows = [(row, high, high + 2.9 * max(len(lines) for *_, lines in row) + 1.5) for row, high in rows if row]
-    total = sum(high + 3.5 + low for _, high, low in rows)
-    figure, top = plt.figure(figsize=(width, width * total / 90)), 1.0
-    for row, high, low in rows:
-        height = (high + 3.5 + low) / total
-        top -= height
-        ax = figure.add_axes((0, top, 1, height))
-        for i, (name, blocks, lines) in enumerate(row):
-            at = 30 * i
-            ax.text(at, high, name, fontsize=10, weight="bold", va="bottom")
-            ax.text(at, -high, "\n".join(lines), fontsize=9, va="top", linespacing=1.2)
-            for side, maps, colour in blocks:
-                if side:
-                    at = _box(ax, at, 0, side**0.5, 0.4 * maps**0.5, colour) + 1.2
-                else:
-                    tall = 0.2 * maps**0.5
-                    ax.add_patch(plt.Rectangle((at, -tall / 2), 1.3, tall, fc=colour, ec="black", lw=0.7))
-        ax.set(xlim=(-1, 89), ylim=(-low, high + 3.5))
-        ax.axis("off")
+    def station(title: str, lines: Sequence[str], across: float, ends: bool = False) -> None:
+        nonlocal x
+        ax.text(x, middle + 68, title, fontsize=10, weight="bold", va="bottom")
+        ax.text(x, base - 4, "\n".join(lines), fontsize=9, va="top", linespacing=1.25)
+        x += across
+        if not ends:
+            arrow = {"arrowstyle": "-|>", "color": TEXT, "lw": 1.4, "shrinkA": 0, "shrinkB": 0}
+            ax.annotate("", (x + 15, middle), (x + 2, middle), arrowprops=arrow)
+            x += 19
+
+    def draw(image: Tensor, left: float, low: float, wide: float, high: float, **colours) -> None:
+        ax.imshow(image.numpy(), extent=(left, left + wide, low, low + high), interpolation="nearest", **colours)
+        ax.add_patch(plt.Rectangle((left, low), wide, high, fill=False, ec="white", lw=0.6))
+
+    side = picture.shape[-1]
+    draw(as_colours(picture).permute(1, 2, 0), x, middle - 50, 100, 100)
+    station("image", [f"{side}x{side},", "3 colours"], 100)
+    for conv in architecture.convs:
+        size = sizes[conv.name]
+        across, step = 34 + 4.6 * size**0.5, 8
+        maps = features[conv.name]
+        strongest = maps[maps.mean((1, 2)).argsort(descending=True)[:4]].sqrt()
+        for i, own in enumerate(strongest.flip(0)):
+            shift = step * (len(strongest) - 1 - i)
+            low = middle - (across + 3 * step) / 2 + shift
+            draw(own, x + shift, low, across, across, cmap="magma", vmin=0)
+        lines = [f"{conv.kernel}x{conv.kernel} filters,", f"stride {conv.stride}:"]
+        lines += [f"{conv.maps} maps of", f"{size}x{size}"]
+        after = sizes.get(f"pool{conv.layer}")
+        pooled = [f"pooled to {after}x{after}"] if conv.pool else []
+        norm = ["contrast norm"] if conv.norm else []
+        lines += [*norm, *pooled] if architecture.norm_before_pool else [*pooled, *norm]
+        station(f"layer {conv.layer}", lines, max(across + 3 * step, 92))
+    for full in architecture.fulls:
+        units = features[full.name]
+        rows = math.ceil(len(units) / 8)
+        shown_units = F.pad(units.sqrt(), (0, 8 * rows - len(units))).view(rows, 8)
+        draw(shown_units, x, middle - 50, 25, 100, cmap="magma", vmin=0)
+        station(f"layer {full.layer}", [f"{full.units:,}", "units"], 46)
+    best = sorted(probabilities, key=probabilities.get, reverse=True)[:5]
+    for i, name in enumerate(best):
+        y = middle + 40 - 20 * i
+        ax.barh(y, 60 * probabilities[name], 13, left=x + 62, color=PALETTE[0])
+        ax.text(x + 58, y, name, ha="right", va="center", fontsize=9)
+        ax.text(x + 65 + 60 * probabilities[name], y, f"{probabilities[name]:.2f}", va="center", fontsize=9)
+    station("layer 8", ["softmax over", f"{classes:,} classes"], 156, ends=True)
+    ax.set(xlim=(-2, x), ylim=(-100, middle + 84), aspect="equal", position=(0, 0, 1, 1))
+    ax.axis("off")
+    figure.set_size_inches(width, width * (middle + 184) / (x + 2))
     return alone(figure)
 
 
