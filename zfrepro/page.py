@@ -21,7 +21,7 @@ def answer(text: str, chapter: str | None = None) -> HTML:
 
     Args:
         text: HTML; numbers in it are formatted from records or live results.
-        chapter: whose claims of the paper are counted; None for no badge.
+        chapter: whose claims are counted, see `badge`; None for no badge.
     """
     counts = badge(chapter) if chapter else ""
     return HTML(f'<div class="zf-answer"><p>{text}</p>{counts}</div>')
@@ -33,17 +33,23 @@ def finding(text: str) -> HTML:
 
 
 def badge(chapter: str) -> str:
-    """Return the outcomes of a chapter's claims of the paper as small labels, one a data set and outcome."""
-    own = [claim for claim in claims.of_chapter(chapter) if claim.source == "paper"]
+    """Return the outcomes of a chapter's claims of the paper as small labels, one a data set and outcome.
+
+    A chapter without claims of the paper shows those of its first other source, and names it.
+    """
+    listed = claims.of_chapter(chapter)
+    source = min((claim.source for claim in listed), key=list(SOURCES).index)
+    own = [claim for claim in listed if claim.source == source]
+    kind = "" if source == "paper" else f", {SOURCES[source]}"
     rows = []
     for dataset, name in DATASETS.items():
         counts = Counter(claim.finding(dataset).outcome for claim in own)
-        labels = " ".join(_label(outcome, counts[outcome]) for outcome in OUTCOMES if counts[outcome])
-        rows.append(f'<span class="zf-badges">{html.escape(name)}: {labels}</span>')
+        labels = " ".join(outcome_label(outcome, counts[outcome]) for outcome in OUTCOMES if counts[outcome])
+        rows.append(f'<span class="zf-badges">{html.escape(name + kind)}: {labels}</span>')
     return f'<p class="zf-badge-rows">{"".join(rows)}</p>'
 
 
-def _label(outcome: str, count: int | None = None) -> str:
+def outcome_label(outcome: str, count: int | None = None) -> str:
     kind = outcome.replace(",", "").replace(" ", "-")
     number = "" if count is None else f"{count} "
     return f'<span class="zf-outcome zf-{kind}">{number}{html.escape(outcome)}</span>'
@@ -143,8 +149,8 @@ def _cell(found: Finding, control: str | None) -> str:
     text = "".join(f"<li>{html.escape(line)}</li>" for line in lines if line)
     if found.reason.startswith("python -m "):
         text = f"<li><code>{html.escape(found.reason)}</code></li>"
-    warning = f'<p class="zf-control">an untrained network: {_label(control)}</p>' if control else ""
+    warning = f'<p class="zf-control">an untrained network: {outcome_label(control)}</p>' if control else ""
     evidence = f"<ul>{text}</ul>"
     if len(lines) > 2:
         evidence = f"<details><summary>{len(lines)} numbers</summary>{evidence}</details>"
-    return f"<td>{_label(found.outcome)}{evidence}{warning}</td>"
+    return f"<td>{outcome_label(found.outcome)}{evidence}{warning}</td>"
