@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ BUDGETS: dict[str, dict[str, Any]] = {
     },
     "imagenet20": {"epochs": 8, "batch": 32, "lr": 0.03, "dropout": 0.25, "area": 0.4},
 }  # fmt: skip
-"""Data set -> what its runs change of the modern recipe: some 100,000 images, minutes on one core."""
+"""Data set -> what its runs change of the modern recipe: some 100,000 images, minutes a core."""
 
 LARGE: dict[str, Any] = {"epochs": 10, "batch": 64, "lr": 0.02}
 """What runs of the paper's size change besides, for a GPU."""
@@ -253,7 +253,9 @@ def run(
             are filed.
     """
     first, by_key = chosen[0], {(name_of(recipe, sweep), recipe.seed): recipe for recipe in chosen}
+    folders = _places(folder, first, by_key)
     content = {"runs": [], "dataset": None} if fresh else read(target, first)
+    averaged_before = content.get("ensembles")
     filed = {(run["arch"], run["seed"]) for run in content["runs"]}
     waiting = [key for key in by_key if key not in filed]
     done_before = len(chosen) - len(waiting)
@@ -265,29 +267,22 @@ def run(
             f"some runs of the record are in {', '.join(others)}, "
             f"those to come in {here}: compare within either"
         )
-
-    def place(key: tuple[str, int]) -> Path:
-        return folder / f"{first.dataset}-{key[0]}-seed{key[1]}"
-
     began, cost, todo = time.monotonic(), 0.0, sum(_cost(by_key[key]) for key in waiting)
     threads = max(1, devices.cores() // jobs)
-    averaged_before = content.get("ensembles")
-    running: dict[subprocess.Popen, tuple[str, int]] = {}
     failed = []
-    handler = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` runs
-    try:
+    with _processes() as running:
         while waiting or running:
             while waiting and len(running) < jobs:
                 key = waiting.pop(0)
-                running[_start(by_key[key], place(key), threads, options)] = key
+                running[_start(by_key[key], folders[key], threads, options)] = key
             process = _first_finished(running)
             key = running.pop(process)
             name = f"{key[0]} seed {key[1]}"
             if process.returncode:
                 failed.append(name)
-                say(f"{name} failed: {_last_line(place(key) / 'log.txt')}")
+                say(f"{name} failed: {_last_line(folders[key] / 'log.txt')}")
                 continue
-            record = records.read_json(place(key) / "record.json")
+            record = records.read_json(folders[key] / "record.json")
             if content["runs"] and record["dataset"] != content["dataset"]:
                 raise SweepError(
                     f"{target}: its runs saw other data than {name}; --fresh starts a new record"
@@ -295,10 +290,10 @@ def run(
             content |= {"dataset": record["dataset"], "scale": record["scale"]}
             content["runs"].append(row(record) | {"arch": key[0], "jobs": jobs})
             filed.add(key)
-            folders = {key: place(key) for key in sorted(filed)}
             # runs made elsewhere cannot be averaged here: what was averaged there stays
-            if not averaged_before or all(map(ensembles.is_kept, folders.values())):
-                content["ensembles"] = ensembles.of_runs(sweep, folders)
+            places = _places(folder, first, filed)
+            if not averaged_before or all(map(ensembles.is_kept, places.values())):
+                content["ensembles"] = ensembles.of_runs(sweep, places)
             write(target, sweep, first, content)
             cost += _cost(by_key[key])
             left = (time.monotonic() - began) / cost * (todo - cost)
@@ -307,16 +302,32 @@ def run(
                 f"{len(filed & by_key.keys())}/{len(chosen)} {name}: top-1 error {error:.1f} % "
                 f"in {record['seconds'] / 60:.1f} min; about {left / 60:.0f} min left"
             )
+    if failed:
+        raise SweepError(
+            f"{len(failed)} of {len(chosen)} runs failed, see {folder}: {', '.join(failed)}"
+        )
+
+
+def _places(
+    folder: Path, recipe: Recipe, keys: Iterable[tuple[str, int]]
+) -> dict[tuple[str, int], Path]:
+    dataset = recipe.dataset
+    return {(name, seed): folder / f"{dataset}-{name}-seed{seed}" for name, seed in sorted(keys)}
+
+
+@contextlib.contextmanager
+def _processes() -> Iterator[dict[subprocess.Popen, tuple[str, int]]]:
+    """Hold running processes; end them when the block is left, by an error or SIGTERM too."""
+    running: dict[subprocess.Popen, tuple[str, int]] = {}
+    handler = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` runs
+    try:
+        yield running
     finally:
         for process in running:
             process.terminate()
         for process in running:
             process.wait()
         signal.signal(signal.SIGTERM, handler)
-    if failed:
-        raise SweepError(
-            f"{len(failed)} of {len(chosen)} runs failed, see {folder}: {', '.join(failed)}"
-        )
 
 
 def _cost(recipe: Recipe) -> float:
