@@ -2,7 +2,7 @@
 
 from zfrepro import networks
 from zfrepro.measure import Parts, Study
-from zfrepro.receptive_field import measured, stages
+from zfrepro.receptive_field import empirical_receptive_field, stages
 
 PAPER_SIZE = 224
 
@@ -26,7 +26,8 @@ def measured_fields() -> dict[str, dict[str, int]]:
         sides = found.setdefault(architecture.name, {})
         for s in stages(architecture, PAPER_SIZE):
             if s.name.startswith("conv"):
-                seen = measured(architecture, PAPER_SIZE, s.name, s.size // 2, s.size // 2)
+                middle = s.size // 2
+                seen = empirical_receptive_field(architecture, PAPER_SIZE, s.name, middle, middle)
                 columns = seen.any(0).nonzero()
                 sides[s.name] = int(columns.max() - columns.min()) + 1
     return found
