@@ -1,5 +1,7 @@
 """The chapter on occlusion: its figure, its study and its claims on made-up data."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -88,6 +90,17 @@ def test_the_study_on_a_made_up_data_set(trained, data):
     units = study._strongest_units(trained, x[:1], found.strongest[:1])
     whole = deconvnet.project(trained.network, x[:1], "conv5", units)
     torch.testing.assert_close(energy[0], whole[0].square().sum(0), atol=1e-6, rtol=1e-3)
+
+
+def test_what_is_masked_is_grey_to_the_pixel(trained, data):
+    masks = torch.zeros(2, 64, 64, dtype=torch.bool)
+    masks[0, 5:30, 7:9] = masks[1, 50:, :20] = True
+    indices = torch.tensor([3, 7])
+    measured = SimpleNamespace(trained=trained, split=data.val)
+    x = trained.normalised(data.val.images[indices])
+    grey = torch.where(masks[:, None], study.grey(trained), x)
+    by_hand = trained.network(grey).softmax(1)[[0, 1], data.val.labels[indices]]
+    torch.testing.assert_close(study._covered(measured, indices, masks), by_hand, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("roomy", "counted"), [(9, 9), (7, 0)])

@@ -235,7 +235,9 @@ def labels(found: Mapping[str, Mapping[str, Any]]) -> HTML:
         for dataset, record in found.items()
         for family in FAMILIES
     ]
-    return page.table(rows, caption="Images classified correctly, %")
+    return page.table(
+        rows, caption="Images classified correctly, and labels that stay (mean over amounts), %"
+    )
 
 
 def fills(found: Mapping[str, Mapping[str, Any]]) -> HTML:
