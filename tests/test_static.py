@@ -52,6 +52,17 @@ def test_frames_say_what_the_sliders_are_and_what_they_show():
     assert 'alt="six colours"' in frames().data and "note 0</p>" in frames().data
 
 
+def test_frames_open_on_the_picture_that_is_asked_for():
+    shown, plain = frames(start=4), frames()
+    data = data_of(shown)
+    assert data["start"] == 4 and "note 4</p>" in shown.data
+    left, top = (1 + place * side for place, side in zip((4 % data["columns"], 4 // data["columns"]), data["cell"], strict=True))
+    percent = [f"{-100 * at / whole:.5f}%" for at, whole in zip((left, top), data["sheet"], strict=True)]
+    assert f"translate({','.join(percent)})" in shown.data and shown.data != plain.data
+    with pytest.raises(ValueError, match="cannot come first"):
+        frames(start=6)
+
+
 def test_text_cannot_break_out_of_the_page():
     shown = frames(notes=["</script><b>"] * 6, alt='a "quoted" <alt>')
     assert shown.data.count("</script>") == 1 and "<b>" not in shown.data

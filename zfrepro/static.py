@@ -33,6 +33,7 @@ def frames(
     *,
     alt: str,
     jpeg: bool = False,
+    start: int = 0,
 ) -> HTML:
     """One of many pictures, chosen by a slider for each axis: a flip book in as many directions as there are axes.
 
@@ -42,6 +43,7 @@ def frames(
         notes: a line below each picture, (N,).
         alt: what the pictures show, for those who do not see them.
         jpeg: code them as JPEG: smaller, for drawn scenes and photographs that need no exact colours.
+        start: the picture that is shown first.
     Returns:
         HTML with all pictures in one sheet, of which a window shows one.
     Raises:
@@ -54,6 +56,8 @@ def frames(
         raise ValueError(f"{len(pictures)} pictures for the axes {sizes}: their product must be the number of pictures")
     if notes is not None and len(notes) != count:
         raise ValueError(f"{len(notes)} notes for {count} pictures")
+    if not 0 <= start < count:
+        raise ValueError(f"picture {start} cannot come first: there are {count}")
     sheet, columns = _sheet(pictures)
     _, height, width, _ = pictures.shape
     rows = math.ceil(count / columns)
@@ -65,14 +69,16 @@ def frames(
         "columns": columns,
         "cell": [width + 2, height + 2],
         "sheet": [wide, high],
+        "start": start,
     }
+    left, top = 1 + start % columns * (width + 2), 1 + start // columns * (height + 2)
     image = (
         f'<img class="dark-light" src="{_data_uri(sheet, jpeg)}" alt="{html.escape(alt)}" '
         f'style="display:block;max-width:none;height:auto;margin:0;width:{100 * wide / width:.5f}%;'
-        f'transform:translate({-100 / wide:.5f}%,{-100 / high:.5f}%)">'
+        f'transform:translate({-100 * left / wide:.5f}%,{-100 * top / high:.5f}%)">'
     )
     window = f"overflow:hidden;aspect-ratio:{width}/{height};width:100%;max-width:{_shown_width(width)}px"
-    first = html.escape(notes[0]) if notes else ""
+    first = html.escape(notes[start]) if notes else ""
     return _explorer(
         "frames",
         alt,

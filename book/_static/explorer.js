@@ -16,7 +16,7 @@
   let serial = 0;
 
   /* axes: [{name, labels}]; notes: one a picture or none; columns: pictures in a row of the sheet;
-     cell, sheet: [width, height] in pixels, a cell being a picture with its rim of one pixel. */
+     cell, sheet: [width, height] in pixels, a cell being a picture with its rim of one pixel; start: the first one. */
   function frames(root, data) {
     const image = root.querySelector("img"), note = root.querySelector(".zf-note");
     const controls = make("div", {className: "zf-controls"});
@@ -29,6 +29,11 @@
       if (axis.labels.length > 1) controls.append(make("div", {}, make("label", {htmlFor: id, textContent: axis.name}), slider, shown));
       return {slider, shown, labels: axis.labels};
     });
+    let rest = data.start || 0;
+    for (const {slider, labels} of [...sliders].reverse()) {
+      slider.value = rest % labels.length;
+      rest = Math.floor(rest / labels.length);
+    }
     note.setAttribute("aria-live", "polite");
 
     function show() {
