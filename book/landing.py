@@ -4,7 +4,6 @@ import html
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
-import torch
 from IPython.display import HTML
 from matplotlib.figure import Figure
 from torch import Tensor

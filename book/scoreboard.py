@@ -9,7 +9,7 @@ import numpy as np
 from IPython.display import HTML
 from matplotlib.figure import Figure
 
-from zfrepro import claims, page, plots
+from zfrepro import claims, page, plots, records
 from zfrepro.claims import CHAPTERS, DATASETS, OUTCOMES, Claim
 
 COLOURS = {
@@ -138,3 +138,31 @@ def passed_untrained() -> list[str]:
         claim.name for claim in claims.all_claims() for dataset in DATASETS
         if claim.finding(dataset).outcome == "agrees" and claim.control_outcome(dataset) == "agrees"
     })  # fmt: skip
+
+
+def rule_log() -> HTML:
+    """Show the commits that changed claims or their rules, from `results/rule_log.json`."""
+    log = records.read("rule_log")["changes"]
+    return page.table(log, caption="Commits that changed claims or the rules that judge them")
+
+
+def listed(*outcomes: str, dataset: str = "imagenet20") -> HTML:
+    """List the paper's claims that have one of some outcomes, each linked to its row in its chapter."""
+    items = []
+    for claim in of_source("paper"):
+        found = claim.finding(dataset)
+        if found.outcome in outcomes:
+            link = f"{claim.chapter}/{claim.chapter}.html#claim-{claim.name}"
+            reason = f" ({html.escape(found.reason)})" if found.reason and "python -m" not in found.reason else ""
+            items.append(
+                f'<li>{html.escape(claim.says)} <a href="{link}">{claim.chapter}</a> '
+                f"{page.outcome_label(found.outcome)}{reason}</li>"
+            )
+    return HTML(f'<ul class="zf-listed">{"".join(items) or "<li>none</li>"}</ul>')
+
+
+def evidence(name: str, dataset: str = "imagenet20") -> str:
+    """Return the outcome of a claim and the numbers behind it, in words."""
+    claim = next(claim for claim in claims.all_claims() if claim.name == name)
+    found = claim.finding(dataset)
+    return f"{DATASETS[dataset]}, {found.outcome}: {html.escape(str(found))}"

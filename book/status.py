@@ -17,6 +17,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "sweep": ("chapter", "scale", "dataset", "recipe", "runs"),
     "benchmark": ("command", "commit", "versions", "date", "device", "seconds", "results"),
     "annotation": ("set", "what", "check"),
+    "log": ("changes",),
 }
 """What a record of each kind has at least."""
 
@@ -67,8 +68,8 @@ def recorded() -> list[dict[str, object]]:
     """Rows of all measured records: what made them, when, where and how long it took."""
     rows = []
     for name, record in all_records().items():
-        if record["kind"] == "annotation":
-            continue  # made by hand
+        if record["kind"] in ("annotation", "log"):
+            continue  # made by hand, or by the history
         runs = record["runs"] if record["kind"] == "sweep" else [record]
         made = [*runs, *record.get("added", [])]  # parts may have been measured later, or elsewhere
         rows.append(
