@@ -13,7 +13,6 @@ from torch import nn
 from tests.networks import relative, small
 from tests.worlds import stripes, tiny
 from zfrepro import crops, deconvnet, factorial, filters, records, studies
-from zfrepro.backward_rules import project
 from zfrepro.claims import architecture as claims
 from zfrepro.deconvnet import Units
 from zfrepro.explorers_architecture import FilterBench
@@ -23,6 +22,7 @@ from zfrepro.figures import gratings
 from zfrepro.layers import blur_down
 from zfrepro.networks import STEMS, architecture, build
 from zfrepro.receptive_field import measured, stage
+from zfrepro.rules import project
 from zfrepro.studies import Study
 from zfrepro.studies import architecture as study_of
 from zfrepro.weights import Trained, save_weights

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from tests.networks import small
 from tests.photographs import listing, photographs, picture
 from tests.worlds import TINY, tiny
-from zfrepro import backward_rules, crops, data, deconvnet, device, gallery, networks, occlusion, records
+from zfrepro import crops, data, deconvnet, device, gallery, networks, occlusion, records, rules
 from zfrepro.commands import main
 from zfrepro.data import DataError, photos
 from zfrepro.data.transforms import mean_image, stored_size
@@ -295,7 +295,7 @@ def unit(number: int = 0, row: int = 1, column: int = 1, count: int = 2) -> Unit
 
 
 def in_general(network, images, layer: str, units: Units):
-    return backward_rules.project(lambda x: network.features(x, [layer])[layer], images, units)
+    return rules.project(lambda x: network.features(x, [layer])[layer], images, units)
 
 
 PROJECTS = [deconvnet.project, crops.project, in_general]
@@ -372,7 +372,7 @@ def test_unknown_layers_maps_and_options_of_the_gallery_and_of_occlusion():
         (lambda: answer.of(torch.tensor([0, 10])), "class 10: there are 10"),
         (lambda: answer.activity_of(torch.tensor([0, 99])), "map 99: there are 32"),
         (lambda: NETWORK.features(IMAGE, ["conv9"]), "choose among conv1"),
-        (lambda: backward_rules.BackwardRule("lrp"), "choose among gradient, deconvnet, guided"),
+        (lambda: rules.project(NETWORK, IMAGE, [0, 0], rule="lrp"), "choose among gradient, deconvnet, guided"),
     ):
         with pytest.raises(ValueError, match=says):
             call()

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from scipy.stats import spearmanr
 
 from tests.networks import relative, small
-from zfrepro import backward_rules, deconvnet, gallery, linear_toy, projections
+from zfrepro import deconvnet, gallery, linear_toy, projections, rules
 from zfrepro import picture_measures as measures
 from zfrepro.claims import projections as projections_claims
 from zfrepro.data import Dataset, Split
@@ -282,7 +282,7 @@ def test_bad_input_is_named(probed):
         projections.before_relu(network, "fc6")
     with pytest.raises(ValueError, match="fc8"):
         projections.by_switches(network, images, "fc8", units["fc8"], images, generator())
-    assert set(projections.RULES) >= set(backward_rules.RULES) - {"deconvnet"}
+    assert set(projections.RULES) >= set(rules.RULES) - {"deconvnet"}
 
 
 # --- claims ----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zfrepro import backward_rules, crops, deconvnet
+from zfrepro import crops, deconvnet, rules
 from zfrepro.deconvnet import Forward, Units
 from zfrepro.layers import ceil_size
 from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Conv, Network
@@ -87,7 +87,7 @@ def by_rule(network: Network, images: Tensor, layer: str, units: Units, rule: st
     model = before_relu(network, layer)
     if layer == network.layers[0]:
         name = "gradient"  # below it is no ReLU, whose rule the others are
-    return backward_rules.project(model, images, units, rule=name, skip_norm=skip_norm, seed="one")
+    return rules.project(model, images, units, rule=name, skip_norm=skip_norm, seed="one")
 
 
 def cut_to_field(network: Network, layer: str, units: Units, pictures: Tensor, fill: float = 0) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zfrepro import backward_rules, crops, deconvnet
+from zfrepro import crops, deconvnet, rules
 from zfrepro.statistics import bootstrap, rounded_all
 from zfrepro.studies import Parts, Study
 from zfrepro.transfer import untrained
@@ -34,8 +34,8 @@ def relation(trained: Trained, images: Tensor) -> dict[str, Any]:
             return network.features(x, [layer])[layer]
 
         explicit = deconvnet.project(network, images, layer, units)
-        general = backward_rules.project(model, images, units)
-        gradient = backward_rules.project(model, images, units, rule="gradient", skip_norm=False)
+        general = rules.project(model, images, units)
+        gradient = rules.project(model, images, units, rule="gradient", skip_norm=False)
         peak = explicit.abs().amax((1, 2, 3))
         found[layer] = {
             "rule_gap": float(f"{((explicit - general).abs().amax((1, 2, 3)) / peak).max():.2g}"),
