@@ -80,8 +80,8 @@ _AVERAGES = LayerRule(
     "spreads the signal by the same weights (the transpose)",
     frozenset(
         "AvgPool2D AvgPool3D AdaptiveAvgPool2D AdaptiveAvgPool3D MkldnnAdaptiveAvgPool2D Mean Sum "
-        "UpsampleNearest1D UpsampleNearest2D UpsampleBilinear2D UpsampleBicubic2D "
-        "UpsampleBilinear2DAa UpsampleBicubic2DAa".split()
+        "UpsampleNearest1D UpsampleNearest2D UpsampleNearestExact2D UpsampleBilinear2D "
+        "UpsampleBicubic2D UpsampleBilinear2DAa UpsampleBicubic2DAa".split()
     ),
 )
 _REARRANGEMENTS = LayerRule(
@@ -335,11 +335,16 @@ def _without_inference_tensors(model: nn.Module) -> Callable[[Tensor], object]:
 
 
 def _submodule(model: Callable, layer: str) -> nn.Module:
-    modules = dict(model.named_modules()) if _is_module(model) else {}
+    modules = _submodules(model)
     if layer not in modules:
         names = ", ".join(name for name in modules if name) or "none"
         raise ValueError(f"no submodule {layer!r} in {_title(model)}; there are: {names}")
     return modules[layer]
+
+
+def _submodules(model: Callable) -> dict[str, nn.Module]:
+    """Return every submodule by every name it has."""
+    return dict(model.named_modules(remove_duplicate=False)) if _is_module(model) else {}
 
 
 def _title(model: Callable) -> str:
@@ -356,15 +361,16 @@ def _calls_in_a_forward_pass(model: nn.Module, run: Callable, images: Tensor) ->
     """
     if model not in _CALLS:
         with _Modules(model) as modules, torch.no_grad(), contextlib.suppress(Exception):
-            run(images[:1])
-        _CALLS[model] = Counter({modules.names.get(m): n for m, n in modules.calls.items()})
+            run(images[:1].clone())
+        _CALLS[model] = Counter({n: modules.calls[m] for n, m in _submodules(model).items()})
     return _CALLS[model]
 
 
 def _output(
     model: Callable, run: Callable, images: Tensor, layer: str | None, call: int | None
 ) -> Tensor:
-    """Return what the named submodule gives; nothing above it runs."""
+    """Return what the named submodule gives for a copy of the images; nothing above it runs."""
+    images = images.clone()  # a model may begin with an operation in place
     if layer is None:
         return _tensor(run(images), "the output")
     target = _submodule(model, layer)
@@ -426,8 +432,14 @@ def activations_of(
         ValueError: no such submodule, not called or called more than once, or no single tensor.
     """
     _require_batch(images)
+    model, layer = _uncompiled(model, layer)
     with _evaluating(model) as run, torch.no_grad():
         return _output(model, run, images, layer, call)
+
+
+def _uncompiled(model: Callable, layer: str | None) -> tuple[Callable, str | None]:
+    """Return the module inside a compiled one, and the layer as named there."""
+    return getattr(model, "_orig_mod", model), layer and layer.removeprefix("_orig_mod.")
 
 
 def _require_batch(images: Tensor) -> None:
@@ -669,23 +681,26 @@ def project(
         if value not in choices:
             raise ValueError(f"{name} {value!r}: choose among {', '.join(choices)}")
     _require_batch(images)
-    units = _as_units(units, images.device)
-    if of is None and len(units) != len(images):
-        raise ValueError(f"{len(units)} units for {len(images)} images; give one a image, or of=")
-    of = torch.arange(len(units)) if of is None else torch.as_tensor(of)
-    of = of.to(images.device).clone()
-    require_index("of: image", of, len(images))
-    used, of = of.unique(return_inverse=True)
+    model, layer = _uncompiled(model, layer)
     where = layer or "output"
-
     with _evaluating(model) as run, torch.enable_grad(), contextlib.ExitStack() as stack:
+        units = _as_units(units, images.device)
+        if of is None and len(units) != len(images):
+            raise ValueError(f"{len(units)} units for {len(images)} images: one an image, or of=")
+        of = range(len(units)) if of is None else of
+        of = torch.as_tensor(of, device=images.device).clone()
+        if len(of) != len(units):
+            raise ValueError(f"of= names {len(of)} images for {len(units)} units")
+        require_index("of: image", of, len(images))
+        used, of = of.unique(return_inverse=True)
+
         leaf = _float_images(model, run, images[used], layer, call).requires_grad_()
         modules = _Modules(model)
         dependence = _Dependence(modules)
         dependence.mark(leaf)
         functions = stack.enter_context(_Functions(dependence, skip_norm=skip_norm))
         with modules, dependence:
-            found = _output(model, run, leaf.clone(), layer, call)
+            found = _output(model, run, leaf, layer, call)
         if not found.requires_grad:
             raise ValueError(f"{where}: no gradient leads from it to the images")
         if rule != "gradient":
