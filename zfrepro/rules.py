@@ -176,6 +176,10 @@ class _Modules:
         return f"{name!r} ({kind})" if name else kind
 
 
+def _has_storage(x: object) -> bool:
+    return isinstance(x, Tensor) and x.layout == torch.strided
+
+
 class _Dependence(TorchDispatchMode):
     """Look for uses of the image that the autograd graph does not show.
 
@@ -218,7 +222,8 @@ class _Dependence(TorchDispatchMode):
         return _Offence(sequence, operation, self.modules.running(), why)
 
     def is_known(self, x: object) -> bool:
-        return isinstance(x, Tensor) and x.untyped_storage()._cdata in self._known
+        """Whether x is a tensor made of the image."""
+        return _has_storage(x) and x.untyped_storage()._cdata in self._known
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -236,7 +241,7 @@ class _Dependence(TorchDispatchMode):
         if inputs or offence:
             for x in tree_leaves(result):
                 is_view = self.is_known(x) and not func._schema.is_mutable
-                if isinstance(x, Tensor) and not is_view:
+                if _has_storage(x) and not is_view:
                     self.mark(x, offence)
         return result
 
@@ -270,7 +275,7 @@ class _Functions(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         x = args[0] if args else kwargs.get("input")
-        if func in self._RESPONSE_NORMS and x.requires_grad:
+        if func in self._RESPONSE_NORMS and x.grad_fn is not None:
             return self._response_norm(func, x, args, kwargs)
         if func in self._LEAVE_TORCH and self.dependence.is_known(x):
             self.dependence.leave_torch(func.__name__)
@@ -351,35 +356,44 @@ def _title(model: Callable) -> str:
     return type(model).__name__ if _is_module(model) else getattr(model, "__name__", "the model")
 
 
-_CALLS: "weakref.WeakKeyDictionary[nn.Module, Counter]" = weakref.WeakKeyDictionary()
+_CALLS: "weakref.WeakKeyDictionary[nn.Module, dict[str, tuple[int, int]]]"
+_CALLS = weakref.WeakKeyDictionary()  # model -> submodule's name -> its id and number of calls
 
 
-def _calls_in_a_forward_pass(model: nn.Module, run: Callable, images: Tensor) -> Counter:
-    """Count the calls of each submodule, once a model: a forward pass of one image to its end.
+def _require_one_call(
+    model: Callable, run: Callable, images: Tensor, layer: str | None, call: int | None
+) -> None:
+    """Refuse a submodule that is called several times, unless a call is chosen.
 
-    A model that raises on its way has made the calls it made.
+    The calls are counted once a model, in a forward pass of one image. A model that raises on its
+    way has made the calls it made.
     """
-    if model not in _CALLS:
-        with _Modules(model) as modules, torch.no_grad(), contextlib.suppress(Exception):
-            run(images[:1].clone())
-        _CALLS[model] = Counter({n: modules.calls[m] for n, m in _submodules(model).items()})
-    return _CALLS[model]
+    if layer is None or call is not None:
+        return
+    target = _submodule(model, layer)
+    known, calls = _CALLS.get(model, {}).get(layer, (None, 0))
+    if known != id(target):
+        with _Modules(model) as modules, torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with contextlib.suppress(Exception):
+                run(images[:1].clone())
+        counts = {n: (id(m), modules.calls[m]) for n, m in _submodules(model).items()}
+        _CALLS[model] = counts
+        _, calls = counts[layer]
+    if calls > 1:
+        raise ValueError(
+            f"submodule {layer!r} is called {calls} times: choose one, call=0 to {calls - 1}"
+        )
 
 
 def _output(
     model: Callable, run: Callable, images: Tensor, layer: str | None, call: int | None
 ) -> Tensor:
-    """Return what the named submodule gives for a copy of the images; nothing above it runs."""
+    """Return what a call of the submodule gives for a copy of the images; it is run no further."""
     images = images.clone()  # a model may begin with an operation in place
     if layer is None:
         return _tensor(run(images), "the output")
-    target = _submodule(model, layer)
-    calls = _calls_in_a_forward_pass(model, run, images)[layer]
-    if call is None and calls > 1:
-        raise ValueError(
-            f"submodule {layer!r} is called {calls} times: choose one, call=0 to {calls - 1}"
-        )
-    to_pass = call or 0
+    target, to_pass = _submodule(model, layer), call or 0
 
     def stop(module, inputs, output):
         nonlocal to_pass
@@ -434,6 +448,7 @@ def activations_of(
     _require_batch(images)
     model, layer = _uncompiled(model, layer)
     with _evaluating(model) as run, torch.no_grad():
+        _require_one_call(model, run, images, layer, call)
         return _output(model, run, images, layer, call)
 
 
@@ -443,7 +458,7 @@ def _uncompiled(model: Callable, layer: str | None) -> tuple[Callable, str | Non
 
 
 def _require_batch(images: Tensor) -> None:
-    if images.ndim != 4 or not len(images):
+    if images.ndim == 3 or not len(images):
         raise ValueError(
             f"images {tuple(images.shape)}: needs (B, C, H, W); images[None] makes a batch of one"
         )
@@ -519,8 +534,11 @@ def _rectify(rule: str) -> Callable:
     """Return the hook of a rectifier's node; a node's own gradient is that of `gradient`."""
 
     def hook(below: Sequence[Tensor | None], above: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-        signal = above[0] if rule == "deconvnet" else next(g for g in below if g is not None)
-        return tuple(None if g is None else signal.clamp_min(0) for g in below)
+        signals = [above[0] if rule == "deconvnet" else g for g in below]
+        return tuple(
+            None if g is None else signal.clamp_min(0)
+            for g, signal in zip(below, signals, strict=True)
+        )
 
     return hook
 
@@ -629,17 +647,22 @@ def _require_maps(found: Tensor, units: Units, where: str, image_count: int) -> 
 
 def _carry_down(found: Tensor, leaf: Tensor, tops: Tensor) -> Tensor:
     """Return what each signal leaves at the pixels. tops: (K, B, ...) -> (K, B, 3, H, W)."""
+
+    def down(signal: Tensor, together: bool) -> Tensor:
+        (pixels,) = torch.autograd.grad(
+            found, leaf, signal, retain_graph=True, allow_unused=True, is_grads_batched=together
+        )
+        if pixels is None:
+            raise ValueError(_NO_GRADIENT)
+        return pixels
+
     if len(tops) == 1:
-        return torch.autograd.grad(found, leaf, tops[0])[0][None]
+        return down(tops[0], False)[None]
     parts = tops.split(max(1, PICTURES_AT_ONCE // len(leaf)))
-    return torch.cat(
-        [
-            torch.autograd.grad(found, leaf, part, retain_graph=True, is_grads_batched=True)[0]
-            for part in parts
-        ]
-    )
+    return torch.cat([down(part, True) for part in parts])
 
 
+_NO_GRADIENT = "no gradient leads from the layer to the images"
 PICTURES_AT_ONCE = 32  # carried down together, which bounds the memory of many units an image
 
 
@@ -694,6 +717,7 @@ def project(
         require_index("of: image", of, len(images))
         used, of = of.unique(return_inverse=True)
 
+        _require_one_call(model, run, images, layer, call)
         leaf = _float_images(model, run, images[used], layer, call).requires_grad_()
         modules = _Modules(model)
         dependence = _Dependence(modules)
@@ -702,7 +726,7 @@ def project(
         with modules, dependence:
             found = _output(model, run, leaf, layer, call)
         if not found.requires_grad:
-            raise ValueError(f"{where}: no gradient leads from it to the images")
+            raise ValueError(_NO_GRADIENT)
         if rule != "gradient":
             _require_rules(rule, found, leaf, functions, modules, mixed)
         _require_maps(found, units, where, len(leaf))
