@@ -472,6 +472,20 @@ def test_recomputation_changes_nothing():
     plain = untrained("densenet121")
     plain.load_state_dict(model.state_dict())
     assert torch.equal(of_strongest(model, x, layer), of_strongest(plain, x, layer))
+    together, alone = (project(m, x, [5, 7, 9], of=[0] * 3) for m in (model, plain))
+    assert torch.equal(together, alone)
+
+
+def test_response_norm_is_skipped_where_it_is_recomputed():
+    conv, norm, x = nn.Conv2d(3, 4, 3), nn.LocalResponseNorm(3, alpha=2.0), images()
+
+    def block(x):
+        return norm(F.relu(conv(x)))
+
+    def recomputed(x):
+        return torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False)
+
+    assert torch.equal(of_strongest(recomputed, x), of_strongest(block, x))
 
 
 @pytest.mark.parametrize("norm", [
@@ -499,6 +513,26 @@ def test_a_model_that_begins_in_place_leaves_the_images_alone():
     down = of_strongest(lambda x: F.relu(conv(x.sub_(0.5))), x)
     assert torch.equal(x, before) and down.any()
     assert torch.equal(down, of_strongest(lambda x: F.relu(conv(x - 0.5)), x))
+
+
+def test_scripted_models_as_a_whole():
+    model, x = untrained("resnet18"), images(1, 64)
+    expected = of_strongest(model, x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole = torch.jit.script(copy.deepcopy(model).train())
+        frozen = torch.jit.freeze(torch.jit.script(copy.deepcopy(model)))
+        traced = torch.jit.trace(model, x)
+    for scripted_model in (whole, traced, frozen):
+        assert relative(of_strongest(scripted_model, x), expected) < 1e-5
+    assert whole.training
+    with pytest.raises(ValueError, match="'layer3' is scripted, which cannot be watched"):
+        project(whole, x, [(0, 1, 1)], "layer3")
+
+
+def test_lazy_models_take_their_shape():
+    model = nn.Sequential(nn.LazyConv2d(4, 3), nn.ReLU())
+    assert project(model, images(), [(0, 1, 1)], "0").any()
 
 
 def test_inference_mode():
@@ -578,7 +612,7 @@ class MapsLast(nn.Module):
 def test_layers_that_are_no_maps_are_refused():
     x = images(1, 8)
     with pytest.raises(ValueError, match=r"linear gives \(1, 16, 6\) .* needs maps"):
-        project(Tokens(), x, [(1, 2)], "linear")
+        project(Tokens(), x, [(1, 2, 0)], "linear")
     for layer in ("linear", "relu"):
         with pytest.raises(ValueError, match=rf"{layer} gives \(1, 6, 6, 6\) with its maps last"):
             project(MapsLast(), x, [(1, 2, 3)], layer)
@@ -621,7 +655,9 @@ def test_units_as_lists():
     expected = project(model, x, units, "features.5")
     assert torch.equal(project(model, x, [(3, 1, 0), (5, 2, 1)], "features.5"), expected)
     assert torch.equal(project(model, x, Units([3, 5], [1, 2], [0, 1]), "features.5"), expected)
-    assert torch.equal(project(model, x, [7, 9]), project(model, x, Units(torch.tensor([7, 9]))))
+    expected = project(model, x, Units(torch.tensor([7, 9])))
+    for units in ([7, 9], torch.tensor([7, 9]), np.array([7, 9])):
+        assert torch.equal(project(model, x, units), expected)
 
 
 def test_units_of_shared_images_give_the_same_pictures():
@@ -684,6 +720,9 @@ def test_bad_requests_name_the_remedy():
         (lambda: project(model, x, [0, 1000]), "map 1000: there are 1000"),
         (lambda: project(model, x, [0, 0], "layer1"), "a unit there is a map, a row and a column"),
         (lambda: project(model, x, [(0, 1, 1)] * 2), "a unit there is a map only"),
+        (lambda: project(model, x, [(0, 1), (1, 0)], "layer1"), "of maps, or of .map, row, column"),
+        (lambda: project(model, x, [], "layer1"), "needs a list of maps"),
+        (lambda: project(model, x, [0, 0], call=1), "call=1: needs the name of a layer"),
         (lambda: project(model, x[0], [0]), "images.None. makes a batch of one"),
         (lambda: activations_of(model, x[0], "layer1"), "makes a batch of one"),
         (lambda: project(model, x * torch.nan, [0, 0]), "not finite"),

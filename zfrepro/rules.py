@@ -26,9 +26,10 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.graph import Node
+from torch.autograd.graph import Node, _engine_run_backward
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.modules import module as global_hooks
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -92,7 +93,8 @@ _REARRANGEMENTS = LayerRule(
         "Add Sub Rsub Neg Cat Stack Split SplitWithSizes Unbind Slice Select Narrow Index "
         "IndexSelect View UnsafeView ReshapeAlias Unsqueeze Squeeze Expand Repeat Permute "
         "Transpose T AsStrided Alias Clone ToCopy Copy Roll Flip Unfold Im2Col PixelShuffle "
-        "PixelUnshuffle ConstantPadNd ReflectionPad2D ReplicationPad2D".split()
+        "PixelUnshuffle ChannelShuffle NativeChannelShuffle ConstantPadNd ReflectionPad2D "
+        "ReplicationPad2D".split()
     ),
 )
 LAYER_RULES = (
@@ -117,10 +119,16 @@ _UNREADABLE = {
 class _Scaled(torch.autograd.Function):
     """The value of a function of x, with a factor as its backward pass."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, x, function, factor):
-        ctx.save_for_backward(factor)
+    def forward(x, function, factor):
         return function(x)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        _, _, factor = inputs
+        ctx.save_for_backward(factor)
 
     @staticmethod
     def backward(ctx, above):
@@ -288,23 +296,21 @@ class _Functions(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         x = args[0] if args else kwargs.get("input")
-        if not isinstance(x, Tensor) or not self.dependence.is_known(x):
-            return func(*args, **kwargs)
-        if func in self._LEAVE_TORCH:
+        if func in self._LEAVE_TORCH and self.dependence.is_known(x):
             self.dependence.leave_torch(func.__name__)
-        elif x.grad_fn is None:
-            pass
-        elif func in self._RESPONSE_NORMS:
+        if not isinstance(x, Tensor) or not x.requires_grad:
+            return func(*args, **kwargs)
+        if func in self._RESPONSE_NORMS:
             factor = x.new_ones(()) if self.skip_norm else None
             return self._one_node(func, x, args, kwargs, factor)
-        elif func is F.batch_norm and self.scale_batch_norm:
+        if func is F.batch_norm and self.scale_batch_norm:
             factor = _batch_norm_factor(*args, **kwargs)
             if factor is not None:
                 return self._one_node(func, x, args, kwargs, factor)
-        elif x._is_view() and (
-            func in self._IN_PLACE
-            or (func is F.relu and (kwargs.get("inplace") or args[1:2] == (True,)))
-        ):
+        in_place = func in self._IN_PLACE or (
+            func is F.relu and (kwargs.get("inplace") or args[1:2] == (True,))
+        )
+        if in_place and x._is_view():
             x.copy_(torch.relu(x))
             written = x._base.grad_fn
             self.children[written] = [node for node, _ in written.next_functions if node]
@@ -322,7 +328,7 @@ class _Functions(TorchFunctionMode):
         finally:
             self.dependence.paused = False
         self.dependence.mark(y, self.dependence.offence_of(x))
-        self.children[y.grad_fn] = [x.grad_fn]
+        self.children[y.grad_fn] = [x.grad_fn] if x.grad_fn else []
         return y
 
 
@@ -347,7 +353,8 @@ class _Reached(BaseException):  # noqa: N818, it is no error, and no model may c
 @contextlib.contextmanager
 def _evaluating(model: Callable) -> Iterator[Callable]:
     """Yield the model in evaluation mode, uncompiled, with tensors that autograd can save."""
-    modules = [m for m in model.modules() if m.training] if _is_module(model) else []
+    modules = model.modules() if _is_module(model) else ()
+    modules = [m for m in modules if getattr(m, "training", False)]
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.jit.optimized_execution(False))  # the interpreter's plain nodes
@@ -365,7 +372,7 @@ def _evaluating(model: Callable) -> Iterator[Callable]:
 def _without_inference_tensors(model: nn.Module) -> Callable[[Tensor], object]:
     """Return a call of the model with clones of what was made in inference mode."""
     state = (*model.named_parameters(), *model.named_buffers())
-    clones = {name: x.clone() for name, x in state if x.is_inference()}
+    clones = {name: x.clone() for name, x in state if not is_lazy(x) and x.is_inference()}
     if not clones:
         return model
     return lambda images: torch.func.functional_call(model, clones, (images,))
@@ -376,6 +383,8 @@ def _submodule(model: Callable, layer: str) -> nn.Module:
     if layer not in modules:
         names = ", ".join(name for name in modules if name) or "none"
         raise ValueError(f"no submodule {layer!r} in {_title(model)}; there are: {names}")
+    if isinstance(modules[layer], torch.jit.ScriptModule):
+        raise ValueError(f"submodule {layer!r} is scripted, which cannot be watched: name another")
     return modules[layer]
 
 
@@ -400,6 +409,8 @@ def _require_one_call(
     The calls are counted once a model, in a forward pass of one image. A model that raises on its
     way has made the calls it made.
     """
+    if layer is None and call is not None:
+        raise ValueError(f"call={call}: needs the name of a layer")
     if layer is None or call is not None:
         return
     target = _submodule(model, layer)
@@ -631,8 +642,10 @@ def _as_units(units: Units | Sequence, device: torch.device) -> Units:
     if isinstance(units, Units):
         parts = [units.maps, units.rows, units.columns]
     else:
-        rows = [tuple(unit) if isinstance(unit, Sequence) else (int(unit),) for unit in units]
-        parts = [list(part) for part in zip(*rows, strict=True)]
+        listed = torch.as_tensor(units)
+        if not len(listed) or listed.shape[1:] not in ((), (3,)):
+            raise ValueError("units: needs a list of maps, or of (map, row, column)")
+        parts = listed.view(len(listed), -1).unbind(1)
     return Units(*(x if x is None else torch.as_tensor(x, device=device).clone() for x in parts))
 
 
@@ -683,7 +696,10 @@ def _carry_down(found: Tensor, leaf: Tensor, tops: Tensor) -> Tensor:
     """Return what each signal leaves at the pixels. tops: (K, B, ...) -> (K, B, 3, H, W)."""
 
     def down(signal: Tensor) -> Tensor:
-        (pixels,) = torch.autograd.grad(found, leaf, signal, retain_graph=True, allow_unused=True)
+        # `torch.autograd.grad` would suspend the function mode, which recomputation needs.
+        (pixels,) = _engine_run_backward(
+            (found,), (signal,), True, False, (leaf,), allow_unreachable=True, accumulate_grad=False
+        )
         if pixels is None:
             raise ValueError(_NO_GRADIENT)
         return pixels

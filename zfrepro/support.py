@@ -195,6 +195,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m zfrepro.support", description=__doc__)
     parser.add_argument("--only", metavar="NAME", nargs="+", help="names of networks; no record")
     options = parser.parse_args(arguments)
+    origin = records.provenance("python -m zfrepro.support")  # of the code that runs
     found = []
     for library, name in networks():
         if options.only and name not in options.only:
@@ -210,7 +211,6 @@ def main(arguments: list[str] | None = None) -> int:
     wrong = [row["name"] for row in found if row["status"] == "wrong"]
     print(f"{len(found)} networks, wrong: {', '.join(wrong) or 'none'}")
     if not options.only:
-        origin = records.provenance("python -m zfrepro.support")
         for library in ("torchvision", "timm"):
             origin["versions"][library] = importlib.metadata.version(library)
         record = {"kind": "support", **origin, "tolerance": TOLERANCE, "networks": found}
