@@ -38,6 +38,7 @@ from zfrepro.deconvnet import Units, require_finite
 from zfrepro.layers import contrast_norm, require_index
 
 RULES = ("gradient", "deconvnet", "guided")
+PICTURES_AT_ONCE = 32  # carried down together, which bounds the memory of many units an image
 
 
 class LayerRule(NamedTuple):
@@ -110,6 +111,7 @@ _LINEAR = frozenset().union(
 )
 
 
+_NO_GRADIENT = "no gradient leads from the layer to the images"
 _UNREADABLE = {
     "CopySlices": "what it writes into a part of a tensor cannot be seen",
     "DifferentiableGraphBackward": "scripted code that torch has compiled cannot be seen",
@@ -606,7 +608,7 @@ def _apply(
         if _is_rectifier(node, kind, below):
             node.register_hook(_rectify(rule))
         elif why := _why_not_linear(node, kind, below):
-            operation = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
+            operation = re.sub(r"(?<=[a-z0-9D])(?=[A-Z][a-z])", "_", kind).lower()
             sequence = node._sequence_nr()
             offences.append(_Offence(sequence, operation, modules.at(sequence), why))
     return min(offences, default=None)
@@ -708,10 +710,6 @@ def _carry_down(found: Tensor, leaf: Tensor, tops: Tensor) -> Tensor:
         return down(tops[0])[None]
     at_once = max(1, PICTURES_AT_ONCE // len(leaf))
     return torch.func.vmap(down, chunk_size=at_once)(tops)
-
-
-_NO_GRADIENT = "no gradient leads from the layer to the images"
-PICTURES_AT_ONCE = 32  # carried down together, which bounds the memory of many units an image
 
 
 def project(
