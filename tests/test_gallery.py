@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.networks import relative, small
-from zfrepro import backward_rules, deconvnet, gallery
+from zfrepro import deconvnet, gallery, rules
 from book.gallery import claims
 from zfrepro.deconvnet import Units
 from zfrepro.networks import as_modules, krizhevsky, without_norm, zfnet
@@ -175,7 +175,7 @@ def test_projections_and_patches_of_any_model_line_up(name):
         for j in range(3):
             image, row, column = (int(t[number, j]) for t in (top.images, top.rows, top.columns))
             unit = Units(*(torch.tensor([i]) for i in (number, row, column)))
-            whole = backward_rules.project(model, images[image : image + 1], unit, layer)[0]
+            whole = rules.project(model, images[image : image + 1], unit, layer)[0]
             y, x = (
                 0 if field.size >= 64 else place * field.jump + field.start
                 for place, field in ((row, fields.rows), (column, fields.columns))

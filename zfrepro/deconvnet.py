@@ -9,7 +9,7 @@ receptive field: everything a projection needs, switches included, lies there, s
 without padding on a crop that ends as one unit. What padding and borders do to the true image is
 put back by masks: places outside a feature map are zero to a convolution and absent to a pool.
 Units that share an image share one forward pass; each is then projected on its own crop of the
-switches. `zfrepro.backward_rules` projects units of any torch model.
+switches. `zfrepro.rules` projects units of any torch model.
 """
 
 import contextlib
@@ -134,7 +134,7 @@ def validate_no_blur(network: Network) -> None:
         raise ValueError(
             f"{network.architecture.name} low-pass filters its maps, "
             "the deconvnet has no step for that; "
-            "use backward_rules.project, which filters back by the transpose"
+            "use rules.project, which filters back by the transpose"
         )
 
 

@@ -141,7 +141,7 @@ def contrast_norm(
     """
     if size % 2 == 0 or x.ndim != 4:
         raise ValueError(f"contrast_norm: needs an odd window and (B, C, H, W), got {size} and {tuple(x.shape)}")
-    if has_torch_function_unary(x):  # lets `zfrepro.backward_rules` see it, like torch's own functions
+    if has_torch_function_unary(x):  # lets `zfrepro.rules` see it, like torch's own functions
         return handle_torch_function(contrast_norm, (x,), x, size=size, alpha=alpha, beta=beta, k=k)
     return _ContrastNorm.apply(x, size, alpha, beta, k)
 

@@ -1,0 +1,808 @@
+"""The deconvnet for any torch model: right, or refused by name."""
+
+import contextlib
+import copy
+import types
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+import torch.utils.checkpoint
+import torchvision
+from captum.attr import NeuronDeconvolution, NeuronGradient, NeuronGuidedBackprop
+from torch import nn
+
+from tests.networks import relative, small
+from zfrepro import rules, support
+from zfrepro.deconvnet import Units, strongest
+from zfrepro.networks import krizhevsky, zfnet
+from zfrepro.rules import RULES, activations_of, project
+
+CAPTUM = {
+    "deconvnet": NeuronDeconvolution, "guided": NeuronGuidedBackprop, "gradient": NeuronGradient,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def images(count: int = 1, side: int = 12, seed: int = 0) -> torch.Tensor:
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+def of_strongest(model, x, layer=None, **options) -> torch.Tensor:
+    """Pictures of the strongest unit of each image."""
+    activations = activations_of(model, x, layer, call=options.get("call"))
+    return project(model, x, strongest(activations), layer, **options)
+
+
+def by_captum(model, x, layer: str, neuron, rule: str = "deconvnet") -> torch.Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        method = CAPTUM[rule](model, model.get_submodule(layer))
+        return method.attribute(x, neuron).detach()
+
+
+def untrained(name: str, seed: int = 0, **options) -> nn.Module:
+    torch.manual_seed(seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return getattr(torchvision.models, name)(weights=None, **options).eval()
+
+
+# --- the rules, worked by hand ----------------------------------------------------------------
+
+
+def test_one_pixel_through_two_rectified_layers():
+    conv1 = nn.Conv2d(1, 2, 1)
+    conv2 = nn.Conv2d(2, 1, 1)
+    with torch.no_grad():
+        conv1.weight.copy_(torch.tensor([1.0, 3.0]).view(2, 1, 1, 1))
+        conv1.bias.copy_(torch.tensor([5.0, -7.0]))  # large biases, which must not come back down
+        conv2.weight.copy_(torch.tensor([-1.0, 2.0]).view(1, 2, 1, 1))
+        conv2.bias.fill_(4.0)
+
+    def model(x):
+        return F.relu(conv2(F.relu(conv1(x))))
+
+    image = torch.full((1, 1, 1, 1), 2.0)
+    # up: conv1 -> [7, -1] -> relu [7, 0] -> conv2 -7 + 0 + 4 = -3 -> 0; the seed is 1
+    down = {r: project(model, image, [(0, 0, 0)], rule=r, seed="one").item() for r in RULES}
+    # deconvnet: 1 -> [-1, 2] -> relu [0, 2] -> 0 * 1 + 2 * 3 = 6, although both masks are closed
+    assert down == {"gradient": 0.0, "deconvnet": 6.0, "guided": 0.0}
+
+
+def test_relu6_passes_down_without_regard_to_its_bound():
+    """Inputs below 0, between and above 6; signals of both signs."""
+    x = torch.tensor([[-1.0, 3.0, 9.0, -1.0, 3.0, 9.0]])
+    weight = torch.tensor([[1.0, 1.0, 1.0, -1.0, -1.0, -1.0]])
+
+    def model(x):
+        return F.relu6(x) @ weight.T
+
+    down = {r: project(model, x, [0], rule=r, seed="one")[0].tolist() for r in RULES}
+    assert down["deconvnet"] == [1, 1, 1, 0, 0, 0]
+    assert down["guided"] == [0, 1, 0, 0, 0, 0]
+    assert down["gradient"] == [0, 1, 0, 0, -1, 0]
+
+
+def test_batch_norm_scales_without_its_shift():
+    norm = nn.BatchNorm2d(1)
+    norm.load_state_dict({
+        "weight": torch.tensor([6.0]), "bias": torch.tensor([5.0]),
+        "running_mean": torch.tensor([-3.0]), "running_var": torch.tensor([4.0 - 1e-5]),
+        "num_batches_tracked": torch.tensor(0),
+    })  # fmt: skip
+    down = project(norm, torch.ones(1, 1, 1, 1), [(0, 0, 0)], seed="one")
+    assert down.item() == pytest.approx(6 / 2)
+
+
+def test_seeds_differ_by_the_activation_where_it_is_positive_only():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 3)).requires_grad_(False)
+    x = images(1, 5)
+    values = activations_of(model, x)[0, :, 0, 0]
+    assert (values > 0).any() and (values < 0).any()
+    for unit, value in enumerate(values.tolist()):
+        ours, one = (project(model, x, [(unit, 0, 0)], seed=s) for s in ("activation", "one"))
+        assert (relative(ours, value * one) < 1e-5) == (value > 0)
+
+
+# --- Captum -----------------------------------------------------------------------------------
+
+
+class OneConvolution(nn.Module):
+    """The small network on which Captum tests its deconvolution, from its numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.relu1 = nn.Conv2d(1, 2, 3), nn.ReLU()
+        self.fc1, self.relu2 = nn.Linear(8, 4), nn.ReLU()
+        with torch.no_grad():
+            self.conv1.weight.fill_(1)
+            self.conv1.bias.copy_(torch.tensor([-50.0, -75.0]))
+            self.fc1.weight.copy_(torch.tensor([1.0] * 5 + [-1.0] * 3).expand(4, 8))
+            self.fc1.bias.zero_()
+
+    def forward(self, x, second=0):
+        x = self.relu1(self.conv1(x + second))
+        return self.relu2(self.fc1(x.view(-1, 8)))
+
+
+RAMP = torch.arange(16.0).view(1, 1, 4, 4)
+DECONVNET = [[2, 3, 3, 1], [3, 5, 5, 2], [3, 5, 5, 2], [1, 2, 2, 1]]
+GUIDED = [[0, 1, 1, 1], [1, 3, 3, 2], [1, 3, 3, 2], [1, 2, 2, 1]]
+GUIDED_OF_SUM = [[1, 2, 2, 1], [2, 4, 4, 2], [2, 4, 4, 2], [1, 2, 2, 1]]
+
+
+@pytest.mark.parametrize(
+    ("rule", "second", "unit", "expected"),
+    [
+        ("deconvnet", None, 0, DECONVNET), ("deconvnet", 1.0, 3, DECONVNET),
+        ("guided", None, 0, GUIDED), ("guided", 1.0, 3, GUIDED_OF_SUM),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("layer", ["fc1", None])
+def test_numbers_of_captums_own_tests(rule, second, unit, expected, layer):
+    net = OneConvolution()
+    if second is None:
+        down = project(net, RAMP, [unit], layer, rule=rule, seed="one")
+    else:
+        both = net if layer is None else nn.Sequential(net.conv1, net.relu1, nn.Flatten(), net.fc1)
+        # two inputs that are added: the picture of each, the other held
+        held = torch.full_like(RAMP, second)
+        down = project(lambda x: both(x + held), RAMP, [unit], rule=rule, seed="one")
+        other = project(lambda x: both(x + RAMP), held, [unit], rule=rule, seed="one")
+        assert torch.equal(down, other)
+    assert down[0, 0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("x", "layer", "unit", "expected"),
+    [
+        ([0, 100, 0], "linear2", 0, [4, 4, 4]), ([0, 100, 0], "linear1", 0, [1, 1, 1]),
+        ([0, 5, 4], "relu", 0, [0, 0, 0]), ([0, 5, 4], "relu", 1, [1, 1, 1]),
+        ([0, 5, 4], "linear1", 0, [1, 1, 1]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("in_place", [False, True])
+def test_numbers_of_captums_gradients(x, layer, unit, expected, in_place):
+    net = nn.Sequential()
+    for name, (rows, columns, bias) in {
+        "linear0": (3, 3, [0.0] * 3), "linear1": (4, 3, [-10.0, 1, 1, 1]),
+        "linear2": (2, 4, [-1.0, 1]),
+    }.items():  # fmt: skip
+        linear = nn.Linear(columns, rows)
+        with torch.no_grad():
+            linear.weight.copy_(torch.eye(3) if name == "linear0" else torch.ones(rows, columns))
+            linear.bias.copy_(torch.tensor(bias))
+        net.add_module(name, linear)
+        if name == "linear1":
+            net.add_module("relu", nn.ReLU(inplace=in_place))
+    down = project(net, torch.tensor([x]).float(), [unit], layer, rule="gradient", seed="one")
+    assert down[0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("alexnet", "features.10"), ("alexnet", "classifier.6"), ("vgg11", "features.15"),
+        ("squeezenet1_0", "features.7"), ("resnet18", "layer3"),
+    ],
+)  # fmt: skip
+def test_identical_with_captum_on_torchvision_networks(name, layer):
+    model, x = untrained(name), images(1, 96)
+    units = strongest(activations_of(model, x, layer))
+    neuron = tuple(t.item() for t in (units.maps, units.rows, units.columns) if t is not None)
+    for rule in RULES:
+        ours = project(model, x, units, layer, rule=rule, seed="one")
+        assert torch.equal(ours, by_captum(model, x, layer, neuron, rule))
+
+
+def test_googlenet_where_captum_returns_the_plain_gradient():
+    model = untrained("googlenet", aux_logits=False, init_weights=False)
+    x, layer, unit = images(1, 96), "inception4a", (3, 2, 2)
+    gradient = project(model, x, [unit], layer, rule="gradient", seed="one")
+    assert relative(by_captum(model, x, layer, unit), gradient) < 1e-4
+    assert relative(project(model, x, [unit], layer, seed="one"), gradient) > 0.1
+
+
+# --- rectifiers in every spelling -------------------------------------------------------------
+
+
+class Rectified(nn.Module):
+    """Three convolutions with the same rectifier after each."""
+
+    def __init__(self, relu):
+        super().__init__()
+        torch.manual_seed(3)
+        self.a, self.b, self.c = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 4, 3)
+        self.relu = relu
+
+    def forward(self, x):
+        return self.relu(self.c(self.relu(self.b(self.relu(self.a(x))))))
+
+
+def in_place_halves(x):
+    x[:, : x.shape[1] // 2].relu_()
+    x[:, x.shape[1] // 2 :].relu_()
+    return x
+
+
+def scripted():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.jit.script(nn.Sequential(nn.ReLU()))
+
+
+SPELLINGS = {
+    "module": nn.ReLU(),
+    "module in place": nn.ReLU(inplace=True),
+    "functional": F.relu,
+    "functional in place": lambda x: F.relu(x, inplace=True),
+    "functional in place, positional": lambda x: F.relu(x, True),
+    "torch": torch.relu,
+    "torch in place": torch.relu_,
+    "method": lambda x: x.relu(),
+    "method in place": lambda x: x.relu_(),
+    "operator": torch.ops.aten.relu,
+    "clamp": lambda x: x.clamp(min=0),
+    "clamp to infinity": lambda x: x.clamp(0, float("inf")),
+    "clamp by a tensor": lambda x: torch.clamp(x, min=torch.zeros(())),
+    "clamp_min": lambda x: torch.clamp_min(x, 0),
+    "clamp in place": lambda x: x.clamp_(min=0),
+    "clip": lambda x: torch.clip(x, 0),
+    "threshold": lambda x: F.threshold(x, 0, 0),
+    "threshold in place": nn.Threshold(0, 0, inplace=True),
+    "hardtanh": nn.Hardtanh(0, float("inf")),
+    "leaky with slope 0": lambda x: F.leaky_relu(x, 0.0),
+    "maximum": lambda x: torch.maximum(x, torch.zeros_like(x)),
+    "maximum, zeros first": lambda x: torch.maximum(torch.zeros(1), x),
+    "max": lambda x: torch.max(x, torch.zeros(1)),
+    "of a view": lambda x: F.relu(x.flatten(2)).view(x.shape),
+    "view in place": lambda x: F.relu(x.flatten(2), inplace=True).view(x.shape),
+    "halves in place": in_place_halves,
+    "compiled": torch.compile(F.relu, backend="eager"),
+    "recomputed": lambda x: torch.utils.checkpoint.checkpoint(F.relu, x, use_reentrant=False),
+    "scripted": scripted(),
+}
+
+
+def by_hand(model: Rectified, x, units: Units, rule: str) -> torch.Tensor:
+    """The rules layer by layer, with the transposed filters written out."""
+    before, after = [], [x]
+    for conv in (model.a, model.b, model.c):
+        before.append(conv(after[-1]))
+        after.append(before[-1].clamp(min=0))
+    at = (0, units.maps[0], units.rows[0], units.columns[0])
+    signal = torch.zeros_like(after[-1])
+    signal[at] = after[-1][at]
+    for conv, inputs in zip((model.c, model.b, model.a), reversed(before), strict=True):
+        if rule != "gradient":
+            signal = signal.clamp(min=0)
+        if rule != "deconvnet":
+            signal = signal * (inputs > 0)
+        signal = F.conv_transpose2d(signal, conv.weight)
+    return signal
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_every_spelling_of_relu(spelling):
+    model, x = Rectified(SPELLINGS[spelling]), images()
+    units = strongest(activations_of(model, x))
+    with torch.no_grad():
+        expected = {rule: by_hand(model, x, units, rule) for rule in RULES}
+    for rule in RULES:
+        assert relative(project(model, x, units, rule=rule), expected[rule]) < 1e-5
+
+
+def changed_without_gradient(x):
+    x.data.clamp_(min=0)
+    return x
+
+
+def written_where_negative(x):
+    x[x < 0] = 0
+    return x
+
+
+class OwnRelu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx, above):
+        return above
+
+
+def reentrant(x):
+    return torch.utils.checkpoint.checkpoint(F.relu, x, use_reentrant=True)
+
+
+NO_RECTIFIERS = {  # what is refused, and how it is named
+    "gelu": (F.gelu, "gelu in 'act'"),
+    "silu": (F.silu, "silu"),
+    "hard-swish": (F.hardswish, "hardswish"),
+    "leaky": (F.leaky_relu, "leaky_relu"),
+    "prelu": (nn.PReLU(8), r"prelu_kernel in 'act.f' \(PReLU\)"),
+    "elu": (F.elu, "elu"),
+    "symmetric hardtanh": (F.hardtanh, "hardtanh"),
+    "clamp from below zero": (lambda x: x.clamp(-1), "clamp"),
+    "threshold to another value": (lambda x: F.threshold(x, 0, 20), "puts 20 where"),
+    "softmax": (lambda x: x.softmax(1), "softmax"),
+    "sigmoid gate": (lambda x: x * torch.sigmoid(x.mean((2, 3), True)), "sigmoid"),
+    "rectified gate": (lambda x: F.relu(x) * F.relu(x.mean((2, 3), True)), "mul .* gate"),
+    "attention": (lambda x: x @ x.transpose(2, 3), "bmm .* gate or attention"),
+    "division": (lambda x: 1 / (1 + F.relu(x)), "reciprocal|div"),
+    "square": (lambda x: F.relu(x) ** 2, "pow"),
+    "maxout": (lambda x: torch.maximum(x, -x), "maximum"),
+    "mask": (lambda x: x * (x > 0), "mul .* without gradient"),
+    "where": (lambda x: torch.where(x > 0, x, 0.0), "where"),
+    "masked fill": (lambda x: x.masked_fill(x < 0, 0), "masked_fill"),
+    "mean with its absolute value": (lambda x: (x + x.abs()) / 2, "abs"),
+    "written where negative": (written_where_negative, "index_put|copy_slices"),
+    "changed without gradient": (changed_without_gradient, "clamp .* without gradient"),
+    "straight through": (lambda x: x + (F.relu(x) - x).detach(), "add .* without gradient"),
+    "detached gate": (lambda x: x * F.relu(x).detach(), "mul .* without gradient"),
+    "without gradient": (torch.no_grad()(F.relu), "without gradient"),
+    "by numpy": (lambda x: x * torch.from_numpy(np.sign(x.detach().numpy())), "numpy"),
+    "branch": (lambda x: F.relu(x) if x.mean() > -9 else x, "_local_scalar_dense"),
+    "dropout always": (lambda x: F.dropout(F.relu(x)), "random"),
+    "own function": (lambda x: OwnRelu.apply(x), "own_relu"),
+    "reentrant recomputation": (reentrant, "checkpoint_function"),
+    "instance norm": (F.instance_norm, "statistics of the image"),
+    "batch statistics": (lambda x: F.batch_norm(x, None, None, training=True), "statistics"),
+    "group norm": (lambda x: F.group_norm(x, 2), "native_group_norm"),
+    "layer norm": (lambda x: F.layer_norm(x, x.shape[1:]), "native_layer_norm"),
+}
+
+
+class Act(nn.Module):
+    def __init__(self, f):
+        super().__init__()
+        self.f = f
+
+    def forward(self, x):
+        return self.f(x)
+
+
+class Mixed(nn.Module):
+    """A network with one operation between two rectified layers."""
+
+    def __init__(self, act):
+        super().__init__()
+        torch.manual_seed(3)
+        self.a, self.b, self.c = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 4, 3)
+        self.act = Act(act)
+
+    def forward(self, x):
+        return F.relu(self.c(F.relu(self.act(self.b(F.relu(self.a(x)))))))
+
+
+@pytest.mark.parametrize("name", NO_RECTIFIERS)
+def test_what_has_no_rule_is_refused_by_name(name):
+    act, says = NO_RECTIFIERS[name]
+    model, x = Mixed(act), images()
+    with pytest.raises(ValueError, match=says):
+        project(model, x, [(0, 1, 1)])
+    assert project(model, x, [(0, 1, 1)], "a").any()  # below it nothing is wrong
+
+
+def test_the_first_offender_is_named_and_can_be_allowed():
+    model, x = untrained("mobilenet_v3_small"), images(1, 64)
+    with pytest.raises(ValueError, match=r"^hardswish in 'features.0.2' \(Hardswish\) has no back"):
+        project(model, x, [3])
+    with pytest.warns(UserWarning, match="hardswish in 'features.0.2'.* mixed with the rule"):
+        mixed = project(model, x, [3], mixed="allow")
+    assert relative(mixed, project(model, x, [3], rule="gradient")) > 0.01
+
+
+def test_rectifiers_beside_the_path_do_not_count():
+    """swin_v2 rectifies position biases only; a network without rectifiers is linear."""
+    with pytest.raises(ValueError, match="native_layer_norm in 'features.0.2'"):
+        project(untrained("swin_v2_t"), images(1, 64), [3])
+    linear = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU())
+    down = project(linear, images(1, 9), [(2, 1, 0)], "0", seed="one")
+    assert torch.equal(down[0, :, 1:4, 0:3], linear[0].weight[2].detach())
+    assert down.count_nonzero() == 27
+
+
+def test_scripted_code_that_torch_has_fused_is_refused():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        block = torch.jit.script(nn.Sequential(nn.BatchNorm2d(8), nn.ReLU(), nn.Sigmoid()).eval())
+    x = torch.randn(1, 8, 4, 4, requires_grad=True)
+    for _ in range(3):
+        block(x * 1)  # the second run compiles
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), block)
+    with pytest.raises(ValueError, match="differentiable_graph.* scripted code"):
+        project(model, images(1, 6), [(0, 0, 0)])
+
+
+# --- response norm ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_response_norm_is_passed_or_differentiated(skip):
+    norm = nn.LocalResponseNorm(3, alpha=2.0)
+    with_norm, x = Rectified(F.relu), images()
+    with_norm.relu = nn.Sequential(nn.ReLU(), norm)
+    unit = [(1, 2, 2)]
+    down = project(with_norm, x, unit, seed="one", skip_norm=skip)
+    plain = project(Rectified(F.relu), x, unit, seed="one")
+    gradient = x.clone().requires_grad_()
+    if skip:
+        assert relative(down, plain) < 1e-6
+    else:
+        down = project(with_norm, x, unit, seed="one", skip_norm=False, rule="gradient")
+        with_norm(gradient)[0, 1, 2, 2].backward()
+        assert relative(down, gradient.grad) < 1e-6
+
+
+@pytest.mark.parametrize("make", [zfnet, krizhevsky])
+def test_response_norm_of_this_package(make):
+    network, x = small(make()), images(2, 96)
+    units = strongest(activations_of(network, x))
+    assert relative(project(network, x, units), project(network, x, units, skip_norm=False)) > 1e-6
+
+
+# --- models as they come ----------------------------------------------------------------------
+
+
+def test_compiled_models():
+    model, x = untrained("resnet18"), images(1, 64)
+    expected = of_strongest(model, x, "layer2")
+    compiled = torch.compile(model, backend="eager")
+    compiled(x)  # compiled code runs no hooks
+    assert torch.equal(of_strongest(compiled, x, "layer2"), expected)
+    assert torch.equal(of_strongest(compiled, x, "_orig_mod.layer2"), expected)
+    inner = copy.deepcopy(model)
+    inner.layer1.compile(backend="eager")
+    inner(x)
+    assert torch.equal(of_strongest(inner, x, "layer2"), expected)
+
+
+def test_recomputation_changes_nothing():
+    layer = "features.denseblock1"
+    model, x = untrained("densenet121", memory_efficient=True), images(1, 64)
+    plain = untrained("densenet121")
+    plain.load_state_dict(model.state_dict())
+    assert torch.equal(of_strongest(model, x, layer), of_strongest(plain, x, layer))
+    together, alone = (project(m, x, [5, 7, 9], of=[0] * 3) for m in (model, plain))
+    assert torch.equal(together, alone)
+
+
+def test_response_norm_is_skipped_where_it_is_recomputed():
+    conv, norm, x = nn.Conv2d(3, 4, 3), nn.LocalResponseNorm(3, alpha=2.0), images()
+
+    def block(x):
+        return norm(F.relu(conv(x)))
+
+    def recomputed(x):
+        return torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False)
+
+    assert torch.equal(of_strongest(recomputed, x), of_strongest(block, x))
+
+
+@pytest.mark.parametrize("norm", [
+    nn.utils.weight_norm, nn.utils.spectral_norm, nn.utils.parametrizations.weight_norm,
+    nn.utils.parametrizations.spectral_norm,
+])  # fmt: skip
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_normalised_weights(norm):
+    model = nn.Sequential(norm(nn.Conv2d(3, 8, 3)), nn.ReLU(), norm(nn.Conv2d(8, 4, 3)), nn.ReLU())
+    x = images()
+    model(x)
+    plain = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.ReLU())
+    with torch.no_grad():
+        model.eval()(x)
+        for i in (0, 2):
+            plain[i].weight.copy_(model[i].weight)
+            plain[i].bias.copy_(model[i].bias)
+    assert relative(of_strongest(model, x), of_strongest(plain, x)) < 1e-6
+
+
+def test_a_model_that_begins_in_place_leaves_the_images_alone():
+    conv = nn.Conv2d(3, 4, 3)
+    x = images()
+    before = x.clone()
+    down = of_strongest(lambda x: F.relu(conv(x.sub_(0.5))), x)
+    assert torch.equal(x, before) and down.any()
+    assert torch.equal(down, of_strongest(lambda x: F.relu(conv(x - 0.5)), x))
+
+
+def test_scripted_models_as_a_whole():
+    model, x = untrained("resnet18"), images(1, 64)
+    expected = of_strongest(model, x)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole = torch.jit.script(copy.deepcopy(model).train())
+        frozen = torch.jit.freeze(torch.jit.script(copy.deepcopy(model)))
+        traced = torch.jit.trace(model, x)
+    for scripted_model in (whole, traced, frozen):
+        assert relative(of_strongest(scripted_model, x), expected) < 1e-5
+    assert whole.training
+    with pytest.raises(ValueError, match="'layer3' is scripted, which cannot be watched"):
+        project(whole, x, [(0, 1, 1)], "layer3")
+
+
+def test_lazy_models_take_their_shape():
+    model = nn.Sequential(nn.LazyConv2d(4, 3), nn.ReLU())
+    assert project(model, images(), [(0, 1, 1)], "0").any()
+
+
+def test_inference_mode():
+    with torch.inference_mode():
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3))
+        x = images().clone()
+        units = strongest(model.eval()(x))
+        inside = project(model, x, units)
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3))
+    expected = of_strongest(plain, images())
+    for down in (inside, project(model, x, units), of_strongest(model, x, "3")):
+        assert torch.equal(down, expected)
+
+
+OUTPUTS = {
+    "dict": lambda scores, maps: {"scores": scores},
+    "logits in a dict": lambda scores, maps: {"logits": scores, "hidden": maps},
+    "logits": lambda scores, maps: types.SimpleNamespace(logits=scores, hidden=maps),
+    "tuple of one": lambda scores, maps: (scores, None),
+}
+REFUSED_OUTPUTS = {
+    "dict of two": lambda scores, maps: {"a": scores, "b": maps},
+    "tuple": lambda scores, maps: (scores, maps),
+    "object": lambda scores, maps: types.SimpleNamespace(a=scores),
+}
+
+
+@pytest.mark.parametrize("name", [*OUTPUTS, *REFUSED_OUTPUTS])
+def test_containers(name):
+    conv, x = nn.Conv2d(3, 4, 3), images()
+
+    def model(x):
+        maps = F.relu(conv(x))
+        return (OUTPUTS | REFUSED_OUTPUTS)[name](maps.mean((2, 3)), maps)
+
+    if name in REFUSED_OUTPUTS:
+        with pytest.raises(ValueError, match=r"the output is a \w+ with \d tensors"):
+            project(model, x, [1])
+    else:
+        expected = project(lambda x: F.relu(conv(x)).mean((2, 3)), x, [1])
+        assert torch.equal(project(model, x, [1]), expected)
+
+
+def test_images_of_whole_numbers():
+    conv = nn.Conv2d(3, 4, 3)
+    x = torch.randint(0, 255, (1, 3, 8, 8), dtype=torch.uint8)
+
+    def model(x):
+        return F.relu(conv(x.float() / 255))
+
+    assert torch.equal(of_strongest(model, x), of_strongest(model, x.float()))
+    with pytest.raises(ValueError, match="uint8 images in its own way"):
+        project(lambda x: model(x) if x.dtype == torch.uint8 else conv(x), x, [(0, 1, 1)])
+
+
+class Tokens(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.patches, self.linear = nn.Conv2d(3, 4, 2, 2), nn.Linear(4, 6)
+
+    def forward(self, x):
+        return F.relu(self.linear(self.patches(x).flatten(2).transpose(1, 2))).mean(1)
+
+
+class MapsLast(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.linear, self.relu = nn.Conv2d(3, 4, 3), nn.Linear(4, 6), nn.ReLU()
+
+    def forward(self, x):
+        x = self.relu(self.linear(F.relu(self.conv(x)).permute(0, 2, 3, 1)))
+        return x.permute(0, 3, 1, 2)
+
+
+def test_layers_that_are_no_maps_are_refused():
+    x = images(1, 8)
+    with pytest.raises(ValueError, match=r"linear gives \(1, 16, 6\) .* needs maps"):
+        project(Tokens(), x, [(1, 2, 0)], "linear")
+    for layer in ("linear", "relu"):
+        with pytest.raises(ValueError, match=rf"{layer} gives \(1, 6, 6, 6\) with its maps last"):
+            project(MapsLast(), x, [(1, 2, 3)], layer)
+    assert project(Tokens(), x, [1]).shape == project(MapsLast(), x, [(1, 2, 3)]).shape == x.shape
+
+
+# --- which call, which units ------------------------------------------------------------------
+
+
+def test_a_submodule_called_twice_asks_which_call():
+    model, x = untrained("resnet18"), images(2, 64)
+    layer = "layer1.0.relu"
+    with pytest.raises(ValueError, match="called 2 times: choose one, call=0 to 1"):
+        project(model, x, [(0, 1, 1)] * 2, layer)
+    with pytest.raises(ValueError, match="called 2 times: choose"):
+        activations_of(model, x, layer)
+    with pytest.raises(ValueError, match="call=2: submodule 'layer1.0.relu' is called 2 times"):
+        activations_of(model, x, layer, call=2)
+    second = of_strongest(model, x, layer, call=1)
+    assert torch.equal(second, of_strongest(model, x, "layer1.0"))
+    assert relative(of_strongest(model, x, layer, call=0), second) > 0.1
+    shared = nn.ReLU()
+    twice = nn.Sequential(nn.Conv2d(3, 4, 3), shared, nn.Conv2d(4, 4, 3), shared)
+    with pytest.raises(ValueError, match="submodule '3' is called 2 times"):
+        activations_of(twice, x, "3")
+
+
+def test_activations_are_those_that_project_sees():
+    model, x = untrained("resnet18"), images(2, 64)
+    expected = activations_of(model, x, "layer2")
+    model.train()
+    found = activations_of(model, x, "layer2")
+    assert torch.equal(found, expected) and not found.requires_grad
+    assert all(m.training for m in model.modules())
+
+
+def test_units_as_lists():
+    model, x = untrained("squeezenet1_1"), images(2, 64)
+    units = Units(torch.tensor([3, 5]), torch.tensor([1, 2]), torch.tensor([0, 1]))
+    expected = project(model, x, units, "features.5")
+    assert torch.equal(project(model, x, [(3, 1, 0), (5, 2, 1)], "features.5"), expected)
+    assert torch.equal(project(model, x, Units([3, 5], [1, 2], [0, 1]), "features.5"), expected)
+    expected = project(model, x, Units(torch.tensor([7, 9])))
+    for units in ([7, 9], torch.tensor([7, 9]), np.array([7, 9])):
+        assert torch.equal(project(model, x, units), expected)
+
+
+def test_units_of_shared_images_give_the_same_pictures():
+    """Units in any order, unevenly over the images, one image without any."""
+    model, x = untrained("resnet18"), images(4, 64)
+    of = [2, 0, 2, 3, 2, 0]
+    units = [(7 * i, i % 4, (3 * i) % 4) for i in range(len(of))]
+    calls = []
+    handle = model.conv1.register_forward_hook(lambda m, i, o: calls.append(len(o)))
+    for rule in RULES:
+        together = project(model, x, units, "layer3", of=of, rule=rule, seed="one")
+        alone = [
+            project(model, x[i : i + 1], [unit], "layer3", rule=rule, seed="one")
+            for i, unit in zip(of, units, strict=True)
+        ]
+        assert relative(together, torch.cat(alone)) < 1e-5
+    handle.remove()
+    assert calls.count(3) == len(RULES)  # one forward pass of the three images that have units
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_norms_pass_many_signals_at_once(skip):
+    norms = [nn.BatchNorm2d(8), nn.BatchNorm2d(4, affine=False)]
+    for norm in norms:
+        nn.init.uniform_(norm.running_var, 0.5, 2)
+    model, x = nn.Sequential(
+        nn.Conv2d(3, 8, 3), norms[0], nn.ReLU(), nn.LocalResponseNorm(3, alpha=2.0),
+        nn.Conv2d(8, 4, 3), norms[1], nn.ReLU(),
+    ), images(1)  # fmt: skip
+    nn.init.uniform_(norms[0].weight, -1, 1)
+    units = [(i % 4, i // 2, i % 3) for i in range(5)]
+    together = project(model, x, units, of=[0] * 5, skip_norm=skip)
+    alone = [project(model, x, [unit], skip_norm=skip) for unit in units]
+    assert relative(together, torch.cat(alone)) < 1e-5
+
+
+def test_many_units_of_an_image_go_down_in_parts(monkeypatch):
+    model, x = Rectified(F.relu), images(1)
+    units = [(i % 4, i // 2, i % 3) for i in range(9)]
+    whole = project(model, x, units, of=[0] * 9)
+    monkeypatch.setattr(rules, "PICTURES_AT_ONCE", 2)
+    assert relative(project(model, x, units, of=[0] * 9), whole) < 1e-6
+
+
+# --- refusals, and nothing left behind --------------------------------------------------------
+
+
+def test_bad_requests_name_the_remedy():
+    model, x = untrained("resnet18"), images(2, 64)
+    bias = nn.Parameter(torch.ones(4))
+    for call, says in (
+        (lambda: project(model, x, [0, 0], "layer9"), "no submodule 'layer9' in ResNet; there are"),
+        (lambda: project(lambda x: x, x, [0, 0], "a"), "there are: none"),
+        (lambda: project(model, x, [0, 0], rule="smooth"), "choose among gradient, deconvnet"),
+        (lambda: project(model, x, [0, 0], seed="two"), "choose among activation, one"),
+        (lambda: project(model, x, [0, 0], mixed="yes"), "choose among refuse, allow"),
+        (lambda: project(model, x, [0]), "1 units for 2 images: one an image, or of="),
+        (lambda: project(model, x, [0], of=[0, 1]), "of= names 2 images for 1 units"),
+        (lambda: project(model, x, [0], of=[2]), "of: image 2: there are 2"),
+        (lambda: project(model, x, [0, 1000]), "map 1000: there are 1000"),
+        (lambda: project(model, x, [0, 0], "layer1"), "a unit there is a map, a row and a column"),
+        (lambda: project(model, x, [(0, 1, 1)] * 2), "a unit there is a map only"),
+        (lambda: project(model, x, [(0, 1), (1, 0)], "layer1"), "of maps, or of .map, row, column"),
+        (lambda: project(model, x, [], "layer1"), "needs a list of maps"),
+        (lambda: project(model, x, [0, 0], call=1), "call=1: needs the name of a layer"),
+        (lambda: project(model, x[0], [0]), "images.None. makes a batch of one"),
+        (lambda: activations_of(model, x[0], "layer1"), "makes a batch of one"),
+        (lambda: project(model, x * torch.nan, [0, 0]), "not finite"),
+        (lambda: project(lambda x: bias.expand(2, 4), x, [0, 0]), "no gradient leads"),
+        (lambda: project(lambda x: torch.ones(2, 4), x, [0, 0]), "no gradient leads"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            call()
+
+
+def test_an_unused_submodule_is_named():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3))
+    model[0].spare = nn.ReLU()
+    with pytest.raises(ValueError, match="'0.spare' of Sequential was not called as a module"):
+        activations_of(model, images(), "0.spare")
+
+
+class Raising(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.relu, self.late = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3)
+
+    def forward(self, x):
+        x = self.relu(self.conv(x))
+        raise RuntimeError("inside")
+
+
+@pytest.mark.parametrize("layer", ["late", None])
+def test_nothing_outlives_a_call_that_raises(layer):
+    from torch.nn.modules import module as global_hooks
+
+    model = Raising().train()
+    with pytest.raises(RuntimeError, match="inside"):
+        project(model, images(1, 9), [(0, 0, 0)], layer)
+    assert all(m.training for m in model.modules())
+    assert all(not m._forward_hooks and not m._backward_hooks for m in model.modules())
+    assert not global_hooks._global_forward_hooks and not global_hooks._global_forward_pre_hooks
+    assert all(p.grad is None for p in model.parameters())
+    x = torch.tensor([-1.0, 2.0], requires_grad=True)
+    F.relu(x).backward(torch.tensor([5.0, -3.0]))
+    assert x.grad.tolist() == [0.0, -3.0]  # torch's own ReLU again
+    assert project(model, images(1, 9), [(0, 0, 0)], "relu").shape == (1, 3, 9, 9)
+
+
+def test_parameters_and_training_flags_are_untouched():
+    model = untrained("resnet18").train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    project(model, images(1, 64), [3])
+    assert all(m.training for m in model.modules())
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_layers_above_the_probed_one_build_no_graph():
+    model, x = untrained("resnet18"), images(1, 64)
+    project(model, x, [(0, 1, 1)], "layer1")  # counts the calls of its submodules once
+    model.layer2.register_forward_hook(lambda *_: pytest.fail("layer2 was run"))
+    project(model, x, [(0, 1, 1)], "layer1")
+
+
+# --- the support list -------------------------------------------------------------------------
+
+
+def test_the_oracle_tells_handled_from_refused_and_wrong(monkeypatch):
+    handled = support.check("torchvision", "mobilenet_v2")
+    assert handled["status"] == "handled" and handled["difference"] <= support.TOLERANCE
+    refused = support.check("torchvision", "regnet_y_400mf")
+    assert refused["status"] == "refused" and "sigmoid" in refused["reason"]
+    assert refused["others"] == ["sigmoid"]
+
+    def silent(model, x, units):  # the fault that the list is there to find
+        with contextlib.suppress(UserWarning):
+            return project(model, x, units, rule="gradient")
+
+    monkeypatch.setattr(rules, "project", silent)
+    assert support.check("torchvision", "squeezenet1_1")["status"] == "wrong"
+    assert support.check("torchvision", "mobilenet_v3_small")["status"] == "wrong"
+
+
+def test_every_layer_rule_says_what_happens():
+    assert all(rule.layers and rule.way_down for rule in rules.LAYER_RULES)
+    names = [name for rule in rules.LAYER_RULES for name in rule.nodes]
+    assert len(names) == len(set(names))

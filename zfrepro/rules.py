@@ -1,0 +1,788 @@
+"""The deconvnet for any torch model (section 2.1), and its two relatives, as rules for rectifiers.
+
+| rule | what a rectifier passes down (g: signal from above, a: its input) |
+| --- | --- |
+| `gradient` | g where a > 0 |
+| `deconvnet` | g where g > 0 (Zeiler & Fergus 2014) |
+| `guided` | g where both (Springenberg et al. 2015) |
+
+The forward pass runs unchanged. Then every node of the autograd graph between the probed layer
+and the pixels is classified: a rectifier gets the rule as a hook on its gradient, a linear
+operation and a max-pool keep theirs (`LAYER_RULES`), and anything else is refused by name. The
+graph shows what is differentiated, however it was written; what it does not show, such as a gate
+without gradient, `_Dependence` looks for.
+"""
+
+import contextlib
+import math
+import re
+import sys
+import warnings
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.graph import Node, _engine_run_backward
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn.modules import module as global_hooks
+from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from zfrepro.deconvnet import Units, validate_finite
+from zfrepro.layers import contrast_norm, require_index
+
+RULES = ("gradient", "deconvnet", "guided")
+PICTURES_AT_ONCE = 32  # carried down together, which bounds the memory of many units an image
+
+
+class LayerRule(NamedTuple):
+    """What the way down does with one kind of layer."""
+
+    layers: str
+    way_down: str
+    nodes: frozenset[str] = frozenset()  # names in the autograd graph, without `Backward0`
+
+
+_RECTIFIERS = LayerRule(
+    "ReLU in any spelling; ReLU6 and hardtanh from 0 to b",
+    "keeps the positive part of the signal, whatever was positive on the way up; an upper bound "
+    "has no part in it (`guided` and `gradient`: no signal where the bound was reached)",
+    frozenset("Relu Threshold Clamp ClampMin Hardtanh LeakyRelu Maximum".split()),
+)
+_PRODUCTS = LayerRule(
+    "convolution, linear, product with a parameter or a constant",
+    "filters with the transposed weights, without bias",
+    frozenset(
+        "Convolution ConvolutionOverrideable Linear Addmm Addmv Mm Mv Bmm Baddbmm Mul Div".split()
+    ),
+)
+_BATCH_NORM = LayerRule(
+    "batch norm in evaluation mode",
+    "multiplies each map by its weight over its running deviation, without shift",
+    frozenset("NativeBatchNorm CudnnBatchNorm MiopenBatchNorm".split()),
+)
+_RESPONSE_NORM = LayerRule(
+    "local response norm", "passes the signal unchanged (`skip_norm=False`: its gradient)"
+)
+_MAX_POOLS = LayerRule(
+    "max-pool",
+    "puts the signal where the maximum was (switches), summed where windows share it",
+    frozenset(
+        "MaxPool2DWithIndices MaxPool3DWithIndices AdaptiveMaxPool2D AdaptiveMaxPool3D".split()
+    ),
+)
+_AVERAGES = LayerRule(
+    "average pool, mean, sum, upsampling",
+    "spreads the signal by the same weights (the transpose)",
+    frozenset(
+        "AvgPool2D AvgPool3D AdaptiveAvgPool2D AdaptiveAvgPool3D MkldnnAdaptiveAvgPool2D Mean Sum "
+        "UpsampleNearest1D UpsampleNearest2D UpsampleNearestExact2D UpsampleBilinear2D "
+        "UpsampleBicubic2D UpsampleBilinear2DAa UpsampleBicubic2DAa".split()
+    ),
+)
+_REARRANGEMENTS = LayerRule(
+    "sum of branches, concatenation, split, slice, reshape, permutation, padding; dropout and "
+    "stochastic depth in evaluation mode",
+    "sends to each branch or place its part",
+    frozenset(
+        "Add Sub Rsub Neg Cat Stack Split SplitWithSizes Unbind Slice Select Narrow Index "
+        "IndexSelect View UnsafeView ReshapeAlias Unsqueeze Squeeze Expand Repeat Permute "
+        "Transpose T AsStrided Alias Clone ToCopy Copy Roll Flip Unfold Im2Col PixelShuffle "
+        "PixelUnshuffle ChannelShuffle NativeChannelShuffle ConstantPadNd ReflectionPad2D "
+        "ReplicationPad2D".split()
+    ),
+)
+LAYER_RULES = (
+    _RECTIFIERS, _PRODUCTS, _BATCH_NORM, _RESPONSE_NORM, _MAX_POOLS, _AVERAGES, _REARRANGEMENTS,
+    LayerRule(
+        "everything else: GELU, SiLU, leaky ReLU, sigmoid gates, attention, layer and group norm, "
+        "batch statistics, random or custom operations",
+        "refused by name",
+    ),
+)  # fmt: skip
+_LINEAR = frozenset().union(
+    *(rule.nodes for rule in (_PRODUCTS, _BATCH_NORM, _MAX_POOLS, _AVERAGES, _REARRANGEMENTS))
+)
+
+
+_NO_GRADIENT = "no gradient leads from the layer to the images"
+_UNREADABLE = {
+    "CopySlices": "what it writes into a part of a tensor cannot be seen",
+    "DifferentiableGraphBackward": "scripted code that torch has compiled cannot be seen",
+}
+
+
+class _Scaled(torch.autograd.Function):
+    """The value of a function of x, with a factor as its backward pass."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x, function, factor):
+        return function(x)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        _, _, factor = inputs
+        ctx.save_for_backward(factor)
+
+    @staticmethod
+    def backward(ctx, above):
+        (factor,) = ctx.saved_tensors
+        return above * factor, None, None
+
+
+class _Offence(NamedTuple):
+    """An operation to which no rule applies."""
+
+    sequence: float  # its place in the forward pass, as the autograd graph counts
+    operation: str
+    module: str
+    why: str
+
+
+def _is_module(model: Callable) -> bool:
+    return isinstance(model, nn.Module)
+
+
+class _Modules:
+    """Context that notes which module runs when, as the autograd graph counts its nodes."""
+
+    def __init__(self, model: Callable):
+        self.names = {m: n for n, m in model.named_modules()} if _is_module(model) else {}
+        self.calls: Counter[nn.Module] = Counter()
+        self._spans: list[list] = []  # module, first node, node after its last
+        self._open: list[list] = []
+
+    def __enter__(self):
+        enter = global_hooks.register_module_forward_pre_hook(self._enter)
+        self._handles = [enter, global_hooks.register_module_forward_hook(self._leave)]
+        return self
+
+    def __exit__(self, *raised):
+        for handle in self._handles:
+            handle.remove()
+
+    def _enter(self, module, inputs):
+        self.calls[module] += 1
+        self._open.append([module, torch.autograd._get_sequence_nr(), math.inf])
+        self._spans.append(self._open[-1])
+
+    def _leave(self, module, inputs, output):
+        while self._open and (span := self._open.pop())[0] is not module:
+            pass
+        span[2] = torch.autograd._get_sequence_nr()
+
+    def at(self, sequence: float) -> str:
+        """Name the innermost module that made a node."""
+        return self._title([m for m, first, end in self._spans if first <= sequence < end])
+
+    def running(self) -> str:
+        """Name the innermost module that runs now."""
+        return self._title([m for m, *_ in self._open])
+
+    def _title(self, around: list[nn.Module]) -> str:
+        if not around:
+            return "the model's own code"
+        name, kind = self.names.get(around[-1]), type(around[-1]).__name__
+        return f"{name!r} ({kind})" if name else kind
+
+
+def _has_storage(x: object) -> bool:
+    return isinstance(x, Tensor) and x.layout == torch.strided
+
+
+class _Dependence(TorchDispatchMode):
+    """Look for uses of the image that the autograd graph does not show.
+
+    Every storage with values made of the image is known. An operation that reads one without a
+    gradient (after `detach`, under `no_grad`, from a comparison) is an offence, which its results
+    inherit; so is a random operation, or a branch on a value.
+    """
+
+    _KEEP_NO_VALUE = frozenset(
+        "empty_like zeros_like ones_like full_like new_empty new_zeros new_ones new_full "
+        "new_empty_strided".split()
+    )
+    _READ_A_VALUE = frozenset("_local_scalar_dense is_nonzero equal".split())
+
+    def __init__(self, modules: _Modules):
+        super().__init__()
+        self.modules = modules
+        self.paused = False
+        self._known: dict[int, tuple[StorageWeakRef, _Offence | None]] = {}
+        self._branch: _Offence | None = None
+
+    def mark(self, x: Tensor, offence: _Offence | None = None) -> None:
+        """Note that x is made of the image, and what was wrong in its making."""
+        storage = x.untyped_storage()
+        # The weak reference keeps the address from being given to another storage.
+        self._known[storage._cdata] = (StorageWeakRef(storage), offence)
+
+    def offence_of(self, x: Tensor) -> _Offence | None:
+        """Return the first offence in the making of x."""
+        _, offence = self._known.get(x.untyped_storage()._cdata, (None, None))
+        return min(filter(None, (offence, self._branch)), default=None)
+
+    def leave_torch(self, operation: str) -> None:
+        """Note that a value made of the image was read, with which the model can do anything."""
+        why = "what the model does with values that it reads cannot be followed"
+        self._branch = self._branch or self._offence(operation, why)
+
+    def _offence(self, operation: str, why: str) -> _Offence:
+        sequence = torch.autograd._get_sequence_nr()
+        return _Offence(sequence, operation, self.modules.running(), why)
+
+    def is_known(self, x: object) -> bool:
+        """Whether x is a tensor made of the image."""
+        return _has_storage(x) and x.untyped_storage()._cdata in self._known
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        name = func._schema.name.removeprefix("aten::").rstrip("_")
+        if self.paused or name in self._KEEP_NO_VALUE:
+            return result
+        inputs = [x for x in tree_leaves((args, kwargs)) if self.is_known(x)]
+        why = self._judge(func, name, args, inputs)
+        offence = why and self._offence(name, why)
+        if name in self._READ_A_VALUE and inputs:
+            self.leave_torch(name)
+        inherited = [self._known[x.untyped_storage()._cdata][1] for x in inputs]
+        offence = min(filter(None, (*inherited, offence)), default=None)
+        if inputs or offence:
+            for x in tree_leaves(result):
+                is_view = self.is_known(x) and not func._schema.is_mutable
+                if _has_storage(x) and not is_view:
+                    self.mark(x, offence)
+        return result
+
+    def _judge(self, func, name: str, args: tuple, inputs: list[Tensor]) -> str | None:
+        """Return what is wrong with an operation on tensors made of the image, if anything."""
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            return "it is random"
+        if not inputs:
+            return None
+        if name == "threshold" and args[2] != 0:
+            return f"it puts {args[2]} where a rectifier has 0"
+        if not all(x.requires_grad for x in inputs):
+            return "it uses a tensor made of the image without gradient"
+        if func._schema.is_mutable and not torch.is_grad_enabled():
+            return "it changes values without gradient"
+        return None
+
+
+class _Functions(TorchFunctionMode):
+    """Give one node with a known backward pass to functions that lack one.
+
+    These are response norm, ReLU in place on a view and, where it saves time, batch norm, whose own
+    backward pass is several times slower on many signals at once than the product that it is.
+    """
+
+    _RESPONSE_NORMS = (F.local_response_norm, contrast_norm)
+    _IN_PLACE = (torch.relu_, Tensor.relu_)
+    _LEAVE_TORCH = (Tensor.numpy, Tensor.__array__, Tensor.tolist, Tensor.__dlpack__)
+
+    def __init__(self, dependence: _Dependence, *, skip_norm: bool, scale_batch_norm: bool):
+        super().__init__()
+        self.dependence, self.skip_norm = dependence, skip_norm
+        self.scale_batch_norm = scale_batch_norm
+        self.children: dict[Node, list[Node]] = {}  # of the nodes whose inside is vouched for
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        x = args[0] if args else kwargs.get("input")
+        if func in self._LEAVE_TORCH and self.dependence.is_known(x):
+            self.dependence.leave_torch(func.__name__)
+        if not isinstance(x, Tensor) or not x.requires_grad:
+            return func(*args, **kwargs)
+        if func in self._RESPONSE_NORMS:
+            factor = x.new_ones(()) if self.skip_norm else None
+            return self._one_node(func, x, args, kwargs, factor)
+        if func is F.batch_norm and self.scale_batch_norm:
+            factor = _batch_norm_factor(*args, **kwargs)
+            if factor is not None:
+                return self._one_node(func, x, args, kwargs, factor)
+        in_place = func in self._IN_PLACE or (
+            func is F.relu and (kwargs.get("inplace") or args[1:2] == (True,))
+        )
+        if in_place and x._is_view():
+            x.copy_(torch.relu(x))
+            written = x._base.grad_fn
+            self.children[written] = [node for node, _ in written.next_functions if node]
+            return x
+        return func(*args, **kwargs)
+
+    def _one_node(self, func: Callable, x: Tensor, args: tuple, kwargs: dict, factor) -> Tensor:
+        """Call a function of x; its backward pass multiplies by `factor`, or None leaves it."""
+        self.dependence.paused = True
+        try:
+            if factor is None:
+                y = func(*args, **kwargs)
+            else:
+                y = _Scaled.apply(x, lambda _: func(*args, **kwargs), factor)
+        finally:
+            self.dependence.paused = False
+        self.dependence.mark(y, self.dependence.offence_of(x))
+        self.children[y.grad_fn] = [x.grad_fn] if x.grad_fn else []
+        return y
+
+
+def _batch_norm_factor(
+    x: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight=None, bias=None,
+    training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
+) -> Tensor | None:  # fmt: skip
+    """Return what batch norm multiplies each map by, (C, 1, ...); None where x decides that."""
+    if training or running_var is None:
+        return None
+    factor = (running_var + eps).rsqrt() if weight is None else weight * (running_var + eps).rsqrt()
+    return factor.detach().view(-1, *[1] * (x.ndim - 2))
+
+
+class _Reached(BaseException):  # noqa: N818, it is no error, and no model may catch it
+    """Carry the probed module's output out of the forward pass, so that nothing above it runs."""
+
+    def __init__(self, output: object):
+        self.output = output
+
+
+@contextlib.contextmanager
+def _evaluating(model: Callable) -> Iterator[Callable]:
+    """Yield the model in evaluation mode, uncompiled, with tensors that autograd can save."""
+    modules = model.modules() if _is_module(model) else ()
+    modules = [m for m in modules if getattr(m, "training", False)]
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.jit.optimized_execution(False))  # the interpreter's plain nodes
+        if "torch._dynamo" in sys.modules:
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        for m in modules:
+            m.training = False
+        try:
+            yield _without_inference_tensors(model) if _is_module(model) else model
+        finally:
+            for m in modules:
+                m.training = True
+
+
+def _without_inference_tensors(model: nn.Module) -> Callable[[Tensor], object]:
+    """Return a call of the model with clones of what was made in inference mode."""
+    state = (*model.named_parameters(), *model.named_buffers())
+    clones = {name: x.clone() for name, x in state if not is_lazy(x) and x.is_inference()}
+    if not clones:
+        return model
+    return lambda images: torch.func.functional_call(model, clones, (images,))
+
+
+def _submodule(model: Callable, layer: str) -> nn.Module:
+    modules = _submodules(model)
+    if layer not in modules:
+        names = ", ".join(name for name in modules if name) or "none"
+        raise ValueError(f"no submodule {layer!r} in {_title(model)}; there are: {names}")
+    if isinstance(modules[layer], torch.jit.ScriptModule):
+        raise ValueError(f"submodule {layer!r} is scripted, which cannot be watched: name another")
+    return modules[layer]
+
+
+def _submodules(model: Callable) -> dict[str, nn.Module]:
+    """Return every submodule by every name it has."""
+    return dict(model.named_modules(remove_duplicate=False)) if _is_module(model) else {}
+
+
+def _title(model: Callable) -> str:
+    return type(model).__name__ if _is_module(model) else getattr(model, "__name__", "the model")
+
+
+_CALLS: "weakref.WeakKeyDictionary[nn.Module, dict[str, tuple[int, int]]]"
+_CALLS = weakref.WeakKeyDictionary()  # model -> submodule's name -> its id and number of calls
+
+
+def _require_one_call(
+    model: Callable, run: Callable, images: Tensor, layer: str | None, call: int | None
+) -> None:
+    """Refuse a submodule that is called several times, unless a call is chosen.
+
+    The calls are counted once a model, in a forward pass of one image. A model that raises on its
+    way has made the calls it made.
+    """
+    if layer is None and call is not None:
+        raise ValueError(f"call={call}: needs the name of a layer")
+    if layer is None or call is not None:
+        return
+    target = _submodule(model, layer)
+    known, calls = _CALLS.get(model, {}).get(layer, (None, 0))
+    if known != id(target):
+        with _Modules(model) as modules, torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with contextlib.suppress(Exception):
+                run(images[:1].clone())
+        counts = {n: (id(m), modules.calls[m]) for n, m in _submodules(model).items()}
+        _CALLS[model] = counts
+        _, calls = counts[layer]
+    if calls > 1:
+        raise ValueError(
+            f"submodule {layer!r} is called {calls} times: choose one, call=0 to {calls - 1}"
+        )
+
+
+def _output(
+    model: Callable, run: Callable, images: Tensor, layer: str | None, call: int | None
+) -> Tensor:
+    """Return what a call of the submodule gives for a copy of the images; it is run no further."""
+    images = images.clone()  # a model may begin with an operation in place
+    if layer is None:
+        return _tensor(run(images), "the output")
+    target, to_pass = _submodule(model, layer), call or 0
+
+    def stop(module, inputs, output):
+        nonlocal to_pass
+        if to_pass == 0:
+            raise _Reached(output)
+        to_pass -= 1
+
+    handle = target.register_forward_hook(stop)
+    try:
+        run(images)
+    except _Reached as reached:
+        return _tensor(reached.output, f"layer {layer!r}")
+    finally:
+        handle.remove()
+    if call:
+        raise ValueError(f"call={call}: submodule {layer!r} is called {call - to_pass} times")
+    raise ValueError(
+        f"submodule {layer!r} of {_title(model)} was not called as a module in the forward pass "
+        "(unused, or inside scripted code)"
+    )
+
+
+def _tensor(output: object, where: str) -> Tensor:
+    """Return the one tensor of an output, or the `logits` among several."""
+    if isinstance(output, Tensor):
+        return output
+    logits = output.get("logits") if isinstance(output, dict) else getattr(output, "logits", None)
+    if isinstance(logits, Tensor):
+        return logits
+    tensors = [x for x in tree_leaves(output) if isinstance(x, Tensor)]
+    if len(tensors) == 1:
+        return tensors[0]
+    raise ValueError(
+        f"{where} is a {type(output).__name__} with {len(tensors)} tensors: name a layer that "
+        "gives one, or wrap the model in a function that returns one"
+    )
+
+
+def activations_of(
+    model: Callable[[Tensor], Tensor], images: Tensor, layer: str | None = None, *,
+    call: int | None = None,
+) -> Tensor:  # fmt: skip
+    """Return the activations that `project` sees: of the model in evaluation mode, without graph.
+
+    Args:
+        model, images, layer, call: as in `project`.
+    Returns:
+        The output of the layer, (B, C, H, W) or (B, C) for convolutional networks.
+    Raises:
+        ValueError: no such submodule, not called or called more than once, or no single tensor.
+    """
+    _require_batch(images)
+    model, layer = _uncompiled(model, layer)
+    with _evaluating(model) as run, torch.no_grad():
+        _require_one_call(model, run, images, layer, call)
+        return _output(model, run, images, layer, call)
+
+
+def _uncompiled(model: Callable, layer: str | None) -> tuple[Callable, str | None]:
+    """Return the module inside a compiled one, and the layer as named there."""
+    return getattr(model, "_orig_mod", model), layer and layer.removeprefix("_orig_mod.")
+
+
+def _require_batch(images: Tensor) -> None:
+    if images.ndim == 3 or not len(images):
+        raise ValueError(
+            f"images {tuple(images.shape)}: needs (B, C, H, W); images[None] makes a batch of one"
+        )
+
+
+def _path(top: Node, leaf: Node, children: Callable[[Node], list[Node]]) -> set[Node]:
+    """Return all nodes between `top` and `leaf`, both included; empty where none leads there."""
+    parents: dict[Node, list[Node]] = {top: []}
+    stack = [top]
+    while stack:
+        node = stack.pop()
+        for child in children(node):
+            if child not in parents:
+                parents[child] = []
+                stack.append(child)
+            parents[child].append(node)
+    found: set[Node] = set()
+    stack = [leaf] if leaf in parents else []
+    while stack:
+        node = stack.pop()
+        if node not in found:
+            found.add(node)
+            stack.extend(parents[node])
+    return found
+
+
+def _kind(node: Node) -> str:
+    """Name a node of torch's own as its documentation does; others keep their full name."""
+    own = re.fullmatch(r"(?:torch::autograd::)?(\w+?)Backward(?:\d+|s)", node.name())
+    return own[1] if own else node.name().rsplit("::", 1)[-1]
+
+
+def _is_zero(bound: Tensor | float | None) -> bool:
+    return bound is not None and bool((torch.as_tensor(bound) == 0).all())
+
+
+def _is_rectifier(node: Node, kind: str, below: list[int]) -> bool:
+    """Whether a node computes max(x, 0), perhaps with a positive upper bound."""
+    if kind not in _RECTIFIERS.nodes or len(below) != 1:
+        return False
+    match kind:
+        case "Threshold":
+            return node._saved_threshold == 0
+        case "Clamp":
+            top = node._saved_max
+            is_open = top is None or (not isinstance(top, Tensor) and top > 0)
+            return is_open and _is_zero(node._saved_min)
+        case "ClampMin":
+            return _is_zero(node._saved_min)
+        case "Hardtanh":
+            return node._saved_min_val == 0 < node._saved_max_val
+        case "LeakyRelu":
+            return node._saved_negative_slope == 0
+        case "Maximum":
+            return _is_zero(node._saved_self if below == [1] else node._saved_other)
+    return True
+
+
+def _why_not_linear(node: Node, kind: str, below: list[int]) -> str | None:
+    """Return why a node is no linear operation or max-pool on what is made of the image."""
+    if kind in _UNREADABLE:
+        return _UNREADABLE[kind]
+    if kind not in _LINEAR:
+        return "it is neither a rectifier nor linear"
+    if kind in _PRODUCTS.nodes and len(below) > 1:
+        return "it multiplies two tensors made of the image (a gate or attention)"
+    if kind == "Div" and below != [0]:
+        return "it divides by a tensor made of the image"
+    if kind in _BATCH_NORM.nodes and getattr(node, "_saved_training", False):
+        return "it normalises with statistics of the image"
+    return None
+
+
+def _rectify(rule: str) -> Callable:
+    """Return the hook of a rectifier's node; a node's own gradient is that of `gradient`."""
+
+    def hook(below: Sequence[Tensor | None], above: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
+        signals = [above[0] if rule == "deconvnet" else g for g in below]
+        return tuple(
+            None if g is None else signal.clamp_min(0)
+            for g, signal in zip(below, signals, strict=True)
+        )
+
+    return hook
+
+
+def _apply(
+    rule: str, found: Tensor, images: Tensor, functions: _Functions, modules: _Modules
+) -> _Offence | None:
+    """Hook every rectifier between `found` and `images`; return the first node without a rule."""
+    leaf = torch.autograd.graph.get_gradient_edge(images).node
+
+    def children(node: Node) -> list[Node]:
+        vouched = functions.children.get(node)
+        return vouched or [child for child, _ in node.next_functions if child]
+
+    path = _path(found.grad_fn, leaf, children)
+    offences = []
+    for node in path - {leaf} - functions.children.keys():
+        kind = _kind(node)
+        below = [i for i, (child, _) in enumerate(node.next_functions) if child in path]
+        if _is_rectifier(node, kind, below):
+            node.register_hook(_rectify(rule))
+        elif why := _why_not_linear(node, kind, below):
+            operation = re.sub(r"(?<=[a-z0-9D])(?=[A-Z][a-z])", "_", kind).lower()
+            sequence = node._sequence_nr()
+            offences.append(_Offence(sequence, operation, modules.at(sequence), why))
+    return min(offences, default=None)
+
+
+def _require_channels_first(found: Tensor, where: str, image_count: int) -> None:
+    """Refuse (B, H, W, C), where that can be seen: a permutation or linear layer at the end."""
+    axis, node = 1, found.grad_fn
+    while node is not None and axis is not None:
+        shape = tuple(node._input_metadata[0].shape)
+        kind = _kind(node)
+        if kind == "Permute" and len(shape) == 4:
+            axis = node._saved_dims[axis] % 4
+        elif kind == "Transpose" and len(shape) == 4:
+            swapped = [node._saved_dim0 % 4, node._saved_dim1 % 4]
+            axis = swapped[1 - swapped.index(axis)] if axis in swapped else axis
+        elif kind in ("View", "UnsafeView"):
+            before = tuple(node._saved_self_sym_sizes)
+            if len(before) == 2 and len(shape) == 4 and before[0] != image_count:
+                axis = 1 if axis == 3 else 3  # rows are places, columns are maps
+            break
+        elif kind in _MAX_POOLS.nodes | _BATCH_NORM.nodes | {"Convolution"}:
+            break
+        node = node.next_functions[0][0] if node.next_functions else None
+    if axis != 1:
+        raise ValueError(
+            f"{where} gives {tuple(found.shape)} with its maps last: units need (B, C, H, W)"
+        )
+
+
+def _as_units(units: Units | Sequence, device: torch.device) -> Units:
+    """Return units as tensors on a device that autograd can save."""
+    if isinstance(units, Units):
+        parts = [units.maps, units.rows, units.columns]
+    else:
+        listed = torch.as_tensor(units)
+        if not len(listed) or listed.shape[1:] not in ((), (3,)):
+            raise ValueError("units: needs a list of maps, or of (map, row, column)")
+        parts = listed.view(len(listed), -1).unbind(1)
+    return Units(*(x if x is None else torch.as_tensor(x, device=device).clone() for x in parts))
+
+
+def _float_images(model: Callable, run: Callable, images: Tensor, layer, call) -> Tensor:
+    """Return images that can carry a gradient and give the same activations."""
+    if images.is_floating_point():
+        return images.detach().clone()
+    floats = images.to(torch.get_default_dtype())
+    with torch.no_grad():
+        given, as_floats = (_output(model, run, x, layer, call) for x in (images, floats))
+    if not torch.equal(given, as_floats):
+        raise ValueError(f"the model treats {images.dtype} images in its own way: give it floats")
+    return floats
+
+
+def _require_rules(
+    rule: str, found: Tensor, leaf: Tensor, functions: _Functions, modules: _Modules, mixed: str
+) -> None:
+    """Hook the rectifiers; refuse, or with `mixed="allow"` warn of, what has no rule."""
+    offences = (
+        _apply(rule, found, leaf, functions, modules),
+        functions.dependence.offence_of(found),
+    )
+    first = min(filter(None, offences), default=None)
+    if first is None:
+        return
+    what = f"{first.operation} in {first.module} has no backward rule: {first.why}"
+    if mixed == "refuse":
+        raise ValueError(f'{what}; mixed="allow" goes on with its gradient')
+    warnings.warn(f"{what}; its gradient is mixed with the rule {rule!r}", stacklevel=3)
+
+
+def _require_maps(found: Tensor, units: Units, where: str, image_count: int) -> None:
+    if found.ndim not in (2, 4) or len(found) != image_count:
+        raise ValueError(
+            f"{where} gives {tuple(found.shape)} for {image_count} images: needs maps (B, C, H, W) "
+            "or scores (B, C)"
+        )
+    if found.ndim != (2 if units.rows is None else 4):
+        needed = "a map, a row and a column" if found.ndim == 4 else "a map only"
+        raise ValueError(f"{where} gives {tuple(found.shape)}: a unit there is {needed}")
+    if found.ndim == 4:
+        _require_channels_first(found, where, image_count)
+    units.validate(where, len(units), tuple(found.shape[1:]))
+
+
+def _carry_down(found: Tensor, leaf: Tensor, tops: Tensor) -> Tensor:
+    """Return what each signal leaves at the pixels. tops: (K, B, ...) -> (K, B, 3, H, W)."""
+
+    def down(signal: Tensor) -> Tensor:
+        # `torch.autograd.grad` would suspend the function mode, which recomputation needs.
+        (pixels,) = _engine_run_backward(
+            (found,), (signal,), True, False, (leaf,), allow_unreachable=True, accumulate_grad=False
+        )
+        if pixels is None:
+            raise ValueError(_NO_GRADIENT)
+        return pixels
+
+    if len(tops) == 1:
+        return down(tops[0])[None]
+    at_once = max(1, PICTURES_AT_ONCE // len(leaf))
+    return torch.func.vmap(down, chunk_size=at_once)(tops)
+
+
+def project(
+    model: Callable[[Tensor], Tensor], images: Tensor, units: Units | Sequence,
+    layer: str | None = None, *, of: Tensor | Sequence[int] | None = None, call: int | None = None,
+    rule: str = "deconvnet", skip_norm: bool = True, seed: str = "activation",
+    mixed: str = "refuse",
+) -> Tensor:  # fmt: skip
+    """Project units of any torch model to the pixels, one picture a unit.
+
+    The model runs in evaluation mode, once for each image and no further than the layer. Units of
+    one image go down together.
+
+    Args:
+        model: a module, or any function from images to feature maps (B, C, H, W) or scores (B, C).
+        images: (B, 3, H, W) as the model wants them.
+        units: U units, as `Units` or as a list of (map, row, column) or of maps.
+        layer: name of the probed submodule, as in `model.named_modules()`; None probes the output.
+        of: (U,) the image of each unit; None gives each image its own, so that U = B.
+        call: which call of a submodule that the model calls several times, counted from 0.
+        rule: `deconvnet`, or `gradient` (true of any model) or `guided` for comparison.
+        skip_norm: pass through response norm unchanged (the paper), or with its gradient.
+        seed: `activation` (the paper) or `one` (Captum). The pictures of a positive unit differ by
+            its activation as a factor. A negative activation starts with the other sign, and
+            rectifiers pass other parts of it; a unit at zero gives an empty picture.
+        mixed: `refuse` a model with other nonlinearities on the way down, or `allow` them with
+            their gradient and a warning.
+    Returns:
+        (U, 3, H, W).
+    Raises:
+        ValueError: an operation between layer and pixels that is neither a rectifier nor linear,
+            with its module; unknown layer or rule; units that do not fit or see NaN.
+    """
+    for name, value, choices in (
+        ("backward rule", rule, RULES), ("seed", seed, ("activation", "one")),
+        ("mixed", mixed, ("refuse", "allow")),
+    ):  # fmt: skip
+        if value not in choices:
+            raise ValueError(f"{name} {value!r}: choose among {', '.join(choices)}")
+    _require_batch(images)
+    model, layer = _uncompiled(model, layer)
+    where = layer or "output"
+    with _evaluating(model) as run, torch.enable_grad(), contextlib.ExitStack() as stack:
+        units = _as_units(units, images.device)
+        if of is None and len(units) != len(images):
+            raise ValueError(f"{len(units)} units for {len(images)} images: one an image, or of=")
+        of = range(len(units)) if of is None else of
+        of = torch.as_tensor(of, device=images.device).clone()
+        if len(of) != len(units):
+            raise ValueError(f"of= names {len(of)} images for {len(units)} units")
+        require_index("of: image", of, len(images))
+        used, of = of.unique(return_inverse=True)
+
+        _require_one_call(model, run, images, layer, call)
+        leaf = _float_images(model, run, images[used], layer, call).requires_grad_()
+        modules = _Modules(model)
+        dependence = _Dependence(modules)
+        dependence.mark(leaf)
+        shared = len(used) < len(of)
+        functions = _Functions(dependence, skip_norm=skip_norm, scale_batch_norm=shared)
+        stack.enter_context(functions)
+        with modules, dependence:
+            found = _output(model, run, leaf, layer, call)
+        if not found.requires_grad:
+            raise ValueError(_NO_GRADIENT)
+        if rule != "gradient":
+            _require_rules(rule, found, leaf, functions, modules, mixed)
+        _require_maps(found, units, where, len(leaf))
+
+        at = (of, *(x for x in (units.maps, units.rows, units.columns) if x is not None))
+        value = found[at].detach()
+        validate_finite(where, value)
+        rank = (of[:, None] == of).tril(-1).sum(1)  # of each unit among those of its image
+        tops = found.new_zeros(int(rank.max()) + 1, *found.shape)
+        tops[(rank, *at)] = 1 if seed == "one" else value
+        return _carry_down(found, leaf, tops)[rank, of]
