@@ -142,7 +142,7 @@ def test_the_diagnosis_of_a_run(gpu, name):
     wanted, found = filters.aliased(network, images), filters.aliased(there, images.to(gpu))
     assert all(close(found[stride], wanted[stride], 1e-3) for stride in wanted)
     maps = network.features(images, ["conv1"])["conv1"]
-    assert close(filters.moved(maps.to(gpu), 0.25, 0.0), filters.moved(maps, 0.25, 0.0), 1e-4)
+    assert close(filters.subpixel_shift(maps.to(gpu), 0.25, 0.0), filters.subpixel_shift(maps, 0.25, 0.0), 1e-4)
     assert close(
         filters.consistency(maps.to(gpu), maps.roll(1, 3).to(gpu)), filters.consistency(maps, maps.roll(1, 3)), 1e-4
     )

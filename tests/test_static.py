@@ -56,7 +56,8 @@ def test_frames_open_on_the_picture_that_is_asked_for():
     shown, plain = frames(start=4), frames()
     data = data_of(shown)
     assert data["start"] == 4 and "note 4</p>" in shown.data
-    left, top = (1 + place * side for place, side in zip((4 % data["columns"], 4 // data["columns"]), data["cell"], strict=True))
+    places = (4 % data["columns"], 4 // data["columns"])
+    left, top = (1 + place * side for place, side in zip(places, data["cell"], strict=True))
     percent = [f"{-100 * at / whole:.5f}%" for at, whole in zip((left, top), data["sheet"], strict=True)]
     assert f"translate({','.join(percent)})" in shown.data and shown.data != plain.data
     with pytest.raises(ValueError, match="cannot come first"):

@@ -232,26 +232,30 @@ def test_a_common_tint_is_not_likeness():
 
 
 def trained_on_stripes() -> tuple[Trained, object]:
-    world, recipe = stripes(), tiny()
+    dataset, recipe = stripes(), tiny()
     network = recipe.network(3).eval()
-    return Trained(network, recipe, world.classes, mean_image(world.train.images)), world
+    return Trained(network, recipe, dataset.classes, mean_image(dataset.train.images)), dataset
+
+
+def quiet(dataset) -> Study:
+    return Study(dataset, {}, torch.device("cpu"), progress=False)
 
 
 def test_fine_tuning_starts_from_the_source_and_scratch_does_not():
-    source, world = trained_on_stripes()
+    source, dataset = trained_on_stripes()
     still = tiny(epochs=1, lr=1e-12, weight_decay=0.0, momentum=0.0, clip=0.0)
-    tuned, mean = measure.fitted(still, world.train, 5, source=source)
+    tuned, mean = measure.fitted(still, dataset.train, 5, quiet(dataset), source=source)
     assert torch.allclose(tuned.convs["conv3"].weight, source.network.convs["conv3"].weight)
     assert tuned.fulls["fc8"].weight.shape[0] == 5 and torch.equal(mean, source.mean)
-    fresh, _ = measure.fitted(tiny(epochs=1, lr=1e-12, seed=4), world.train, 5)
+    fresh, _ = measure.fitted(tiny(epochs=1, lr=1e-12, seed=4), dataset.train, 5, quiet(dataset))
     assert not torch.allclose(fresh.convs["conv3"].weight, source.network.convs["conv3"].weight)
 
 
 def test_a_network_from_scratch_learns_an_easy_world():
-    world, recipe = stripes(train=96), tiny(epochs=14, lr=0.04, dropout=0.0, units=32)
-    network, mean = measure.fitted(recipe, world.train, 3)
-    named = measure.predict(network, recipe, mean, world.val.images)
-    assert probes.per_class_accuracy(named, world.val.labels.numpy()) > 60
+    dataset, recipe = stripes(train=96), tiny(epochs=14, lr=0.04, dropout=0.0, units=32)
+    network, mean = measure.fitted(recipe, dataset.train, 3, quiet(dataset))
+    named = measure.predict(network, recipe, mean, dataset.val.images)
+    assert probes.per_class_accuracy(named, dataset.val.labels.numpy()) > 60
 
 
 def test_the_control_has_other_weights_and_the_same_mean():
@@ -321,7 +325,7 @@ def test_voc_in_torchvision_s_layout(tmp_path):
 
 
 def test_table_6_is_measured_from_train_to_val(tmp_path):
-    source, world = trained_on_stripes()
+    source, dataset = trained_on_stripes()
     marks = {
         "cat": [1, -1, -1] * 4,
         "dog": [-1, 1, -1] * 4,
@@ -329,7 +333,7 @@ def test_table_6_is_measured_from_train_to_val(tmp_path):
     }  # the colour tells
     for part in ("train", "val"):
         voc(tmp_path, marks, part)
-    one = Study(world, {"zfnet": source}, torch.device("cpu"), root=tmp_path, progress=False)
+    one = Study(dataset, {"zfnet": source}, torch.device("cpu"), root=tmp_path, progress=False)
     found = voc2012.parts(one)["table6"]()
     assert list(found["average_precision"]) == list(marks) and (found["train"], found["test"]) == (
         12,
@@ -372,11 +376,11 @@ def test_the_paper_s_tables_agree_with_each_other():
 
 
 def test_unknown_targets_are_refused():
-    class World:
+    class Source:
         dataset, progress, root = stripes(), False, None
 
     with pytest.raises(ValueError, match="there are: novel"):
-        measure.target_of(World, "cifar")
+        measure.target_of(Source, "cifar")
 
 
 def test_a_study_measures_every_part_on_a_small_target(monkeypatch):

@@ -156,23 +156,24 @@ def filters(weight: Tensor, columns: int = 16, width: float = 8) -> Figure:
 
 
 def top9(
-    projections: Tensor, patches: Tensor, names: Sequence[str] = (), *, columns: int = 2, side: int = TILE
-) -> Figure:
+    projections: Sequence[Tensor], patches: Sequence[Tensor], names: Sequence[str] = (), *, columns: int = 2,
+    side: int = TILE,
+) -> Figure:  # fmt: skip
     """Draw Fig. 2: for each map its nine strongest projections and, beside them, the patches that caused them.
 
     Args:
-        projections: (M, 9, 3, F, F), signed.
-        patches: uint8 (M, 9, 3, F, F).
+        projections: M times (9, 3, F, F), signed; F may differ from map to map.
+        patches: M times (9, 3, F, F), uint8 or 0 to 1.
         names: a line above each map, (M,).
         columns: maps in a row.
         side: px of a tile, at least.
     """
     pairs = [
-        (enlarge(p, side), enlarge(as_colours(q), side))
-        for p, q in zip(display(projections), patches, strict=True)
+        (enlarge(display(p[None])[0], side), enlarge(as_colours(q), side))
+        for p, q in zip(projections, patches, strict=True)
     ]
     panels = [[tiled(part, 3, gap=2) for part in pair] for pair in pairs]
-    width = panels[0][0].shape[-1]
+    width = max(panel.shape[-1] for pair in panels for panel in pair)
     gap, between, head = width // 30, width // 8, 44 if names else 26
     rows = math.ceil(len(panels) / columns)
     columns = min(columns, len(panels))
@@ -183,7 +184,7 @@ def top9(
         y = total[1] - (i // columns) * (width + head + between // 2) - head - width
         for panel, at, title in ((left, x, "projections"), (right, x + width + gap, "patches")):
             ax = figure.add_axes((at / total[0], y / total[1], width / total[0], width / total[1]))
-            ax.imshow(array(panel), interpolation="nearest")
+            ax.imshow(array(panel), interpolation="nearest" if panel.shape[-1] == width else "antialiased")
             ax.axis("off")
             figure.text(at / total[0], (y + width + 5) / total[1], title, fontsize=11, va="bottom")
         if names:
@@ -337,7 +338,7 @@ def _resized(picture: Tensor, side: int) -> Tensor:
 
 def network(
     architecture: Architecture, picture: Tensor, features: Mapping[str, Tensor],
-    probabilities: Mapping[str, float], *, classes: int = 1000, width: float = 10,
+    probabilities: Mapping[str, float], *, classes: int = 1000, width: float = 7.4,
 ) -> Figure:  # fmt: skip
     """Draw Fig. 3 as a strip: a picture, the maps of each layer, the probabilities of its classes.
 
@@ -350,58 +351,58 @@ def network(
         classes: their number, as stated.
     """
     sizes = {s.name: s.size for s in stages(architecture, picture.shape[-1])}
-    middle, base, x = 62.0, 0.0, 0.0
+    middle, x = 52.0, 0.0  # a unit is a pixel or so of the page
     figure, ax = plt.subplots()
 
     def station(title: str, lines: Sequence[str], across: float, ends: bool = False) -> None:
         nonlocal x
-        ax.text(x, middle + 68, title, fontsize=10, weight="bold", va="bottom")
-        ax.text(x, base - 4, "\n".join(lines), fontsize=9, va="top", linespacing=1.25)
+        ax.text(x, middle + 56, title, fontsize=9, weight="bold", va="bottom")
+        ax.text(x, -4, "\n".join(lines), fontsize=8.5, va="top", linespacing=1.2)
         x += across
         if not ends:
             arrow = {"arrowstyle": "-|>", "color": TEXT, "lw": 1.4, "shrinkA": 0, "shrinkB": 0}
-            ax.annotate("", (x + 15, middle), (x + 2, middle), arrowprops=arrow)
-            x += 19
+            ax.annotate("", (x + 14, middle), (x + 1, middle), arrowprops=arrow)
+            x += 16
 
     def draw(image: Tensor, left: float, low: float, wide: float, high: float, **colours) -> None:
         ax.imshow(image.numpy(), extent=(left, left + wide, low, low + high), interpolation="nearest", **colours)
         ax.add_patch(plt.Rectangle((left, low), wide, high, fill=False, ec="white", lw=0.6))
 
     side = picture.shape[-1]
-    draw(as_colours(picture).permute(1, 2, 0), x, middle - 50, 100, 100)
-    station("image", [f"{side}x{side},", "3 colours"], 100)
+    draw(as_colours(picture).permute(1, 2, 0), x, middle - 42, 84, 84)
+    station("image", [f"{side}x{side}", "3 colours"], 84)
     for conv in architecture.convs:
         size = sizes[conv.name]
-        across, step = 34 + 4.6 * size**0.5, 8
+        across, step = 24 + 3.8 * size**0.5, 6
         maps = features[conv.name]
         strongest = maps[maps.mean((1, 2)).argsort(descending=True)[:4]].sqrt()
         for i, own in enumerate(strongest.flip(0)):
             shift = step * (len(strongest) - 1 - i)
             low = middle - (across + 3 * step) / 2 + shift
             draw(own, x + shift, low, across, across, cmap="magma", vmin=0)
-        lines = [f"{conv.kernel}x{conv.kernel} filters,", f"stride {conv.stride}:"]
-        lines += [f"{conv.maps} maps of", f"{size}x{size}"]
+        stride = f", stride {conv.stride}" if conv.stride > 1 else ""
+        lines = [f"{conv.kernel}x{conv.kernel}{stride}", f"{conv.maps:,} maps", f"{size}x{size}"]
         after = sizes.get(f"pool{conv.layer}")
-        pooled = [f"pooled to {after}x{after}"] if conv.pool else []
-        norm = ["contrast norm"] if conv.norm else []
+        pooled = [f"pool {after}x{after}"] if conv.pool else []
+        norm = ["norm"] if conv.norm else []
         lines += [*norm, *pooled] if architecture.norm_before_pool else [*pooled, *norm]
-        station(f"layer {conv.layer}", lines, max(across + 3 * step, 92))
+        station(f"layer {conv.layer}", lines, max(across + 3 * step, 70 if conv.stride > 1 else 60))
     for full in architecture.fulls:
         units = features[full.name]
         rows = math.ceil(len(units) / 8)
         shown_units = F.pad(units.sqrt(), (0, 8 * rows - len(units))).view(rows, 8)
-        draw(shown_units, x, middle - 50, 25, 100, cmap="magma", vmin=0)
-        station(f"layer {full.layer}", [f"{full.units:,}", "units"], 46)
+        draw(shown_units, x, middle - 42, 21, 84, cmap="magma", vmin=0)
+        station(f"layer {full.layer}", [f"{full.units:,}", "units"], 37)
     best = sorted(probabilities, key=probabilities.get, reverse=True)[:5]
     for i, name in enumerate(best):
-        y = middle + 40 - 20 * i
-        ax.barh(y, 60 * probabilities[name], 13, left=x + 62, color=PALETTE[0])
-        ax.text(x + 58, y, name, ha="right", va="center", fontsize=9)
-        ax.text(x + 65 + 60 * probabilities[name], y, f"{probabilities[name]:.2f}", va="center", fontsize=9)
-    station("layer 8", ["softmax over", f"{classes:,} classes"], 156, ends=True)
-    ax.set(xlim=(-2, x), ylim=(-100, middle + 84), aspect="equal", position=(0, 0, 1, 1))
+        y = middle + 34 - 17 * i
+        ax.barh(y, 40 * probabilities[name], 11, left=x + 60, color=PALETTE[0])
+        ax.text(x + 57, y, name, ha="right", va="center", fontsize=8.5)
+        ax.text(x + 62 + 40 * probabilities[name], y, f"{probabilities[name]:.2f}", va="center", fontsize=8.5)
+    station("layer 8", ["softmax over", f"{classes:,} classes"], 128, ends=True)
+    ax.set(xlim=(-2, x), ylim=(-88, middle + 70), aspect="equal", position=(0, 0, 1, 1))
     ax.axis("off")
-    figure.set_size_inches(width, width * (middle + 184) / (x + 2))
+    figure.set_size_inches(width, width * (middle + 158) / (x + 2))
     return alone(figure)
 
 

@@ -1,188 +1,383 @@
-"""Fig. 6 of the arXiv text (ECCV Fig. 5), and the first layer in numbers: spectra, dead filters, aliasing, shifts."""
+"""Fig. 6 of the arXiv text (ECCV Fig. 5), effects of each change, and a bench for one filter."""
 
 import base64
+import contextlib
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+import torch.nn.functional as F
 from IPython.display import HTML
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from book.architecture import filters
-from book.architecture.claims import unclipped
-from book.gallery.figures import resized
-from zfrepro import plots, records, static
-from zfrepro.plots import alone, array, enlarged, tiled
-from zfrepro.verdicts import WORLDS
-from zfrepro.verdicts_table import WORLD_NAMES
-from zfrepro.weights import pretrained
-from zfrepro.words import told_of
+from book.architecture import claims, filters, measure
+from zfrepro import plots, records, static, sweeps
+from zfrepro.claims import DATASETS
+from zfrepro.networks import Network
+from zfrepro.stats import Interval
+from zfrepro.weights import Trained
 
-NAMES = {"krizhevsky": "Krizhevsky, 11x11 stride 4", "zfnet": "ZFNet, 7x7 stride 2"}
-SHORT = {arch: name.split(",")[0] for arch, name in NAMES.items()}
-FREE = "without clipping"
-COLOURS = {"krizhevsky": "#b5651d", "zfnet": "#2a6f97"}
-Found = Mapping[str, dict[str, Any]]
+Record = Mapping[str, Any]
+NAMES = {"krizhevsky": "Krizhevsky's network", "zfnet": "ZFNet"}
+COLOURS = {"krizhevsky": plots.PALETTE[1], "zfnet": plots.PALETTE[0]}
+PERIOD = 48  # px of a picture with a grating, so frequencies are whole numbers over 48
 
 
-def recorded() -> dict[str, dict[str, Any]]:
-    """The studies there are, by world."""
-    there = [w for w in WORLDS if (records.results_root() / "architecture" / f"{w}.json").is_file()]
-    return {world: records.read(f"architecture/{world}") for world in there}
+def recorded() -> dict[str, Record]:
+    """Return the records there are, by data set."""
+    found = {}
+    for dataset in DATASETS:
+        with contextlib.suppress(FileNotFoundError):
+            found[dataset] = records.read(f"architecture/{dataset}")
+    return found
 
 
-# --- the paper's five panels -----------------------------------------------------------------------------------------
+# --- the paper's five panels ---------------------------------------------------------------------
 
 
-def jointly(weight: Tensor) -> Tensor:
-    """Filters as colours with one scale for all, zero at mid-grey. (C, 3, k, k) -> the same, 0 to 1."""
-    return 0.5 + 0.5 * weight.float() / weight.float().abs().max().clamp_min(1e-12)
+def first_layer(network: Network) -> Tensor:
+    """Return the filters of layer 1, (C, 3, k, k)."""
+    return network.convs["conv1"].weight.detach().cpu()
 
 
-def without_clipping(found: Found, world: str) -> Tensor | None:
-    """The recorded first-layer filters of a training without clipping, (C, 3, k, k), of a world or else of another."""
-    for name in (world, *found):
-        run = unclipped(found[name]) if name in found else None
-        if run:
-            rows = torch.tensor(run["filters"])
-            side = math.isqrt(rows.shape[1] // 3)
-            return rows.view(-1, 3, side, side)
-    return None
+def projections(record: Record, arch: str) -> Tensor:
+    """Return recorded second-layer projections as colours, nine a map. (M, 9, 3, F, F)."""
+    own = record["pictures"][arch]
+    code, side = base64.b64decode(own["sheet"]), own["side"]
+    image = np.array(Image.open(io.BytesIO(code)).convert("RGB"))
+    sheet = torch.from_numpy(image).permute(2, 0, 1) / 255
+    block = 3 * side + 2  # tiles stand a pixel apart
+    step = block + measure.GAP
+    squares = sheet.unfold(1, block, step).unfold(2, block, step).flatten(1, 2)
+    tiles = squares.unfold(2, side, side + 1).unfold(3, side, side + 1).flatten(2, 3)
+    return tiles.permute(1, 2, 0, 3, 4)[: len(own["maps"])]
 
 
-def sheet(pictures: Tensor, columns: int = 5) -> Tensor:
-    """Top-9 projections of some maps as one picture. signed (M, 9, 3, F, F) -> (3, H, W)."""
-    return plots.blocks(plots.shown(pictures), columns, gap=4)
+def resized(pictures: Tensor, side: int = plots.TILE) -> Tensor:
+    """Return pictures of 0 to 1 at exactly this size. (..., 3, h, w) -> (..., 3, side, side)."""
+    flat = plots.enlarge(pictures, side).flatten(0, -4)
+    return F.interpolate(flat, (side, side), mode="area").unflatten(0, pictures.shape[:-3])
 
 
-def decoded(record: dict[str, Any], arch: str) -> Tensor:
-    """A recorded sheet of second-layer projections, (3, H, W), 0 to 1."""
-    code = base64.b64decode(record["pictures"][arch]["sheet"])
-    return torch.from_numpy(np.array(Image.open(io.BytesIO(code)).convert("RGB"))).permute(2, 0, 1) / 255
-
-
-def panels(first: Mapping[str, Tensor | None], second: Mapping[str, Tensor], width: float = 9) -> Figure:
-    """Fig. 6: (a) to (c) first-layer filters, each panel with one scale for all its filters; (d), (e) layer 2.
+def both_layers(
+    weights: Mapping[str, Tensor],
+    second: Mapping[str, Tensor],
+    maps: Mapping[str, Sequence[int]],
+    columns: int = 5,
+) -> Figure:
+    """Draw panels (b) to (e) of Fig. 6: a row for each network, its layer 1 and maps of layer 2.
 
     Args:
-        first: title -> (C, 3, k, k), or None for a panel that is not recorded.
-        second: title -> a `sheet`.
+        weights: architecture -> (C, 3, k, k), of which columns x columns random ones are drawn.
+        second: architecture -> colours, (M, 9, 3, F, F).
+        maps: architecture -> which of its M maps.
     """
-    figure = plt.figure(figsize=(width, width * 0.69))
-    above, below = figure.subfigures(2, 1, height_ratios=(0.53, 0.47))
-    letters = iter("abcde")
-    for part, pictures in ((above, first), (below, second)):
-        for ax, (title, picture) in zip(part.subplots(1, len(pictures)), pictures.items(), strict=True):
-            ax.set_title(f"({next(letters)}) {title}", fontsize=9)
-            ax.axis("off")
-            if picture is None:
-                ax.text(0.5, 0.5, "not recorded", ha="center", va="center", transform=ax.transAxes)
-            elif picture.ndim == 4:
-                side = math.ceil(math.sqrt(len(picture)))
-                ax.imshow(array(enlarged(tiled(jointly(picture), side), 6)), interpolation="nearest")
-            else:
-                ax.imshow(array(picture))
-        part.subplots_adjust(0.01, 0.01, 0.99, 0.92, 0.04)
-    return alone(figure)
+    panels, titles = [], []
+    for arch, weight in weights.items():
+        draw = torch.randperm(len(weight), generator=torch.Generator().manual_seed(0))
+        some = plots.display(weight[draw[: columns**2].sort().values])
+        panels.append(plots.tiled(resized(some, 3 * plots.TILE // columns), columns))
+        panels += [plots.tiled(tiles, 3) for tiles in resized(second[arch][maps[arch]])]
+        titles += [f"{NAMES[arch]}, layer 1", "layer 2", *[""] * (len(maps[arch]) - 1)]
+    return plots.side_by_side(panels, titles, width=9.5, columns=len(panels) // len(weights))
 
 
-def recorded_panels(found: Found, world: str) -> Figure:
-    """`panels` of a world from what is recorded and shipped, without its images."""
-    weights = {arch: pretrained(arch, world).network.convs["conv1"].weight.detach().cpu() for arch in NAMES}
-    first = {FREE: without_clipping(found, world)} | {NAMES[arch]: weights[arch] for arch in NAMES}
-    second = {f"{SHORT[arch]}, layer 2": decoded(found[world], arch) for arch in NAMES}
-    return panels(first, second)
+def all_maps(second: Mapping[str, Tensor]) -> Figure:
+    """Draw panels (d) and (e) whole: all recorded maps of each network's layer 2, nine a map."""
+    sheets = [plots.blocks(resized(tiles), 4) for tiles in second.values()]
+    titles = [f"{NAMES[arch]}, layer 2" for arch in second]
+    return plots.side_by_side(sheets, titles, width=9.5, columns=1)
 
 
-def scales(first: Mapping[str, Tensor | None]) -> HTML:
-    """The panels of layer 1 with one scale for all filters or one for each, to leaf through."""
-    there = {title: weight for title, weight in first.items() if weight is not None}
-    pictures, notes = [], []
-    for title, weight in there.items():
-        rms = weight.square().mean((1, 2, 3)).sqrt()
-        for how, shown in (("one scale", jointly(weight)), ("each its own", plots.shown(weight, 1.0))):
-            grid = tiled(shown, math.ceil(math.sqrt(len(weight))))
-            pictures.append(resized(enlarged(grid, 3)[None], 360)[0])
-            notes.append(f"{title}, {how}: the largest filter is {rms.max() / rms.median():.1f} times the median one")
-    axes = {"panel": list(there), "scale": ["one for all", "each its own"]}
-    return static.frames(as_bytes(torch.stack(pictures)), axes, notes, alt="First-layer filters, scaled in two ways")
+def twins(record: Record) -> dict[str, Record]:
+    """Return the runs of the small ZFNet, without and with rescaling of its filters."""
+    rows = {bool(run["clip"]): run for run in record["runs"] if run["arch"] == "zfnet"}
+    names = {False: "without rescaling", True: "with rescaling"}
+    return {names[clip]: rows[clip] for clip in names if clip in rows}
 
 
-def as_bytes(pictures: Tensor) -> np.ndarray:
-    """(N, 3, H, W) of 0 to 1 -> uint8 (N, H, W, 3)."""
-    return (255 * pictures).round().byte().permute(0, 2, 3, 1).numpy()
+def clipping(found: Mapping[str, Record]) -> Figure:
+    """Draw panel (a): layer 1 of small networks, with one scale for all filters of a panel."""
+    panels, titles = [], []
+    for dataset, record in found.items():
+        for name, run in twins(record).items():
+            if "filters" not in run:
+                continue
+            rows = torch.tensor(run["filters"])
+            weight = rows.unflatten(1, (3, math.isqrt(rows.shape[1] // 3), -1))
+            colours = plots.GREY + 0.5 * weight / weight.abs().max()
+            panels.append(plots.tiled(plots.enlarged(colours, 8), 5, gap=2))
+            titles.append(f"{DATASETS[dataset]}, {name}")
+    return plots.side_by_side(panels, titles, width=4.5 * len(panels))
 
 
-# --- spectra ---------------------------------------------------------------------------------------------------------
+def dominance(run: Record) -> float:
+    """Return the RMS of a run's largest first-layer filter over that of its median one."""
+    return run["largest_rms"] / run["median_rms"]
 
 
-def spectra(found: Found, width: float = 9) -> Figure:
-    """Centroids as histograms against the strides' Nyquist limits, and bandwidths; a row for each world."""
-    figure, axes = plt.subplots(len(found), 2, figsize=(width, 3.1 * len(found)), squeeze=False)
-    bins = np.linspace(0, 0.5, 26)
-    for (left, right), (world, record) in zip(axes, found.items(), strict=True):
+# --- effects -------------------------------------------------------------------------------------
+
+
+def effects(found: Mapping[str, Record]) -> Figure:
+    """Draw what each change does to the top-1 error, and the paper's differences where printed.
+
+    found: data set -> record of the sweep; one that lacks a network is left out.
+    """
+    old, wide, new = claims.OLD, claims.OLD_WIDE, claims.REPAIRED
+    contrasts = {
+        "all three changes of layers 1 and 2": (new, old),
+        "instead, wide layers 3 to 5": (wide, old),
+        "besides, wide layers 3 to 5": (claims.REPAIRED_WIDE, new),
+    }
+    factors = {
+        "layer 1: filters of 11x11 to 7x7": "kernel",
+        "layer 1: stride 4 to 2": "stride",
+        "layer 2: stride 1 to 2": "stride2",
+        "layer 1: low-pass filter before stride 4": "blur",
+    }
+    sources = {label: claims.contrast(*pair) for label, pair in contrasts.items()}
+    sources |= {label: partial(claims.effect, factor=factor) for label, factor in factors.items()}
+    printed = {label: claims.printed_change(*pair) for label, pair in contrasts.items()}
+    rows, groups = [], []
+    for label, source in sources.items():
+        heading = (label, printed.get(label))
+        for dataset, record in found.items():
+            if not claims.LACKING(record):
+                rows.append((heading[0], source(record), heading[1]))
+                groups.append(DATASETS[dataset])
+                heading = ("", None)
+    return plots.intervals(
+        rows,
+        unit="change of the top-1 error, points (left of zero is better)",
+        paper="the paper, ImageNet",
+        groups=groups,
+        width=9,
+    )
+
+
+def two_by_two(found: Mapping[str, Record]) -> list[dict[str, object]]:
+    """Return rows of a table: top-1 errors of old and repaired layers, narrow and wide, in %.
+
+    found: data set -> record of the sweep.
+    """
+    runs = [run for record in found.values() for run in record["runs"]]
+    cost = {run["arch"]: run["multiply_adds"] / 1e6 for run in runs}
+    rows = []
+    for name, printed in claims.PRINTED.items():
+        repaired, wide = name.startswith(claims.REPAIRED), name.endswith("wide")
+        row: dict[str, object] = {
+            "layers 1, 2": "repaired" if repaired else "old",
+            "upper layers": "wide" if wide else "narrow",
+            "the paper": printed.val1,
+        }
+        for dataset, record in found.items():
+            values = sweeps.errors(record).get(name, {}).values()
+            row[DATASETS[dataset]] = plots.mean_sd(list(values)) if values else None
+        rows.append(row | {"our cost": cost.get(name)})
+    return rows
+
+
+def diagnosis(found: Mapping[str, Record]) -> Figure:
+    """Draw error against aliased share; lines join small networks that differ in one change."""
+    figure, axes = plt.subplots(1, len(found), figsize=(9, 3.6), squeeze=False)
+    shapes = {"kernel": ("-", "7x7 instead of 11x11"), "stride": ("--", "stride 2 instead of 4")}
+    for ax, (dataset, record) in zip(axes[0], found.items(), strict=True):
+        runs = [run for run in record["runs"] if run["clip"] and run["arch"] in claims.STEMS]
+        at = {name: _mean(runs, name) for name in dict.fromkeys(run["arch"] for run in runs)}
+        for colour, (factor, (style, label)) in zip(plots.PALETTE, shapes.items(), strict=False):
+            for i, pair in enumerate(claims.matched(at, factor)):
+                x, y = zip(*(at[name] for name in pair), strict=True)
+                ax.plot(x, y, style, color=colour, lw=1.2, label=None if i else label)
+                ax.plot(x[1], y[1], "o", color=colour, ms=4)
+        ax.set(xlabel="aliased share of layer 1, %", title=DATASETS[dataset])
+        ax.legend()
+    axes[0, 0].set_ylabel("top-1 error, %")
+    figure.tight_layout(pad=0.4)
+    return plots.alone(figure)
+
+
+def _mean(runs: Sequence[Record], name: str) -> tuple[float, float]:
+    own = [(run["aliased"], run["top1_error"]) for run in runs if run["arch"] == name]
+    aliased, error = np.mean(own, 0).tolist()
+    return aliased, error
+
+
+# --- tables and spectra --------------------------------------------------------------------------
+
+
+def aliased_rows(found: Mapping[str, Record]) -> list[dict[str, object]]:
+    """Return rows of a table: the aliased share of layer 1's energy at both strides, in %."""
+    return [
+        {"data set": DATASETS[dataset], "filters of": name}
+        | {
+            f"read at stride {s}, %": f"{Interval.of(record['aliased'][arch][str(s)]):.1f}"
+            + (" (its own)" if s == record["filters"][arch]["stride"] else "")
+            for s in measure.STRIDES
+        }
+        for dataset, record in found.items()
+        for arch, name in NAMES.items()
+    ]
+
+
+def shift_rows(found: Mapping[str, Record]) -> list[dict[str, object]]:
+    """Return rows of a table: consistency of layers 1 and 2 under shifts of one pixel."""
+    columns = {
+        "conv1": "layer 1", "conv1 moved": "layer 1, shifted along",
+        "conv2": "layer 2", "conv2 moved": "layer 2, shifted along",
+    }  # fmt: skip
+    return [
+        {"data set": DATASETS[dataset], "network": name}
+        | {head: f"{Interval.of(record['shifts'][arch][key]):.3f}" for key, head in columns.items()}
+        | {"same label, %": f"{Interval.of(record['shifts'][arch]['kept']):.1f}"}
+        for dataset, record in found.items()
+        for arch, name in (*NAMES.items(), ("more", "difference"))
+    ]
+
+
+def dead_rows(found: Mapping[str, Record]) -> list[dict[str, object]]:
+    """Return rows of a table: dead filters of layer 1 by each sense of the word."""
+    return [
+        {"data set": DATASETS[dataset], "network": name, "filters": len(own["centroid"])}
+        | {sense: sum(which) for sense, which in own["dead"].items()}
+        for dataset, record in found.items()
+        for arch, name in NAMES.items()
+        for own in [record["filters"][arch]]
+    ]
+
+
+def spectra(found: Mapping[str, Record]) -> Figure:
+    """Draw histograms of the filters' centroids, with the Nyquist limits of strides 4 and 2."""
+    figure, axes = plt.subplots(1, len(found), figsize=(9, 2.9), squeeze=False, sharey=True)
+    bins = np.linspace(0, 0.5, 26).tolist()
+    for ax, (dataset, record) in zip(axes[0], found.items(), strict=True):
         for arch, name in NAMES.items():
-            own = record["filters"][arch]
-            centre, weights = own["centroid"], np.full(len(own["centroid"]), 100 / len(own["centroid"]))
-            left.hist(centre, bins, weights=weights, color=COLOURS[arch], alpha=0.55, label=name)
-            right.plot(centre, own["bandwidth"], "o", ms=4, alpha=0.6, color=COLOURS[arch], label=name)
-        for ax in (left, right):
-            ax.set_xlim(0, 0.42)
-            for stride, arch in ((4, "krizhevsky"), (2, "zfnet")):
-                ax.axvline(filters.nyquist(stride), color=COLOURS[arch], ls="--", lw=1.2)
-            ax.set_xlabel("spectral centroid, cycles per pixel", fontsize=8)
-        left.set_title(f"{WORLD_NAMES[world]}: share of filters, %", fontsize=9)
-        right.set_title("bandwidth, cycles per pixel", fontsize=9)
-        left.legend(fontsize=7, frameon=False)
-    figure.tight_layout(pad=0.6)
-    return alone(figure)
+            values = record["filters"][arch]["centroid"]
+            share = np.full(len(values), 100 / len(values))
+            ax.hist(values, bins, weights=share, color=COLOURS[arch], alpha=0.5, label=name)
+            limit = filters.nyquist(record["filters"][arch]["stride"])
+            ax.axvline(limit, color=COLOURS[arch], ls="--", lw=1.4)
+        ax.set(xlim=(0, 0.42), xlabel="centroid, cycles per pixel", title=DATASETS[dataset])
+    axes[0, 0].set_ylabel("filters, %")
+    axes[0, 0].legend(loc="upper right")
+    figure.tight_layout(pad=0.4)
+    return plots.alone(figure)
 
 
-# --- tables ----------------------------------------------------------------------------------------------------------
+# --- one filter ----------------------------------------------------------------------------------
 
 
-def dead(found: Found) -> HTML:
-    """Dead filters by each sense of the word."""
-    rows = []
-    for world, record in found.items():
-        for arch, name in SHORT.items():
-            own = record["filters"][arch]
-            row = {"world": WORLD_NAMES[world], "network": name, "filters": len(own["rms"])}
-            row |= {kind: sum(values) for kind, values in own["dead"].items()}
-            row |= {"flatness": f"{np.median(own['flatness']):.2f}", "of noise": f"{own['noise_flatness']:.2f}"}
-            rows.append(row | {f"below {t}": n for t, n in own["faint"].items() if float(t) != filters.FAINT})
-    return static.table(rows, caption="Dead filters by three senses, and faint ones by other thresholds")
+def direction_of(kernel: Tensor) -> float:
+    """Return where one filter's stripes follow each other, degrees from the right downwards."""
+    power = filters.spectrum(kernel[None])[0]
+    size = filters.SPECTRUM
+    v, u = (f.expand_as(power).flatten() for f in filters.axes(size, size))
+    best = power.flatten().argmax()
+    return math.degrees(math.atan2(v[best].item(), u[best].item())) % 180
 
 
-def aliased(found: Found) -> HTML:
-    """Share of layer 1's energy that each stride aliases, by gratings and by images."""
-    rows = []
-    for world, record in found.items():
-        for arch, name in SHORT.items():
-            row: dict[str, object] = {"world": WORLD_NAMES[world], "filters of": name}
-            for stride in (2, 4):
-                own = stride == record["filters"][arch]["stride"]
-                mark = " (its own)" if own else ""
-                row[f"stride {stride}: gratings, %"] = f"{100 * record['gratings'][arch][f'share {stride}']:.0f}{mark}"
-                row[f"stride {stride}: images, %"] = told_of(record["aliased"][arch][str(stride)], ".1f")
-            rows.append(row)
-    return static.table(rows, caption="Share of layer 1's energy that is aliased, with 95 % intervals over images")
+def grating_for(kernel: Tensor, frequency: float, degrees: float) -> tuple[Tensor, float, float]:
+    """Return a periodic grating in a filter's own colour, and its frequencies down and right.
+
+    Args:
+        kernel: (3, k, k).
+        frequency: cycles per pixel; it and the direction are rounded to what fits `PERIOD` pixels.
+        degrees: direction, from the right downwards.
+    """
+    angle = math.radians(degrees)
+    waves = (frequency * math.sin(angle), frequency * math.cos(angle))
+    down, right = (round(PERIOD * wave) / PERIOD for wave in waves)
+    left = torch.linalg.svd(kernel.float().flatten(1), full_matrices=False).U[:, 0]
+    colour = left / left.abs().max()
+    return filters.grating(PERIOD, down, right) * colour[:, None, None], down, right
 
 
-def shifts(found: Found) -> HTML:
-    """Consistency of layers 1 and 2 under shifts of one pixel."""
-    rows = []
-    for world, record in found.items():
-        for arch, name in (*SHORT.items(), ("more", "ZFNet minus Krizhevsky")):
-            own = record["shifts"][arch]
-            form = "+.3f" if arch == "more" else ".3f"
-            row = {"world": WORLD_NAMES[world], "network": name}
-            row |= {f"layer {k[4]}{k[5:]}": told_of(v, form) for k, v in own.items() if k != "kept"}
-            rows.append(row | {"labels that stay, %": told_of(own["kept"], "+.1f" if arch == "more" else ".1f")})
-    return static.table(rows, caption="Consistency under shifts of one pixel, with 95 % intervals over images")
+@torch.no_grad()
+def response(
+    network: Network, number: int, image: Tensor, *, periodic: bool = False
+) -> tuple[list[Tensor], float]:
+    """Return one filter's response at every pixel and what the stride keeps, and the aliased share.
+
+    Args:
+        image: (3, S, S), as the network wants it.
+        periodic: as for `filters.stride1_response`.
+    Returns:
+        two grey pictures of 0 to 1, and the share of the energy, nan where nothing responds.
+    """
+    stride = filters.stride_of(network)
+    batch = image[None].to(network.convs["conv1"].weight.device)
+    every = filters.stride1_response(network, batch, periodic=periodic)[0, number].cpu()
+    lost, total = filters.energies(every, [stride], window=not periodic)
+    share = (lost[stride] / total).item() if total > 1e-6 * every.numel() else math.nan
+    grey = (every / every.max().clamp_min(1e-6)).expand(3, -1, -1)
+    return [grey, grey[:, ::stride, ::stride]], share
+
+
+TITLES = ("the filter", "what it sees", "its response at every pixel", "what the stride keeps")
+
+
+def on_grating(
+    network: Network, number: int, frequency: float, degrees: float | None = None
+) -> tuple[list[Tensor], str]:
+    """Return pictures as in `TITLES` for a filter and a grating, and a note on the aliasing.
+
+    Args:
+        frequency, degrees: as for `grating_for`; by default the filter's own direction.
+    """
+    kernel, stride = first_layer(network)[number], filters.stride_of(network)
+    degrees = direction_of(kernel) if degrees is None else degrees
+    wave, down, right = grating_for(kernel, frequency, degrees)
+    pair, share = response(network, number, wave, periodic=True)
+    note = f"filter {number}, a grating of {math.hypot(down, right):.3f} cycles per pixel: "
+    if math.isnan(share):
+        note += "no response"
+    else:
+        note += f"stride {stride} aliases {100 * share:.0f} % of the response"
+        if max(abs(down), abs(right)) > filters.nyquist(stride) + 1e-6:
+            seen = (filters.alias_frequency(abs(f), stride) for f in (down, right))
+            note += f", which looks like a grating of {math.hypot(*seen):.3f}"
+    return [plots.display(kernel), 0.5 + 0.5 * wave, *pair], note
+
+
+def on_image(trained: Trained, number: int, stored: Tensor) -> tuple[list[Tensor], str]:
+    """Return the same for an image of the data set. stored: uint8 (3, R, R)."""
+    kernel = first_layer(trained.network)[number]
+    pair, share = response(trained.network, number, trained.normalised(stored[None])[0])
+    stride = filters.stride_of(trained.network)
+    note = f"filter {number}: stride {stride} aliases {100 * share:.0f} % of the response"
+    return [plots.display(kernel), plots.as_colours(trained.seen(stored[None])[0]), *pair], note
+
+
+def explorer(networks: Mapping[str, Network], count: int = 4, frequencies: int = 8) -> HTML:
+    """Show some filters of each network and gratings in their own direction, to leaf through.
+
+    The filters are those of the purest stripes that are not coarser than stride 4 can tell.
+    """
+    steps = np.linspace(0.15, 0.42, frequencies)
+    pictures, notes = [], []
+    for network in networks.values():
+        weight = first_layer(network)
+        power = filters.spectrum(weight).flatten(1)
+        fine = filters.centroid(weight) > filters.nyquist(4)
+        selective = fine * power.amax(1) / power.sum(1)
+        for number in selective.topk(count).indices.tolist():
+            for frequency in steps:
+                tiles, note = on_grating(network, number, frequency)
+                row = torch.cat([resized(tile[None], 3 * PERIOD) for tile in tiles])
+                pictures.append(plots.tiled(row, len(row), gap=6))
+                notes.append(note)
+    axes = {
+        "network": [NAMES[arch] for arch in networks],
+        "filter": [f"{i + 1} of {count}" for i in range(count)],
+        "frequency": [f"{f:.2f}" for f in steps],
+    }
+    sheet = (255 * torch.stack(pictures)).round().byte().permute(0, 2, 3, 1).numpy()
+    alt = f"Four pictures: {', '.join(TITLES)}"
+    return static.frames(sheet, axes, notes, alt=alt)

@@ -1,4 +1,4 @@
-"""Recorded: first-layer filters, what strides alias, one-pixel shifts, and the same of every run of the factorial."""
+"""Recorded: first-layer filters, what strides alias, one-pixel shifts, and the small networks."""
 
 import base64
 import io
@@ -11,15 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from book.architecture import filters
-from book.architecture.filters import (
-    NOISE_SHARE,
-    aliased,
-    centroid_and_bandwidth,
-    consistency,
-    flatness,
-    moved,
-    stride_of,
-)
+from book.architecture.filters import aliased, consistency, stride_of, subpixel_shift
 from zfrepro import data, gallery, plots, records
 from zfrepro.data.transforms import crop
 from zfrepro.measure import Parts, Study
@@ -33,210 +25,196 @@ SHIFTS = ((0, 1), (1, 0), (1, 1))  # pixels down and to the right
 SHIFTED = ("conv1", "conv2")
 COMPARED = ("conv1", "conv1 moved", "conv2", "conv2 moved", "kept")
 IMAGES = 200  # whose layer-1 maps are analysed for aliasing
-DIAGNOSED = 200  # images a run of the factorial is diagnosed with
 PANEL_MAPS = 15  # as in the published figure: five by three
+COLUMNS, GAP = 5, 4  # of a recorded sheet: maps a row, pixels between them
 MERGED = ("runs",)
-THRESHOLDS = (0.02, 0.05, 0.1, 0.2, 0.4)  # at which faint filters are counted
 
 
 def parts(study: Study) -> Parts:
-    """Of both shipped networks: filters, gratings, aliasing, shifts, second-layer pictures; then of each run."""
+    """Return the measurements of both shipped networks, then of each run."""
     both = study.networks
-    found: Parts = {
+    return {
         "filters": lambda: {arch: described(net, study) for arch, net in both.items()},
-        "gratings": lambda: {arch: gratings(net.network) for arch, net in both.items()},
         "aliased": partial(aliasing, study),
         "shifts": partial(shifts, study),
         "pictures": lambda: {arch: pictures(net, study) for arch, net in both.items()},
+        "runs": partial(runs, study),
     }
-    return found | {"runs": lambda: runs(study)}
-
-
-# --- filters ---------------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
 def strongest(trained: Trained, images: Tensor, batch: int = 64) -> Tensor:
-    """Each first-layer filter's strongest activation over stored images. uint8 (N, 3, R, R) -> (C,)."""
-    found = [
+    """Return each first-layer filter's strongest activation. uint8 (N, 3, R, R) -> (C,)."""
+    peaks = [
         trained.network.features(trained.normalised(part), ["conv1"])["conv1"].amax((0, 2, 3))
         for part in images.split(batch)
     ]
-    return torch.stack(found).amax(0).cpu()
+    return torch.stack(peaks).amax(0).cpu()
 
 
 def described(trained: Trained, study: Study) -> dict[str, Any]:
-    """Every first-layer filter: size, spectrum, order, strongest activation, and whether it is dead."""
+    """Return the centroid of every first-layer filter and whether it is dead."""
     weight = trained.network.convs["conv1"].weight.detach().cpu()
-    peaks = strongest(trained, study.dataset.val.images)
-    centre, spread = centroid_and_bandwidth(weight)
-    gone = filters.dead(weight, peaks)
+    gone = filters.dead(weight, strongest(trained, study.dataset.val.images))
     return {
         "stride": stride_of(trained.network),
         "kernel": weight.shape[-1],
-        "rms": rounded_all(weight.square().mean((1, 2, 3)).sqrt()),
-        "centroid": rounded_all(centre),
-        "bandwidth": rounded_all(spread),
-        "flatness": rounded_all(flatness(weight)),
-        "noise_flatness": rounded(filters.noise_flatness(tuple(weight.shape[1:]), NOISE_SHARE)),
-        "strongest": rounded_all(peaks),
-        "dead": {name: getattr(gone, name).int().tolist() for name in ("silent", "faint", "noise", "any")},
-        "faint": {str(t): int(filters.dead(weight, peaks, t).faint.sum()) for t in THRESHOLDS},
-        "beyond": {str(s): rounded_all(filters.beyond(weight, s)) for s in STRIDES},
+        "centroid": rounded_all(filters.centroid(weight)),
+        "dead": {sense: which.int().tolist() for sense, which in gone.items()},
     }
 
 
-# --- strides ---------------------------------------------------------------------------------------------------------
-
-
-def gratings(network: Network) -> dict[str, Any]:
-    """Response and aliased shares by frequency, (size, size // 2 + 1), and both summed over the plane."""
-    found = filters.response_to_gratings(network, STRIDES)
-    energy = found["energy"]
-    both = torch.full((energy.shape[1],), 2.0)  # half of the plane stands for all of it
-    both[0] = both[-1] = 1
-    summed = {
-        f"share {s}": rounded((found[f"aliased {s}"].nan_to_num() * energy * both).sum() / (energy * both).sum())
-        for s in STRIDES
-    }
-    return {name: [rounded_all(row, 3) for row in table] for name, table in found.items()} | summed
+def untrained(trained: Trained) -> Network:
+    """Return the network as it was before its training."""
+    network = trained.recipe.network(len(trained.classes)).eval().requires_grad_(False)
+    return network.to(trained.mean.device)
 
 
 def aliasing(study: Study) -> dict[str, Any]:
-    """Share of layer 1's energy that each stride aliases on images of the world, and both networks' own compared."""
+    """Return the share of layer 1's energy that each stride aliases on validation images, in %.
+
+    `less` and `untrained` are Krizhevsky's at its own stride less ZFNet's at its own, of the
+    trained networks and of the same before training.
+    """
     images = study.dataset.val.shuffled(study.images or IMAGES, study.seed).images
     found: dict[str, Any] = {}
-    own = {}
+    own, before = {}, {}
     for arch, trained in study.networks.items():
-        shares = aliased(trained.network, trained.normalised(images), STRIDES)
+        seen, stride = trained.normalised(images), stride_of(trained.network)
+        shares = aliased(trained.network, seen, STRIDES)
         found[arch] = {str(s): summary(100 * shares[s]) for s in STRIDES}
-        own[arch] = 100 * shares[stride_of(trained.network)]
-    return found | {"less": summary(own["krizhevsky"] - own["zfnet"])}
+        own[arch] = 100 * shares[stride]
+        before[arch] = 100 * aliased(untrained(trained), seen, (stride,))[stride]
+    differences = {"less": own, "untrained": before}
+    return found | {name: summary(v["krizhevsky"] - v["zfnet"]) for name, v in differences.items()}
 
 
 @torch.no_grad()
 def shifted(trained: Trained, stored: Tensor, batch: int = 32) -> dict[str, Tensor]:
-    """What one pixel changes: correlation of layers 1 and 2 with themselves, and whether the label stays.
+    """Return what a shift by one pixel changes in layers 1 and 2 and in the label.
 
-    `conv1` compares the maps as they are. `conv1 moved` first moves the old maps along, by the pixel's share of a unit,
-    as maps that are not aliased would be; a margin of one unit is left out.
+    `conv1` correlates the maps as they are. `conv1 moved` first shifts the old maps by the
+    pixel's share of a unit, which is exact without alias; a margin of one unit is left out.
 
     Args:
         stored: uint8 (N, 3, R, R), which leave the network's crop room to move.
     Returns:
-        each of `COMPARED` -> (N,), means over the `SHIFTS`; `kept` in per cent.
+        each of `COMPARED` -> (N,), means over the `SHIFTS`; `kept`, the same label, in %.
     """
     size = trained.recipe.image_size
     offset = (stored.shape[-1] - size) // 2
-    jumps = {name: stage(trained.network.architecture, size, name).field.jump for name in SHIFTED}
+    network = trained.network
+    jumps = {name: stage(network.architecture, size, name).field.jump for name in SHIFTED}
     found: dict[str, list[Tensor]] = {name: [] for name in COMPARED}
     for part in stored.split(batch):
         before, *after = (
-            trained.network.features(trained.of_view(crop(part, offset + dy, offset + dx, size)), [*SHIFTED, "fc8"])
+            network.features(
+                trained.of_view(crop(part, offset + dy, offset + dx, size)), [*SHIFTED, "fc8"]
+            )
             for dy, dx in ((0, 0), *SHIFTS)
         )
         rows: dict[str, list[Tensor]] = {name: [] for name in COMPARED}
         for (dy, dx), now in zip(SHIFTS, after, strict=True):
             for name, jump in jumps.items():
-                along = moved(before[name], dy / jump, dx / jump)
+                along = subpixel_shift(before[name], dy / jump, dx / jump)
                 rows[name].append(consistency(before[name], now[name]))
-                rows[f"{name} moved"].append(consistency(inner(along), inner(now[name])))
-            rows["kept"].append(100 * (now["fc8"].argmax(1) == before["fc8"].argmax(1)).float())
+                inner = (x[..., 1:-1, 1:-1] for x in (along, now[name]))
+                rows[f"{name} moved"].append(consistency(*inner))
+            same = now["fc8"].argmax(1) == before["fc8"].argmax(1)
+            rows["kept"].append(100 * same.float())
         for name, values in rows.items():
             found[name].append(torch.stack(values).mean(0).cpu())
     return {name: torch.cat(values) for name, values in found.items()}
 
 
-def inner(maps: Tensor) -> Tensor:
-    """Maps without their outermost places."""
-    return maps[..., 1:-1, 1:-1]
-
-
 def shifts(study: Study) -> dict[str, Any]:
-    """One-pixel shifts over the whole validation set, of both networks and as ours minus Krizhevsky's."""
+    """Return `shifted` of both networks over the validation set, and ZFNet less Krizhevsky's."""
     stored = study.dataset.val.shuffled(study.images, study.seed).images
     values = {arch: shifted(trained, stored) for arch, trained in study.networks.items()}
-    found: dict[str, Any] = {arch: {name: summary(v) for name, v in own.items()} for arch, own in values.items()}
-    ours, old = values["zfnet"], values["krizhevsky"]
-    return found | {"more": {name: summary(ours[name] - old[name]) for name in ours}}
+    values["more"] = {name: values["zfnet"][name] - values["krizhevsky"][name] for name in COMPARED}
+    return {arch: {name: summary(v) for name, v in own.items()} for arch, own in values.items()}
 
 
-# --- pictures --------------------------------------------------------------------------------------------------------
+# --- pictures ------------------------------------------------------------------------------------
 
 
-def panel_maps(network: Network, seed: int, layer: str = "conv2", count: int = PANEL_MAPS) -> list[int]:
-    """The random maps whose projections are shown."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randperm(network.convs[layer].out_channels, generator=generator)[:count].sort().values.tolist()
+def panel_maps(network: Network, seed: int, layer: str = "conv2") -> list[int]:
+    """Return the random maps whose projections are shown."""
+    count, generator = network.convs[layer].out_channels, torch.Generator().manual_seed(seed)
+    return torch.randperm(count, generator=generator)[:PANEL_MAPS].sort().values.tolist()
 
 
-def second_layer(trained: Trained, images: Tensor, maps: list[int], progress: bool = False) -> Tensor:
-    """Top-9 projections of layer-2 maps over stored images. uint8 (N, 3, R, R) -> signed (M, 9, 3, F, F)."""
+def second_layer(trained: Trained, images: Tensor, maps: list[int]) -> Tensor:
+    """Return the projections of layer-2 maps' nine strongest activations.
+
+    uint8 (N, 3, R, R) -> signed (M, 9, 3, F, F).
+    """
     network = trained.network
     batches = (trained.normalised(part) for part in images.split(32))
-    top = gallery.top_activations(network, batches, ["conv2"], progress=progress)["conv2"]
+    top = gallery.top_activations(network, batches, ["conv2"], progress=False)["conv2"]
     return gallery.projections(network, lambda i: trained.normalised(images[i]), top, maps)
 
 
 def pictures(trained: Trained, study: Study) -> dict[str, Any]:
-    """Panels (d) and (e): a sheet of second-layer projections, nine for each map, as base64 JPEG."""
+    """Return panel (d) or (e): second-layer projections, nine a map, as a base64 JPEG."""
     maps = panel_maps(trained.network, study.seed)
     projected = second_layer(trained, study.dataset.val.images, maps)
-    sheet = plots.blocks(plots.shown(projected), 5, gap=GAP)
+    sheet = plots.blocks(plots.display(projected), COLUMNS, gap=GAP)
     return {"maps": maps, "side": projected.shape[-1], "sheet": encoded(sheet)}
 
 
-GAP = 4  # pixels between the blocks of a recorded sheet
-
-
 def encoded(picture: Tensor) -> str:
-    """A picture of 0 to 1, (3, H, W), as base64 JPEG."""
+    """Return a picture of 0 to 1, (3, H, W), as base64 JPEG."""
     file = io.BytesIO()
-    Image.fromarray(plots.array((picture * 255).round().byte())).save(file, "JPEG", quality=80, optimize=True)
+    image = Image.fromarray(plots.array((picture * 255).round().byte()))
+    image.save(file, "JPEG", quality=80, optimize=True)
     return base64.b64encode(file.getvalue()).decode()
 
 
-# --- runs ------------------------------------------------------------------------------------------------------------
+# --- runs ----------------------------------------------------------------------------------------
 
 
 def runs(study: Study) -> list[dict[str, Any]]:
-    """The diagnosed runs: those of the record there is, whose weights may be long gone, and the ones given now."""
+    """Return the runs of the record there is, whose weights may be gone, and those given now."""
     try:
         before = records.read(f"architecture/{study.dataset.name}")
     except FileNotFoundError:
         before = {}
-    kept = before.get("runs", []) if before.get("dataset", {}).get("fingerprint") == study.dataset.fingerprint else []
+    same = before.get("dataset", {}).get("fingerprint") == study.dataset.fingerprint
+    kept = before.get("runs", []) if same else []
     rows = [*kept, *(diagnosed(run, study) for run in study.runs)]
     return list({(row["arch"], row["seed"], row["clip"]): row for row in rows}.values())
 
 
 def diagnosed(run: Path, study: Study) -> dict[str, Any]:
-    """What the paper's eye looked for, in numbers, of one finished `train`; of one without clipping its filters too."""
+    """Return the aliased share and the error of a finished `train`; of ZFNet its filters too.
+
+    Raises:
+        ValueError: it was trained on other data.
+    """
     record = records.read_json(run / "record.json")
     trained = load_weights(run / "weights.safetensors", device=study.device)
-    if trained.recipe.dataset != study.dataset.name:
-        raise ValueError(f"{run}: trained on {trained.recipe.dataset}, not on {study.dataset.name}; leave it out")
-    network, recipe = trained.network, trained.recipe
-    weight = network.convs["conv1"].weight.detach().cpu()
+    recipe, name = trained.recipe, study.dataset.name
+    if recipe.dataset != name:
+        raise ValueError(f"{run}: trained on {recipe.dataset}, not on {name}; leave it out")
     val = study.dataset.val
-    if recipe.image_size != study.dataset.image_size:  # small networks see smaller images than the shipped ones
-        val = data.load(study.dataset.name, recipe.image_size, root=study.root, parts=("val",), progress=False).val
-    stored = val.shuffled(DIAGNOSED, study.seed).images
-    centre, _ = centroid_and_bandwidth(weight)
-    own = stride_of(network)
-    shift = shifted(trained, stored)
+    if recipe.image_size != study.dataset.image_size:  # small networks see smaller images
+        options = {"root": study.root, "parts": ("val",), "progress": False}
+        val = data.load(name, recipe.image_size, **options).val
+    seen = trained.normalised(val.shuffled(IMAGES, study.seed).images)
+    stride, weight = stride_of(trained.network), trained.network.convs["conv1"].weight.cpu()
     rms = weight.square().mean((1, 2, 3)).sqrt()
-    found = {
-        "arch": recipe.arch, "seed": recipe.seed, "clip": recipe.clip, "command": record["command"],
-        "weights_sha256": record["weights_sha256"], "multiply_adds": record["multiply_adds"],
+    row = {
+        "arch": recipe.arch,
+        "seed": recipe.seed,
+        "clip": recipe.clip,
+        "command": record["command"],
+        "weights_sha256": record["weights_sha256"],
         "top1_error": record["errors"]["one_crop"]["top1_error"],
-        "top5_error": record["errors"]["one_crop"]["top5_error"],
-        "dead": rounded(100 * filters.dead(weight, strongest(trained, stored)).any.float().mean()),
-        "centroids": rounded_all(centre),
-        "aliased": rounded(100 * aliased(network, trained.normalised(stored), (own,))[own].nanmean()),
-        **{name: rounded(values.nanmean()) for name, values in shift.items()},
-        "largest_rms": rounded(rms.max()), "median_rms": rounded(rms.median()),
-    }  # fmt: skip
-    if not recipe.clip:
-        found["filters"] = [rounded_all(row, 3) for row in weight.flatten(1)]
-    return found
+        "aliased": rounded(100 * aliased(trained.network, seen, (stride,))[stride].nanmean()),
+        "largest_rms": rounded(rms.max()),
+        "median_rms": rounded(rms.median()),
+    }
+    if recipe.arch == "zfnet":  # panel (a) and its twin
+        row["filters"] = [rounded_all(values, 3) for values in weight.flatten(1)]
+    return row

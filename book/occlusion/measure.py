@@ -244,7 +244,7 @@ def parts(study: Study) -> Parts:
     m = _Measured(study)
     found: Parts = {
         "figure": lambda: _figure(m),
-        "main": lambda: of_squares(m.grey_squares, m.labels, m.mask(m.main)),
+        "main": lambda: _main(m),
         "maps": lambda: _maps(m),
         "projections": lambda: _projections(m),
         "agreement": lambda: _agreement(m),
@@ -253,6 +253,11 @@ def parts(study: Study) -> Parts:
     if "mask" in m.split.truth:
         found |= {"shapes": lambda: _shapes(m), "object_parts": lambda: _object_parts(m)}
     return found
+
+
+def _main(m: _Measured) -> dict[str, Any]:
+    found = of_squares(m.grey_squares, m.labels, m.mask(m.main))
+    return found | {"positions": POSITIONS, "precision": m.precision, "images": len(m.main)}
 
 
 def _figure(m: _Measured) -> dict[str, Any]:

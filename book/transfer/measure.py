@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d
+from torch.nn.functional import adaptive_avg_pool2d
 
 from book.transfer import targets
 from book.transfer.targets import Pool
@@ -188,14 +188,11 @@ class Bench:
             "name": pool.name,
             "classes": len(pool.classes),
             "images": len(pool.labels),
-            "fewest": int(pool.labels.bincount().min()),
             "fingerprint": pool.fingerprint,
             "train": len(one.train),
             "test": len(one.test),
-            "folds": FOLDS,
             "image_size": self.source.recipe.image_size,
             "source_classes": len(self.source.classes),
-            "source_images": len(self.study.dataset.train),
         }
 
     def duplicates(self) -> dict[str, Any]:
@@ -255,59 +252,38 @@ class Bench:
                 [probes.outputs(source.network, batch)["conv4"] for batch in batches]
             ).cpu()
         side = probes.grid(whole.shape[1], whole.shape[-1])
+        averaged, labels = adaptive_avg_pool2d(whole, side), pool.labels[chosen]
         split = probes.Draw(torch.arange(len(one.train)), torch.arange(len(one.train), len(chosen)))
-        sets = {
-            "whole": whole,
-            "averaged": adaptive_avg_pool2d(whole, side),
-            "largest": adaptive_max_pool2d(whole, side),
+        found = {
+            "whole": probes.probe(whole.flatten(1), labels, split, "svm"),
+            "averaged": probes.probe(averaged.flatten(1), labels, split, "svm"),
+            "one_vs_rest": probes.probe(
+                averaged.flatten(1), labels, split, "one-vs-rest", (0.1, 1.0)
+            ),
         }
-        labels = pool.labels[chosen]
-        found: dict[str, Any] = {
-            "layer": "conv4",
-            "side": whole.shape[-1],
-            "grid": side,
-            "test": len(one.test),
-        }
-        for name, maps in sets.items():
-            found[name] = round(probes.probe(maps.flatten(1), labels, split, "svm").accuracy, 2)
-        averaged = sets["averaged"].flatten(1)
-        rest = probes.probe(averaged, labels, split, "one-vs-rest", (0.1, 1.0))
-        return found | {"one_vs_rest": round(rest.accuracy, 2)}
+        return {name: round(result.accuracy, 2) for name, result in found.items()}
 
     def whole_networks(self, number: int, start: Trained | None) -> dict[str, Any]:
         """Train whole networks on the target: from scratch, or on from the source's layers."""
-        shared = {"batch": self.target.batch}
         if start is None:
             own = {"epochs": self.target.epochs[number], "dataset": self.pool.name}
-            recipe, pool = Recipe(**SCRATCH | own | shared), None
+            recipe = Recipe(**SCRATCH | own | {"batch": self.target.batch})
         else:
-            recipe, pool = (
-                replace(start.recipe, **TUNED | {"epochs": self.target.tuned} | shared),
-                self.pool,
-            )
-        if pool is None:
-            pool = self.load(recipe.image_size).where(self.correlations < targets.THRESHOLD)
-        test, train = [], []
+            own = {"epochs": self.target.tuned, "batch": self.target.batch}
+            recipe = replace(start.recipe, **TUNED | own)
+        pool = self.load(recipe.image_size).where(self.correlations < targets.THRESHOLD)
+        accuracy: dict[str, list[float]] = {"test": [], "train": []}
         for fold in range(FOLDS):
-            one = self.draw(fold, number)
+            one, seeded = self.draw(fold, number), replace(recipe, seed=fold)
             split = Split(pool.images[one.train], pool.labels[one.train])
-            network, mean = fitted(
-                replace(recipe, seed=fold),
-                split,
-                len(pool.classes),
-                source=start,
-                device=self.study.device,
-                progress=self.study.progress,
-            )
-            for images, labels, found in (
-                (pool.images[one.test], pool.labels[one.test], test),
-                (split.images, split.labels, train),
-            ):
-                predicted = predict(network, recipe, mean, images)
-                found.append(probes.per_class_accuracy(predicted, labels.numpy()))
+            network, mean = fitted(seeded, split, len(pool.classes), self.study, source=start)
+            for name, chosen in (("test", one.test), ("train", one.train)):
+                predicted = predict(network, recipe, mean, pool.images[chosen])
+                labels = pool.labels[chosen].numpy()
+                accuracy[name].append(probes.per_class_accuracy(predicted, labels))
         return {
-            "accuracy": rounded(test),
-            "train": rounded(train),
+            "accuracy": rounded(accuracy["test"]),
+            "train": rounded(accuracy["train"]),
             **{
                 key: getattr(recipe, key)
                 for key in ("epochs", "batch", "lr", "image_size", "width", "units")
@@ -321,18 +297,12 @@ def rounded(values: list[float], digits: int = 2) -> list[float]:
 
 
 def fitted(
-    recipe: Recipe,
-    split: Split,
-    classes: int,
-    *,
-    source: Trained | None = None,
-    device: torch.device | None = None,
-    progress: bool = False,
+    recipe: Recipe, split: Split, classes: int, study: Study, *, source: Trained | None = None
 ) -> tuple[Network, Tensor]:
     """Train a network on few images: from scratch, or from layers 1 to 7 of another.
 
     Args:
-        recipe: the source's image size and widths, where there is a source.
+        recipe: of the source's image size and widths, where there is a source.
         split: the training images, stored for `recipe.image_size`.
         classes: how many; layer 8 starts anew.
         source: where layers 1 to 7 come from, and the mean image.
@@ -341,7 +311,7 @@ def fitted(
     Raises:
         RuntimeError: the source's layers are of other sizes.
     """
-    device = device or torch.device("cpu")
+    device = study.device
     state = training.start(recipe, classes, device)
     mean = mean_image(split.images).to(device)
     if source is not None:
@@ -353,7 +323,7 @@ def fitted(
         state.average = {k: v.detach().clone() for k, v in weights.items()} if recipe.ema else {}
         mean = source.mean.to(device)
     for epoch in range(recipe.epochs):
-        training.train_epoch(recipe, state, split, mean, epoch, progress)
+        training.train_epoch(recipe, state, split, mean, epoch, study.progress)
     return training.evaluated(recipe, state, device).eval(), mean
 
 
