@@ -23,7 +23,7 @@ import torch
 import torch.utils.data
 from torch import Tensor, nn
 
-from zfrepro import rules
+from zfrepro import backward_rules as rules  # the projections of any other torch model
 from zfrepro import deconvnet
 from zfrepro.deconvnet import Units, evaluating
 from zfrepro.layers import require_index
@@ -577,7 +577,7 @@ def _projector(model: Model, layer: str | None, fields: Fields) -> Callable:
         probed, name = (lambda x: model.features(x, [layer])[layer]), None
 
     def project(images: Tensor, units: Units, of: Tensor) -> Tensor:
-        pixels = rules.project(probed, images, units, name, of=of)
+        pixels = rules.project(probed, images[of], units, name)
         return deconvnet.crop(pixels, *fields.windows(units.rows, units.columns, len(units)))
 
     return project
