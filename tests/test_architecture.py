@@ -218,7 +218,7 @@ def test_the_deconvnet_refuses_networks_that_blur_and_says_what_to_use():
     network, images = small(STEMS[BLURRED]), torch.randn(1, 3, 96, 96)
     unit = Units(torch.tensor([0]), torch.tensor([3]), torch.tensor([3]))
     for call in (crops.project, deconvnet.project):
-        with pytest.raises(ValueError, match="rules.project"):
+        with pytest.raises(ValueError, match="backward_rules"):
             call(network, images, "conv2", unit)
     found = project(lambda x: network.features(x, ["conv2"])["conv2"], images, unit)
     assert found.isfinite().all()

@@ -372,7 +372,7 @@ def test_unknown_layers_maps_and_options_of_the_gallery_and_of_occlusion():
         (lambda: answer.of(torch.tensor([0, 10])), "class 10: there are 10"),
         (lambda: answer.activity_of(torch.tensor([0, 99])), "map 99: there are 32"),
         (lambda: NETWORK.features(IMAGE, ["conv9"]), "choose among conv1"),
-        (lambda: backward_rules.project(NETWORK, IMAGE, unit(), rule="lrp"), "choose among gradient, deconvnet, guided"),
+        (lambda: backward_rules.BackwardRule("lrp"), "choose among gradient, deconvnet, guided"),
     ):
         with pytest.raises(ValueError, match=says):
             call()
