@@ -31,13 +31,13 @@ help: ## this list
 	@echo "  ZFREPRO_DATA=folder     where the photographs lie, e.g.  ZFREPRO_DATASET=imagenet20 ZFREPRO_DATA=../data make book"
 
 book: $(STAMP) ## run the notebooks, build _build/html/index.html (any warning or failing cell is an error)
-	$(PY) tools/build_book.py
+	$(PY) tools/make.py book
 
 test: $(STAMP) ## lint, unit tests, every notebook once, the book from those runs
-	$(PY) tools/run_tests.py
+	$(PY) tools/make.py test
 
 twice: $(STAMP) ## run every notebook twice: both runs must show the same numbers and pictures
-	$(PY) tools/run_twice.py
+	$(PY) tools/make.py twice
 
 bench: $(STAMP) ## speed side by side with Captum and torchvision
 	$(PY) -m benchmarks
@@ -46,7 +46,7 @@ lint: $(STAMP) ## ruff
 	$(PY) -m ruff check .
 
 lock: $(STAMP) ## write requirements.lock from what is installed in the environment
-	$(PY) tools/lock.py
+	$(PY) tools/make.py lock
 
 clean: ## remove what was built (the environment stays; remove it with: rm -r .venv)
 	rm -rf _build .executed .pytest_cache .ruff_cache .hypothesis *.egg-info

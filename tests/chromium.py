@@ -20,10 +20,6 @@ def browser() -> Iterator[Browser]:
         yield started
 
 
-def press(browser: Browser, key: str) -> None:
-    browser.key(key)
-
-
 def use_frames(browser: Browser, root: str) -> None:
     """Move the first slider of a flip book, a JavaScript expression, by keyboard, mouse and finger."""
     slider = f"{root}.querySelector('input[type=range]')"
@@ -31,15 +27,15 @@ def use_frames(browser: Browser, root: str) -> None:
     moved = f"{root}.querySelector('.zf-window img').style.transform"
     browser.place(slider)
     browser.evaluate(f"{slider}.focus()")
-    press(browser, "Home")
+    browser.page.keyboard.press("Home")
     first, at = browser.evaluate(index), browser.evaluate(moved)
-    press(browser, "ArrowRight")
+    browser.page.keyboard.press("ArrowRight")
     assert browser.evaluate(index) > first
     assert browser.evaluate(moved) != at
-    browser.click(*browser.place(slider, 0.98))
+    browser.page.mouse.click(*browser.place(slider, 0.98))
     assert browser.evaluate(f"{slider}.value === {slider}.max")
     assert browser.evaluate(f"{root}.querySelector('output').textContent") != ""
-    browser.touch(*browser.place(slider, 0.02))
+    browser.page.touchscreen.tap(*browser.place(slider, 0.02))
     assert browser.evaluate(f"{slider}.value === {slider}.min")
 
 
@@ -47,18 +43,18 @@ def use_positions(browser: Browser, root: str) -> None:
     """Move the square by mouse, finger and keyboard."""
     stage, index = f"{root}.querySelector('.zf-stage')", f"Number({root}.dataset.index)"
     last = browser.evaluate(f"Number({stage}.getAttribute('aria-valuemax'))")
-    browser.move(*browser.place(stage, 0.99, 0.99))
+    browser.page.mouse.move(*browser.place(stage, 0.99, 0.99))
     assert browser.evaluate(index) == last
-    browser.touch(*browser.place(stage, 0.01, 0.01))
+    browser.page.touchscreen.tap(*browser.place(stage, 0.01, 0.01))
     assert browser.evaluate(index) == 0
     browser.evaluate(f"{stage}.focus()")
-    press(browser, "ArrowRight")
+    browser.page.keyboard.press("ArrowRight")
     assert browser.evaluate(index) == 1
     before = browser.evaluate(f"{root}.querySelector('.zf-square').style.top")
-    press(browser, "ArrowDown")
+    browser.page.keyboard.press("ArrowDown")
     assert browser.evaluate(f"{root}.querySelector('.zf-square').style.top") != before
     heat = f"{root}.querySelector('.zf-heat img')"
-    browser.move(*browser.place(heat, 0.999, 0.999))
+    browser.page.mouse.move(*browser.place(heat, 0.999, 0.999))
     assert browser.evaluate(index) == last
 
 
@@ -66,20 +62,20 @@ def use_table(browser: Browser, root: str) -> None:
     """Sort by the first column, by mouse, keyboard and finger, and filter."""
     button, heading = f"{root}.querySelector('thead button')", f"{root}.querySelector('thead th')"
     column = f"[...{root}.querySelectorAll('tbody tr')].filter(r => !r.hidden).map(r => r.cells[0].textContent)"
-    browser.click(*browser.place(button, 0.1))
+    browser.page.mouse.click(*browser.place(button, 0.1))
     assert browser.evaluate(f"{heading}.getAttribute('aria-sort')") == "ascending"
     rows = browser.evaluate(column)
     browser.evaluate(f"{button}.focus()")
-    browser.key("Enter")
+    browser.page.keyboard.press("Enter")
     assert browser.evaluate(f"{heading}.getAttribute('aria-sort')") == "descending"
     assert sorted(browser.evaluate(column)) == sorted(rows)
-    browser.touch(*browser.place(button, 0.1))
+    browser.page.touchscreen.tap(*browser.place(button, 0.1))
     assert browser.evaluate(f"{heading}.getAttribute('aria-sort')") == "ascending"
     browser.evaluate(f"{root}.querySelector('input[type=search]').focus()")
-    browser.type("no such thing anywhere")
+    browser.page.keyboard.insert_text("no such thing anywhere")
     assert browser.evaluate(column) == []
     browser.evaluate(f"{root}.querySelector('input[type=search]').select()")
-    browser.type(rows[0])
+    browser.page.keyboard.insert_text(rows[0])
     assert rows[0] in browser.evaluate(column)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.chromium import ROOT, USES, browser, press  # noqa: F401
+from tests.chromium import ROOT, USES, browser  # noqa: F401
 from zfrepro import static
 
 PAGE = """<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>explorers</title>
@@ -38,7 +38,7 @@ def page(tmp_path_factory) -> str:
 
 
 def colour_at(browser, x: float, y: float) -> np.ndarray:  # noqa: F811
-    return np.asarray(Image.open(io.BytesIO(browser.screenshot())).convert("RGB"))[round(y), round(x)]
+    return np.asarray(Image.open(io.BytesIO(browser.page.screenshot())).convert("RGB"))[round(y), round(x)]
 
 
 def window_colours(browser) -> list[np.ndarray]:  # noqa: F811
@@ -72,7 +72,7 @@ def test_without_scripts_the_first_picture_stands(browser, page):  # noqa: F811
     browser.scripts = False
     try:
         browser.open(page)
-        picture = np.asarray(Image.open(io.BytesIO(browser.screenshot())).convert("RGB")).astype(int)
+        picture = np.asarray(Image.open(io.BytesIO(browser.page.screenshot())).convert("RGB")).astype(int)
     finally:
         browser.scripts = True
     close = [(np.abs(picture - colour).max(2) < 12).sum() for colour in COLOURS]
@@ -84,14 +84,14 @@ def test_the_square_covers_the_place_it_names(browser, page):  # noqa: F811
     stage = "document.querySelector('.zf-stage')"
     browser.evaluate(f"{stage}.focus()")
     for key in ("ArrowRight", "ArrowDown"):
-        press(browser, key)
+        browser.page.keyboard.press(key)
     note = browser.evaluate("document.querySelectorAll('.zf-note')[1].textContent")
     assert note == "y"  # row 1, column 1 of 2 x 3
     assert (colour_at(browser, *browser.place(stage, 0.5, 0.75)) == 128).all()  # under the square
     assert (colour_at(browser, *browser.place(stage, 0.2, 0.75)) == 200).all()  # beside it
     spoken = browser.evaluate(f"{stage}.getAttribute('aria-valuetext')")
     assert spoken == "row 2, column 2: y; p: 4"
-    press(browser, "End")
+    browser.page.keyboard.press("End")
     assert browser.evaluate("document.querySelectorAll('.zf-note')[1].textContent") == "z"
 
 

@@ -1,8 +1,15 @@
-"""A headless Chromium, driven by Playwright, for looking at the built book and for testing it. The network is off."""
+"""A headless Chromium, driven by Playwright, for looking at the built book and for testing it. The network is off.
+
+    python tools/browser.py FOLDER [PAGE ...]      such as book/index book/gallery/gallery; default: all pages
+
+takes pictures of whole pages into a folder, 1280 and 390 px wide, light and dark.
+"""
 
 import functools
+import itertools
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +17,7 @@ from playwright.sync_api import sync_playwright
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 PLAYWRIGHT = Path.home() / ".cache" / "ms-playwright"  # where Playwright puts those it fetches
+HTML = Path(__file__).resolve().parents[1] / "_build" / "html"
 FLAGS = ("--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND")  # no name is resolved
 
 
@@ -63,9 +71,6 @@ class Browser:
         self.page.goto(url)
         self.page.wait_for_timeout(1000 * settle)
 
-    def resize(self, width: int, height: int = 900) -> None:
-        self.page.set_viewport_size({"width": width, "height": height})
-
     def evaluate(self, script: str) -> Any:
         """Return the value of a JavaScript expression, awaited if it is a promise."""
         return self.page.evaluate(script)
@@ -78,21 +83,21 @@ class Browser:
         )
         return left + x * width, top + y * height
 
-    def key(self, name: str) -> None:
-        self.page.keyboard.press(name)
 
-    def type(self, text: str) -> None:
-        self.page.keyboard.insert_text(text)
+def main(folder: str, *pages: str) -> int:
+    """Take pictures of pages of the built book. Return 1 if the console of one shows errors."""
+    output, failed = Path(folder), False
+    output.mkdir(parents=True, exist_ok=True)
+    files = [HTML / f"{page}.html" for page in pages] or sorted((HTML / "book").rglob("*.html"))
+    with Browser() as browser:
+        for file, width, theme in itertools.product(files, (1280, 390), ("light", "dark")):
+            browser.open(file.as_uri(), width=width, theme=theme, settle=1.0)
+            picture = output / f"{file.stem}-{width}-{theme}.png"
+            picture.write_bytes(browser.page.screenshot(full_page=True))
+            print(picture.name, *browser.errors, sep="\n    ")
+            failed |= bool(browser.errors)
+    return int(failed)
 
-    def move(self, x: float, y: float) -> None:
-        self.page.mouse.move(x, y)
 
-    def click(self, x: float, y: float) -> None:
-        self.page.mouse.click(x, y)
-
-    def touch(self, x: float, y: float) -> None:
-        self.page.touchscreen.tap(x, y)
-
-    def screenshot(self, whole: bool = False) -> bytes:
-        """Return a PNG of what is in the window, or of the whole page."""
-        return self.page.screenshot(full_page=whole)
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]) if sys.argv[1:] else __doc__)

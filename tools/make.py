@@ -1,0 +1,151 @@
+"""What `make` runs: python tools/make.py book | test | twice | lock | cells.
+
+book   runs the notebooks that are not cached and builds _build/html; a warning or a failing cell is an error
+test   ruff, the unit tests, every notebook once, the book from those runs, its pages in a browser
+twice  runs every notebook twice and compares all that they show: numbers, tables and pictures
+lock   writes requirements.lock from what is installed
+cells  writes the first cell of every notebook, which installs the package where it is missing
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import browser
+import nbformat
+import yaml
+from notebooks import BUILD, CONFIG, ROOT, SETTINGS, TIMEOUT, WORKERS, fill_cache, write_install_cells
+
+EXECUTED = ROOT / ".executed"  # not below _build: nbmake skips folders of that name
+PAGES = "tests/test_browser.py"  # needs the built book
+PYTEST = [sys.executable, "-m", "pytest"]
+
+
+def run(*command: str) -> int:
+    return subprocess.run(command, cwd=ROOT, env=os.environ | SETTINGS).returncode
+
+
+def build(source: Path = ROOT) -> int:
+    """Run jupyter-book on `source`, with the pages placed in _build/html. Return its exit status."""
+    for leftover in ("html", "jupyter_execute"):  # Sphinx forgets the warnings of pages that it does not read again
+        shutil.rmtree(BUILD / leftover, ignore_errors=True)
+    program = str(Path(sys.executable).with_name("jupyter-book"))
+    options = ("--path-output", str(ROOT), "--all", "-W", "-n", "--keep-going")
+    if status := run(program, "build", str(source), *options):
+        for report in sorted((BUILD / "html" / "reports").rglob("*.err.log")):
+            print(f"\n--- {report.relative_to(ROOT)}\n{report.read_text()}", file=sys.stderr)
+        print("zfrepro: the book was not built: the warnings above are errors.", file=sys.stderr)
+    return status
+
+
+def book() -> int:
+    fill_cache()
+    return build()
+
+
+def notebooks() -> int:
+    """Run every notebook in a copy of the book, so that the sources stay without outputs."""
+    shutil.rmtree(EXECUTED, ignore_errors=True)
+    shutil.copytree(ROOT / "book", EXECUTED / "book", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    shutil.copy(ROOT / "_toc.yml", EXECUTED)
+    extensions = {name: str(ROOT / path) for name, path in CONFIG["sphinx"]["local_extensions"].items()}
+    config = CONFIG | {"execute": {"execute_notebooks": "off"}}
+    config["sphinx"] = CONFIG["sphinx"] | {"local_extensions": extensions}
+    (EXECUTED / "_config.yml").write_text(yaml.safe_dump(config))
+    options = ("--nbmake", f"--nbmake-timeout={TIMEOUT}", "--overwrite", "--durations=0", f"-n{WORKERS}")
+    return run(*PYTEST, *options, str(EXECUTED / "book"))
+
+
+def test() -> int:
+    """Run every stage, also after one that failed, but for those that need its result."""
+    stages = {
+        "lint": lambda: run(sys.executable, "-m", "ruff", "check", "."),
+        "unit tests": lambda: run(*PYTEST, f"-n{WORKERS}", f"--ignore={PAGES}"),
+        "notebooks": notebooks,
+        "book": lambda: build(EXECUTED),
+        "browser": lambda: run(*PYTEST, "-q", PAGES),
+    }
+    needs = {"book": "notebooks", "browser": "book"}
+    found: dict[str, str] = {}
+    for name, stage in stages.items():
+        if found.get(needs.get(name, ""), "passed").startswith("passed"):
+            print(f"\n=== {name}", flush=True)
+            began = time.perf_counter()
+            outcome = "FAILED" if stage() else "passed"
+            found[name] = f"{outcome} {time.perf_counter() - began:8.1f} s"
+        else:
+            found[name] = f"not run, for {needs[name]} failed"
+    print("\n=== summary", *(f"{name:12} {text}" for name, text in found.items()), sep="\n")
+    if browser.program() is None:
+        print("NO BROWSER was found, so no page was tested in one: sh tools/chromium.sh, or apt install chromium")
+    return int(not all(text.startswith("passed") for text in found.values()))
+
+
+RANDOM = re.compile(r"0x[0-9a-f]{6,}|\b[0-9a-f]{32}\b|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""Addresses in memory, names of widgets' models."""
+
+
+def shown(cell: nbformat.NotebookNode) -> list[str]:
+    """Return what a cell shows, but for progress; text comes in any parts."""
+    outputs = cell.get("outputs", [])
+    printed = "".join(o.text for o in outputs if o.output_type == "stream" and o.name == "stdout")
+    data = [f"{kind}: {content}" for o in outputs for kind, content in sorted(o.get("data", {}).items())]
+    return [RANDOM.sub("...", text) for text in (printed, *data)]
+
+
+def differing(one: Path, other: Path) -> list[str]:
+    """Return `page, cell` of every cell of two runs that shows something else; those tagged `timing` may."""
+    pairs = zip(nbformat.read(one, 4).cells, nbformat.read(other, 4).cells, strict=True)
+    compared = [(a, b) for a, b in pairs if "timing" not in a.metadata.get("tags", [])]
+    return [f"{one.stem}, {a.id}: {shown(a)}\n    now: {shown(b)}"[:1000] for a, b in compared if shown(a) != shown(b)]
+
+
+def twice() -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        if notebooks():
+            return 1
+        first = Path(shutil.copytree(EXECUTED / "book", Path(folder) / "book"))
+        if notebooks():
+            return 1
+        pages = sorted(page.relative_to(first) for page in first.rglob("*.ipynb"))
+        found = [line for page in pages for line in differing(first / page, EXECUTED / "book" / page)]
+    print(*found, f"{len(pages)} notebooks, run twice: {len(found)} cells show something else", sep="\n")
+    return int(bool(found))
+
+
+HEADER = """\
+# The versions the book was built and tested with. Written by `make lock`; used as constraints:
+#     pip install -c requirements.lock -e '.[book,test]'
+# To move to newer ones: rm -r .venv, install without `-c`, `make test`, `make lock`.
+"""
+
+
+def pinned(freeze: str) -> list[str]:
+    """Return the `name==version` lines of `pip freeze`, without local versions such as `+cpu`."""
+    lines = [line.split("+")[0].strip() for line in freeze.splitlines()]
+    return sorted((line for line in lines if re.fullmatch(r"(?!zfrepro)[\w.-]+==\S+", line)), key=str.lower)
+
+
+def lock() -> int:
+    command = [sys.executable, "-m", "pip", "freeze", "--exclude-editable"]
+    lines = pinned(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    (ROOT / "requirements.lock").write_text(HEADER + "\n".join(lines) + "\n")
+    return 0
+
+
+def cells() -> int:
+    write_install_cells()
+    return 0
+
+
+COMMANDS = {command.__name__: command for command in (book, test, twice, lock, cells)}
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1] not in COMMANDS:
+        sys.exit(__doc__)
+    sys.exit(COMMANDS[sys.argv[1]]())
