@@ -185,31 +185,6 @@ def two_by_two(found: Mapping[str, Record]) -> list[dict[str, object]]:
     return rows
 
 
-def diagnosis(found: Mapping[str, Record]) -> Figure:
-    """Draw error against aliased share; lines join small networks that differ in one change."""
-    figure, axes = plt.subplots(1, len(found), figsize=(9, 3.6), squeeze=False)
-    shapes = {"kernel": ("-", "7x7 instead of 11x11"), "stride": ("--", "stride 2 instead of 4")}
-    for ax, (dataset, record) in zip(axes[0], found.items(), strict=True):
-        runs = [run for run in record["runs"] if run["clip"] and run["arch"] in claims.STEMS]
-        at = {name: _mean(runs, name) for name in dict.fromkeys(run["arch"] for run in runs)}
-        for colour, (factor, (style, label)) in zip(plots.PALETTE, shapes.items(), strict=False):
-            for i, pair in enumerate(claims.matched(at, factor)):
-                x, y = zip(*(at[name] for name in pair), strict=True)
-                ax.plot(x, y, style, color=colour, lw=1.2, label=None if i else label)
-                ax.plot(x[1], y[1], "o", color=colour, ms=4)
-        ax.set(xlabel="aliased share of layer 1, %", title=DATASETS[dataset])
-        ax.legend()
-    axes[0, 0].set_ylabel("top-1 error, %")
-    figure.tight_layout(pad=0.4)
-    return plots.alone(figure)
-
-
-def _mean(runs: Sequence[Record], name: str) -> tuple[float, float]:
-    own = [(run["aliased"], run["top1_error"]) for run in runs if run["arch"] == name]
-    aliased, error = np.mean(own, 0).tolist()
-    return aliased, error
-
-
 # --- tables and spectra --------------------------------------------------------------------------
 
 
@@ -217,28 +192,26 @@ def aliased_rows(found: Mapping[str, Record]) -> list[dict[str, object]]:
     """Return rows of a table: the aliased share of layer 1's energy at both strides, in %."""
     return [
         {"data set": DATASETS[dataset], "filters of": name}
-        | {
-            f"read at stride {s}, %": f"{Interval.of(record['aliased'][arch][str(s)]):.1f}"
-            + (" (its own)" if s == record["filters"][arch]["stride"] else "")
-            for s in measure.STRIDES
-        }
+        | {f"at stride {s}": f"{Interval.of(own[str(s)]):.1f}" for s in measure.STRIDES}
         for dataset, record in found.items()
         for arch, name in NAMES.items()
+        for own in [record["aliased"][arch]]
     ]
 
 
 def shift_rows(found: Mapping[str, Record]) -> list[dict[str, object]]:
-    """Return rows of a table: consistency of layers 1 and 2 under shifts of one pixel."""
+    """Return rows of a table: what stays under shifts of one pixel."""
     columns = {
-        "conv1": "layer 1", "conv1 moved": "layer 1, shifted along",
-        "conv2": "layer 2", "conv2 moved": "layer 2, shifted along",
+        "conv1": ("layer 1", ".3f"), "conv1 moved": ("layer 1, shifted along", ".3f"),
+        "conv2": ("layer 2", ".3f"), "conv2 moved": ("layer 2, shifted along", ".3f"),
+        "kept": ("same label, %", ".1f"),
     }  # fmt: skip
     return [
         {"data set": DATASETS[dataset], "network": name}
-        | {head: f"{Interval.of(record['shifts'][arch][key]):.3f}" for key, head in columns.items()}
-        | {"same label, %": f"{Interval.of(record['shifts'][arch]['kept']):.1f}"}
+        | {head: f"{Interval.of(own[key]):{form}}" for key, (head, form) in columns.items()}
         for dataset, record in found.items()
         for arch, name in (*NAMES.items(), ("more", "difference"))
+        for own in [record["shifts"][arch]]
     ]
 
 
@@ -358,16 +331,16 @@ def on_image(trained: Trained, number: int, stored: Tensor) -> tuple[list[Tensor
 def explorer(networks: Mapping[str, Network], count: int = 4, frequencies: int = 8) -> HTML:
     """Show some filters of each network and gratings in their own direction, to leaf through.
 
-    The filters are those of the purest stripes that are not coarser than stride 4 can tell.
+    The filters are those of the purest stripes among those too fine for a stride of 4.
     """
     steps = np.linspace(0.15, 0.42, frequencies)
     pictures, notes = [], []
     for network in networks.values():
         weight = first_layer(network)
-        power = filters.spectrum(weight).flatten(1)
-        fine = filters.centroid(weight) > filters.nyquist(4)
-        selective = fine * power.amax(1) / power.sum(1)
-        for number in selective.topk(count).indices.tolist():
+        power = filters.spectrum(weight)
+        fine = filters.above_nyquist(*[filters.SPECTRUM] * 2, stride=4)
+        purity = (power * fine).amax((1, 2)) / power.sum((1, 2))
+        for number in purity.topk(count).indices.tolist():
             for frequency in steps:
                 tiles, note = on_grating(network, number, frequency)
                 row = torch.cat([resized(tile[None], 3 * PERIOD) for tile in tiles])

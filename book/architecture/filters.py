@@ -105,12 +105,6 @@ def middle(centroids: Sequence[float], kernel: int, reading: str = "plain") -> l
     return [low < value <= HIGH for value in centroids]
 
 
-def power_above_nyquist(weight: Tensor, stride: int) -> Tensor:
-    """Return the share of each filter's power above a stride's limit. (C, 3, k, k) -> (C,)."""
-    power = spectrum(weight)
-    return (power * above_nyquist(SPECTRUM, SPECTRUM, stride)).sum((1, 2)) / power.sum((1, 2))
-
-
 def flatness(weight: Tensor) -> Tensor:
     """Return the spectral flatness: geometric over arithmetic mean of each filter's power.
 
