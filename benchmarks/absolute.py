@@ -10,7 +10,7 @@ from benchmarks.timing import matmul_rate, medians
 from benchmarks.training_step import CLASSES, made_up, plain_copy
 from zfrepro import device as devices
 from zfrepro.data import Split
-from zfrepro.data.transforms import centre_crop, normalise
+from zfrepro.data.transforms import center_crop, normalise
 from zfrepro.receptive_field import training_multiply_adds
 from zfrepro.training import MODERN, SCALES, Recipe, State, start, train_epoch
 
@@ -39,7 +39,7 @@ def _measured(arch: str, device: torch.device, quick: bool) -> Iterator[Result]:
     state = start(recipe, CLASSES, device)
     state.trained = torch.compile(state.network, dynamic=False) if on_gpu else state.network
     seen = normalise(split.images[:2], mean, recipe.input_scale)
-    checks = (_check(recipe, state, centre_crop(seen, recipe.image_size)),)
+    checks = (_check(recipe, state, center_crop(seen, recipe.image_size)),)
     (taken,) = medians([lambda: train_epoch(recipe, state, split, mean, 0, progress=False)], repeats, at_least=0)
     seconds = taken / number
     rate = training_multiply_adds(recipe.architecture(), recipe.image_size, CLASSES) / seconds

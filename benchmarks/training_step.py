@@ -24,7 +24,7 @@ CLASSES = 20
 class PlainNetwork(Network):
     """The same network as one would write it without this package."""
 
-    def shrink(self, conv: Conv, x: Tensor) -> Tensor:
+    def pool_and_norm(self, conv: Conv, x: Tensor) -> Tensor:
         if conv.pool:
             x = F.max_pool2d(x, POOL_KERNEL, POOL_STRIDE, ceil_mode=True)
         return torch_norm(x) if conv.norm else x

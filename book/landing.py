@@ -34,7 +34,7 @@ def telling_map(trained: Trained, x: Tensor, top: gallery.Top) -> tuple[int, Ten
 
 def hero(trained: Trained, split: Split, tops: dict[str, gallery.Top]) -> Figure:
     """Draw one strong map of each layer: its strongest projections above the patches that cause them."""
-    x, seen = trained.normalised(split.images), trained.seen(split.images)
+    x, seen = trained.preprocess(split.images), trained.center_crop(split.images)
     columns, side = [], 168
     for layer, top in tops.items():
         number, projections = telling_map(trained, x, top)
@@ -60,10 +60,10 @@ def hero(trained: Trained, split: Split, tops: dict[str, gallery.Top]) -> Figure
 
 def pipeline(trained: Trained, split: Split, top: gallery.Top) -> Figure:
     """Draw how a projection is made: an image with a unit's receptive field, its feature map, its projection."""
-    number, _ = telling_map(trained, trained.normalised(split.images), top)
+    number, _ = telling_map(trained, trained.preprocess(split.images), top)
     index, units = top.of([number])
-    image, unit = trained.seen(split.images[index[:1]]), units[:1]
-    x = trained.normalised(split.images[index[:1]])
+    image, unit = trained.center_crop(split.images[index[:1]]), units[:1]
+    x = trained.preprocess(split.images[index[:1]])
     activations = trained.network.features(x, [top.layer])[top.layer][0, number]
     projection = deconvnet.project_crops(trained.network, x, top.layer, unit).pixels
     field = stage(trained.network.architecture, trained.recipe.image_size, top.layer).field

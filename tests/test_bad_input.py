@@ -343,7 +343,7 @@ def test_pixels_that_are_not_numbers_are_not_searched_nor_covered():
         (torch.zeros(1, 3, 20, 96), "zfnet: an image of 20 px is too small, conv2 sees 4 px"),
         (torch.zeros(3, 96, 96), r"images are torch.float32 \(3, 96, 96\): wanted float \(B, 3, H, W\)"),
         (torch.zeros(1, 1, 96, 96), r"\(1, 1, 96, 96\): wanted"),
-        (torch.zeros(1, 3, 96, 96, dtype=torch.uint8), "torch.uint8.*as `Trained.normalised` makes them"),
+        (torch.zeros(1, 3, 96, 96, dtype=torch.uint8), "torch.uint8.*as `Trained.preprocess` makes them"),
     ],
     ids=["tiny", "thin", "no batch", "grey", "uint8"],
 )
@@ -468,7 +468,7 @@ def test_batches_are_halved_where_memory_is_short_and_say_so(capsys):
         return part * 2
 
     batches = [torch.arange(i, i + 8) for i in (0, 8, 16)] + [torch.arange(24, 26)]
-    assert torch.equal(torch.cat(list(device.in_pieces(run, batches))), 2 * torch.arange(26))
+    assert torch.equal(torch.cat(list(device.with_oom_backoff(run, batches))), 2 * torch.arange(26))
     assert seen == [8, 4, 2, 2, 2, 2] + [2] * 9  # once small, small from then on
     assert capsys.readouterr().err.splitlines() == [
         "out of GPU memory with 8 images at once: going on with 4",
@@ -477,7 +477,7 @@ def test_batches_are_halved_where_memory_is_short_and_say_so(capsys):
     with pytest.raises(
         RuntimeError, match="out of GPU memory with one image at a time; free some, or use --device cpu"
     ):
-        list(device.in_pieces(lambda part: Crowded(None, 0)(part), [torch.zeros(2)]))
+        list(device.with_oom_backoff(lambda part: Crowded(None, 0)(part), [torch.zeros(2)]))
 
 
 @pytest.mark.parametrize("most", [1, 2])
@@ -496,7 +496,7 @@ def test_the_gallery_and_the_evaluation_go_on_with_smaller_batches(capsys, monke
     network = small(networks.zfnet(), 96)
     stored = torch.randint(0, 256, (10, 3, 110, 110), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     trained = Trained(network, tiny(image_size=96), tuple("abcdefghij"), mean_image(stored))
-    images = trained.normalised(stored)
+    images = trained.preprocess(stored)
 
     def everything():
         top = gallery.top_activations(network, images.split(8), ["conv2", "conv5"], progress=False)
@@ -505,8 +505,8 @@ def test_the_gallery_and_the_evaluation_go_on_with_smaller_batches(capsys, monke
             top["conv5"].values,
             top["conv5"].images,
             pixels,
-            trained.probabilities(stored),
-            trained.probabilities(stored, ten=True),
+            trained.predict_proba(stored),
+            trained.predict_proba(stored, ten=True),
         )
 
     whole = everything()

@@ -43,7 +43,7 @@ folder = pathlib.Path(sys.argv[1])
 quiet = {"progress": False, "say": lambda *_, **__: None}
 state, mean = training.train(recipe, world, folder, device=torch.device("cpu"), **quiet)
 note("training", *state.network.state_dict().values())
-said = training.scores(state.network, world.val.images, mean, scale=64.0, image_size=64, ten=True)
+said = training.predict_proba(state.network, world.val.images, mean, scale=64.0, image_size=64, ten=True)
 note("evaluation", said)
 network = small(networks.zfnet(), 64)
 images = torch.randn(12, 3, 64, 64, generator=torch.Generator().manual_seed(0))

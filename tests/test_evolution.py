@@ -115,7 +115,7 @@ def test_frozen_layers_stay_and_the_others_go_on(dataset, kept):
 def test_the_strongest_unit_is_projected_and_a_dead_map_is_blank(dataset, kept):
     trained, images = kept[-1].trained, dataset.train.images
     tops = evolution.strongest(trained, images)
-    features = trained.network.features(trained.normalised(images), ["conv2"])["conv2"]
+    features = trained.network.features(trained.preprocess(images), ["conv2"])["conv2"]
     values = tops["conv2"].values
     assert torch.allclose(values[:, 0], features.amax((0, 2, 3)), rtol=1e-4, atol=1e-6)
     projections, strongest = evolution.strongest_projections(kept, images, {"conv2": [0, 1]})[
@@ -220,7 +220,7 @@ def test_freezing_is_measured_seed_by_seed(dataset, monkeypatch):
     stopped = {"frozen": measure.FROZEN, "frozen_after": 1}
     for after, options in {"never": {}, "1": stopped}.items():
         (last,) = grow(own, train, (3,), device=CPU, progress=False, **options)
-        predicted = last.trained.probabilities(dataset.val.images).argmax(1)
+        predicted = last.trained.predict_proba(dataset.val.images).argmax(1)
         accuracy = 100 * (predicted == dataset.val.labels).double().mean().item()
         assert found["accuracy"][after][1] == pytest.approx(accuracy, abs=0.01)
     record = {"freezing": {"accuracy": {"never": [70.0, 80.0], "10": [69.0, 77.0]}}}

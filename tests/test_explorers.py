@@ -19,7 +19,7 @@ def test_feature_browser():
     recipe = Recipe(image_size=96, width=0.125, units=32, input_scale=64.0)
     trained = Trained(network, recipe, ("cat", "dog"), torch.full((3, size, size), 128.0))
     split = Split(images, torch.arange(10) % 2)
-    tops = gallery.top_activations(network, [trained.normalised(images)], progress=False)
+    tops = gallery.top_activations(network, [trained.preprocess(images)], progress=False)
     tops["conv2"].values[3] = 0  # a dead map
     browser = FeatureBrowser(trained, split, tops)
     assert browser.map.max == len(tops["conv3"].values) - 1 and "cat" in browser.note.value

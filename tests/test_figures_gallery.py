@@ -27,7 +27,7 @@ def test_projections_stand_left_of_their_patches():
 def test_every_picture_of_the_explorer_has_its_note():
     world = stripes(val=24, image_size=96)
     trained = Trained(small(networks.zfnet()), tiny(image_size=96), world.classes, torch.full((3, 110, 110), 60.0))
-    tops = gallery.top_activations(trained.network, [trained.normalised(world.val.images)], progress=False)
+    tops = gallery.top_activations(trained.network, [trained.preprocess(world.val.images)], progress=False)
     shown = explorer(trained, world.val, tops, maps=2)
     data = json.loads(re.search(r'json">(.*?)</script>', shown.data, re.S).group(1))
     assert [axis["labels"] for axis in data["axes"]] == [["1", "2", "3", "4", "5"], ["1 of 2", "2 of 2"]]

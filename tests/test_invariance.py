@@ -68,23 +68,23 @@ def test_warps_agree_with_torchvision(change):
 
 
 def test_zero_fill_is_zero_for_the_network(trained, pictures):
-    seen = trained.seen(pictures)
-    x = trained.of_view(warp_view(trained, seen, Change("translation", 0.25)))
+    seen = trained.center_crop(pictures)
+    x = trained.preprocess_crop(warp_view(trained, seen, Change("translation", 0.25)))
     assert x[:, :, :16].abs().max() < 1e-5
-    assert torch.allclose(trained.of_view(seen), trained.normalised(pictures), atol=1e-5)
+    assert torch.allclose(trained.preprocess_crop(seen), trained.preprocess(pictures), atol=1e-5)
 
 
 def test_response_is_what_a_plain_loop_finds(trained, pictures):
-    seen, labels = trained.seen(pictures), torch.arange(6) % 10
+    seen, labels = trained.center_crop(pictures), torch.arange(6) % 10
     changes = [*changes_of("translation", (0.1, -0.2)), *changes_of("rotation", (30,))]
     found = respond_to(trained, seen, labels, changes, batch=4)
     with torch.no_grad():
         for n in range(6):
             clean = trained.network.features(
-                trained.of_view(seen[n : n + 1]), trained.network.layers
+                trained.preprocess_crop(seen[n : n + 1]), trained.network.layers
             )
             for t, change in enumerate(changes):
-                x = trained.of_view(warp_view(trained, seen[n : n + 1], change))
+                x = trained.preprocess_crop(warp_view(trained, seen[n : n + 1], change))
                 other = trained.network.features(x, trained.network.layers)
                 for layer in ("conv1", "conv5", "fc7"):
                     expected = (other[layer] - clean[layer]).norm().item()
@@ -105,13 +105,13 @@ def test_response_is_what_a_plain_loop_finds(trained, pictures):
 def test_relative_distance_of_another_picture_is_about_one(trained, pictures):
     found = respond_to(
         trained,
-        trained.seen(pictures),
+        trained.center_crop(pictures),
         torch.zeros(6, dtype=torch.int64),
         changes_of("scale", (1.0,)),
     )
     assert found.distance["conv1"].max() < 1e-3 * found.between["conv1"]
     with torch.no_grad():
-        rows = trained.network.features(trained.normalised(pictures), ["conv3"])["conv3"].flatten(1)
+        rows = trained.network.features(trained.preprocess(pictures), ["conv3"])["conv3"].flatten(1)
     assert found.between["conv3"] == pytest.approx(
         (rows - rows.roll(1, 0)).norm(dim=1).mean().item(), rel=1e-4
     )
@@ -124,7 +124,7 @@ def test_one_pixel_shifts_use_real_pixels(trained, pictures):
         mean = trained.mean[:, offset : offset + 64, offset : offset + 64]
         raw = pictures[:, :, offset : offset + 64, offset + 1 : offset + 65].float()
         moved = trained.network((raw - mean) / trained.recipe.input_scale).argmax(1)
-        still = trained.network(trained.normalised(pictures)).argmax(1)
+        still = trained.network(trained.preprocess(pictures)).argmax(1)
     assert torch.equal(found.kept[0], moved == still)
     with pytest.raises(ValueError, match="more than 64 px"):
         one_pixel(trained, pictures[..., :64, :64])
@@ -153,7 +153,7 @@ def test_one_picture_has_no_other_to_compare_with(trained, pictures):
     with pytest.raises(ValueError, match="two pictures"):
         respond_to(
             trained,
-            trained.seen(pictures[:1]),
+            trained.center_crop(pictures[:1]),
             torch.zeros(1, dtype=torch.int64),
             changes_of("scale", (1.2,)),
         )
@@ -161,7 +161,7 @@ def test_one_picture_has_no_other_to_compare_with(trained, pictures):
 
 def test_pictures_of_another_size_are_refused(trained, pictures):
     with pytest.raises(ValueError, match="64 px"):
-        trained.of_view(pictures)
+        trained.preprocess_crop(pictures)
 
 
 def told(mean: float, half: float = 1.0) -> dict:
@@ -238,7 +238,7 @@ def test_records_hold_what_the_claims_and_figures_read():
 
 
 def test_the_study_on_some_pictures(trained, pictures):
-    seen, labels = trained.seen(pictures), torch.arange(6) % 10
+    seen, labels = trained.center_crop(pictures), torch.arange(6) % 10
     study = SimpleNamespace(
         progress=False, dataset=SimpleNamespace(classes=CLASSES, name="diorama"), images=3
     )

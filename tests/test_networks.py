@@ -81,7 +81,7 @@ def test_sizes_of_figure_3():
             x = network.convs[c.name](x)
             sizes.append(x.shape[-1])
             if c.pool:
-                x = network.shrink(c, x)
+                x = network.pool_and_norm(c, x)
                 sizes.append(x.shape[-1])
     assert sizes == [110, 55, 26, 13, 13, 13, 13, 6]
     assert network.fulls["fc6"].in_features == 9216

@@ -56,7 +56,7 @@ def test_the_rows_are_those_whose_probability_varies_most(trained, data):
     probabilities = torch.nn.functional.one_hot(data.val.labels, 3).float()  # all are right
     chosen = study.most_varied(trained, data.val, probabilities)
     assert data.val.labels[chosen].tolist() == list(dict.fromkeys(data.val.labels[chosen].tolist()))
-    x = trained.normalised(data.val.images)
+    x = trained.preprocess(data.val.images)
     found = occlude(
         trained.network, x, patch=14, stride=12.5, fill=study.grey(trained), progress=False
     )
@@ -71,10 +71,10 @@ def test_the_study_on_a_made_up_data_set(trained, data):
     probabilities, top = study.search(trained, split)
     assert probabilities.shape == (12, 3) and top.layer == "conv5"
     (row,) = study.rows(trained, split, top, [4])
-    by_hand = trained.network(trained.normalised(split.images[[4]])).softmax(1)[0, row.label]
+    by_hand = trained.network(trained.preprocess(split.images[[4]])).softmax(1)[0, row.label]
     assert row.clean == pytest.approx(by_hand.item(), abs=1e-5)
     assert row.probability.shape == (30, 30)
-    x, seen = trained.normalised(split.images), trained.seen(mask[:, None])[:, 0]
+    x, seen = trained.preprocess(split.images), trained.center_crop(mask[:, None])[:, 0]
     found = occlude(
         trained.network,
         x,
@@ -97,7 +97,7 @@ def test_what_is_masked_is_grey_to_the_pixel(trained, data):
     masks[0, 5:30, 7:9] = masks[1, 50:, :20] = True
     indices = torch.tensor([3, 7])
     measured = SimpleNamespace(trained=trained, split=data.val)
-    x = trained.normalised(data.val.images[indices])
+    x = trained.preprocess(data.val.images[indices])
     grey = torch.where(masks[:, None], study.grey(trained), x)
     by_hand = trained.network(grey).softmax(1)[[0, 1], data.val.labels[indices]]
     torch.testing.assert_close(study._covered(measured, indices, masks), by_hand, atol=1e-5, rtol=0)

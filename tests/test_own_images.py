@@ -57,7 +57,7 @@ def test_pictures_are_cut_square_and_named_by_the_network(trained, tmp_path):
     assert found.images.shape == (1, 3, SIZE, SIZE) and found.images.dtype == torch.uint8
     assert (found.images[0, :, 5, 5] == torch.tensor([255, 0, 0])).all()
     assert (found.images[0, :, -5, -5] == torch.tensor([0, 0, 255])).all()
-    assert found.labels.tolist() == trained.probabilities(found.images).argmax(1).tolist()
+    assert found.labels.tolist() == trained.predict_proba(found.images).argmax(1).tolist()
 
 
 def test_a_picture_of_a_camera_held_upright_stands_upright(trained):
@@ -104,7 +104,7 @@ def test_the_button_hands_pictures_on_or_says_what_is_wrong(trained):
 
 
 def tops(trained: Trained, split: Split) -> dict[str, gallery.Top]:
-    x = trained.normalised(split.images)
+    x = trained.preprocess(split.images)
     return gallery.top_activations(trained.network, [x], ["conv2", "conv3"], progress=False)
 
 

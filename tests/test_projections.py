@@ -410,7 +410,7 @@ def test_the_factor_of_the_norm_is_that_of_its_formula():
         study.Bench(Study(dataset, {"zfnet": trained}, torch.device("cpu"), progress=False))
     )
     pooled = deconvnet.pool(
-        trained.network.features(trained.normalised(images), ["conv1"])["conv1"]
+        trained.network.features(trained.preprocess(images), ["conv1"])["conv1"]
     )[0]
     squares = F.pad(pooled.square(), (0, 0, 0, 0, 2, 2)).unfold(1, 5, 1).sum(-1)
     factor = ((2 + 1e-4 / 5 * squares) ** -0.75)[pooled > 0]

@@ -211,7 +211,7 @@ def averaging(architecture: Architecture, size: int):
         nn.init.uniform_(layer.weight, 0.5, 1)
         nn.init.zeros_(layer.bias)
 
-    def shrink(conv: Conv, x: torch.Tensor) -> torch.Tensor:
+    def pool_and_norm(conv: Conv, x: torch.Tensor) -> torch.Tensor:
         if not conv.pool:
             return x
         # A max over the window, made smooth: the logarithm of summed exponentials, with the ceil rule's overhang.
@@ -219,7 +219,7 @@ def averaging(architecture: Architecture, size: int):
         x = nn.functional.pad(x / x.detach().max(), (0, short[1], 0, short[0]))
         return nn.functional.avg_pool2d(x.exp(), 3, 2).log()
 
-    network.shrink = shrink
+    network.pool_and_norm = pool_and_norm
     return network
 
 

@@ -89,7 +89,7 @@ def test_recorded_error_is_found_again(file):
     dataset = some_images(record, 400)
     trained = weights.load_weights(file.with_suffix(".safetensors"), device=torch.device("cpu"))
     assert trained.classes == dataset.classes
-    measured = training.errors(trained.probabilities(dataset.val.images), dataset.val.labels)["top1_error"]
+    measured = training.errors(trained.predict_proba(dataset.val.images), dataset.val.labels)["top1_error"]
     recorded = record["errors"]["one_crop"]["top1_error"]
     standard_error = math.sqrt(recorded * (100 - recorded) / len(dataset.val))
     assert abs(measured - recorded) < 3.5 * standard_error

@@ -19,7 +19,7 @@ from tests.worlds import PLATEAU, stripes, tiny
 from zfrepro import device, training
 from zfrepro.data.transforms import mean_image, ten_crops
 from zfrepro.records import ROOT
-from zfrepro.training import CheckpointError, Recipe, State, errors, learning_rate, scores, start, train, train_epoch
+from zfrepro.training import CheckpointError, Recipe, State, errors, learning_rate, predict_proba, start, train, train_epoch
 
 CPU = torch.device("cpu")
 WORLD = stripes()
@@ -398,11 +398,11 @@ def test_scores_at_the_centre_and_over_ten_crops_equal_a_loop():
     network, mean = start(recipe, 3, CPU).network.eval(), mean_image(WORLD.train.images)
     images = WORLD.val.images[:5]
     more = {"scale": 64.0, "image_size": 64}
-    one = scores(network, images, mean, **more)
-    ten = scores(network, images, mean, ten=True, batch=2, **more)
+    one = predict_proba(network, images, mean, **more)
+    ten = predict_proba(network, images, mean, ten=True, batch=2, **more)
     assert one.shape == ten.shape == (5, 3) and torch.allclose(ten.sum(1), torch.ones(5))
     network.train()
-    assert torch.allclose(scores(network, images, mean, batch=3, **more), one, atol=1e-6)  # and without dropout
+    assert torch.allclose(predict_proba(network, images, mean, batch=3, **more), one, atol=1e-6)  # and without dropout
     network.eval()
     with torch.no_grad():
         for i, image in enumerate(images):

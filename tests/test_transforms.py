@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from zfrepro.data import transforms
-from zfrepro.data.transforms import CROPS, augment, centre_crop, crop, mean_image, normalise, stored_size, ten_crops
+from zfrepro.data.transforms import CROPS, augment, center_crop, crop, mean_image, normalise, stored_size, ten_crops
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -51,9 +51,9 @@ def test_crop_takes_each_images_own_window():
         crop(images, 0, 0, 10)
 
 
-def test_centre_crop():
-    assert centre_crop(places(1, 256), 224)[0, :2, 0, 0].tolist() == [16, 16]  # 16 px left on every side
-    assert torch.equal(centre_crop(places(1, 8), 8), places(1, 8))
+def test_center_crop():
+    assert center_crop(places(1, 256), 224)[0, :2, 0, 0].tolist() == [16, 16]  # 16 px left on every side
+    assert torch.equal(center_crop(places(1, 8), 8), places(1, 8))
 
 
 def test_the_ten_crops_are_corners_and_centre_and_their_mirror_images():

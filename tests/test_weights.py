@@ -65,10 +65,10 @@ def test_images_become_what_the_network_saw_in_training(file):
     found = load_weights(file, device=CPU)
     stored = torch.randint(0, 256, (2, 3, 73, 73), dtype=torch.uint8)
     expected = ((stored - found.mean) / 64)[:, :, 4:68, 4:68]
-    assert torch.allclose(found.normalised(stored), expected)
-    assert torch.equal(found.seen(stored), stored[:, :, 4:68, 4:68])
+    assert torch.allclose(found.preprocess(stored), expected)
+    assert torch.equal(found.center_crop(stored), stored[:, :, 4:68, 4:68])
     with pytest.raises(ValueError, match=r"images are \(3, 80, 80\), this network's are stored as \(3, 73, 73\)"):
-        found.normalised(torch.zeros(2, 3, 80, 80, dtype=torch.uint8))
+        found.preprocess(torch.zeros(2, 3, 80, 80, dtype=torch.uint8))
 
 
 def refused(file, **more) -> str:
@@ -227,7 +227,7 @@ def test_the_sets_of_ten_classes_choose_among_their_own():
     assert len(whole.classes) == 20 and len(ten.classes) == 10 and set(ten.classes) < set(whole.classes)
     images = torch.randint(256, (2, *ten.mean.shape), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     with torch.no_grad():
-        scores, own = whole.network(whole.normalised(images)), ten.network(ten.normalised(images))
+        scores, own = whole.network(whole.preprocess(images)), ten.network(ten.preprocess(images))
     torch.testing.assert_close(own, scores[:, [whole.classes.index(name) for name in ten.classes]])
     with pytest.raises(ValueError, match="does not know cat"):
-        whole.among(("beagle", "cat"))
+        whole.restrict_classes(("beagle", "cat"))

@@ -520,7 +520,7 @@ def evaluation(networks, dataset, progress: bool, folder: Path | None = None) ->
     from zfrepro import ensembles
 
     def probabilities(images, ten: bool = False):
-        return sum(network.probabilities(images, ten=ten, progress=progress) for network in networks) / len(networks)
+        return sum(network.predict_proba(images, ten=ten, progress=progress) for network in networks) / len(networks)
 
     part = dataset.train.shuffled(TRAIN_IMAGES)
     errors = {"train": training.errors(probabilities(part.images), part.labels)}

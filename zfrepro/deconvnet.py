@@ -152,7 +152,7 @@ def forward(
         names = ", ".join(network.layers)
         raise ValueError(f"no layer {layer!r} in {network.architecture.name}; it has {names}")
     validate_no_blur(network)
-    network.require(images)
+    network.validate(images)
     also = set(also)
     x = images
     trace = ForwardTrace(x, {}, {}, None)
@@ -530,7 +530,7 @@ def project_crops(
         ValueError: unknown layer, images of another size than the network's, units that do not
             exist or belong to no image, or a unit that sees NaN.
     """
-    network.require(images)
+    network.validate(images)
     below = _validate_crops(network, layer, tuple(images.shape[-2:]))
     top = below[-1]
     of = torch.arange(len(images), device=images.device) if of is None else of.to(images.device)

@@ -99,7 +99,7 @@ def precision(device: torch.device, wanted: str) -> str:
     return "fp32" if wanted == "bf16" and not fast_bf16(device) else wanted
 
 
-def in_pieces(run: Callable[[Tensor], Found], batches: Iterable[Tensor]) -> Iterator[Found]:
+def with_oom_backoff(run: Callable[[Tensor], Found], batches: Iterable[Tensor]) -> Iterator[Found]:
     """`run` on each batch; where the GPU's memory does not suffice, on halves of it, and on no more from then on.
 
     Args:

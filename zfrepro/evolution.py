@@ -97,7 +97,7 @@ def strongest(
     trained: Trained, images: Tensor, *, batch: int = 64, progress: bool = False
 ) -> dict[str, Top]:
     """Find the strongest unit of every map of every conv layer. images: uint8 (N, 3, R, R)."""
-    batches = (trained.normalised(part) for part in images.split(batch))
+    batches = (trained.preprocess(part) for part in images.split(batch))
     total = math.ceil(len(images) / batch)
     return gallery.top_activations(trained.network, batches, k=1, total=total, progress=progress)
 
@@ -105,7 +105,7 @@ def strongest(
 def project(trained: Trained, images: Tensor, top: Top, maps: Sequence[int]) -> Tensor:
     """Project the strongest unit of M maps, zero where a map never responds. -> (M, 3, F, F)."""
     found = gallery.projections(
-        trained.network, lambda chosen: trained.normalised(images[chosen]), top, maps
+        trained.network, lambda chosen: trained.preprocess(images[chosen]), top, maps
     )[:, 0]
     return found * (top.values[list(maps), 0] > 0)[:, None, None, None]
 
@@ -160,7 +160,7 @@ def layer_features(trained: Trained, images: Tensor, *, batch: int = 64) -> dict
     layers = trained.network.layers
     rows: dict[str, list[Tensor]] = {name: [] for name in layers}
     for part in images.split(batch):
-        for name, x in trained.network.features(trained.normalised(part), layers).items():
+        for name, x in trained.network.features(trained.preprocess(part), layers).items():
             if x.ndim == 4 and x.shape[-1] > GRID:
                 x = F.adaptive_avg_pool2d(x, GRID)
             rows[name].append(x.flatten(1).float().cpu())

@@ -71,7 +71,7 @@ class FeatureBrowser(widgets.VBox):
             return
         network = self.trained.network
         projections = gallery.projections(network, self._fetch, top, [number])
-        patches = gallery.patches(self.trained.seen(self.split.images), network, top, [number])
+        patches = gallery.patches(self.trained.center_crop(self.split.images), network, top, [number])
         labels = self.split.labels[top.of([number])[0]]
         names = ", ".join(self.trained.classes[i] for i in labels.tolist())
         self.note.value = f"strongest activation {top.values[number, 0]:.2f}; images of: {names}"
@@ -79,4 +79,4 @@ class FeatureBrowser(widgets.VBox):
         self.view.layout.visibility = "visible"
 
     def _fetch(self, indices):
-        return self.trained.normalised(self.split.images[indices])
+        return self.trained.preprocess(self.split.images[indices])

@@ -346,7 +346,7 @@ def _stream(
     """Yield batches with what `run` gives for them, in parts where a GPU's memory is short."""
     from tqdm.auto import tqdm
 
-    from zfrepro.device import in_pieces
+    from zfrepro.device import with_oom_backoff
 
     current: _Batch | None = None
 
@@ -365,7 +365,7 @@ def _stream(
     done = 0 if total is None else int(seen.sum())
     bar = tqdm(desc="searching", total=total, initial=done, unit="image", disable=not progress)
     with bar:
-        for part, found in in_pieces(run_part, places()):
+        for part, found in with_oom_backoff(run_part, places()):
             yield part, found
             bar.update(len(part.indices))
 
@@ -620,7 +620,7 @@ def _project(
     """Project units of some images, (B,), in the order of the images. -> (B, 3, h, w)."""
     from tqdm.auto import tqdm
 
-    from zfrepro.device import in_pieces
+    from zfrepro.device import with_oom_backoff
 
     project, device = _projector(model, top.layer, fields), _device_of(model)
 
@@ -638,7 +638,7 @@ def _project(
     )  # fmt: skip
     pixels = torch.zeros(len(indices), 3, *fields.window_size)
     start = 0
-    for found in in_pieces(project_part, bar):
+    for found in with_oom_backoff(project_part, bar):
         pixels[order[start : start + len(found)]] = found.float()
         start += len(found)
     return pixels

@@ -16,7 +16,7 @@ from scipy.stats import linregress
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from zfrepro.data.transforms import centre_crop, crop
+from zfrepro.data.transforms import center_crop, crop
 from zfrepro.weights import Trained
 
 FILLS = {"zero": "zeros", "reflected": "reflection", "edge": "border"}
@@ -75,12 +75,12 @@ def warp_view(trained: Trained, seen: Tensor, change: Change, fill: str = "zero"
     comes in from outside.
 
     Args:
-        seen: see `Trained.seen`.
+        seen: see `Trained.center_crop`.
     """
     raw = seen.to(trained.mean.device).float()
     if fill != "zero":
         return warp(raw, change, fill)
-    mean = centre_crop(trained.mean[None], seen.shape[-1])
+    mean = center_crop(trained.mean[None], seen.shape[-1])
     inside = warp(torch.ones_like(raw[:, :1]), change)
     return warp(raw, change) + (1 - inside) * mean
 
@@ -193,8 +193,8 @@ def respond_to(
 
     def views():
         for part in seen.split(batch):
-            warped = [trained.of_view(warp_view(trained, part, c, fill)) for c in changes]
-            yield trained.of_view(part), warped
+            warped = [trained.preprocess_crop(warp_view(trained, part, c, fill)) for c in changes]
+            yield trained.preprocess_crop(part), warped
 
     return respond(trained, views(), labels, total=-(-len(seen) // batch), progress=progress)
 
@@ -219,7 +219,7 @@ def one_pixel(
 
     def at(part: Tensor, dy: int, dx: int) -> Tensor:
         # the mean image stays where it is: the scene moves, not what the network subtracts
-        return trained.of_view(crop(part, offset + dy, offset + dx, size))
+        return trained.preprocess_crop(crop(part, offset + dy, offset + dx, size))
 
     views = (
         (at(part, 0, 0), [at(part, 0, 1), at(part, 1, 0), at(part, 1, 1)])

@@ -228,7 +228,7 @@ class Network(nn.Module):
             For a conv layer its feature maps after ReLU and before the pool, (B, C, H, W); for `fc6` and `fc7` the
             activations after ReLU, (B, units); for `fc8` the class scores.
         """
-        self.require(images)
+        self.validate(images)
         wanted = set(layers)
         if not wanted or not wanted <= set(self.layers):
             raise ValueError(f"layers {sorted(wanted)}: choose among {', '.join(self.layers)}")
@@ -240,7 +240,7 @@ class Network(nn.Module):
                 found[c.name] = x
                 if len(found) == len(wanted):
                     return found
-            x = self.shrink(c, x)
+            x = self.pool_and_norm(c, x)
         x = x.flatten(1)
         if x.shape[1] != next(iter(self.fulls.values())).in_features:
             raise ValueError(
@@ -257,7 +257,7 @@ class Network(nn.Module):
         found["fc8"] = self.fulls["fc8"](x)
         return found
 
-    def require(self, images: Tensor) -> None:
+    def validate(self, images: Tensor) -> None:
         """Refuse images that the convolutions cannot take, with the reason.
 
         Raises:
@@ -265,10 +265,10 @@ class Network(nn.Module):
         """
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             found = f"{images.dtype} {tuple(images.shape)}"
-            raise ValueError(f"images are {found}: wanted float (B, 3, H, W), as `Trained.normalised` makes them")
+            raise ValueError(f"images are {found}: wanted float (B, 3, H, W), as `Trained.preprocess` makes them")
         _pooled_size(self.architecture, min(images.shape[-2:]))
 
-    def shrink(self, conv: Conv, x: Tensor) -> Tensor:
+    def pool_and_norm(self, conv: Conv, x: Tensor) -> Tensor:
         """Low-pass, pool and contrast norm of a layer, in the architecture's order. x: (B, C, H, W), after the ReLU."""
         if conv.blur:
             x = blur_down(x)

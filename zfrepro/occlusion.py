@@ -501,7 +501,7 @@ class _Runner:
             self.calls_of_trunk = len(self.calls)
             return head(features)
 
-        return torch.cat(list(devices.in_pieces(work, [x])))
+        return torch.cat(list(devices.with_oom_backoff(work, [x])))
 
     def settle(self, image: Tensor, fill: Tensor, precision: str) -> None:
         """Try layout, parts and repeatability on an image alone and beside its fill."""
@@ -558,8 +558,8 @@ class _Runner:
             return features, sums
 
         final = SCORES["none"] if callable(self.scores) else SCORES[self.scores]
-        for features, *sums in _joined(devices.in_pieces(step, batches), self.rows):
-            values = torch.cat(list(devices.in_pieces(self.head, [features])))
+        for features, *sums in _joined(devices.with_oom_backoff(step, batches), self.rows):
+            values = torch.cat(list(devices.with_oom_backoff(self.head, [features])))
             yield final(values.float()).cpu(), *(s.cpu() for s in sums)
 
 
@@ -586,7 +586,7 @@ def _parts(model: Callable) -> tuple[Callable, Callable] | None:
         *hidden, classes = model.fulls.values()
 
         def before(x: Tensor) -> Tensor:
-            return model.shrink(last, model.features(x, [last.name])[last.name]).flatten(1)
+            return model.pool_and_norm(last, model.features(x, [last.name])[last.name]).flatten(1)
 
         def behind(x: Tensor) -> Tensor:
             for full in hidden:

@@ -36,7 +36,7 @@ def brought(trained: Trained, files: Sequence[str | Path] | Mapping[str, BinaryI
     if not found:
         raise DataError("no pictures: name at least one file")
     images = torch.stack(found).permute(0, 3, 1, 2)
-    return Split(images, trained.probabilities(images).argmax(1).cpu())
+    return Split(images, trained.predict_proba(images).argmax(1).cpu())
 
 
 class Bring(widgets.VBox):

@@ -46,7 +46,7 @@ def outputs(network: Network, images: Tensor) -> dict[str, Tensor]:
     layers = [name for name in network.layers if name != "fc8"]
     found = network.features(images, layers)
     for conv in network.architecture.convs:
-        found[conv.name] = network.shrink(conv, found[conv.name])
+        found[conv.name] = network.pool_and_norm(conv, found[conv.name])
     return found
 
 

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from zfrepro import device as devices
 from zfrepro import distributed
 from zfrepro.data import Dataset, Split
-from zfrepro.data.transforms import CROPS, augment, centre_crop, normalise, pixel_sum, ten_crops
+from zfrepro.data.transforms import CROPS, augment, center_crop, normalise, pixel_sum, ten_crops
 from zfrepro.layers import clip_filters_
 from zfrepro.networks import INITIAL_WEIGHTS, Architecture, Network, architecture, build, initialise_
 from zfrepro.receptive_field import multiply_adds
@@ -279,7 +279,7 @@ def _update_average(recipe: Recipe, state: State, step: int) -> None:
 
 
 @torch.no_grad()
-def scores(
+def predict_proba(
     network: nn.Module, images: Tensor, mean: Tensor, *, scale: float, image_size: int, ten: bool = False,
     precision: str = "fp32", batch: int = 64, progress: bool = False,
 ) -> Tensor:  # fmt: skip
@@ -295,12 +295,12 @@ def scores(
 
     def said(part: Tensor) -> Tensor:
         x = normalise(part.to(mean.device), mean, scale)
-        views = ten_crops(x, image_size) if ten else centre_crop(x, image_size)[None]
+        views = ten_crops(x, image_size) if ten else center_crop(x, image_size)[None]
         with devices.autocast(mean.device, precision):
             return torch.stack([network(v).float().softmax(1) for v in views]).mean(0).cpu()
 
     batches = tqdm(images.split(batch), disable=not progress, unit="batch", desc="evaluating")
-    return torch.cat(list(devices.in_pieces(said, batches)))
+    return torch.cat(list(devices.with_oom_backoff(said, batches)))
 
 
 def errors(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
@@ -327,7 +327,7 @@ def evaluated(recipe: Recipe, state: State, device: torch.device) -> Network:
 def evaluate(recipe: Recipe, state: State, split: Split, mean: Tensor) -> dict[str, float]:
     """Errors on a split at the centre crop; of several processes each evaluates its share."""
     share = distributed.shard(len(split))
-    found = scores(
+    found = predict_proba(
         evaluated(recipe, state, mean.device), split.images[share], mean, scale=recipe.input_scale,
         image_size=recipe.image_size, precision=devices.precision(mean.device, recipe.precision),
     )  # fmt: skip

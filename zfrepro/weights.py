@@ -13,10 +13,10 @@ from torch import Tensor
 
 from zfrepro import device as devices
 from zfrepro.data import dataset_name
-from zfrepro.data.transforms import centre_crop, normalise, stored_size
+from zfrepro.data.transforms import center_crop, normalise, stored_size
 from zfrepro.networks import Network, architecture
 from zfrepro.records import read_json, results_root, sha256, write_atomically
-from zfrepro.training import Recipe, scores
+from zfrepro.training import Recipe, predict_proba
 
 BATCH = 64  # images evaluated at once, or fewer where they do not fit
 
@@ -34,16 +34,16 @@ class Trained:
     classes: tuple[str, ...]
     mean: Tensor  # (3, R, R), of the training images
 
-    def normalised(self, images: Tensor) -> Tensor:
+    def preprocess(self, images: Tensor) -> Tensor:
         """What the network sees of stored images, mean subtracted: uint8 (B, 3, R, R) -> float (B, 3, S, S)."""
         if images.shape[1:] != self.mean.shape:
             raise ValueError(
                 f"images are {tuple(images.shape[1:])}, this network's are stored as {tuple(self.mean.shape)}"
             )
         images = images.to(self.mean.device)
-        return centre_crop(normalise(images, self.mean, self.recipe.input_scale), self.recipe.image_size)
+        return center_crop(normalise(images, self.mean, self.recipe.input_scale), self.recipe.image_size)
 
-    def of_view(self, views: Tensor) -> Tensor:
+    def preprocess_crop(self, views: Tensor) -> Tensor:
         """What the network sees of pictures at its own size, mean subtracted: 0 to 255 (B, 3, S, S) -> the same.
 
         Raises:
@@ -52,17 +52,17 @@ class Trained:
         size = self.recipe.image_size
         if views.shape[1:] != (3, size, size):
             raise ValueError(f"pictures are {tuple(views.shape[1:])}, this network sees {size} px")
-        mean = centre_crop(self.mean[None], size)[0]
+        mean = center_crop(self.mean[None], size)[0]
         return normalise(views.to(self.mean.device), mean, self.recipe.input_scale)
 
-    def probabilities(self, images: Tensor, *, ten: bool = False, progress: bool = False) -> Tensor:
-        """`training.scores` of stored images, at the centre crop or ten crops: uint8 (N, 3, R, R) -> (N, classes)."""
-        return scores(
+    def predict_proba(self, images: Tensor, *, ten: bool = False, progress: bool = False) -> Tensor:
+        """`training.predict_proba` of stored images, at the centre crop or ten crops: uint8 (N, 3, R, R) -> (N, classes)."""
+        return predict_proba(
             self.network, images, self.mean, scale=self.recipe.input_scale, image_size=self.recipe.image_size, ten=ten,
             batch=BATCH, progress=progress,
         )  # fmt: skip
 
-    def among(self, classes: tuple[str, ...]) -> "Trained":
+    def restrict_classes(self, classes: tuple[str, ...]) -> "Trained":
         """The same network asked to choose among some of its classes, in the order given.
 
         Raises:
@@ -78,9 +78,9 @@ class Trained:
         network.to(self.mean.device, memory_format=torch.channels_last)
         return Trained(network, self.recipe, classes, self.mean)
 
-    def seen(self, images: Tensor) -> Tensor:
+    def center_crop(self, images: Tensor) -> Tensor:
         """The part of stored images that the network sees, uint8 (B, 3, R, R) -> uint8 (B, 3, S, S)."""
-        return centre_crop(images, self.recipe.image_size)
+        return center_crop(images, self.recipe.image_size)
 
 
 def save_weights(
@@ -179,4 +179,4 @@ def pretrained(
         raise WeightsError(f"{record}: names no weights_sha256; check it out or ship the run again")
     found = load_weights(file, expected_sha256=expected, device=device)
     own = tuple(photos.WNIDS[dataset][wnid] for wnid in sorted(photos.WNIDS.get(dataset, ())))
-    return found.among(own) if own and set(own) < set(found.classes) else found
+    return found.restrict_classes(own) if own and set(own) < set(found.classes) else found

@@ -113,4 +113,4 @@ def images_error(networks: Networks, dataset: Dataset) -> dict[str, Any]:
 
 
 def _wrong(trained: Trained, dataset: Dataset) -> Tensor:
-    return 100.0 * (trained.probabilities(dataset.val.images).argmax(1) != dataset.val.labels)
+    return 100.0 * (trained.predict_proba(dataset.val.images).argmax(1) != dataset.val.labels)

@@ -322,10 +322,10 @@ def on_grating(
 def on_image(trained: Trained, number: int, stored: Tensor) -> tuple[list[Tensor], str]:
     """Return the same for an image of the data set. stored: uint8 (3, R, R)."""
     kernel = first_layer(trained.network)[number]
-    pair, share = response(trained.network, number, trained.normalised(stored[None])[0])
+    pair, share = response(trained.network, number, trained.preprocess(stored[None])[0])
     stride = filters.stride_of(trained.network)
     note = f"filter {number}: stride {stride} aliases {100 * share:.0f} % of the response"
-    return [plots.display(kernel), plots.as_colours(trained.seen(stored[None])[0]), *pair], note
+    return [plots.display(kernel), plots.as_colours(trained.center_crop(stored[None])[0]), *pair], note
 
 
 def explorer(networks: Mapping[str, Network], count: int = 4, frequencies: int = 8) -> HTML:

@@ -46,7 +46,7 @@ def parts(study: Study) -> Parts:
 def strongest(trained: Trained, images: Tensor, batch: int = 64) -> Tensor:
     """Return each first-layer filter's strongest activation. uint8 (N, 3, R, R) -> (C,)."""
     peaks = [
-        trained.network.features(trained.normalised(part), ["conv1"])["conv1"].amax((0, 2, 3))
+        trained.network.features(trained.preprocess(part), ["conv1"])["conv1"].amax((0, 2, 3))
         for part in images.split(batch)
     ]
     return torch.stack(peaks).amax(0).cpu()
@@ -80,7 +80,7 @@ def aliasing(study: Study) -> dict[str, Any]:
     found: dict[str, Any] = {}
     own, before = {}, {}
     for arch, trained in study.networks.items():
-        seen, stride = trained.normalised(images), stride_of(trained.network)
+        seen, stride = trained.preprocess(images), stride_of(trained.network)
         shares = aliased(trained.network, seen, STRIDES)
         found[arch] = {str(s): summary(100 * shares[s]) for s in STRIDES}
         own[arch] = 100 * shares[stride]
@@ -109,7 +109,7 @@ def shifted(trained: Trained, stored: Tensor, batch: int = 32) -> dict[str, Tens
     for part in stored.split(batch):
         before, *after = (
             network.features(
-                trained.of_view(crop(part, offset + dy, offset + dx, size)), [*SHIFTED, "fc8"]
+                trained.preprocess_crop(crop(part, offset + dy, offset + dx, size)), [*SHIFTED, "fc8"]
             )
             for dy, dx in ((0, 0), *SHIFTS)
         )
@@ -150,9 +150,9 @@ def second_layer(trained: Trained, images: Tensor, maps: list[int]) -> Tensor:
     uint8 (N, 3, R, R) -> signed (M, 9, 3, F, F).
     """
     network = trained.network
-    batches = (trained.normalised(part) for part in images.split(32))
+    batches = (trained.preprocess(part) for part in images.split(32))
     top = gallery.top_activations(network, batches, ["conv2"], progress=False)["conv2"]
-    return gallery.projections(network, lambda i: trained.normalised(images[i]), top, maps)
+    return gallery.projections(network, lambda i: trained.preprocess(images[i]), top, maps)
 
 
 def pictures(trained: Trained, study: Study) -> dict[str, Any]:
@@ -201,7 +201,7 @@ def diagnosed(run: Path, study: Study) -> dict[str, Any]:
     if recipe.image_size != study.dataset.image_size:  # small networks see smaller images
         options = {"root": study.root, "parts": ("val",), "progress": False}
         val = data.load(name, recipe.image_size, **options).val
-    seen = trained.normalised(val.shuffled(IMAGES, study.seed).images)
+    seen = trained.preprocess(val.shuffled(IMAGES, study.seed).images)
     stride, weight = stride_of(trained.network), trained.network.convs["conv1"].weight.cpu()
     rms = weight.square().mean((1, 2, 3)).sqrt()
     row = {

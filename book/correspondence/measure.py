@@ -13,7 +13,7 @@ import diorama
 from zfrepro import correspondence as c
 from zfrepro import records
 from zfrepro.data import photos
-from zfrepro.data.transforms import centre_crop, stored_size
+from zfrepro.data.transforms import center_crop, stored_size
 from zfrepro.measure import Parts, Study
 from zfrepro.networks import Network
 from zfrepro.stats import Interval, bootstrap_interval, rounded
@@ -88,7 +88,7 @@ def diorama_faces(image_size: int, a_class: int = A_CLASS) -> Faces:
             label = int(shot.labels[i])
             if missing[label]:
                 missing[label] -= 1
-                images.append(centre_crop(shot.images[i][None], image_size)[0])
+                images.append(center_crop(shot.images[i][None], image_size)[0])
                 places.append(at[i])
                 classes.append(label)
         if not any(missing.values()):
@@ -117,7 +117,7 @@ def photographed_faces(image_size: int, root: Path | str | None, a_class: int = 
         parts = torch.tensor([dog["right_eye"], dog["left_eye"], dog["nose"]])
         places.append((parts - corner) * stored / short - (stored - image_size) // 2)
     classes = torch.tensor([names.index(dog["breed"]) for dog in listed])
-    return Faces(centre_crop(torch.stack(images), image_size), torch.stack(places), classes, names)
+    return Faces(center_crop(torch.stack(images), image_size), torch.stack(places), classes, names)
 
 
 def faces_of(
@@ -144,11 +144,11 @@ def features_of(
 
     @torch.no_grad()
     def features(images: Tensor) -> dict[str, Tensor]:
-        x = trained.of_view(images)
+        x = trained.preprocess_crop(images)
         wanted = {"conv5" if layer == "pool5" else layer for layer in layers}
         found = {layer: y.float().cpu() for layer, y in network.features(x, wanted).items()}
         if "pool5" in layers:
-            found["pool5"] = network.shrink(fifth, found["conv5"])
+            found["pool5"] = network.pool_and_norm(fifth, found["conv5"])
         return {layer: found[layer] for layer in layers}
 
     return features

@@ -69,7 +69,7 @@ def parts(study: Study) -> Parts:
     chosen = torch.linspace(0, len(split) - 1, count).round().long()
     # mixed, so that the neighbour in the list, taken as the other image, is seldom of the same class
     chosen = chosen[torch.randperm(count, generator=torch.Generator().manual_seed(study.seed))]
-    images = trained.normalised(split.images[chosen])
+    images = trained.preprocess(split.images[chosen])
     return {
         "count": lambda: count,
         "relation": lambda: relation(trained, images[:12]),

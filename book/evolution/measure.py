@@ -188,7 +188,7 @@ def freezing(dataset: Dataset, progress: bool, seeds: int = 3) -> dict[str, Any]
             frozen_after=after,
             progress=progress,
         )
-        probabilities = last.trained.probabilities(dataset.val.images)
+        probabilities = last.trained.predict_proba(dataset.val.images)
         wrong = errors(probabilities, dataset.val.labels)["top1_error"]
         accuracy[str(after) if after else "never"].append(round(100 - wrong, 2))
     return {"accuracy": accuracy, "seeds": seeds, "epochs": recipe.epochs, "images": SMALL}

@@ -47,14 +47,14 @@ def explorer(trained: Trained, split: Split, tops: dict[str, Top], maps: int = 6
         tops: what `gallery.top_activations` found on them.
         maps: how many a layer.
     """
-    generator, seen = torch.Generator().manual_seed(seed), trained.seen(split.images)
+    generator, seen = torch.Generator().manual_seed(seed), trained.center_crop(split.images)
     pictures, notes = [], []
     for top in tops.values():
         alive = (top.values[:, -1] > 0).nonzero().flatten()
         chosen = alive[torch.randperm(len(alive), generator=generator)[:maps]].tolist()
         chosen *= -(-maps // len(chosen))  # a layer with few maps repeats them
         projections = gallery.projections(
-            trained.network, lambda i: trained.normalised(split.images[i]), top, chosen[:maps]
+            trained.network, lambda i: trained.preprocess(split.images[i]), top, chosen[:maps]
         )
         patches = gallery.patches(seen, trained.network, top, chosen[:maps])
         pictures += map(nine_and_nine, projections, patches)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from zfrepro import gallery
-from zfrepro.data.transforms import centre_crop
+from zfrepro.data.transforms import center_crop
 from zfrepro.gallery import Top
 from zfrepro.measure import Parts, Study
 from zfrepro.probes import untrained
@@ -57,7 +57,7 @@ def likeness(trained: Trained, images: Tensor, tops: dict[str, Top], seed: int) 
         alive = (top.values[:, -1] > 0).nonzero().flatten()
         maps = alive[torch.randperm(len(alive), generator=generator)[:MAPS]].tolist()
         alike = gallery.likenesses(
-            trained.network, lambda i: trained.normalised(images[i]), top, maps, len(images), seed=seed
+            trained.network, lambda i: trained.preprocess(images[i]), top, maps, len(images), seed=seed
         )
         found[layer] = {"maps": len(maps)}
         for how, values in alike.items():
@@ -68,7 +68,7 @@ def likeness(trained: Trained, images: Tensor, tops: dict[str, Top], seed: int) 
 
 def searched(trained: Trained, images: Tensor, progress: bool = False) -> dict[str, Top]:
     """The strongest nine units of every map over stored images."""
-    batches = (trained.normalised(part) for part in images.split(32))
+    batches = (trained.preprocess(part) for part in images.split(32))
     return gallery.top_activations(trained.network, batches, total=math.ceil(len(images) / 32), progress=progress)
 
 
@@ -79,7 +79,7 @@ def on_object(trained: Trained, images: Tensor, tops: dict[str, Top], masks: Ten
     from all images at the same places; `over` how much larger that of layer 5 is than those of layer 1, and of layer 5
     of networks without training.
     """
-    mask = centre_crop(masks[:, None], trained.recipe.image_size)[:, 0]
+    mask = center_crop(masks[:, None], trained.recipe.image_size)[:, 0]
     layers = {layer: gallery.shares_on_mask(top, trained.network, mask) for layer, top in tops.items()}
     leads = {layer: 100 * (own - elsewhere) for layer, (own, elsewhere) in layers.items()}
     controls = {"conv1": leads["conv1"]}

@@ -68,7 +68,7 @@ class TransformExplorer(widgets.VBox):
         pair = torch.tensor(
             [index, (index + 1) % len(self.split)]
         )  # `respond` compares at least two images
-        seen = self.trained.seen(self.split.images[pair])
+        seen = self.trained.center_crop(self.split.images[pair])
         found = respond_to(self.trained, seen, self.split.labels[pair], [change], self.fill.value)
         self.note.value = notes(found, family, [amount], 0, self.trained.classes, self.between)[0]
         pixels = warp_view(self.trained, seen[:1], change, self.fill.value)[0]

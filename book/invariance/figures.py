@@ -118,7 +118,7 @@ def scene_renderings(
     stored = trained.mean.shape[-1]
 
     def render(one: diorama.Scene) -> Tensor:
-        return trained.seen(diorama.render(one, stored).images)
+        return trained.center_crop(diorama.render(one, stored).images)
 
     seen, makers = render(scene), renderings(size / stored)
     tiles = [("as rendered", seen, "")]
@@ -131,7 +131,7 @@ def scene_renderings(
         tiles.append((title.format("scene"), render(change(scene, amounts[k])), stay))
     figure, axes = plt.subplots(2, 5, figsize=(width, width * 0.52), layout="constrained")
     for ax, (title, view, stay) in zip(axes.flat, tiles, strict=True):
-        p = trained.network(trained.of_view(view.float())).softmax(1)[0].cpu()
+        p = trained.network(trained.preprocess_crop(view.float())).softmax(1)[0].cpu()
         best = int(p.argmax())
         right = best == int(scene.labels[0])
         _picture(ax, view[0].cpu().float() / 255, plots.PALETTE[2 if right else 1])

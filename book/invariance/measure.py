@@ -34,7 +34,7 @@ def parts(study: Study) -> Parts:
     """Return the measurements of the chapter; scenes are rendered again in the Diorama only."""
     trained = study.networks["zfnet"]
     split = study.dataset.val.shuffled(study.images, study.seed)
-    seen, labels = trained.seen(split.images), split.labels
+    seen, labels = trained.center_crop(split.images), split.labels
     found: Parts = {
         family: partial(whole, study, trained, seen, labels, family) for family in AMOUNTS
     }
@@ -152,7 +152,7 @@ def rendered(study: Study, trained: Trained) -> dict[str, Any]:
     stored, steps = stored_size(size), torch.arange(len(scenes)).split(BATCH)
 
     def view(scene: Scene) -> Tensor:
-        return trained.normalised(diorama.render(scene, stored).images)
+        return trained.preprocess(diorama.render(scene, stored).images)
 
     def views(change, amounts):
         for rows in steps:
@@ -166,7 +166,7 @@ def rendered(study: Study, trained: Trained) -> dict[str, Any]:
         record[name] = {"amounts": rounded_all(amounts)} | labels_kept(found)
         if name in AMOUNTS:
             seen, changes = (
-                trained.seen(diorama.render(scenes, stored).images),
+                trained.center_crop(diorama.render(scenes, stored).images),
                 changes_of(name, amounts),
             )
             warped = respond_to(trained, seen, scenes.labels, changes, progress=study.progress)

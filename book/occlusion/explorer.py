@@ -6,7 +6,7 @@ import torch
 from book.occlusion.measure import WATCHED, grey
 from zfrepro import occlusion
 from zfrepro.data import Split
-from zfrepro.data.transforms import centre_crop
+from zfrepro.data.transforms import center_crop
 from zfrepro.explorers import picture
 from zfrepro.own_images import Bring
 from zfrepro.weights import Trained
@@ -63,7 +63,7 @@ class OcclusionExplorer(widgets.VBox):
 
     def covered(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the chosen image and the covered one, as the network wants them: (1, 3, S, S)."""
-        x = self.trained.normalised(self.split.images[[self.image.value]])
+        x = self.trained.preprocess(self.split.images[[self.image.value]])
         patch, generator = self.patch.value, torch.Generator().manual_seed(0)
         fill = occlusion.filling(
             self.fill.value, x, patch, grey=grey(self.trained), generator=generator
@@ -89,6 +89,6 @@ class OcclusionExplorer(widgets.VBox):
             f"<b>{names[best]}</b>, {covered[best]:.3f}. Layer-5 map {number}: "
             f"{100 * sums[1, number] / sums[0, number]:.0f} % of its activity ({WATCHED})."
         )
-        mean = centre_crop(self.trained.mean[None], self.trained.recipe.image_size)[0]
+        mean = center_crop(self.trained.mean[None], self.trained.recipe.image_size)[0]
         pixels = square[0] * self.trained.recipe.input_scale + mean
         self.view.value = picture(pixels, "the image with the square")

@@ -54,7 +54,7 @@ class Row:
 
 def grey(trained: Trained) -> Tensor:
     """Return mid-grey, 128 of 255, as the network sees it: (1, 3, S, S)."""
-    return trained.normalised(torch.full_like(trained.mean, 128)[None])
+    return trained.preprocess(torch.full_like(trained.mean, 128)[None])
 
 
 def slide(
@@ -84,7 +84,7 @@ def search(trained: Trained, split: Split) -> tuple[Tensor, gallery.Top]:
     tracker = gallery.TopTracker(LAYER, maps, OTHERS + 1, trained.mean.device)
     probabilities = []
     for part in split.images.split(32):
-        found = network.features(trained.normalised(part), [LAYER, "fc8"])
+        found = network.features(trained.preprocess(part), [LAYER, "fc8"])
         tracker.add(found[LAYER])
         probabilities.append(F.softmax(found["fc8"], 1).cpu())
     return torch.cat(probabilities), tracker.top()
@@ -103,7 +103,7 @@ def most_varied(trained: Trained, split: Split, probabilities: Tensor) -> list[i
     standard deviation of the true class's probability over 5 x 5 positions; of these the first.
     """
     indices = evenly(probabilities.argmax(1).eq(split.labels), SCANNED)
-    x, labels = trained.normalised(split.images[indices]), split.labels[indices]
+    x, labels = trained.preprocess(split.images[indices]), split.labels[indices]
     found = slide(trained, x, occlusion.paper_geometry(x.shape[-1])[0], SCAN_POSITIONS, layer=None)
     spread = found.of(labels).flatten(1).std(1)
     best: dict[int, int] = {}  # of each class the first, which is the most varied
@@ -123,14 +123,14 @@ def rows(
         patch: side of the square in pixels; default, in proportion with the paper's.
         kind: what the square shows, see `occlusion.filling`.
     """
-    x = trained.normalised(split.images[indices])
+    x = trained.preprocess(split.images[indices])
     patch = patch or occlusion.paper_geometry(x.shape[-1])[0]
     slid = slide(trained, x, patch, occlusion.PAPER_POSITIONS, kind)
     found = []
     for k, index in enumerate(indices):
         label, number = int(split.labels[index]), int(slid.strongest[k])
         others = tuple(i for i in top.images[number].tolist() if i not in (index, -1))[:OTHERS]
-        images = trained.normalised(split.images[[index, *others]])
+        images = trained.preprocess(split.images[[index, *others]])
         units = _strongest_units(trained, images, torch.full((len(images),), number))
         pixels = crops.project(trained.network, images, LAYER, units).pixels.cpu()
         maps = slid.activity[k, ..., number], slid.probabilities[k, ..., label], slid.predicted[k]
@@ -226,14 +226,14 @@ class _Measured:
 
     def mask(self, indices: Tensor) -> Tensor | None:
         mask = self.split.truth.get("mask")
-        return None if mask is None else self.trained.seen(mask[indices][:, None])[:, 0]
+        return None if mask is None else self.trained.center_crop(mask[indices][:, None])[:, 0]
 
     def squares(
         self, indices: Tensor, *, kind: str = "grey", factor: float = 1.0, arch: str = "zfnet"
     ) -> Occlusion:
         """Cover images at 10 x 10 positions with a square of `factor` times the paper's side."""
         trained = self.study.networks[arch]
-        x = trained.normalised(self.split.images[indices])
+        x = trained.preprocess(self.split.images[indices])
         patch = round(occlusion.paper_geometry(x.shape[-1])[0] * factor)
         options = {"precision": self.precision, "progress": self.study.progress}
         return slide(trained, x, patch, POSITIONS, kind, **options)
@@ -309,7 +309,7 @@ def _maps(m: _Measured) -> dict[str, Any]:
 
 def _projections(m: _Measured) -> dict[str, Any]:
     """Correlate a map's activity with the energy of its projection under the square."""
-    found, x = m.grey_squares, m.trained.normalised(m.split.images[m.main])
+    found, x = m.grey_squares, m.trained.preprocess(m.split.images[m.main])
     under = occlusion.share_covered(energy(m.trained, x, found.strongest), found)
     activity, another = found.activity_of(found.strongest), under.roll(1, 0)
     return {
@@ -341,7 +341,7 @@ def _settings(m: _Measured) -> list[dict[str, Any]]:
 
 def _covered(m: _Measured, indices: Tensor, masks: Tensor) -> Tensor:
     """Return the probability of the true class when exactly the masked pixels are grey. -> (B,)."""
-    x, fill = m.trained.normalised(m.split.images[indices]), grey(m.trained)
+    x, fill = m.trained.preprocess(m.split.images[indices]), grey(m.trained)
     found = occlude(m.trained.network, x, masks=[masks], fill=fill, progress=False)
     return found.of(m.split.labels[indices])[:, 0]
 
@@ -369,7 +369,7 @@ def _object_parts(m: _Measured) -> list[dict[str, Any]]:
         indices = (m.right & m.split.labels.eq(k)).nonzero().flatten()[:COUNT_CLASS]
         if not len(indices):
             continue
-        numbers = m.trained.seen(m.split.truth["parts"][indices][:, None])[:, 0]
+        numbers = m.trained.center_crop(m.split.truth["parts"][indices][:, None])[:, 0]
         for number in numbers.unique().tolist():
             mask = numbers.eq(number)
             large = mask.float().mean((1, 2)).gt(0.002)  # of the picture: some 18 pixels of 96 x 96

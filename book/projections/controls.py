@@ -36,14 +36,14 @@ class Subsampled(Network):
         found.convs, found.fulls = network.convs, network.fulls
         return found.train(network.training)
 
-    def shrink(self, conv: Conv, x: Tensor) -> Tensor:
+    def pool_and_norm(self, conv: Conv, x: Tensor) -> Tensor:
         """Subsample and normalise; middles are in the map even where the last window overhangs."""
         without = dataclasses.replace(conv, pool=False)
         if not conv.pool:
-            return super().shrink(without, x)
+            return super().pool_and_norm(without, x)
         if conv.norm and not self.architecture.norm_before_pool:
-            return super().shrink(without, x[..., 1::POOL_STRIDE, 1::POOL_STRIDE])
-        return super().shrink(without, x)[..., 1::POOL_STRIDE, 1::POOL_STRIDE]
+            return super().pool_and_norm(without, x[..., 1::POOL_STRIDE, 1::POOL_STRIDE])
+        return super().pool_and_norm(without, x)[..., 1::POOL_STRIDE, 1::POOL_STRIDE]
 
 
 def before_relu(network: Network, layer: str) -> Callable[[Tensor], Tensor]:
@@ -65,7 +65,7 @@ def before_relu(network: Network, layer: str) -> Callable[[Tensor], Tensor]:
         x = images
         if place:
             below = convs[place - 1]
-            x = network.shrink(below, network.features(images, [below.name])[below.name])
+            x = network.pool_and_norm(below, network.features(images, [below.name])[below.name])
         return network.convs[layer](x)
 
     return run

@@ -19,7 +19,7 @@ from book.projections import controls, linear_toy
 from book.projections import picture_measures as measures
 from book.projections.claims import LAYERS
 from zfrepro import gallery
-from zfrepro.data.transforms import centre_crop
+from zfrepro.data.transforms import center_crop
 from zfrepro.deconvnet import Units
 from zfrepro.layers import contrast_norm
 from zfrepro.measure import Parts, Study
@@ -70,7 +70,7 @@ class Bench:
 
     def fetch(self, indices: Tensor) -> Tensor:
         """Return validation images as the network sees them."""
-        return self.trained.normalised(self.split.images[indices])
+        return self.trained.preprocess(self.split.images[indices])
 
     def _tops(self) -> dict[str, gallery.Top]:
         batches = self.searched.split(32)
@@ -181,7 +181,7 @@ def norm_factor(bench: Bench) -> dict:
         maps = bench.network.features(bench.fetch(part), found)
         for conv in convs:
             pooled = dataclasses.replace(conv, norm=False)  # ZFNet pools first
-            x = bench.network.shrink(pooled, maps[conv.name])
+            x = bench.network.pool_and_norm(pooled, maps[conv.name])
             least, most = (contrast_norm(x)[x > 0] / x[x > 0]).aminmax()
             earlier = found[conv.name]
             found[conv.name] = [min(earlier[0], least.item()), max(earlier[1], most.item())]
@@ -289,7 +289,7 @@ def truth(bench: Bench, layer: str) -> dict:
     size = bench.network.image_size
     for pairs in bench.pairs_of(layer).chunks():
         images = bench.fetch(pairs.images)
-        parts = centre_crop(bench.split.truth["parts"][pairs.images][:, None], size)[:, 0]
+        parts = center_crop(bench.split.truth["parts"][pairs.images][:, None], size)[:, 0]
         parts = parts.to(images.device)
         best = controls.most_needed_part(bench.network, images, layer, pairs.units, parts)
         field = bench.field(pairs, images)

@@ -165,7 +165,7 @@ class Bench:
                 data.cache_root() / "features" / f"{name}-{key}.safetensors",
                 lambda: probes.features(
                     net.network,
-                    map(net.normalised, batches),
+                    map(net.preprocess, batches),
                     total=len(batches),
                     progress=self.study.progress,
                 ),
@@ -246,7 +246,7 @@ class Bench:
         number = min(15, self.most)
         one = probes.draw(pool.labels, number, reserve=self.most, test=10, seed=self.study.seed)
         chosen = torch.cat([one.train, one.test])
-        batches = map(source.normalised, pool.images[chosen].split(32))
+        batches = map(source.preprocess, pool.images[chosen].split(32))
         with torch.no_grad():
             whole = torch.cat(
                 [probes.outputs(source.network, batch)["conv4"] for batch in batches]
@@ -329,7 +329,7 @@ def fitted(
 
 def predict(network: Network, recipe: Recipe, mean: Tensor, images: Tensor) -> np.ndarray:
     """Predict the class of each image at the centre crop. uint8 (N, 3, R, R) -> (N,)."""
-    found = training.scores(
+    found = training.predict_proba(
         network, images, mean, scale=recipe.input_scale, image_size=recipe.image_size
     )
     return found.argmax(1).numpy()

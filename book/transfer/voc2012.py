@@ -49,7 +49,7 @@ def parts(study: Study) -> dict[str, Callable[[], Any]]:
 
     def seen(part: str) -> tuple[targets.Presence, Tensor]:
         found = targets.voc2012(part, source.recipe.image_size, study.root, progress=study.progress)
-        batches = map(source.normalised, found.images.split(32))
+        batches = map(source.preprocess, found.images.split(32))
         return found, probes.features(source.network, batches)["fc7"]
 
     def table6() -> dict[str, Any]:

@@ -56,7 +56,7 @@ def crop(images: Tensor, tops: Tensor | int, lefts: Tensor | int, size: int) -> 
     return windows[own, :, rows, columns].contiguous(memory_format=torch.channels_last)
 
 
-def centre_crop(images: Tensor, size: int) -> Tensor:
+def center_crop(images: Tensor, size: int) -> Tensor:
     """(B, 3, R, R) -> (B, 3, size, size)."""
     offset = (images.shape[-1] - size) // 2
     return crop(images, offset, offset, size)
