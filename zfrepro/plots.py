@@ -174,10 +174,13 @@ def top9(
     ]
     panels = [[tiled(part, 3, gap=2) for part in pair] for pair in pairs]
     width = max(panel.shape[-1] for pair in panels for panel in pair)
-    gap, between, head = width // 30, width // 8, 44 if names else 26
+    gap, between = width // 30, width // 8
     rows = math.ceil(len(panels) / columns)
     columns = min(columns, len(panels))
-    total = (columns * (2 * width + gap) + (columns - 1) * between, rows * (width + head + between // 2))
+    across = columns * (2 * width + gap) + (columns - 1) * between
+    scale = max(1.0, across / 800)  # of the type, which shrinks with the figure on a page
+    head = round((44 if names else 24) * scale)
+    total = (across, rows * (width + head + between // 2))
     figure = plt.figure(figsize=(total[0] / 100, total[1] / 100), dpi=100)
     for i, (left, right) in enumerate(panels):
         x = (i % columns) * (2 * width + gap + between)
@@ -186,9 +189,11 @@ def top9(
             ax = figure.add_axes((at / total[0], y / total[1], width / total[0], width / total[1]))
             ax.imshow(array(panel), interpolation="nearest" if panel.shape[-1] == width else "antialiased")
             ax.axis("off")
-            figure.text(at / total[0], (y + width + 5) / total[1], title, fontsize=11, va="bottom")
+            type_at = (y + width + 4 * scale) / total[1]
+            figure.text(at / total[0], type_at, title, fontsize=9.5 * scale, va="bottom")
         if names:
-            figure.text(x / total[0], (y + width + 23) / total[1], names[i], fontsize=12, va="bottom", weight="bold")
+            type_at = (y + width + 22 * scale) / total[1]
+            figure.text(x / total[0], type_at, names[i], fontsize=10.5 * scale, va="bottom", weight="bold")
     return alone(figure)
 
 
