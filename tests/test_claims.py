@@ -1,31 +1,166 @@
-"""The claims of the paper: each well formed, judged from a record, never typed."""
+"""Claims: conditions judged on made-up intervals, rules put into words, and every claim of the book."""
 
 import json
+import math
 import re
 
 import pytest
 
-from zfrepro import records
-from zfrepro import verdicts as claims
-from zfrepro.sweeps import SWEEPS
-from zfrepro.verdicts import Claim, Finding
-from zfrepro.words import graded, told, told_of
+from zfrepro import claims, page, records
+from zfrepro.claims import Above, AllOf, AnyOf, Below, Claim, Finding, Includes, Quantity, Truth, Within, ordered
+from zfrepro.stats import Interval
 
-ALL = claims.all_claims()
-each_claim = pytest.mark.parametrize("claim", ALL, ids=lambda claim: claim.name)
+YES, OPEN, NO = Truth.YES, Truth.UNRESOLVED, Truth.NO
+DROP = Quantity("drop", "drop", " points", form="+.1f")
+GAIN = Quantity("gain", "gain", " points", form="+.1f")
+NAN = (math.nan,) * 3
 
 
-def made_up(judge, name: str = "made-up") -> Claim:
-    return Claim(name, "gallery", "nowhere", "says <this>", "measure", "rule", judge, "12 %")
+def record(drop=(2.0, 1.0, 3.0), gain=(6.0, 5.0, 7.0)) -> dict:
+    """Two quantities as mean, low and high."""
+    return {"drop": list(drop), "gain": list(gain)}
+
+
+@pytest.mark.parametrize(
+    "condition, truth, margin",
+    [
+        (Above(DROP, 0.5), YES, 1.5), (Above(DROP, 1.5), OPEN, 0.5), (Above(DROP, 2.5), OPEN, -0.5),
+        (Above(DROP, 3.0), NO, -1.0), (Above(DROP, 4.0), NO, -2.0),
+        (Below(DROP, 4.0), YES, 2.0), (Below(DROP, 2.5), OPEN, 0.5), (Below(DROP, 1.0), NO, -1.0),
+        (Above(GAIN, DROP), YES, 2.0), (Below(GAIN, DROP), NO, -2.0), (Above(DROP, DROP), OPEN, 0.0),
+        (Within(DROP, 0.0, 4.0), YES, 2.0), (Within(DROP, 1.5, 4.0), OPEN, 0.5), (Within(DROP, 4.0, 5.0), NO, -2.0),
+        (Includes(DROP, 1.2), YES, math.inf), (Includes(DROP, 3.2), NO, -math.inf),
+        (ordered(DROP, GAIN), YES, 2.0), (ordered(GAIN, DROP), NO, -2.0),
+        (AllOf(Above(DROP, 0.5), Above(GAIN, 6.5)), OPEN, -0.5),
+        (AllOf(Above(DROP, 1.5), Above(GAIN, 8.0)), NO, -2.0),
+        (AnyOf(Above(DROP, 1.5), Above(GAIN, 8.0)), OPEN, 0.5),
+        (AnyOf(Above(DROP, 0.5), Above(GAIN, 8.0)), YES, 1.5),
+    ],
+)  # fmt: skip
+def test_conditions_are_judged_by_intervals(condition, truth, margin):
+    assert condition.judge(record()) is truth
+    assert condition.margin(record()) == pytest.approx(margin)
+
+
+@pytest.mark.parametrize("condition", [Above(DROP, 0), Below(DROP, 0), Within(DROP, 0, 1), Above(GAIN, DROP)])
+def test_nan_resolves_nothing(condition):
+    assert condition.judge(record(drop=NAN)) is OPEN
+    assert condition.margin(record(drop=NAN)) == 0
+
+
+def test_a_plain_number_is_an_interval_of_no_width():
+    bare = {"drop": 2.0}
+    assert Above(DROP, 1).judge(bare) is YES and Above(DROP, 1).margin(bare) == math.inf
+    assert Below(DROP, 1).judge(bare) is NO and Below(DROP, 1).margin(bare) == -math.inf
+
+
+def test_quantities_are_read_by_path_scale_and_form():
+    nested = {"runs": [{"share": {"mean": 0.5, "low": 0.25, "high": 0.75, "n": 8}}]}
+    share = Quantity("share", "runs/0/share", " %", 100, ".0f")
+    assert share.of(nested) == Interval(50, 25, 75, 8)
+    assert share.told(nested).startswith("share 50") and share.told(nested).endswith(" %")
+    assert Quantity("twice", lambda found: 2 * len(found["runs"])).of(nested).estimate == 2
+    with pytest.raises(LookupError, match="no '1' of 'runs/1/share'"):
+        Quantity("none", "runs/1/share").of(nested)
+
+
+def test_bounds_are_scaled_for_sensitivity_but_not_other_quantities():
+    rule = AllOf(Above(DROP, 2), Within(GAIN, 1, 3), Below(DROP, GAIN), Includes(DROP, 1))
+    doubled = AllOf(Above(DROP, 4), Within(GAIN, 2, 6), Below(DROP, GAIN), Includes(DROP, 1))
+    assert rule.scaled(2) == doubled and rule.scaled(1) == rule
+
+
+def made_up(**changes) -> Claim:
+    parts = dict(name="made-up", chapter="gallery", place="Fig. 0", says="says <this>", measure="points",
+                 holds=Above(DROP, 1.5), paper="12 points")  # fmt: skip
+    return Claim(**parts | changes)
+
+
+def test_a_rule_is_put_into_words():
+    rule = made_up(
+        holds=AllOf(Above(DROP, 1.5), AnyOf(Below(DROP, GAIN), Within(GAIN, 0, 2))), size=Includes(DROP, 3)
+    ).rule()
+    assert rule == (
+        "Agrees if drop is above +1.5 points and (drop is below gain or gain is between 0 points and +2.0 points); "
+        "same direction, other size, unless the interval of the drop includes +3.0 points. Judged by 95 % intervals."
+    )
+
+
+@pytest.mark.parametrize(
+    "drop, outcome",
+    [
+        ((4, 3, 5), "agrees"), ((2.4, 2, 2.8), "same direction, other size"), ((2, 1, 3), "not resolved"),
+        ((1, 0, 1.2), "contradicts"), (NAN, "not resolved"),
+    ],
+)  # fmt: skip
+def test_outcomes_follow_the_record(drop, outcome):
+    claim = made_up(size=Above(DROP, 2.9))
+    found = claim.judge(record(drop))
+    assert found.outcome == claim.outcome(record(drop)) == outcome and len(found.evidence) == 1
+
+
+def test_a_premise_that_is_absent_is_told_before_the_rule_is_put():
+    reason = made_up(applicable=lambda found: "no such maps").judge(record())
+    assert (reason.outcome, str(reason)) == ("not applicable", "no such maps")
+    assert made_up(untestable=lambda found: "too few images").judge(record()).outcome == "not tested"
+    with pytest.raises(ValueError, match="choose among"):
+        Finding("confirmed")
 
 
 @pytest.fixture
 def results(tmp_path, monkeypatch):
-    """A folder of records with one for the gallery in the drawn world."""
+    """A folder of records with one for the gallery on the synthetic data set."""
     monkeypatch.setenv("ZFREPRO_RESULTS", str(tmp_path))
     (tmp_path / "gallery").mkdir()
-    (tmp_path / "gallery" / "diorama.json").write_text(json.dumps({"purity": 3}))
+    (tmp_path / "gallery" / "diorama.json").write_text(json.dumps(record()))
     return tmp_path
+
+
+def test_sensitivity_and_control_are_computed_from_the_record(results):
+    claim = made_up(control=lambda found: {"drop": found["gain"]})
+    assert claim.sensitivity("diorama") == ["agrees", "not resolved", "contradicts"]
+    assert claim.control_outcome("diorama") == "agrees" and claim.control_outcome("imagenet20") is None
+    assert made_up().control_outcome("diorama") is None
+    assert made_up(holds=Above(GAIN, DROP)).sensitivity("diorama") == []  # no number to change
+
+
+def test_without_a_record_a_claim_is_not_tested_and_says_what_to_run(results):
+    finding = made_up().finding("imagenet20")
+    assert finding == Finding("not tested", reason="python -m zfrepro measure gallery --dataset imagenet20")
+
+
+@pytest.mark.parametrize("content", ['{"other": 1}', '{"drop": "three"}', '{"drop": []}'])
+def test_a_record_of_another_form_is_one_clear_error(results, content):
+    (results / "gallery" / "diorama.json").write_text(content)
+    with pytest.raises(ValueError, match=r"results/gallery/diorama\.json does not hold .* the claim made-up reads"):
+        made_up().finding("diorama")
+
+
+def test_a_damaged_record_names_its_file(results):
+    (results / "gallery" / "diorama.json").write_text("{")
+    with pytest.raises(ValueError, match=r"diorama\.json: not a whole record"):
+        made_up().finding("diorama")
+
+
+def test_a_row_shows_the_controls_and_escapes_text(monkeypatch, results):
+    claim = made_up(holds=Above(GAIN, DROP), control=lambda found: found, printed=record(gain=(9, 9, 9)))
+    monkeypatch.setattr(claims, "of_chapter", lambda chapter: (claim,))
+    shown = page.claims_table("gallery").data
+    assert 'id="claim-made-up"' in shown and "says &lt;this&gt;" in shown and "<code>python -m zfrepro" in shown
+    assert f"an untrained network: {page.outcome_label('agrees')}" in shown  # so the rule says nothing of learning
+    assert "The printed numbers themselves, put through the rule: agrees." in shown
+
+
+def test_the_table_of_all_links_every_claim_to_its_chapter():
+    shown = page.claims_table().data
+    for claim in ALL:
+        assert f'href="{claim.chapter}/{claim.chapter}.html#claim-{claim.name}"' in shown
+    with pytest.raises(ValueError, match="no claims of 'cooking'"):
+        page.claims_table("cooking")
+
+
+ALL = claims.all_claims()
+each_claim = pytest.mark.parametrize("claim", ALL, ids=lambda claim: claim.name)
 
 
 def test_names_are_unique_and_fit_for_links():
@@ -35,92 +170,29 @@ def test_names_are_unique_and_fit_for_links():
 
 
 @each_claim
-def test_a_claim_belongs_to_a_chapter_and_says_everything(claim):
-    assert claim.chapter in claims.CHAPTERS
-    study = records.ROOT / "book" / claim.chapter / "measure.py"
-    assert claim.chapter in SWEEPS if claim.sweep else study.is_file()
-    assert all(text.strip() for text in (claim.place, claim.says, claim.measure, claim.rule, claim.paper))
+def test_a_claim_is_well_formed(claim):
+    assert claim.source in claims.SOURCES and claim in claims.of_chapter(claim.chapter)
+    assert all(text.strip() for text in (claim.place, claim.says, claim.measure))
+    assert all(quantity.name.strip() for quantity in claim.quantities)
+    assert claim.rule().startswith("Agrees if ")
+    assert bool(claim.printed) <= bool(claim.paper)
 
 
-@pytest.mark.parametrize("world", claims.WORLDS)
 @each_claim
-def test_every_record_gives_a_finding_with_numbers(claim, world):
-    finding = claim.finding(world)
-    assert isinstance(finding, Finding) and finding.numbers
-    if (records.results_root() / claim.chapter / f"{world}.json").is_file() and finding.verdict != "not tested":
-        assert re.search(r"\d", finding.numbers)
+def test_the_numbers_that_the_paper_prints_pass_the_rule_that_reads_them(claim):
+    assert claim.printed_outcome() != "contradicts"
 
 
-def test_verdicts_follow_the_record(results):
-    claim = made_up(lambda record: Finding("reproduced" if record["purity"] > 2 else "not reproduced", "3"))
-    assert claim.finding("diorama").verdict == "reproduced"
-    (results / "gallery" / "diorama.json").write_text(json.dumps({"purity": 1}))
-    assert claim.finding("diorama").verdict == "not reproduced"
-
-
-def test_without_a_record_a_claim_is_not_tested_and_says_what_to_run(results):
-    finding = made_up(lambda record: Finding("reproduced", "")).finding("imagenet20")
-    assert finding.verdict == "not tested"
-    assert finding.numbers == "python -m zfrepro measure gallery --dataset imagenet20"
-
-
-@pytest.mark.parametrize("content", ['{"other": 1}', '{"purity": "three"}', '{"purity": []}'])
-def test_a_record_of_another_form_is_one_clear_error(results, content):
-    (results / "gallery" / "diorama.json").write_text(content)
-    claim = made_up(lambda record: Finding("partly", f"{1 / record['purity']}"))
-    with pytest.raises(ValueError, match=r"results/gallery/diorama\.json does not hold what the claim made-up reads"):
-        claim.finding("diorama")
-
-
-def test_a_damaged_record_names_its_file(results):
-    (results / "gallery" / "diorama.json").write_text("{")
-    with pytest.raises(ValueError, match=r"diorama\.json: not a whole record"):
-        made_up(lambda record: Finding("partly", "")).finding("diorama")
-
-
-def test_unknown_verdicts_are_refused():
-    with pytest.raises(ValueError, match="choose among"):
-        Finding("confirmed", "1")
-
-
-@pytest.mark.parametrize(
-    "verdicts, together",
-    [
-        (["reproduced", "reproduced"], "reproduced"),
-        (["reproduced", "not reproduced"], "partly"),
-        (["not reproduced", "not tested"], "not reproduced"),
-        (["not tested", "not tested"], "not tested"),
-    ],
-)
-def test_two_worlds_give_one_verdict(verdicts, together):
-    assert claims.combined([Finding(verdict, "1") for verdict in verdicts]) == together
-
-
-def test_the_table_counts_and_shows_every_claim():
-    table = claims.table()
-    assert sum(table.summary().values()) == len(ALL) == len(table.verdicts())
-    shown = table._repr_html_()
-    assert shown.count("<tr>") == len(ALL) + 1
-    for claim in ALL:
-        assert f'href="{claim.chapter}/{claim.chapter}.html#claim-{claim.name}"' in shown or claim.chapter not in shown
-    assert f"{len(ALL)} claims of the paper" in shown
-
-
-def test_a_chapters_table_carries_the_anchors_that_the_whole_one_links_to():
-    shown = claims.table("gallery")._repr_html_()
-    for claim in claims.of_chapter("gallery"):
-        assert f'id="claim-{claim.name}"' in shown
-    with pytest.raises(ValueError, match="no claims of 'cooking'"):
-        claims.table("cooking")
-
-
-def test_text_in_a_table_is_escaped(monkeypatch, results):
-    claim = made_up(lambda record: Finding("partly", "1 < 2"))
-    monkeypatch.setattr(claims, "of_chapter", lambda chapter: (claim,))
-    shown = claims.table("gallery")._repr_html_()
-    assert "says &lt;this&gt;" in shown and "1 &lt; 2" in shown and "<code>python -m zfrepro" in shown
-
-
-def test_a_verdict_follows_from_which_parts_held():
-    assert [graded(True, True), graded(True, False), graded(False, False)] == ["reproduced", "partly", "not reproduced"]
-    assert told_of({"mean": 0.5, "low": 0.4, "high": 0.6}, ".0f", 100) == told(50, 40, 60, ".0f") == "50 (40 to 60)"
+@pytest.mark.parametrize("dataset", claims.DATASETS)
+@each_claim
+def test_every_record_gives_an_outcome_with_numbers(claim, dataset):
+    finding = claim.finding(dataset)
+    found = claim.read(dataset)
+    if found is None or finding.outcome in ("not tested", "not applicable"):
+        assert finding.reason
+        return
+    assert records.read(claim.file(dataset)) == found
+    assert finding.outcome == claim.outcome(found) and all(re.search(r"\d|nan", line) for line in finding.evidence)
+    truth = claim.holds.judge(found)
+    margin = claim.holds.margin(found)
+    assert not (truth is YES and margin < 0 or truth is NO and margin > 0)

@@ -377,7 +377,7 @@ class Claim:
             return Finding("not tested", reason=self.command(dataset))
         try:
             return self.judge(found)
-        except (LookupError, TypeError, ArithmeticError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             raise ValueError(
                 f"results/{self.file(dataset)}.json does not hold what the claim {self.name} reads "
                 f"({type(error).__name__}: {error}); {self.command(dataset)} --fresh makes it again"
