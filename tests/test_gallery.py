@@ -18,11 +18,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.networks import relative, small
-from zfrepro import deconvnet, gallery, rules
-from book.gallery import claims
+from zfrepro import deconvnet, gallery, gallery_page, rules
 from zfrepro.deconvnet import Units
 from zfrepro.networks import as_modules, krizhevsky, without_norm, zfnet
-from zfrepro.receptive_field import stage
 
 
 @given(
@@ -446,7 +444,7 @@ def test_figure2_of_any_model_and_of_fields_larger_than_the_image():
 
 def test_a_gallery_in_one_call(tmp_path):
     model, images = torchvision_model("vgg11"), noise()
-    made = gallery.gallery(model, Pairs(images, [0] * 14), "features.8", maps=3, progress=False)
+    made = gallery_page.gallery(model, Pairs(images, [0] * 14), "features.8", maps=3, progress=False)
     file = made.save(tmp_path / "page.html")
     assert [f.name for f in tmp_path.iterdir()] == ["page.html"]
     page = file.read_text()
@@ -460,11 +458,11 @@ def test_a_gallery_in_one_call(tmp_path):
     outputs = plain_loop(model, images, "features.8").amax(2)[:, list(made.maps)]
     assert torch.allclose(made.sample, outputs, rtol=1e-4, atol=1e-5)
     positive = outputs[:, 0][outputs[:, 0] > 0].sort().values
-    ranks = [round((1 - q) * (len(positive) - 1)) for q in gallery.QUANTILES]
+    ranks = [round((1 - q) * (len(positive) - 1)) for q in gallery_page.QUANTILES]
     wanted = [positive[-1 - rank].item() for rank in ranks]
     assert made.lower.values[0].tolist() == pytest.approx(wanted, rel=1e-4)
     for j in range(4):  # the patch is that of the image named
-        shown = gallery.patches(model, gallery.as_pictures(images), made.lower, [0])
+        shown = gallery.patches(model, gallery_page.as_pictures(images), made.lower, [0])
         assert torch.equal(shown[0, j], made.lower_patches[0, j])
 
 
@@ -472,15 +470,15 @@ def test_maps_that_never_respond_are_not_shown():
     model = tiny()
     with torch.no_grad():
         model[0].bias[2] = -100
-    made = gallery.gallery(model, noise(5, 32), "1", maps=[1, 2, 4], progress=False)
+    made = gallery_page.gallery(model, noise(5, 32), "1", maps=[1, 2, 4], progress=False)
     assert made.maps == (1, 4)
-    assert 2 not in gallery.gallery(model, noise(5, 32), "1", maps=6, progress=False).maps
+    assert 2 not in gallery_page.gallery(model, noise(5, 32), "1", maps=6, progress=False).maps
     with pytest.raises(ValueError, match="1: no map responds"):
-        gallery.gallery(model, noise(5, 32), "1", maps=[2], progress=False)
+        gallery_page.gallery(model, noise(5, 32), "1", maps=[2], progress=False)
 
 
 def test_classes_have_a_gallery_of_whole_images():
-    made = gallery.gallery(tiny(), noise(5, 32), "3", progress=False)
+    made = gallery_page.gallery(tiny(), noise(5, 32), "3", progress=False)
     # of 32 px, 14 windows of 5 px at steps of 2 leave the last one out
     assert made.projections.shape[-2:] == (31, 31) and made.projections.any()
 
@@ -493,12 +491,9 @@ import importlib, sys, types
 for name in {blocked}: sys.modules[name] = None
 sys.modules["zfrepro"] = package = types.ModuleType("zfrepro")
 package.__path__ = [{str(root / "zfrepro")!r}]
-for name in ("deconvnet", "receptive_field", "gallery"): importlib.import_module("zfrepro." + name)
+for name in ("deconvnet", "receptive_field", "gallery", "gallery_page"): importlib.import_module("zfrepro." + name)
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
-
-
-# --- measures of the gallery chapter ----------------------------------------------------------------
 
 
 def test_nan_is_refused():
@@ -506,21 +501,10 @@ def test_nan_is_refused():
         gallery.TopTracker("conv1", 2).add(torch.full((1, 2, 3, 3), torch.nan))
 
 
-def test_purity_counts_the_most_frequent_class():
-    top = gallery.Top(
-        "conv1",
-        values=torch.tensor([[3.0, 2.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]),
-        images=torch.tensor([[0, 1, 2, 3], [0, 1, 2, 3]]),
-        rows=torch.zeros(2, 4, dtype=torch.long),
-        columns=torch.zeros(2, 4, dtype=torch.long),
-    )
-    found = gallery.purity(
-        top, torch.tensor([5, 5, 1, 1])
-    )  # the fourth unit does not respond and has no vote
-    assert found[0] == pytest.approx(2 / 3) and torch.isnan(found[1])
+# --- how alike pictures are --------------------------------------------------------------------------
 
 
-def test_likeness_is_one_for_equal_pictures_and_the_mean_over_pairs():
+def test_similarity_is_one_for_equal_pictures_and_the_mean_over_pairs():
     generator = torch.Generator().manual_seed(0)
     same = torch.rand(1, 1, 3, 5, 5, generator=generator).expand(-1, 4, -1, -1, -1)
     assert gallery.mean_pairwise_correlation(same)[0] == pytest.approx(1)
@@ -538,130 +522,3 @@ def test_places_beyond_the_border_make_no_pictures_alike():
     assert gallery.mean_pairwise_correlation(framed)[0] == pytest.approx(alone[0].item(), abs=1e-6)
     frame_of_grey = torch.nn.functional.pad(pictures, (2, 2, 2, 2), value=0.0)
     assert gallery.mean_pairwise_correlation(frame_of_grey)[0] > alone[0] + 0.3
-
-
-def test_contrast_says_where_structure_is_and_forgives_a_small_shift():
-    stripes = torch.zeros(1, 2, 3, 24, 24)
-    stripes[:, 0, :, :12, ::2], stripes[:, 0, :, :12, 1::2] = 1, -1
-    stripes[:, 1] = stripes[:, 0].roll(1, -1)  # the same stripes, a pixel further
-    assert gallery.contrast(stripes).shape == (1, 2, 1, 6, 6)
-    assert gallery.contrast(stripes)[0, 0, 0, :, 0].tolist() == [1, 1, 1, 0, 0, 0]
-    assert gallery.mean_pairwise_correlation(stripes)[0] == pytest.approx(-1)
-    assert gallery.mean_pairwise_correlation(gallery.contrast(stripes))[0] == pytest.approx(1)
-
-
-@pytest.mark.parametrize("layer, size", [("conv3", 128), ("conv5", 96)])
-def test_pictures_are_in_step_with_the_unit_in_the_middle(layer, size):
-    network = small(zfnet(), size)
-    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
-    units = Units(torch.tensor([3, 3]), torch.tensor([1, 4]), torch.tensor([2, 0]))
-    field = stage(network.architecture, size, layer).field
-    projections, patches = gallery.centered_pairs(network, images, layer, units)
-    assert projections.shape == patches.shape == (2, 3, field.size, field.size)
-    whole = deconvnet.project(network, images, layer, units)
-    for i in range(2):
-        y, x = (int(t[i]) * field.jump + field.start for t in (units.rows, units.columns))
-        inside = (slice(None), slice(max(-y, 0), size - y), slice(max(-x, 0), size - x))
-        seen = (slice(None), slice(max(y, 0), y + field.size), slice(max(x, 0), x + field.size))
-        assert torch.equal(patches[i][inside], images[i][seen])
-        assert torch.allclose(projections[i][inside], whole[i][seen], rtol=1e-3, atol=1e-5)
-        assert torch.equal(patches[i].isnan(), projections[i].isnan())
-        assert patches[i].isnan().sum() == patches[i].numel() - patches[i][inside].numel()
-
-
-def test_others_have_a_map_that_responds_at_the_same_place():
-    network = small(zfnet(), 96)
-    images = torch.randn(40, 3, 96, 96, generator=torch.Generator().manual_seed(0))
-    places = Units(torch.zeros(40, dtype=torch.long), torch.arange(40) % 5, torch.arange(40) % 4)
-    units = gallery.random_responding_units(
-        network, images, "conv4", places, torch.Generator().manual_seed(0)
-    )
-    maps = network.features(images, ["conv4"])["conv4"]
-    assert (maps[torch.arange(40), units.maps, places.rows, places.columns] > 0).all()
-    assert len(units.maps.unique()) > 5
-
-
-def test_likeness_is_measured_beside_that_of_other_images():
-    network = small(zfnet(), 96)
-    images = torch.randn(30, 3, 96, 96, generator=torch.Generator().manual_seed(0))
-    top = gallery.top_units(network, [images], ["conv1"], progress=False)["conv1"]
-    found = gallery.similarities(network, lambda i: images[i], top, [0, 3], len(images))
-    assert set(found) == set(gallery.SIMILARITIES)
-    pixels = found["pixels"]
-    assert pixels["projections"] == pytest.approx(
-        torch.ones(2), abs=1e-3
-    )  # of layer 1: always the filter
-    assert (pixels["random patches"].abs() < 0.2).all() and (
-        pixels["random projections"] < 0.5
-    ).all()
-    values = dict(zip(pixels, torch.tensor([[0.9], [0.4], [0.3], [0.1]]), strict=True))
-    lead = gallery.patches_vary_more(values)
-    assert list(pixels) == ["projections", "patches", "random projections", "random patches"]
-    assert lead.item() == pytest.approx((0.9 - 0.3) - (0.4 - 0.1))
-
-
-def test_on_mask_looks_at_the_middle_of_the_field():
-    network = small(zfnet(), 96)
-    mask = torch.zeros(1, 96, 96, dtype=torch.bool)
-    mask[0, 2 * 10 + 3, 2 * 20 + 3] = True  # middle of conv1's unit (10, 20): 7 px from 2 i
-    place = torch.tensor([[10]]), torch.tensor([[20]])
-    top = gallery.Top("conv1", torch.tensor([[1.0]]), torch.tensor([[0]]), *place)
-    assert gallery.on_mask(top, network, mask) == 1
-    beside = gallery.Top(
-        "conv1", torch.tensor([[1.0]]), torch.tensor([[0]]), place[0], place[1] + 1
-    )
-    assert gallery.on_mask(beside, network, mask) == 0
-
-
-def test_shares_on_the_object_stand_beside_those_of_the_same_places():
-    network = small(zfnet(), 96)
-    mask = torch.zeros(4, 96, 96, dtype=torch.bool)
-    mask[0, 23, 43] = mask[1, 23, 43] = (
-        True  # middle of conv1's unit (10, 20), in two images of four
-    )
-    rows, columns = torch.full((2, 2), 10), torch.full((2, 2), 20)
-    values = torch.tensor([[2.0, 1.0], [0.0, 0.0]])  # the second map never responds
-    top = gallery.Top("conv1", values, torch.tensor([[0, 2], [0, 1]]), rows, columns)
-    own, elsewhere = gallery.shares_on_mask(top, network, mask)
-    assert own[0] == 0.5 and elsewhere[0] == 0.5 and own[1].isnan()
-    top = gallery.Top("conv1", values, torch.tensor([[0, 1], [0, 1]]), rows, columns)
-    assert [t[0].item() for t in gallery.shares_on_mask(top, network, mask)] == [1, 0.5]
-
-
-def on_object(lead: float, over: float) -> dict:
-    """A record in which layer 5 leads by so much, and leads its controls by so much."""
-    leads = dict.fromkeys(("conv1", "conv2", "conv3", "conv4"), [1, 0, 2]) | {
-        "conv5": [lead, lead - 1, lead + 1]
-    }
-    controls = {"conv1": [9, 8, 10], "untrained 0": [over, over - 1, over + 1]}
-    return {"on_object": {"lead": leads, "over": controls}}
-
-
-def test_layer_5_looks_at_objects_only_if_it_leads_its_controls():
-    given = {(5, 3): "reproduced", (5, 0.5): "partly", (0.5, 3): "not reproduced"}
-    for (lead, over), verdict in given.items():
-        assert claims.objects(on_object(lead, over)).verdict == verdict
-    assert (
-        "conv1 +1, conv2 +1, conv3 +1, conv4 +1, conv5 +5 (+4 to +6)"
-        in claims.objects(on_object(5, 3)).numbers
-    )
-    assert claims.objects({"on_object": None}).verdict == "not tested"
-
-
-def alike(pixels: list[float], contrast: list[float]) -> dict:
-    """A record of leads, one a layer."""
-    return {"likeness": {
-        layer: {how: {"lead": [v, v - 0.1, v + 0.1]} for how, v in {"pixels": p, "contrast": c}.items()}
-        for layer, p, c in zip(claims.DEEP, pixels, contrast, strict=True)
-    }}  # fmt: skip
-
-
-def test_patches_vary_more_by_both_likenesses_or_by_one():
-    up, down, unclear = [0.3] * 4, [-0.3] * 4, [0.3, -0.3, 0, 0]
-    assert claims.variation(alike(up, up)).verdict == "reproduced"
-    assert claims.variation(alike(down, up)).verdict == "partly"
-    assert claims.variation(alike(up, [0.3, 0.3, 0.3, 0])).verdict == "partly"
-    assert claims.variation(alike(down, unclear)).verdict == "not reproduced"
-    assert (
-        "contrast: conv2 +0.30 (+0.20 to +0.40)" in claims.variation(alike(down, unclear)).numbers
-    )

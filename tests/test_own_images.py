@@ -9,13 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
+from book.gallery.explorer import FeatureBrowser
 from book.invariance.explorer import TransformExplorer
 from book.occlusion.explorer import OcclusionExplorer
 from tests.networks import small
 from zfrepro import gallery, own_images
 from zfrepro.data import DataError, Split
 from zfrepro.data.transforms import stored_size
-from zfrepro.explorers import FeatureBrowser
 from zfrepro.networks import zfnet
 from zfrepro.training import Recipe
 from zfrepro.weights import Trained

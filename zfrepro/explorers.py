@@ -1,82 +1,403 @@
-"""Interactive views for a live kernel, made of ipywidgets."""
+"""Explorers of a page, which need no kernel, and of a live notebook, which answer to any picture.
+
+`frames` and `positions` return HTML that is complete by itself: a first picture, and a little JSON
+that `book/_static/explorer.js` turns into sliders or a movable square. Where no script runs, the
+first picture stays as it is. `LiveExplorer` is what the widgets of the chapters have in common.
+"""
 
 import base64
+import contextlib
 import html
 import io
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
 
 import ipywidgets as widgets
+import matplotlib
+import numpy as np
 import torch
+from IPython.display import HTML
 from PIL import Image
 from torch import Tensor
 
-from zfrepro import gallery, plots
-from zfrepro.data import Split
-from zfrepro.gallery import Top
-from zfrepro.own_images import Bring
+from zfrepro import page, plots
+from zfrepro.data import DataError, Split
+from zfrepro.data.photos import square
 from zfrepro.weights import Trained
 
+BUDGET = 400_000
+"""Bytes of picture data, as base64 in the page, above which a coarser coding is taken."""
 
-def picture(image: Tensor, alt: str, side: int = 288) -> str:
-    """HTML of a picture with its pixels enlarged. image: (3, S, S), 0 to 255."""
-    data = io.BytesIO()
-    small = Image.fromarray(plots.array(image.clamp(0, 255).byte().cpu()))
-    small.resize((side, side), Image.Resampling.NEAREST).save(data, "PNG")
-    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}">'
+JPEG_QUALITY = 85
+WIDTH = 480  # px on the page, about, of what a reader explores
+UNLABELLED = "Your images come without labels: their class is what the network calls them."
 
 
-class FeatureBrowser(widgets.VBox):
-    """Choose a layer and a map; see its nine strongest units as projections and patches.
+# --- on a page -------------------------------------------------------------------------------
+
+
+def frames(
+    pictures: np.ndarray,
+    axes: Mapping[str, Sequence[str]],
+    notes: Sequence[str] | None = None,
+    *,
+    alt: str,
+    jpeg: bool = False,
+    start: int = 0,
+) -> HTML:
+    """Show one of many pictures, chosen by a slider for each axis.
+
+    Args:
+        pictures: uint8 (N, H, W, 3), N the product of the axes' lengths, the last axis fastest.
+        axes: name of each slider, and what its positions are called.
+        notes: a line below each picture, (N,).
+        alt: what the pictures show, for those who do not see them.
+        jpeg: code them as JPEG: smaller, for photographs that need no exact colours.
+        start: the picture that is shown first.
+    Returns:
+        HTML with all pictures in one sheet, of which a window shows one.
+    Raises:
+        ValueError: pictures, axes and notes that do not fit each other, or no description.
+    """
+    pictures = _validate_pictures(pictures, 4, "(N, H, W, 3)")
+    count = math.prod(len(labels) for labels in axes.values())
+    if not axes or count != len(pictures):
+        sizes = " x ".join(f"{len(labels)} {name}" for name, labels in axes.items()) or "none"
+        raise ValueError(
+            f"{len(pictures)} pictures for the axes {sizes}: "
+            "their product must be the number of pictures"
+        )
+    if notes is not None and len(notes) != count:
+        raise ValueError(f"{len(notes)} notes for {count} pictures")
+    if not 0 <= start < count:
+        raise ValueError(f"picture {start} cannot come first: there are {count}")
+    sheet, columns = _sheet(pictures)
+    _, height, width, _ = pictures.shape
+    wide, high = sheet.shape[1], sheet.shape[0]
+    content = {
+        "axes": [{"name": name, "labels": list(map(str, own))} for name, own in axes.items()],
+        "notes": list(notes or []),
+        "columns": columns,
+        "cell": [width + 2, height + 2],  # each picture has a rim of one pixel, see `_sheet`
+        "sheet": [wide, high],
+        "start": start,
+    }
+    left, top = 1 + start % columns * (width + 2), 1 + start // columns * (height + 2)
+    # Sizes are relative, so that the window shrinks with the page.
+    image = (
+        f'<img class="dark-light" src="{data_uri(sheet, jpeg)}" alt="{html.escape(alt)}" '
+        f'style="display:block;max-width:none;height:auto;margin:0;width:{100 * wide / width:.5f}%;'
+        f'transform:translate({-100 * left / wide:.5f}%,{-100 * top / high:.5f}%)">'
+    )
+    window = f"aspect-ratio:{width}/{height};max-width:{_shown_width(width)}px"
+    first = html.escape(notes[start]) if notes else ""
+    body = (
+        f'<div class="zf-window" style="overflow:hidden;width:100%;{window}">{image}</div>'
+        f'<p class="zf-note">{first}</p>'
+    )
+    return _explorer("frames", alt, body, content)
+
+
+def positions(
+    picture: np.ndarray,
+    maps: Mapping[str, np.ndarray],
+    notes: Sequence[str],
+    *,
+    patch: int,
+    stride: int,
+    alt: str,
+    jpeg: bool = False,
+) -> HTML:
+    """Show a grey square that the reader moves over a picture, and what happens there.
+
+    Position (i, j) of the square has its corner at row i * stride and column j * stride.
+
+    Args:
+        picture: uint8 (H, W, 3).
+        maps: heat maps by name, each (rows, columns), with a value for each position.
+        notes: a line for each position, (rows * columns,), row after row.
+        patch: side of the square in pixels.
+        stride: pixels between neighbouring positions.
+        alt: what the picture shows.
+        jpeg: code the picture as JPEG.
+    Returns:
+        HTML with the picture, the square in the first position, and the heat maps.
+    Raises:
+        ValueError: maps of different shapes, or not finite, notes or squares that do not fit, or
+            no description.
+    """
+    picture = _validate_pictures(picture, 3, "(H, W, 3)")
+    if not maps:
+        raise ValueError("positions needs at least one heat map")
+    heat = {name: np.asarray(values, dtype=float) for name, values in maps.items()}
+    shapes = {values.shape for values in heat.values()}
+    if len(shapes) != 1 or any(len(shape) != 2 or 0 in shape for shape in shapes):
+        raise ValueError(f"heat maps of one shape (rows, columns) wanted, got {sorted(shapes)}")
+    if not all(np.isfinite(values).all() for values in heat.values()):
+        raise ValueError("heat maps must be finite")
+    rows, columns = shapes.pop()
+    if len(notes) != rows * columns:
+        raise ValueError(f"{len(notes)} notes for {rows} x {columns} positions")
+    height, width, _ = picture.shape
+    reach = max((rows - 1) * stride - height, (columns - 1) * stride - width)
+    if patch < 1 or stride < 1 or reach >= 0:
+        raise ValueError(
+            f"{rows} x {columns} squares of {patch} px, {stride} px apart, "
+            f"leave a picture of {height} x {width}"
+        )
+    grey = f"background:#808080;width:{100 * patch / width:.4f}%;height:{100 * patch / height:.4f}%"
+    stage = (
+        '<div class="zf-stage" style="position:relative;overflow:hidden;width:100%;'
+        f'max-width:{_shown_width(width)}px">'
+        f'<img class="dark-light" src="{data_uri(picture, jpeg)}" alt="{html.escape(alt)}" '
+        'style="display:block;width:100%;margin:0">'
+        f'<div class="zf-square" style="position:absolute;left:0;top:0;{grey}"></div></div>'
+    )
+    content = {
+        "rows": rows,
+        "columns": columns,
+        "patch": patch,
+        "stride": stride,
+        "size": [width, height],
+        "notes": list(notes),
+        "maps": {name: list(map(_rounded, own.flatten())) for name, own in heat.items()},
+    }
+    panels = stage + "".join(_heat(name, values) for name, values in heat.items())
+    # Above the picture: a finger that moves the square does not cover it.
+    note = f'<p class="zf-note">{html.escape(notes[0])}</p>'
+    return _explorer("positions", alt, f'{note}<div class="zf-panels">{panels}</div>', content)
+
+
+def _explorer(kind: str, alt: str, body: str, content: dict) -> HTML:
+    if not alt.strip():
+        raise ValueError("an explorer needs a description (alt)")
+    # "</script>" inside a note would end the block early, so no "<" stays as it is.
+    data = json.dumps(content, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+    return HTML(
+        f'<div class="zf-explorer" data-kind="{kind}" role="group" '
+        f'aria-label="Explorer: {html.escape(alt)}">{body}'
+        f'<script type="application/json">{data}</script></div>{page.script()}'
+    )
+
+
+def _validate_pictures(pictures: np.ndarray, dimensions: int, shape: str) -> np.ndarray:
+    pictures = np.asarray(pictures)
+    fits = pictures.ndim == dimensions and pictures.shape[-1] == 3 and pictures.size
+    if pictures.dtype != np.uint8 or not fits:
+        raise ValueError(f"uint8 {shape} wanted, got {pictures.dtype} {pictures.shape}")
+    return pictures
+
+
+def _sheet(pictures: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return all pictures in one, about square, and how many stand in a row.
+
+    Every picture is repeated by one pixel at its rim: a browser that scales the sheet mixes
+    neighbouring pixels.
+    """
+    pictures = np.pad(pictures, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    count, height, width, _ = pictures.shape
+    columns = min(count, max(1, round(math.sqrt(count * height / width))))
+    rows = math.ceil(count / columns)
+    sheet = np.full((rows * columns, height, width, 3), 128, np.uint8)
+    sheet[:count] = pictures
+    sheet = sheet.reshape(rows, columns, height, width, 3).swapaxes(1, 2)
+    return sheet.reshape(rows * height, columns * width, 3), columns
+
+
+def data_uri(picture: np.ndarray, jpeg: bool = False) -> str:
+    """Return a picture as a data URI: exact while that is small, else 256 colours, else JPEG.
+
+    picture: uint8 (H, W, 3).
+    """
+    image = Image.fromarray(picture)
+    if not jpeg:
+        few = image.getcolors(256) is not None  # a palette loses nothing here
+        exact = image.quantize(256) if few else image
+        for candidate in (exact, image.quantize(256, dither=Image.Dither.FLOYDSTEINBERG)):
+            uri = _encode(candidate, "PNG")
+            if len(uri) <= BUDGET:
+                return uri
+    return _encode(image, "JPEG", quality=JPEG_QUALITY)
+
+
+def _encode(image: Image.Image, kind: str, **options: int) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, optimize=True, **options)
+    coded = base64.b64encode(buffer.getvalue()).decode()
+    return f"data:image/{kind.lower()};base64,{coded}"
+
+
+def _shown_width(width: int) -> int:
+    """Return the width on the page: small pictures are shown larger, in whole multiples."""
+    return width * max(1, round(WIDTH / width))
+
+
+def _heat(name: str, values: np.ndarray) -> str:
+    low, high = values.min(), values.max()
+    scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    colours = (255 * matplotlib.colormaps["viridis"](scaled)[..., :3]).round().astype(np.uint8)
+    span = html.escape(f"{name}, from {_rounded(low)} (dark) to {_rounded(high)} (bright)")
+    rows, columns = values.shape
+    return (
+        f'<figure class="zf-heat" style="margin:0">'
+        f'<div class="zf-map" style="position:relative;aspect-ratio:{columns}/{rows}">'
+        f'<img class="dark-light pixels" src="{data_uri(colours)}" alt="Heat map: {span}" '
+        'style="display:block;width:100%;height:100%;image-rendering:pixelated;margin:0"></div>'
+        f"<figcaption>{span}</figcaption></figure>"
+    )
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
+# --- in a live notebook ----------------------------------------------------------------------
+
+
+def load_user_images(
+    trained: Trained,
+    files: Sequence[str | Path | tuple[str, BinaryIO]],
+    refused: list[str] | None = None,
+) -> Split:
+    """Load pictures as the network's stored images: cut square, turned as the camera says.
+
+    Nobody has labelled them: each has the label that the network finds most probable.
+
+    Args:
+        files: paths, or names and open files.
+        refused: where given, gets a line for each file that cannot be read, and the others are
+            loaded.
+    Raises:
+        DataError: no picture, or one that cannot be read, with its name and the remedy.
+    """
+    pictures, size = [], trained.mean.shape[-1]
+    for item in files:
+        name, file = item if isinstance(item, tuple) else (str(item), item)
+        try:
+            with Image.open(file) as image:
+                pictures.append(torch.tensor(square(image, size)))
+        except Exception as error:  # Pillow's decoders raise almost anything, see `photos.decode`
+            reason = re.sub(r" <.*?>", "", " ".join(str(error).split())) or type(error).__name__
+            line = f"{name}: cannot be read ({reason}); save it as JPEG or PNG"
+            if refused is None:
+                raise DataError(line) from error
+            refused.append(line)
+    if not pictures:
+        raise DataError("; ".join(refused or ["no pictures: name at least one file"]))
+    images = torch.stack(pictures).permute(0, 3, 1, 2)
+    return Split(images, trained.predict_proba(images).argmax(1).cpu())
+
+
+class UploadButton(widgets.VBox):
+    """A button that takes pictures from the reader's disk or camera, and a line on the outcome.
+
+    Args:
+        trained: the network that will see them.
+        use: called with the pictures.
+    """
+
+    def __init__(self, trained: Trained, use: Callable[[Split], None]):
+        self.trained, self.use = trained, use
+        self.button = widgets.FileUpload(accept="image/*", multiple=True, description="your images")
+        self.note = widgets.HTML()
+        super().__init__([self.button, self.note])
+        self.button.observe(self._upload, "value")
+
+    def _upload(self, change: dict) -> None:
+        files = [(file["name"], io.BytesIO(file["content"])) for file in change["new"]]
+        if not files:
+            return
+        refused: list[str] = []
+        try:
+            split = load_user_images(self.trained, files, refused)
+        except DataError as error:
+            self.note.value = html.escape(str(error))
+            return
+        self.note.value = html.escape(" ".join([UNLABELLED, *refused]))
+        self.use(split)
+
+
+class LiveExplorer(widgets.VBox):
+    """Controls, an answer in words and a picture; the reader may bring images of their own.
+
+    While an answer is computed the controls are disabled and the note says so. A subclass makes
+    its controls, calls this, and has `draw`.
 
     Args:
         trained: the network.
-        split: the images that were searched.
-        tops: what `gallery.top_activations` found on them.
+        split: the book's images.
+        rows: of controls; a change of any draws anew.
     """
 
-    def __init__(self, trained: Trained, split: Split, tops: dict[str, Top]):
-        self.trained, self.split, self.tops = trained, split, tops
-        self.layer = widgets.Dropdown(options=list(tops), value="conv3", description="layer")
-        self.map = widgets.IntSlider(description="map", continuous_update=False, layout={"width": "60%"})
-        self.note = widgets.HTML()
-        self.view = widgets.Image(format="png")
-        controls = [widgets.HBox([self.layer, self.map]), Bring(trained, self.take)]
-        super().__init__([*controls, self.note, self.view])
-        self._fit_slider()
-        self.layer.observe(lambda _: self._fit_slider(), "value")
-        self.map.observe(lambda _: self.show(), "value")
-        self.show()
+    def __init__(self, trained: Trained, split: Split, *rows: Sequence[widgets.Widget]):
+        self.trained, self.split, self.book_split = trained, split, split
+        self.busy = False
+        self.upload = UploadButton(trained, self.use)
+        self.back = widgets.Button(description="the book's images", disabled=True)
+        self.controls = [control for row in rows for control in row]
+        self.note, self.view = widgets.HTML(), widgets.HTML()
+        boxes = [widgets.HBox(row, layout={"flex_flow": "row wrap"}) for row in rows]
+        bring = widgets.HBox([self.upload, self.back])
+        super().__init__([*boxes, bring, self.note, self.view])
+        for control in self.controls:
+            control.observe(lambda _: self.show(), "value")
+        self.back.on_click(lambda _: self.use(self.book_split))
 
-    def take(self, split: Split) -> None:
-        """Search other images instead, such as `own_images.brought(trained, ["my.jpg"])`."""
+    @property
+    def labelled(self) -> bool:
+        """Whether the labels are those of a data set, not the network's own answers."""
+        return self.split is self.book_split
+
+    def use(self, split: Split) -> None:
+        """Explore other images, such as `load_user_images(trained, ["my.jpg"])`."""
         self.split = split
-        batches = map(self._fetch, torch.arange(len(split)).split(32))
-        self.tops = gallery.top_activations(self.trained.network, batches, self.tops, progress=False)
+        with self.computing():
+            self.prepare()
         self.show()
 
-    def _fit_slider(self) -> None:
-        last = len(self.tops[self.layer.value].values) - 1
-        if self.map.value > last:
-            self.map.value = last  # redraws by itself
-            self.map.max = last
-        else:
-            self.map.max = last
-            self.show()
+    def prepare(self) -> None:
+        """Fit what depends on the images, such as the range of a control."""
+
+    def draw(self) -> tuple[str, str]:
+        """Return the answer and the picture, as HTML; no picture if it is empty."""
+        raise NotImplementedError
 
     def show(self) -> None:
-        """Draw the chosen map."""
-        top, number = self.tops[self.layer.value], self.map.value
-        if not top.values[number, 0] > 0:
-            self.note.value = "This map is dead: no image excites it."
-            self.view.layout.visibility = "hidden"
-            return
-        network = self.trained.network
-        projections = gallery.projections(network, self._fetch, top, [number])
-        patches = gallery.patches(self.trained.center_crop(self.split.images), network, top, [number])
-        labels = self.split.labels[top.of([number])[0]]
-        names = ", ".join(self.trained.classes[i] for i in labels.tolist())
-        self.note.value = f"strongest activation {top.values[number, 0]:.2f}; images of: {names}"
-        self.view.value = plots.png(plots.top9(projections, patches, columns=1, width=7))
-        self.view.layout.visibility = "visible"
+        """Compute and show what the controls ask for."""
+        if not self.busy:
+            with self.computing():
+                self.note.value, self.view.value = self.draw()
 
-    def _fetch(self, indices):
-        return self.trained.preprocess(self.split.images[indices])
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        """Disable the controls, and do not answer to their changes, while the body runs."""
+        inputs = [*self.controls, self.upload.button, self.back]
+        self.busy, self.note.value = True, "computing …"
+        for control in inputs:
+            control.disabled = True
+        try:
+            yield
+        finally:
+            for control in inputs:
+                control.disabled = False
+            self.back.disabled = self.labelled
+            self.busy = False
+
+
+def image_html(image: Tensor, alt: str, side: int = 288) -> str:
+    """Return a picture as HTML, its pixels enlarged. image: (3, S, S), 0 to 255."""
+    picture = plots.array(image.clamp(0, 255).byte().cpu())
+    style = f"width:{side}px;image-rendering:pixelated"
+    return f'<img alt="{html.escape(alt)}" style="{style}" src="{data_uri(picture)}">'
+
+
+def figure_html(data: bytes, alt: str) -> str:
+    """Return a figure as HTML. data: of `plots.png`."""
+    coded = base64.b64encode(data).decode()
+    return (
+        f'<img alt="{html.escape(alt)}" style="max-width:100%" src="data:image/png;base64,{coded}">'
+    )

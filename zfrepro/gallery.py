@@ -1,16 +1,13 @@
 """What excites each unit most (Fig. 2): its top images, their projections and patches.
 
 `top_units` searches a data set in one pass, `projections` and `patches` show what it found, pixel
-by pixel in the same places, `figure2` does all of it for several layers, and `gallery` makes a
-page. All take any torch model; for this package's networks projections are computed on crops.
+by pixel in the same places, and `figure2` does all of it for several layers. All take any torch
+model; for this package's networks projections are computed on crops. `gallery_page` makes a page.
 """
 
-import base64
 import contextlib
 import functools
 import hashlib
-import html
-import io
 import itertools
 import json
 import time
@@ -23,7 +20,7 @@ import torch
 import torch.utils.data
 from torch import Tensor, nn
 
-from zfrepro import backward_rules as rules  # the projections of any other torch model
+from zfrepro import rules
 from zfrepro import deconvnet
 from zfrepro.deconvnet import Units, evaluating
 from zfrepro.layers import require_index
@@ -189,10 +186,10 @@ def _map_style(data: Data) -> bool:
     return isinstance(data, torch.utils.data.Dataset) and not iterable
 
 
-def _length(data: Data) -> int | None:
+def length_of(data: Data) -> int | None:
     """Return how many images there are, or None for streams, which do not say."""
     if isinstance(data, torch.utils.data.DataLoader):
-        return _length(data.dataset) if data.batch_sampler is not None else None
+        return length_of(data.dataset) if data.batch_sampler is not None else None
     return len(data) if isinstance(data, Tensor) or _map_style(data) else None
 
 
@@ -219,7 +216,7 @@ def _batches(data: Data, size: int, seen: Tensor) -> Iterator[_Batch]:
         for chosen in (~seen).nonzero().flatten().split(size):
             yield _Batch(chosen, data[chosen], None)
         return
-    if _length(data) is None:
+    if length_of(data) is None:
         start = 0
         for item in data:
             images, labels = _unpack(item)
@@ -238,7 +235,7 @@ def _batches(data: Data, size: int, seen: Tensor) -> Iterator[_Batch]:
         yield _Batch(indices, *_unpack(item))
 
 
-def _fetcher(images: Data | Fetch) -> Fetch:
+def fetcher(images: Data | Fetch) -> Fetch:
     """Return a function from indices (B,) to images (B, 3, H, W)."""
     if isinstance(images, Tensor):
         return lambda chosen: images[chosen]
@@ -330,7 +327,7 @@ def layer_outputs(
     return {layer: found[layer] for layer in layers}
 
 
-def _device_of(model: Model) -> torch.device | None:
+def device_of(model: Model) -> torch.device | None:
     parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
     return next((p.device for p in parameters), None)
 
@@ -361,7 +358,7 @@ def _stream(
         found = run(images)
         return _Batch(indices[part], images, None if labels is None else labels[part]), found
 
-    total = _length(data)
+    total = length_of(data)
     done = 0 if total is None else int(seen.sum())
     bar = tqdm(desc="searching", total=total, initial=done, unit="image", disable=not progress)
     with bar:
@@ -465,7 +462,7 @@ def _new_search(data: Data, layers: Sequence[str | None], k: int, per_class: boo
         raise ValueError(f"k {k}: must be at least 1")
     if not layers:
         raise ValueError("no layers to search; name at least one")
-    total = _length(data)
+    total = length_of(data)
     seen = (
         torch.zeros(1, dtype=torch.int64) if total is None else torch.zeros(total, dtype=torch.bool)
     )
@@ -508,8 +505,8 @@ def top_units(
     """
     layers = _layers(model, layers)
     search = _new_search(data, layers, k, per_class)
-    device, file = _device_of(model), None if state is None else Path(state)
-    mark = "" if file is None else _fingerprint(model, [*layers, per_class], k, _length(data))
+    device, file = device_of(model), None if state is None else Path(state)
+    mark = "" if file is None else _fingerprint(model, [*layers, per_class], k, length_of(data))
     if file is not None and file.exists():
         search.load(file, mark, device)
     first = True
@@ -560,7 +557,7 @@ def fields_of(model: Model, layer: str | None, images: Tensor) -> Fields:
             )
         found = stage(model.architecture, model.image_size, layer)
         return Fields(found.field, found.field, size, (found.size, found.size), exact=True)
-    device = _device_of(model)
+    device = device_of(model)
     with evaluating(model):
         example = images[:1].to(device) if device else images[:1]
         return probe(lambda x: layer_outputs(model, x, [layer], to_the_end=False)[layer], example)
@@ -577,7 +574,7 @@ def _projector(model: Model, layer: str | None, fields: Fields) -> Callable:
         probed, name = (lambda x: model.features(x, [layer])[layer]), None
 
     def project(images: Tensor, units: Units, of: Tensor) -> Tensor:
-        pixels = rules.project(probed, images[of], units, name)
+        pixels = rules.project(probed, images, units, name, of=of)
         return deconvnet.crop(pixels, *fields.windows(units.rows, units.columns, len(units)))
 
     return project
@@ -606,9 +603,9 @@ def projections(
     Raises:
         ValueError: maps that do not exist, or images of another size than those searched.
     """
-    maps, fetch = list(maps), _fetcher(images)
+    maps, fetch = list(maps), fetcher(images)
     indices, units = top.of(maps)
-    fields = fields or fields_of(model, top.layer, _example(fetch, top))
+    fields = fields or fields_of(model, top.layer, example_of(fetch, top))
     found = _project(model, fetch, top, indices, units, fields, batch, progress)
     return _in_places(found, top, maps)
 
@@ -622,7 +619,7 @@ def _project(
 
     from zfrepro.device import with_oom_backoff
 
-    project, device = _projector(model, top.layer, fields), _device_of(model)
+    project, device = _projector(model, top.layer, fields), device_of(model)
 
     def project_part(places: Tensor) -> Tensor:
         distinct, of = indices[places].unique(return_inverse=True)
@@ -660,9 +657,9 @@ def patches(
     Raises:
         ValueError: maps that do not exist, or images of another size than those searched.
     """
-    maps, fetch = list(maps), _fetcher(images)
+    maps, fetch = list(maps), fetcher(images)
     indices, units = top.of(maps)
-    example = _example(fetch, top)
+    example = example_of(fetch, top)
     fields = fields or fields_of(model, top.layer, example.float())
     if fill is None:
         fill = 0.5 if example.is_floating_point() else 128
@@ -680,7 +677,7 @@ def _chunks(places: Tensor, size: int) -> Iterator[Tensor]:
     return (places[start : start + size] for start in range(0, len(places), size))
 
 
-def _example(fetch: Fetch, top: Top) -> Tensor:
+def example_of(fetch: Fetch, top: Top) -> Tensor:
     """Return one of the images searched, (1, 3, H, W)."""
     known = top.images[top.images >= 0]
     return fetch(known[:1] if len(known) else torch.zeros(1, dtype=torch.int64))
@@ -773,8 +770,8 @@ def figure2(
     """
     from tqdm.auto import tqdm
 
-    layers, fetch = _layers(model, layers), _fetcher(data)
-    shown = fetch if pictures is None else _fetcher(pictures)
+    layers, fetch = _layers(model, layers), fetcher(data)
+    shown = fetch if pictures is None else fetcher(pictures)
     cache = SwitchCache(memory)
     if _has_crops(model, layers):
         tops, cache = search_with_switches(
@@ -785,7 +782,7 @@ def figure2(
     total = sum(len(top.values) for top in tops.values())
     with tqdm(desc="projecting", total=total, unit="map", disable=not progress) as bar:
         for layer, top in tops.items():
-            fields = fields_of(model, layer, _example(fetch, top))
+            fields = fields_of(model, layer, example_of(fetch, top))
             for block in torch.arange(len(top.values)).split(maps):
                 yield show_cached(
                     model, fetch, shown, top, block.tolist(), cache, fields, batch=batch
@@ -814,7 +811,7 @@ def search_with_switches(
         return {"features": trace.features, "codes": deconvnet.switch_codes(trace.switches)}
 
     with evaluating(network):
-        stream = _stream(run, data, _device_of(network), search.seen.clone(), batch, progress)
+        stream = _stream(run, data, device_of(network), search.seen.clone(), batch, progress)
         for part, found in stream:
             search.add(part, {layer: found["features"][layer] for layer in layers})
             leading = torch.cat([t.where[:, :, 0].flatten() for t in search.trackers.values()])
@@ -827,13 +824,13 @@ def show_cached(
     cache: SwitchCache, fields: Fields, *, batch: int = 16,
 ) -> Panel:  # fmt: skip
     """Return projections and patches of some maps, the former from kept switches where possible."""
-    fetch = _fetcher(images)
+    fetch = fetcher(images)
     indices, units = top.of(maps)
     known = torch.tensor([int(i) in cache.stored for i in indices], dtype=torch.bool)
     if fields.rows.size >= fields.image_size[0]:
         known[:] = False
     pixels = torch.zeros(len(indices), 3, *fields.window_size)
-    values, device = top.values[maps][top.responds(maps)], _device_of(model)
+    values, device = top.values[maps][top.responds(maps)], device_of(model)
     for part in _chunks(known.nonzero().flatten(), batch):
         stored = [cache.stored[int(i)] for i in indices[part]]
         codes = {name: [own[name] for own in stored] for name in stored[0]}
@@ -848,272 +845,13 @@ def show_cached(
     return Panel(top.layer, torch.tensor(maps), top, _in_places(pixels, top, maps), seen)
 
 
-# --- a page ---------------------------------------------------------------------------------------
+# --- how alike pictures are ------------------------------------------------------------------------
 
 
-QUANTILES = (0.99, 0.9, 0.75, 0.5)  # of a map's positive activations; what stands there is shown
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """What M maps of a layer look for. `show` it in a notebook, `save` it as a page of its own."""
-
-    model: str  # its class
-    maps: tuple[int, ...]
-    count: int  # images searched
-    fields: Fields
-    top: Top  # of the whole layer
-    projections: Tensor  # (M, K, 3, h, w), signed
-    patches: Tensor  # (M, K, 3, h, w), 0 to 1
-    sample: Tensor  # (S, M) strongest activation in each image of a sample
-    lower: Top  # of the M maps, what stands at `QUANTILES` of the sample
-    lower_patches: Tensor  # (M, 4, 3, h, w), 0 to 1
-
-    @property
-    def title(self) -> str:
-        """Return the model's class and the layer."""
-        return f"{self.model}, {self.top.layer or 'output'}"
-
-    def html(self) -> str:
-        """Return the page's body: styles, links, and a section with the id `unit-N` a map."""
-        height, width = self.fields.window_size
-        bound = "" if self.fields.exact else "at most "
-        links = " ".join(f'<a href="#unit-{number}">{number}</a>' for number in self.maps)
-        sections = "".join(self._section(i) for i in range(len(self.maps)))
-        return (
-            f'{_STYLE}<div class="zf-gallery"><h1>{html.escape(self.title)}</h1>'
-            f"<p>{len(self.maps)} of {len(self.top.values)} maps over {self.count:,} images, "
-            f"receptive field {bound}{height} x {width} px. For each map the images that excite it "
-            "most: the deconvnet's projections of the unit, and the patches that the unit sees. "
-            "The projections of a map share one scale (its .99 quantile, exponent 0.7); zero is "
-            f"mid-grey.</p><nav>Maps: {links}</nav>{sections}</div>"
-        )
-
-    def _section(self, i: int) -> str:
-        from zfrepro import plots
-
-        number = self.maps[i]
-        responds = self.top.responds([number])[0]
-        images = ", ".join(map(str, self.top.images[number][responds].tolist()))
-        drawn = plots.display(self.projections[i][None])[0][responds]
-        pictures = [
-            _figure(drawn, f"projections of map {number}", "projections", columns=3),
-            _figure(
-                self.patches[i][responds], f"patches that excite map {number}", "patches", columns=3
-            ),
-        ]
-        examples = [
-            _figure(
-                self.lower_patches[i, j][None],
-                f"a patch that excites map {number} less",
-                f"quantile {quantile:g}: {float(self.lower.values[i, j]):.3g}"
-                f"<br>image {int(self.lower.images[i, j])}",
-            )
-            for j, quantile in enumerate(QUANTILES)
-            if self.lower.responds([i])[0, j]
-        ]
-        return (
-            f'<section id="unit-{number}"><h2><a href="#unit-{number}">Map {number}</a></h2>'
-            f"<p>strongest activation {float(self.top.values[number, 0]):.3g}; images {images}</p>"
-            f'<div class="row">{"".join(pictures)}</div>'
-            f'<div class="row">{_histogram(self.sample[:, i])}{"".join(examples)}</div></section>'
-        )
-
-    def show(self):
-        """Return the gallery for a notebook."""
-        from IPython.display import HTML
-
-        return HTML(self.html())
-
-    def save(self, file: str | Path) -> Path:
-        """Write one page that needs no other file."""
-        page = (
-            '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-            '<meta name="viewport" content="width=device-width">'
-            f"<title>{html.escape(self.title)}</title></head><body>{self.html()}</body></html>"
-        )
-        write_atomically(Path(file), page.encode())
-        return Path(file)
-
-
-_STYLE = """<style>
-.zf-gallery { font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: auto; }
-.zf-gallery section { margin: 2em 0; border-top: 1px solid #8888; }
-.zf-gallery .row { display: flex; flex-wrap: wrap; gap: 16px; margin-bottom: 16px; }
-.zf-gallery figure { margin: 0; } .zf-gallery figcaption { font-size: 13px; }
-.zf-gallery .histogram { width: 240px; } .zf-gallery rect { fill: #4477aa; }
-@media (prefers-color-scheme: dark) { body { background: #181818; color: #ddd; }
-  .zf-gallery a { color: #8ab4f8; } .zf-gallery rect { fill: #88aadd; } }
-</style>"""
-
-
-def _figure(pictures: Tensor, alt: str, caption: str, columns: int = 1) -> str:
-    """Return pictures of 0 to 1, (N, 3, h, w), in rows as an HTML figure."""
-    from PIL import Image
-
-    from zfrepro import plots
-
-    sheet = plots.tiled(plots.enlarge(pictures), columns, gap=2)
-    pixels = (plots.array(sheet) * 255).round().astype("uint8")
-    data = io.BytesIO()
-    Image.fromarray(pixels).save(data, "JPEG", quality=90)
-    source = base64.b64encode(data.getvalue()).decode()
-    return (
-        f'<figure><img alt="{html.escape(alt)}" width="{sheet.shape[2]}" height="{sheet.shape[1]}" '
-        f'src="data:image/jpeg;base64,{source}"><figcaption>{caption}</figcaption></figure>'
-    )
-
-
-def _histogram(sample: Tensor, bins: int = 40) -> str:
-    """Return the positive activations of a sample, (S,), as an SVG, counts in logarithms."""
-    positive = sample[sample > 0]
-    high = float(positive.amax()) if len(positive) else 1.0
-    counts = torch.histc(positive, bins, 0, high).log1p()
-    heights = (80 * counts / counts.max().clamp_min(1e-9)).tolist()
-    bars = "".join(
-        f'<rect x="{6 * i}" y="{80 - height:.1f}" width="5" height="{height:.1f}"/>'
-        for i, height in enumerate(heights)
-    )
-    caption = (
-        f"strongest activation an image, 0 to {high:.3g}, counts on a logarithmic scale; "
-        f"above 0 in {100 * len(positive) / len(sample):.0f} % of {len(sample):,} images"
-    )
-    return (
-        f'<figure class="histogram"><svg role="img" aria-label="{caption}" width="{6 * bins}" '
-        f'height="80">{bars}</svg><figcaption>{caption}</figcaption></figure>'
-    )
-
-
-def as_pictures(images: Tensor) -> Tensor:
-    """Return images as colours of 0 to 1.
-
-    uint8 is divided by 255; float within 0 to 1 stays; any other, such as what a network sees after
-    its normalisation, is stretched, each image between its lowest and its highest value.
-    """
-    if images.dtype == torch.uint8:
-        return images.float() / 255
-    if images.amin() >= 0 and images.amax() <= 1:
-        return images.float()
-    low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
-    return ((images - low) / (high - low).clamp_min(1e-12)).float()
-
-
-def gallery(
-    model: Model,
-    data: Data,
-    layer: str | None,
-    *,
-    maps: Iterable[int] | int = 12,
-    k: int = 9,
-    pictures: Data | Fetch | None = None,
-    sample: int = 1000,
-    batch: int = 32,
-    progress: bool = True,
-) -> Gallery:
-    """Make Fig. 2 for one layer of any network on any images.
-
-    Args:
-        data: a tensor (N, 3, H, W), a map-style data set such as torchvision's `ImageFolder`, or a
-            loader of one, as the model wants its images.
-        layer: as in `model.named_modules()`, or None for the model's output.
-        maps: which, or how many; then spread evenly over those that respond to most images.
-        pictures: what the patches are cut from, of the same size as the images; default, the images
-            themselves as `as_pictures` shows them.
-        sample: so many images, spread evenly over the data, give histogram and lower examples.
-    Returns:
-        `Gallery`.
-    Raises:
-        ValueError: no map responds, or as `top_units` and `projections`.
-    """
-    fetch = _fetcher(data)
-    shown = fetch if pictures is None else _fetcher(pictures)
-    top = top_units(model, data, layer, k, batch=batch, progress=progress)[layer]
-    chosen, count = _choose(top, maps), _length(data)
-    fields = fields_of(model, layer, _example(fetch, top))
-    seen = {"images": lambda indices: as_pictures(shown(indices)), "fields": fields}
-    drawn = projections(model, fetch, top, chosen, fields=fields, progress=progress)
-    places = torch.linspace(0, count - 1, min(count, sample)).round().long()
-    every = _every_image(model, fetch, layer, chosen, places, batch)
-    lower = _at_quantiles(every)
-    return Gallery(
-        type(model).__name__, tuple(chosen), count, fields, top, drawn,
-        patches(model, top=top, maps=chosen, **seen), every.values.T, lower,
-        patches(model, top=lower, maps=range(len(chosen)), **seen),
-    )  # fmt: skip
-
-
-def _choose(top: Top, maps: Iterable[int] | int) -> list[int]:
-    """Return those of the given maps that respond, or so many of those that respond most often."""
-    if isinstance(maps, int):
-        responses = (top.values > 0).sum(1)
-        able = ((responses == responses.max()) & (responses > 0)).nonzero().flatten()
-        chosen = able[
-            torch.linspace(0, len(able) - 1, min(maps, len(able))).round().long()
-        ].tolist()
-    else:
-        maps = list(maps)
-        require_index(f"{top.layer}: map", torch.as_tensor(maps), len(top.values))
-        chosen = [number for number in maps if top.responds([number]).any()]
-    if not chosen:
-        raise ValueError(f"{top.layer}: no map responds to any of these images")
-    return chosen
-
-
-@torch.no_grad()
-def _every_image(
-    model: Model, fetch: Fetch, layer: str | None, maps: list[int], images: Tensor, batch: int
-) -> Top:
-    """Return the strongest unit of some maps in every image, K being the images, unsorted."""
-    device, found, places, width = _device_of(model), [], [], 0
-    with evaluating(model):
-        for part in images.split(batch):
-            x = fetch(part)
-            output = layer_outputs(model, x.to(device) if device else x, [layer], to_the_end=False)
-            chosen = output[layer][:, maps]
-            width = chosen.shape[3] if chosen.ndim == 4 else 0
-            best = chosen.reshape(*chosen.shape[:2], -1).max(2)
-            found.append(best.values.float().cpu())
-            places.append(best.indices.cpu())
-    values, places = torch.cat(found).T, torch.cat(places).T
-    rows, columns = (places // width, places % width) if width else (None, None)
-    return Top(layer, values, images.expand_as(values), rows, columns, tuple(x.shape[-2:]))
-
-
-def _at_quantiles(every: Top) -> Top:
-    """Return what stands at `QUANTILES` of each map's positive activations; empty where none is."""
-    order = every.values.argsort(dim=1, stable=True)
-    positive = (every.values > 0).sum(1)
-    last = every.values.shape[1] - 1
-    back = torch.stack([((1 - q) * (positive - 1)).round().long() for q in QUANTILES], 1)
-    chosen = order.gather(1, (last - back).clamp(0, last))
-    parts = (every.values, every.images, every.rows, every.columns)
-    parts = [None if part is None else part.gather(1, chosen) for part in parts]
-    return Top(every.layer, *parts, every.image_size)
-
-
-# --- measures of the gallery chapter --------------------------------------------------------------
-
-
-def random_top(
-    images: int, maps: int, *, k: int = 9, generator: torch.Generator | None = None
-) -> Top:
-    """Return a `Top` of k different images at random for each map, as a baseline."""
-    chosen = torch.stack([torch.randperm(images, generator=generator)[:k] for _ in range(maps)])
-    zeros = torch.zeros_like(chosen)
-    return Top("random", torch.ones(chosen.shape), chosen, zeros, zeros)
-
-
-def purity(top: Top, labels: Tensor) -> Tensor:
-    """Return the share of a map's top images that belong to their most frequent class.
-
-    labels: (N,) -> (C,), nan for maps that never respond.
-    """
-    classes = int(labels.max()) + 1
-    there = (top.values > 0) & (top.images >= 0)
-    votes = (
-        torch.nn.functional.one_hot(labels[top.images.clamp_min(0)], classes) * there[:, :, None]
-    )
-    return votes.sum(1).amax(1) / there.sum(1)
+def centered_grey(pictures: Tensor) -> Tensor:
+    """Return grey levels less their mean, 0 where nan. (M, K, C, F, F) -> (M, K, F, F)."""
+    grey = pictures.float().mean(2)
+    return (grey - grey.flatten(2).nanmean(2)[:, :, None, None]).nan_to_num(0)
 
 
 def mean_pairwise_correlation(pictures: Tensor) -> Tensor:
@@ -1123,140 +861,10 @@ def mean_pairwise_correlation(pictures: Tensor) -> Tensor:
 
     Places that are nan count as the picture's mean, so they make no two pictures more alike.
     """
-    grey = torch.nn.functional.normalize(_centred(pictures).flatten(2), dim=2)
+    grey = torch.nn.functional.normalize(centered_grey(pictures).flatten(2), dim=2)
     k = grey.shape[1]
     pairs = grey @ grey.transpose(1, 2)
     return (pairs.sum((1, 2)) - pairs.diagonal(dim1=1, dim2=2).sum(1)) / (k * (k - 1))
-
-
-def contrast(pictures: Tensor, places: int = 6) -> Tensor:
-    """Return how much structure is where, at so few places a side that small shifts count little.
-
-    Root mean square of the grey levels about the picture's mean.
-    (M, K, C, F, F) -> (M, K, 1, places, places).
-    """
-    power = torch.nn.functional.adaptive_avg_pool2d(_centred(pictures).square(), places)
-    return power.sqrt()[:, :, None]
-
-
-SIMILARITIES = {
-    "pixels": mean_pairwise_correlation,
-    "contrast": lambda pictures: mean_pairwise_correlation(contrast(pictures)),
-}
-
-
-def _centred(pictures: Tensor) -> Tensor:
-    """Grey levels less their mean, 0 where nan. (M, K, C, F, F) -> (M, K, F, F)."""
-    grey = pictures.float().mean(2)
-    return (grey - grey.flatten(2).nanmean(2)[:, :, None, None]).nan_to_num(0)
-
-
-def centered_windows(pictures: Tensor, network: Network, layer: str, units: Units) -> Tensor:
-    """Cut each unit's field out of a picture, nan beyond the border. (N, 3, S, S) -> (N, 3, F, F).
-
-    The unit is always in the middle, unlike in `patches` where the field is larger than the image.
-    """
-    field = stage(network.architecture, network.image_size, layer).field
-    tops, lefts = (place * field.jump + field.start for place in (units.rows, units.columns))
-    return deconvnet.crop(pictures, tops, lefts, field.size, torch.nan)
-
-
-@torch.no_grad()
-def random_responding_units(
-    network: Network, images: Tensor, layer: str, places: Units, generator: torch.Generator
-) -> Units:
-    """Draw, in each image, one of the maps that respond at the given row and column."""
-    maps = network.features(images, [layer])[layer]
-    there = maps[torch.arange(len(images)), :, places.rows, places.columns] > 0
-    chances = there + 1e-9  # where none responds, any: its projection is blank
-    drawn = torch.multinomial(chances.cpu(), 1, generator=generator)[:, 0]
-    return Units(drawn, places.rows, places.columns)
-
-
-def centered_pairs(
-    network: Network, images: Tensor, layer: str, units: Units
-) -> tuple[Tensor, Tensor]:
-    """Return projections of units and the patches they see, the unit in the middle of both.
-
-    Twice (N, 3, F, F).
-    """
-    patches = centered_windows(images, network, layer, units)
-    projected = deconvnet.project_crops(network, images, layer, units).pixels
-    if projected.shape == images.shape:  # the field is larger than the image
-        projected = centered_windows(projected, network, layer, units)
-    return projected.masked_fill(patches.isnan(), torch.nan).cpu(), patches.cpu()
-
-
-def similarities(
-    network: Network, fetch: Fetch, top: Top, maps: Iterable[int], images: int, *,
-    seed: int = 0, batch: int = 16,
-) -> dict[str, dict[str, Tensor]]:  # fmt: skip
-    """Return how alike a map's projections and its patches are, and pictures at the same places.
-
-    Args:
-        fetch: from image indices (B,) to images as the network wants them, (B, 3, S, S).
-        maps: maps that respond to K images.
-        images: how many there are to draw others from.
-    Returns:
-        for each of `SIMILARITIES`, (len(maps),) each: `projections`, `patches`, and `random
-        projections` and `random patches`, of other images at the same places, with a map that
-        responds there.
-    """
-    generator, layer, maps = torch.Generator().manual_seed(seed), top.layer, list(maps)
-    chosen, units = top.of(maps, silent=True)
-    others = torch.randint(images, chosen.shape, generator=generator)
-    rows: dict[str, list[Tensor]] = {}
-    for part in torch.arange(len(chosen)).split(batch):
-        own, other, places = fetch(chosen[part]), fetch(others[part]), units[part]
-        drawn = random_responding_units(network, other, layer, places, generator)
-        for name, seen, whose in (("", own, places), ("random ", other, drawn)):
-            projected, patched = centered_pairs(network, seen, layer, whose)
-            rows.setdefault(f"{name}projections", []).append(projected)
-            rows.setdefault(f"{name}patches", []).append(patched)
-    pictures = {
-        name: torch.cat(found).unflatten(0, (len(maps), -1)) for name, found in rows.items()
-    }
-    return {
-        how: {name: like(own) for name, own in pictures.items()}
-        for how, like in SIMILARITIES.items()
-    }
-
-
-def patches_vary_more(found: dict[str, Tensor]) -> Tensor:
-    """Return by how much more alike projections are than patches, each less its baseline. (M,)."""
-    projections = found["projections"] - found["random projections"]
-    return projections - (found["patches"] - found["random patches"])
-
-
-def on_mask(top: Top, network: Network, mask: Tensor) -> Tensor:
-    """Return whether the middle of each top unit's receptive field lies on the object.
-
-    Args:
-        mask: (N, S, S) bool, the object in what the network sees; or float, its share at each
-            place.
-    Returns:
-        (C, K) float, 1 on the object, 0 off it (or the share), nan in empty places and for units
-        that do not respond.
-    """
-    field = stage(network.architecture, network.image_size, top.layer).field
-    middles = [
-        (place * field.jump + field.start + field.size // 2).clamp(0, network.image_size - 1)
-        for place in (top.rows, top.columns)
-    ]
-    hit = mask[top.images.clamp_min(0), middles[0], middles[1]].float()
-    return hit.masked_fill(~(top.values > 0), torch.nan)
-
-
-def shares_on_mask(top: Top, network: Network, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the shares of a map's top units on the object, in their own and in all images.
-
-    Args:
-        mask: (N, S, S) bool.
-    Returns:
-        (C,) each, nan for maps that never respond.
-    """
-    anywhere = mask.float().mean(0).expand(mask.shape)
-    return on_mask(top, network, mask).nanmean(1), on_mask(top, network, anywhere).nanmean(1)
 
 
 def top_activations(*arguments, total=None, **options):
@@ -1264,8 +872,6 @@ def top_activations(*arguments, total=None, **options):
     return top_units(*arguments, **options)
 
 
-likeness, likenesses = mean_pairwise_correlation, similarities
-in_step, in_step_pairs, responding = centered_windows, centered_pairs, random_responding_units
 _patches = patches
 
 

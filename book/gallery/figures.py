@@ -1,64 +1,190 @@
-"""The features of all layers as a flip book for the rendered page (Fig. 2, one map at a time)."""
+"""Figures of the gallery: Fig. 2, its maps to browse, and what is measured on them."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from IPython.display import HTML
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from zfrepro import gallery, plots, static
+from zfrepro.claims import DATASETS
 from zfrepro.data import Split
 from zfrepro.gallery import Top
+from zfrepro.stats import Interval
 from zfrepro.weights import Trained
 
-TILE = 40  # px a side
-GAP = 1
+Record = Mapping[str, Any]
+LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+CANDIDATES = 8
+SIMILARITY_NAMES = {"pixels": "pixel by pixel", "contrast": "by contrast"}
 
 
-def resized(pictures: Tensor, side: int = TILE) -> Tensor:
-    """Square pictures at one size, pixels kept sharp where they grow. (N, 3, F, F) of 0 to 1 -> (N, 3, side, side)."""
-    if pictures.shape[-1] <= side:
-        return F.interpolate(pictures, side, mode="nearest")
-    return F.interpolate(pictures, side, mode="bilinear", antialias=True).clamp(0, 1)
+def random_maps(top: Top, count: int, seed: int = 0) -> list[int]:
+    """Draw some maps among those that respond to as many images as are kept."""
+    alive = (top.values[:, -1] > 0).nonzero().flatten()
+    generator = torch.Generator().manual_seed(seed)
+    return alive[torch.randperm(len(alive), generator=generator)[:count]].tolist()
 
 
-def nine_and_nine(projections: Tensor, patches: Tensor) -> np.ndarray:
-    """Nine projections on the left, their patches on the right. (9, 3, F, F) signed, uint8 -> uint8 (H, W, 3)."""
-    left = plots.tiled(resized(plots.shown(projections)), 3, GAP)
-    right = plots.tiled(resized(plots.as_colours(patches)), 3, GAP)
-    picture = torch.cat([left, torch.ones(3, left.shape[1], TILE // 8), right], 2)
-    return (255 * picture).round().byte().permute(1, 2, 0).numpy()
-
-
-def described(trained: Trained, top: Top, number: int, labels: Tensor) -> str:
-    """A line on a map: how strong its strongest unit is, and of which classes its images are."""
-    names = Counter(trained.classes[i] for i in labels[top.images[number]].tolist())
-    images = ", ".join(f"{name} {count}" for name, count in names.most_common())
-    return f"{top.layer}, map {number}: strongest activation {top.values[number, 0]:.2f}; images of {images}"
-
-
-def explorer(trained: Trained, split: Split, tops: dict[str, Top], maps: int = 6, seed: int = 0) -> HTML:
-    """Some maps of every layer, drawn at random among those that respond, to leaf through without a kernel.
+def pictures_of(
+    trained: Trained, split: Split, top: Top, maps: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Return projections, signed, and patches, uint8, of some maps, (M, K, 3, F, F) each.
 
     Args:
         split: the images that were searched.
-        tops: what `gallery.top_activations` found on them.
+    """
+
+    def inputs(indices: Tensor) -> Tensor:
+        return trained.preprocess(split.images[indices])
+
+    def views(indices: Tensor) -> Tensor:
+        return trained.center_crop(split.images[indices])
+
+    projections = gallery.projections(trained.network, inputs, top, maps)
+    return projections, gallery.patches(trained.network, views, top, maps)
+
+
+def similar_maps(trained: Trained, split: Split, top: Top, count: int, seed: int = 0) -> list[int]:
+    """Choose, of `CANDIDATES` random maps, those whose projections are most similar."""
+    drawn = random_maps(top, CANDIDATES, seed)
+    projections, _ = pictures_of(trained, split, top, drawn)
+    order = gallery.mean_pairwise_correlation(projections).argsort(descending=True)
+    return [drawn[i] for i in order[:count].tolist()]
+
+
+def fig2(
+    trained: Trained, split: Split, tops: Mapping[str, Top], maps: Mapping[str, Sequence[int]]
+) -> Figure:
+    """Draw Fig. 2: projections and patches of some maps of some layers, two maps a row.
+
+    Args:
+        split: the images that were searched.
+        tops: what `gallery.top_units` found on them.
+        maps: layer -> which.
+    """
+    projections, patches, names = [], [], []
+    for layer, chosen in maps.items():
+        drawn, seen = pictures_of(trained, split, tops[layer], chosen)
+        responds = tops[layer].responds(chosen)
+        projections += [own[there] for own, there in zip(drawn, responds, strict=True)]
+        patches += [own[there] for own, there in zip(seen, responds, strict=True)]
+        names += [f"layer {layer[-1]}, map {number}" for number in chosen]
+    side = max(plots.TILE, *(picture.shape[-1] for picture in patches))
+    return plots.top9(projections, patches, names, side=side)
+
+
+def two_sizes(networks: Mapping[str, tuple[Trained, Split]], layer: str = "conv5") -> Figure:
+    """Draw a random map of networks that see images of different sizes, one a row.
+
+    Args:
+        networks: name -> network and images to search.
+    """
+    projections, patches, names = [], [], []
+    for name, (trained, split) in networks.items():
+        batches = map(trained.preprocess, split.images.split(32))
+        top = gallery.top_units(trained.network, batches, layer, progress=False)[layer]
+        for number in random_maps(top, 2):
+            drawn, seen = pictures_of(trained, split, top, [number])
+            projections += [*drawn]
+            patches += [*seen]
+            names.append(f"{name}, layer {layer[-1]}, map {number}: {seen.shape[-1]} px")
+    side = max(picture.shape[-1] for picture in patches)
+    return plots.top9(projections, patches, names, side=side)
+
+
+def described(trained: Trained, top: Top, number: int, labels: Tensor) -> str:
+    """Describe a map: how strong its strongest unit is, and the classes of its images."""
+    images, _ = top.of([number])
+    counts = Counter(trained.classes[i] for i in labels[images].tolist())
+    listed = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+    strongest = float(top.values[number, 0])
+    return f"{top.layer}, map {number}: strongest activation {strongest:.2f}; images of {listed}"
+
+
+def explorer(
+    trained: Trained, split: Split, tops: Mapping[str, Top], maps: int = 4, seed: int = 1
+) -> HTML:
+    """Show random maps of every layer, from layer 5 down, for a page without a kernel.
+
+    In each layer the map whose projections are most similar comes first.
+
+    Args:
+        split: the images that were searched.
+        tops: what `gallery.top_units` found on them.
         maps: how many a layer.
     """
-    generator, seen = torch.Generator().manual_seed(seed), trained.center_crop(split.images)
     pictures, notes = [], []
-    for top in tops.values():
-        alive = (top.values[:, -1] > 0).nonzero().flatten()
-        chosen = alive[torch.randperm(len(alive), generator=generator)[:maps]].tolist()
-        chosen *= -(-maps // len(chosen))  # a layer with few maps repeats them
-        projections = gallery.projections(
-            trained.network, lambda i: trained.preprocess(split.images[i]), top, chosen[:maps]
-        )
-        patches = gallery.patches(seen, trained.network, top, chosen[:maps])
-        pictures += map(nine_and_nine, projections, patches)
-        notes += [described(trained, top, number, split.labels) for number in chosen[:maps]]
-    axes = {"layer": [name.removeprefix("conv") for name in tops], "map": [f"{i + 1} of {maps}" for i in range(maps)]}
-    alt = "For one feature map, its nine strongest projections on the left and the patches they come from on the right"
+    for top in reversed(tops.values()):
+        chosen = random_maps(top, maps, seed)
+        drawn, seen = pictures_of(trained, split, top, chosen)
+        order = gallery.mean_pairwise_correlation(drawn).argsort(descending=True).tolist()
+        order += order[-1:] * (maps - len(order))  # a layer with few maps repeats one
+        pictures += [nine_and_nine(drawn[i], seen[i]) for i in order]
+        notes += [described(trained, top, chosen[i], split.labels) for i in order]
+    axes = {
+        "layer": [name.removeprefix("conv") for name in reversed(tops)],
+        "map": [f"{i + 1} of {maps}" for i in range(maps)],
+    }
+    alt = "One map: its nine strongest projections left, the patches that caused them right"
     return static.frames(np.stack(pictures), axes, notes, alt=alt, jpeg=True)
+
+
+def nine_and_nine(projections: Tensor, patches: Tensor) -> np.ndarray:
+    """Tile nine projections, signed, beside their nine patches, uint8. -> uint8 (H, W, 3)."""
+    parts = plots.display(projections[None])[0], plots.as_colours(patches)
+    left, right = (plots.tiled(_square(part), 3, gap=2) for part in parts)
+    picture = torch.cat([left, torch.ones(3, left.shape[1], plots.TILE // 8), right], 2)
+    return (255 * plots.array(picture)).round().astype(np.uint8)
+
+
+def _square(pictures: Tensor) -> Tensor:
+    """Resize to the side of a tile: small pictures by whole numbers, then to the side."""
+    large = plots.enlarge(pictures)
+    if large.shape[-1] == plots.TILE:
+        return large
+    resize = torch.nn.functional.interpolate
+    return resize(large, plots.TILE, mode="bilinear", antialias=True).clamp(0, 1)
+
+
+def purity(found: Mapping[str, Record]) -> Figure:
+    """Draw the mean purity of each layer, and of nine random images. found: data set -> record."""
+    rows, groups = [], []
+    for layer in (*LAYERS, "random"):
+        label = "random images" if layer == "random" else f"layer {layer[-1]}"
+        for name, record in found.items():
+            own = record["purity"]
+            value = own["random"] if layer == "random" else own["layers"][layer]
+            rows.append((label, Interval.of(value), None))
+            groups.append(DATASETS[name])
+            label = ""
+    return plots.intervals(rows, unit="purity, %", zero=None, groups=groups)
+
+
+def similarity(found: Mapping[str, Record]) -> Figure:
+    """Draw by how much more similar projections are than patches. found: data set -> record."""
+    rows, groups = [], []
+    for how, shown in SIMILARITY_NAMES.items():
+        for layer in LAYERS[1:]:
+            label = f"{shown}, layer {layer[-1]}"
+            for name, record in found.items():
+                lead = Interval.of(record["similarity"][layer][how]["lead"])
+                rows.append((label, lead, None))
+                groups.append(DATASETS[name])
+                label = ""
+    unit = "similarity of projections less that of patches, each less its control"
+    return plots.intervals(rows, unit=unit, groups=groups)
+
+
+def on_object(record: Record) -> Figure:
+    """Draw how much more often units lie on the object than the same places of other images."""
+    names = {layer: f"layer {layer[-1]}" for layer in LAYERS}
+    untrained = [name for name in record["on_object"]["lead"] if name.startswith("untrained")]
+    names |= {name: f"layer 5, untrained network {i + 1}" for i, name in enumerate(untrained)}
+    leads = record["on_object"]["lead"]
+    rows = [(label, Interval.of(leads[name]), None) for name, label in names.items()]
+    return plots.intervals(rows, unit="lead on the object, points")

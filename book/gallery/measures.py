@@ -1,0 +1,158 @@
+"""What the gallery chapter measures on the strongest units: purity, how alike pictures are, and hits on the object."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from zfrepro import deconvnet
+from zfrepro.deconvnet import Units
+from zfrepro.gallery import Fetch, Top, centered_grey, mean_pairwise_correlation
+from zfrepro.networks import Network
+from zfrepro.receptive_field import stage
+
+
+def random_top(
+    images: int, maps: int, *, k: int = 9, generator: torch.Generator | None = None
+) -> Top:
+    """Return a `Top` of k different images at random for each map, as a baseline."""
+    chosen = torch.stack([torch.randperm(images, generator=generator)[:k] for _ in range(maps)])
+    zeros = torch.zeros_like(chosen)
+    return Top("random", torch.ones(chosen.shape), chosen, zeros, zeros)
+
+
+def purity(top: Top, labels: Tensor) -> Tensor:
+    """Return the share of a map's top images that belong to their most frequent class.
+
+    labels: (N,) -> (C,), nan for maps that never respond.
+    """
+    classes = int(labels.max()) + 1
+    there = (top.values > 0) & (top.images >= 0)
+    votes = (
+        torch.nn.functional.one_hot(labels[top.images.clamp_min(0)], classes) * there[:, :, None]
+    )
+    return votes.sum(1).amax(1) / there.sum(1)
+
+
+def contrast(pictures: Tensor, places: int = 6) -> Tensor:
+    """Return how much structure is where, at so few places a side that small shifts count little.
+
+    Root mean square of the grey levels about the picture's mean.
+    (M, K, C, F, F) -> (M, K, 1, places, places).
+    """
+    power = torch.nn.functional.adaptive_avg_pool2d(centered_grey(pictures).square(), places)
+    return power.sqrt()[:, :, None]
+
+
+SIMILARITIES = {
+    "pixels": mean_pairwise_correlation,
+    "contrast": lambda pictures: mean_pairwise_correlation(contrast(pictures)),
+}
+
+
+def centered_windows(pictures: Tensor, network: Network, layer: str, units: Units) -> Tensor:
+    """Cut each unit's field out of a picture, nan beyond the border. (N, 3, S, S) -> (N, 3, F, F).
+
+    The unit is always in the middle, unlike in `patches` where the field is larger than the image.
+    """
+    field = stage(network.architecture, network.image_size, layer).field
+    tops, lefts = (place * field.jump + field.start for place in (units.rows, units.columns))
+    return deconvnet.crop(pictures, tops, lefts, field.size, torch.nan)
+
+
+@torch.no_grad()
+def random_responding_units(
+    network: Network, images: Tensor, layer: str, places: Units, generator: torch.Generator
+) -> Units:
+    """Draw, in each image, one of the maps that respond at the given row and column."""
+    maps = network.features(images, [layer])[layer]
+    there = maps[torch.arange(len(images)), :, places.rows, places.columns] > 0
+    chances = there + 1e-9  # where none responds, any: its projection is blank
+    drawn = torch.multinomial(chances.cpu(), 1, generator=generator)[:, 0]
+    return Units(drawn, places.rows, places.columns)
+
+
+def centered_pairs(
+    network: Network, images: Tensor, layer: str, units: Units
+) -> tuple[Tensor, Tensor]:
+    """Return projections of units and the patches they see, the unit in the middle of both.
+
+    Twice (N, 3, F, F).
+    """
+    patches = centered_windows(images, network, layer, units)
+    projected = deconvnet.project_crops(network, images, layer, units).pixels
+    if projected.shape == images.shape:  # the field is larger than the image
+        projected = centered_windows(projected, network, layer, units)
+    return projected.masked_fill(patches.isnan(), torch.nan).cpu(), patches.cpu()
+
+
+def similarities(
+    network: Network, fetch: Fetch, top: Top, maps: Iterable[int], images: int, *,
+    seed: int = 0, batch: int = 16,
+) -> dict[str, dict[str, Tensor]]:  # fmt: skip
+    """Return how alike a map's projections and its patches are, and pictures at the same places.
+
+    Args:
+        fetch: from image indices (B,) to images as the network wants them, (B, 3, S, S).
+        maps: maps that respond to K images.
+        images: how many there are to draw others from.
+    Returns:
+        for each of `SIMILARITIES`, (len(maps),) each: `projections`, `patches`, and `random
+        projections` and `random patches`, of other images at the same places, with a map that
+        responds there.
+    """
+    generator, layer, maps = torch.Generator().manual_seed(seed), top.layer, list(maps)
+    chosen, units = top.of(maps, silent=True)
+    others = torch.randint(images, chosen.shape, generator=generator)
+    rows: dict[str, list[Tensor]] = {}
+    for part in torch.arange(len(chosen)).split(batch):
+        own, other, places = fetch(chosen[part]), fetch(others[part]), units[part]
+        drawn = random_responding_units(network, other, layer, places, generator)
+        for name, seen, whose in (("", own, places), ("random ", other, drawn)):
+            projected, patched = centered_pairs(network, seen, layer, whose)
+            rows.setdefault(f"{name}projections", []).append(projected)
+            rows.setdefault(f"{name}patches", []).append(patched)
+    pictures = {
+        name: torch.cat(found).unflatten(0, (len(maps), -1)) for name, found in rows.items()
+    }
+    return {
+        how: {name: like(own) for name, own in pictures.items()}
+        for how, like in SIMILARITIES.items()
+    }
+
+
+def patches_vary_more(found: dict[str, Tensor]) -> Tensor:
+    """Return by how much more alike projections are than patches, each less its baseline. (M,)."""
+    projections = found["projections"] - found["random projections"]
+    return projections - (found["patches"] - found["random patches"])
+
+
+def on_mask(top: Top, network: Network, mask: Tensor) -> Tensor:
+    """Return whether the middle of each top unit's receptive field lies on the object.
+
+    Args:
+        mask: (N, S, S) bool, the object in what the network sees; or float, its share at each
+            place.
+    Returns:
+        (C, K) float, 1 on the object, 0 off it (or the share), nan in empty places and for units
+        that do not respond.
+    """
+    field = stage(network.architecture, network.image_size, top.layer).field
+    middles = [
+        (place * field.jump + field.start + field.size // 2).clamp(0, network.image_size - 1)
+        for place in (top.rows, top.columns)
+    ]
+    hit = mask[top.images.clamp_min(0), middles[0], middles[1]].float()
+    return hit.masked_fill(~(top.values > 0), torch.nan)
+
+
+def shares_on_mask(top: Top, network: Network, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the shares of a map's top units on the object, in their own and in all images.
+
+    Args:
+        mask: (N, S, S) bool.
+    Returns:
+        (C,) each, nan for maps that never respond.
+    """
+    anywhere = mask.float().mean(0).expand(mask.shape)
+    return on_mask(top, network, mask).nanmean(1), on_mask(top, network, anywhere).nanmean(1)

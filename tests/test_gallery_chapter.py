@@ -1,0 +1,254 @@
+"""The gallery chapter: its measures by hand, its study on a made-up data set, its claims and pictures."""
+
+import json
+import re
+
+import pytest
+import torch
+
+from book.gallery import claims, figures, measures
+from book.gallery import measure as study_module
+from book.gallery.explorer import FeatureBrowser
+from tests.networks import small
+from tests.worlds import stripes, tiny
+from zfrepro import deconvnet, gallery, networks
+from zfrepro import measure as studies
+from zfrepro.data import Split
+from zfrepro.deconvnet import Units
+from zfrepro.measure import Study
+from zfrepro.networks import zfnet
+from zfrepro.receptive_field import stage
+from zfrepro.weights import Trained
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    dataset = stripes(val=24, image_size=96)
+    mean = torch.full((3, *dataset.val.images.shape[2:]), 60.0)
+    trained = Trained(small(networks.zfnet()), tiny(image_size=96), dataset.classes, mean)
+    return Study(dataset, {"zfnet": trained}, torch.device("cpu"), images=24, progress=False)
+
+
+def test_purity_counts_the_most_frequent_class():
+    top = gallery.Top(
+        "conv1",
+        values=torch.tensor([[3.0, 2.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]),
+        images=torch.tensor([[0, 1, 2, 3], [0, 1, 2, 3]]),
+        rows=torch.zeros(2, 4, dtype=torch.long),
+        columns=torch.zeros(2, 4, dtype=torch.long),
+    )
+    found = measures.purity(
+        top, torch.tensor([5, 5, 1, 1])
+    )  # the fourth unit does not respond and has no vote
+    assert found[0] == pytest.approx(2 / 3) and torch.isnan(found[1])
+
+
+def test_contrast_says_where_structure_is_and_forgives_a_small_shift():
+    stripes = torch.zeros(1, 2, 3, 24, 24)
+    stripes[:, 0, :, :12, ::2], stripes[:, 0, :, :12, 1::2] = 1, -1
+    stripes[:, 1] = stripes[:, 0].roll(1, -1)  # the same stripes, a pixel further
+    assert measures.contrast(stripes).shape == (1, 2, 1, 6, 6)
+    assert measures.contrast(stripes)[0, 0, 0, :, 0].tolist() == [1, 1, 1, 0, 0, 0]
+    assert gallery.mean_pairwise_correlation(stripes)[0] == pytest.approx(-1)
+    assert gallery.mean_pairwise_correlation(measures.contrast(stripes))[0] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("layer, size", [("conv3", 128), ("conv5", 96)])
+def test_pictures_are_in_step_with_the_unit_in_the_middle(layer, size):
+    network = small(zfnet(), size)
+    images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    units = Units(torch.tensor([3, 3]), torch.tensor([1, 4]), torch.tensor([2, 0]))
+    field = stage(network.architecture, size, layer).field
+    projections, patches = measures.centered_pairs(network, images, layer, units)
+    assert projections.shape == patches.shape == (2, 3, field.size, field.size)
+    whole = deconvnet.project(network, images, layer, units)
+    for i in range(2):
+        y, x = (int(t[i]) * field.jump + field.start for t in (units.rows, units.columns))
+        inside = (slice(None), slice(max(-y, 0), size - y), slice(max(-x, 0), size - x))
+        seen = (slice(None), slice(max(y, 0), y + field.size), slice(max(x, 0), x + field.size))
+        assert torch.equal(patches[i][inside], images[i][seen])
+        assert torch.allclose(projections[i][inside], whole[i][seen], rtol=1e-3, atol=1e-5)
+        assert torch.equal(patches[i].isnan(), projections[i].isnan())
+        assert patches[i].isnan().sum() == patches[i].numel() - patches[i][inside].numel()
+
+
+def test_others_have_a_map_that_responds_at_the_same_place():
+    network = small(zfnet(), 96)
+    images = torch.randn(40, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    places = Units(torch.zeros(40, dtype=torch.long), torch.arange(40) % 5, torch.arange(40) % 4)
+    units = measures.random_responding_units(
+        network, images, "conv4", places, torch.Generator().manual_seed(0)
+    )
+    maps = network.features(images, ["conv4"])["conv4"]
+    assert (maps[torch.arange(40), units.maps, places.rows, places.columns] > 0).all()
+    assert len(units.maps.unique()) > 5
+
+
+def test_similarity_is_measured_beside_that_of_other_images():
+    network = small(zfnet(), 96)
+    images = torch.randn(30, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    top = gallery.top_units(network, [images], ["conv1"], progress=False)["conv1"]
+    found = measures.similarities(network, lambda i: images[i], top, [0, 3], len(images))
+    assert set(found) == set(measures.SIMILARITIES)
+    pixels = found["pixels"]
+    assert pixels["projections"] == pytest.approx(
+        torch.ones(2), abs=1e-3
+    )  # of layer 1: always the filter
+    assert (pixels["random patches"].abs() < 0.2).all() and (
+        pixels["random projections"] < 0.5
+    ).all()
+    values = dict(zip(pixels, torch.tensor([[0.9], [0.4], [0.3], [0.1]]), strict=True))
+    lead = measures.patches_vary_more(values)
+    assert list(pixels) == ["projections", "patches", "random projections", "random patches"]
+    assert lead.item() == pytest.approx((0.9 - 0.3) - (0.4 - 0.1))
+
+
+def test_on_mask_looks_at_the_middle_of_the_field():
+    network = small(zfnet(), 96)
+    mask = torch.zeros(1, 96, 96, dtype=torch.bool)
+    mask[0, 2 * 10 + 3, 2 * 20 + 3] = True  # middle of conv1's unit (10, 20): 7 px from 2 i
+    place = torch.tensor([[10]]), torch.tensor([[20]])
+    top = gallery.Top("conv1", torch.tensor([[1.0]]), torch.tensor([[0]]), *place)
+    assert measures.on_mask(top, network, mask) == 1
+    beside = gallery.Top(
+        "conv1", torch.tensor([[1.0]]), torch.tensor([[0]]), place[0], place[1] + 1
+    )
+    assert measures.on_mask(beside, network, mask) == 0
+
+
+def test_shares_on_the_object_stand_beside_those_of_the_same_places():
+    network = small(zfnet(), 96)
+    mask = torch.zeros(4, 96, 96, dtype=torch.bool)
+    mask[0, 23, 43] = mask[1, 23, 43] = (
+        True  # middle of conv1's unit (10, 20), in two images of four
+    )
+    rows, columns = torch.full((2, 2), 10), torch.full((2, 2), 20)
+    values = torch.tensor([[2.0, 1.0], [0.0, 0.0]])  # the second map never responds
+    top = gallery.Top("conv1", values, torch.tensor([[0, 2], [0, 1]]), rows, columns)
+    own, same_places = measures.shares_on_mask(top, network, mask)
+    assert own[0] == 0.5 and same_places[0] == 0.5 and own[1].isnan()
+    top = gallery.Top("conv1", values, torch.tensor([[0, 1], [0, 1]]), rows, columns)
+    assert [t[0].item() for t in measures.shares_on_mask(top, network, mask)] == [1, 0.5]
+
+
+# --- the study --------------------------------------------------------------------------------------
+
+
+def test_difference_of_means_and_its_interval():
+    a, b = torch.zeros(400), torch.cat([torch.zeros(200), torch.ones(200)])
+    mean, low, high = study_module.difference(a, b, 0)
+    assert mean == 0.5
+    standard_error = 0.5 / 400**0.5
+    assert low == pytest.approx(0.5 - 1.96 * standard_error, abs=0.01)
+    assert high == pytest.approx(0.5 + 1.96 * standard_error, abs=0.01)
+
+
+def test_the_study_runs_and_continues(study, tmp_path):
+    lines = []
+    found = studies.measure("gallery", study, tmp_path, say=lambda text, **_: lines.append(text))
+    again = studies.measure("gallery", study, tmp_path, say=lambda text, **_: lines.append(text))
+    assert again == found and lines[-1].endswith("kept from before")
+    assert found["on_object"] is None  # no masks in this data set
+    assert set(found["similarity"]["conv5"]) == {"maps", *measures.SIMILARITIES}
+    assert set(found["purity"]["layers"]) == {"conv1", "conv2", "conv3", "conv4", "conv5"}
+    for claim in claims.CLAIMS:
+        if claim.name != "gallery-objects":
+            assert claim.judge(found).outcome  # the study has all that the rule reads
+
+
+def test_units_on_the_object_are_counted_with_controls(study):
+    masks = torch.zeros(24, *study.dataset.val.images.shape[2:], dtype=torch.bool)
+    masks[::2, 40:80, 40:80] = True
+    trained, images = study.networks["zfnet"], study.dataset.val.images
+    found = study_module.on_object(trained, images, study_module.search(trained, images), masks, 0)
+    assert set(found["over"]) == set(claims.CONTROLS)
+    own, place, lead = (found[key]["conv5"] for key in ("layers", "same_places", "lead"))
+    assert lead[0] == pytest.approx(own[0] - place, abs=0.1)
+    assert found["over"]["conv1"][0] == pytest.approx(lead[0] - found["lead"]["conv1"][0], abs=0.1)
+
+
+# --- claims -----------------------------------------------------------------------------------------
+
+BY_NAME = {claim.name: claim for claim in claims.CLAIMS}
+
+
+def around(value: float, half: float = 1.0) -> list[float]:
+    return [value, value - half, value + half]
+
+
+@pytest.mark.parametrize(
+    ("steps", "outcome"),
+    [((2, 2, 2), "agrees"), ((2, 0, 2), "not resolved"), ((2, -2, 9), "contradicts")],
+)
+def test_every_step_must_raise_the_purity(steps, outcome):
+    pairs = zip(claims.DEEP, claims.DEEP[1:], strict=False)
+    found = {f"{a} {b}": around(step) for (a, b), step in zip(pairs, steps, strict=True)}
+    found["conv2 conv5"] = around(sum(steps))
+    assert BY_NAME["gallery-hierarchy"].judge({"purity": {"steps": found}}).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("lead", "over", "outcome"),
+    [(5, 3, "agrees"), (5, 0.5, "not resolved"), (0.5, 3, "not resolved"), (5, -3, "contradicts")],
+)
+def test_layer_5_must_lead_its_controls(lead, over, outcome):
+    record = {"lead": {"conv5": around(lead)}, "over": dict.fromkeys(claims.CONTROLS, around(over))}
+    claim = BY_NAME["gallery-objects"]
+    assert claim.judge({"on_object": record}).outcome == outcome
+    assert claim.judge({"on_object": None}).outcome == "not tested"
+
+
+def test_pixels_and_contrast_are_judged_apart():
+    leads = {"pixels": around(-0.3, 0.1), "contrast": around(0.3, 0.1)}
+    layers = {layer: {how: {"lead": v} for how, v in leads.items()} for layer in claims.DEEP}
+    record = {"similarity": layers}
+    assert BY_NAME["gallery-variation"].judge(record).outcome == "contradicts"
+    assert BY_NAME["gallery-variation-contrast"].judge(record).outcome == "agrees"
+    assert BY_NAME["gallery-variation-contrast"].source == "own"
+
+
+# --- pictures ---------------------------------------------------------------------------------------
+
+
+def test_projections_stand_left_of_their_patches():
+    patches = torch.full((9, 3, 7, 7), 200, dtype=torch.uint8)
+    picture = figures.nine_and_nine(torch.zeros(9, 3, 7, 7), patches)
+    side = figures.plots.TILE
+    assert (picture[:side, :side] == 128).all() and (picture[:side, -side:] == 200).all()
+
+
+def test_the_explorer_opens_on_the_most_similar_map_of_layer_5(study):
+    trained, split = study.networks["zfnet"], study.dataset.val
+    tops = study_module.search(trained, split.images)
+    shown = figures.explorer(trained, split, tops, maps=2)
+    data = json.loads(re.search(r'json">(.*?)</script>', shown.data, re.S).group(1))
+    assert [axis["labels"] for axis in data["axes"]] == [[*"54321"], ["1 of 2", "2 of 2"]]
+    assert len(data["notes"]) == 10
+    drawn = figures.random_maps(tops["conv5"], 2, seed=1)
+    pictures, _ = figures.pictures_of(trained, split, tops["conv5"], drawn)
+    first = drawn[int(gallery.mean_pairwise_correlation(pictures).argmax())]
+    assert data["notes"][0].startswith(f"conv5, map {first}: strongest activation ")
+
+
+def test_the_live_browser_answers_to_its_widgets(study):
+    trained, split = study.networks["zfnet"], study.dataset.val
+    tops = study_module.search(trained, split.images)
+    tops["conv2"].values[3] = 0  # a map that never responds
+    browser = FeatureBrowser(trained, split, tops)
+    assert browser.map.max == len(tops["conv5"].values) - 1
+    before = browser.note.value, browser.view.value
+    browser.map.value = 5
+    assert (browser.note.value, browser.view.value) != before
+    assert bytes(browser.view.value).startswith(b"\x89PNG") and "class" in browser.note.value
+    browser.map.value = 5000
+    assert browser.map.value == browser.map.max
+    browser.layer.value = "conv1"  # fewer maps
+    assert browser.map.max == len(tops["conv1"].values) - 1 >= browser.map.value
+    browser.layer.value, browser.map.value = "conv2", 3
+    assert "no image of the book excites it" in browser.note.value
+    assert browser.view.layout.visibility == "hidden"
+    assert browser.back.disabled
+    browser.take(Split(split.images[:4], split.labels[:4]))
+    assert not browser.back.disabled and len(browser.split) == 4
+    browser.back.click()
+    assert browser.back.disabled and browser.split is split
