@@ -35,6 +35,7 @@ SETTINGS = {
     # glibc keeps what was freed: fresh pages cost up to a tenth of a small training's time.
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(2**34),
+    "ZFREPRO_PAGES": "1",  # they load explorer.js themselves
 }
 """The environment of each kernel."""
 

@@ -1,12 +1,16 @@
 """What a page shows besides figures: its answer, tables, and its claims with their outcomes. All of it plain HTML.
 
-A table is complete by itself; `book/_static/explorer.js` lets the reader sort and filter it where scripts run.
+A table is complete by itself; `book/_static/explorer.js` lets the reader sort and filter it where
+scripts run.
 """
 
+import functools
 import html
+import os
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 from IPython.display import HTML
@@ -14,6 +18,26 @@ from pandas.io.formats.style import Styler
 
 from zfrepro import claims
 from zfrepro.claims import DATASETS, OUTCOMES, SOURCES, Claim, Finding
+
+
+STATIC = Path(__file__).resolve().parents[1] / "book" / "_static"
+
+
+def script() -> str:
+    """Return style and script of explorers and tables, for a notebook, whose page has neither.
+
+    Empty on the book's pages, which load both once (`ZFREPRO_PAGES`, see tools/notebooks.py), and
+    where the package is installed without the book.
+    """
+    return "" if os.environ.get("ZFREPRO_PAGES") else _script()
+
+
+@functools.cache
+def _script() -> str:
+    if not STATIC.is_dir():
+        return ""
+    css, js = ((STATIC / f"explorer.{kind}").read_text("utf-8") for kind in ("css", "js"))
+    return f"<style>{css}</style><script>{js}</script>"
 
 
 def answer(text: str, chapter: str | None = None) -> HTML:
@@ -80,6 +104,7 @@ def table(rows: Sequence[Mapping[str, object]], *, caption: str, digits: int = 1
     return HTML(
         f'<div class="zf-explorer" data-kind="table" role="group" aria-label="Table: {html.escape(caption)}">'
         f'<div class="zf-scroll" tabindex="0">{text}</div><script type="application/json">{{}}</script></div>'
+        f"{script()}"
     )
 
 

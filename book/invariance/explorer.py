@@ -1,24 +1,27 @@
 """Shift, enlarge and turn any image in a live kernel, and see what the network says."""
 
+import html
+
 import ipywidgets as widgets
 import torch
 
-from book.invariance.figures import notes
+from book.invariance.figures import UNITS, notes
 from zfrepro.data import Split
-from zfrepro.explorers import picture
+from zfrepro.explorers import LiveExplorer, image_html
 from zfrepro.invariance import FAMILIES, FILLS, Change, respond_to, warp_view
-from zfrepro.own_images import Bring
 from zfrepro.weights import Trained
 
-RANGES = {
-    "translation": (-60.0, 60.0, 0.0),
-    "scale": (1.0, 1.8, 1.0),
-    "rotation": (0.0, 350.0, 0.0),
+RANGES = {  # lowest amount, highest, and where it starts
+    "translation": (-60.0, 60.0, 30.0),
+    "scale": (1.0, 1.8, 1.4),
+    "rotation": (0.0, 350.0, 90.0),
 }
 
 
-class TransformExplorer(widgets.VBox):
+class TransformExplorer(LiveExplorer):
     """Choose an image, a transformation, its amount and the fill; each move is one forward pass.
+
+    It opens on an image turned by 90 degrees.
 
     Args:
         trained: the network.
@@ -27,49 +30,47 @@ class TransformExplorer(widgets.VBox):
     """
 
     def __init__(self, trained: Trained, split: Split, between: dict[str, float]):
-        self.trained, self.split, self.between = trained, split, between
+        self.between = between
         self.image = widgets.IntSlider(
             description="image", max=len(split) - 1, continuous_update=False
         )
-        self.family = widgets.Dropdown(description="change", options=FAMILIES)
-        self.fill = widgets.Dropdown(description="fill", options=tuple(FILLS))
-        self.amount = widgets.FloatSlider(description="amount", continuous_update=False)
-        self.note, self.view = widgets.HTML(), widgets.HTML()
-        controls = [
-            widgets.HBox([self.image, self.family, self.fill]),
-            self.amount,
-            Bring(trained, self.take),
-        ]
-        super().__init__([*controls, self.note, self.view])
+        self.family = widgets.ToggleButtons(
+            description="change", options=FAMILIES, value="rotation"
+        )
+        self.fill = widgets.ToggleButtons(description="fill", options=tuple(FILLS))
+        self.amount = widgets.FloatSlider(
+            continuous_update=False, style={"description_width": "initial"}, layout={"width": "60%"}
+        )
+        rows = [self.family, self.fill], [self.image, self.amount]
+        self.family.observe(lambda _: self._fit_range(), "value")  # before it is drawn
+        super().__init__(trained, split, *rows)
         self._fit_range()
-        self.family.observe(lambda _: self._fit_range(), "value")
-        for control in (self.image, self.fill, self.amount):
-            control.observe(lambda _: self.show(), "value")
-
-    def take(self, split: Split) -> None:
-        """Choose among other images instead, such as `own_images.brought(trained, ["my.jpg"])`."""
-        self.split = split
-        self.image.max, self.image.value = len(split) - 1, 0
         self.show()
+
+    def prepare(self) -> None:
+        """Start with the first image."""
+        self.image.max, self.image.value = len(self.split) - 1, 0
 
     def _fit_range(self) -> None:
         low, high, start = RANGES[self.family.value]
-        # Widened first, since a slider refuses a lowest value above its highest.
-        self.amount.min, self.amount.max = min(low, self.amount.min), max(high, self.amount.max)
-        self.amount.value = start
-        self.amount.min, self.amount.max, self.amount.step = low, high, (high - low) / 40
-        self.show()
+        with self.computing():
+            # Widened first, since a slider refuses a lowest value above its highest.
+            self.amount.min, self.amount.max = min(low, self.amount.min), max(high, self.amount.max)
+            self.amount.value = start
+            self.amount.min, self.amount.max = low, high
+            self.amount.step = (high - low) / 40
+            self.amount.description = f"amount, {UNITS[self.family.value]}"
 
-    def show(self) -> None:
+    def draw(self) -> tuple[str, str]:
         """Draw the chosen image as it is changed, and describe what the network answers."""
-        family, index = self.family.value, self.image.value
-        amount = self.amount.value / 224 if family == "translation" else self.amount.value
+        family, amount, index = self.family.value, self.amount.value, self.image.value
+        amount = amount / 224 if family == "translation" else amount
         change = Change(family, amount)
-        pair = torch.tensor(
-            [index, (index + 1) % len(self.split)]
-        )  # `respond` compares at least two images
+        pair = torch.tensor([index, (index + 1) % len(self.split)])  # `respond` compares two
         seen = self.trained.center_crop(self.split.images[pair])
         found = respond_to(self.trained, seen, self.split.labels[pair], [change], self.fill.value)
-        self.note.value = notes(found, family, [amount], 0, self.trained.classes, self.between)[0]
+        (note,) = notes(
+            found, family, [amount], 0, self.trained.classes, self.between, labelled=self.labelled
+        )
         pixels = warp_view(self.trained, seen[:1], change, self.fill.value)[0]
-        self.view.value = picture(pixels, "the transformed image")
+        return html.escape(note), image_html(pixels, "the transformed image")

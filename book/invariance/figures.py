@@ -204,8 +204,13 @@ def notes(
     image: int,
     classes: Sequence[str],
     between: Mapping[str, float],
+    labelled: bool = True,
 ) -> list[str]:
-    """Describe each amount: relative distances of layers 1 and 7, and the likeliest classes."""
+    """Describe each amount: relative distances of layers 1 and 7, and the likeliest classes.
+
+    Args:
+        labelled: whether the label is true, not what the network calls the untouched image.
+    """
     first, last = (found.distance[layer][:, image] / between[layer] for layer in ("conv1", "fc7"))
     true = int(found.labels[image])
     lines = []
@@ -216,7 +221,7 @@ def notes(
         lines.append(
             f"{family} {axis_amount(family, amount):g} {UNITS[family]}: "
             f"layer 1 moves {first[t]:.2f}, layer 7 {last[t]:.2f}; "
-            f"{classes[true]} (true) {p[true]:.2f}, {others}"
+            f"{classes[true]}{' (true)' if labelled else ''} {p[true]:.2f}, {others}"
         )
     return lines
 

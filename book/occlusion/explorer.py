@@ -1,5 +1,7 @@
 """Move a square over an image in a live kernel, and see what the classifier answers."""
 
+import html
+
 import ipywidgets as widgets
 import torch
 
@@ -7,9 +9,17 @@ from book.occlusion.measure import WATCHED, grey
 from zfrepro import occlusion
 from zfrepro.data import Split
 from zfrepro.data.transforms import center_crop
-from zfrepro.explorers import picture
-from zfrepro.own_images import Bring
+from zfrepro.explorers import LiveExplorer, image_html
 from zfrepro.weights import Trained
+
+SCAN = 5  # positions a side that are tried for the first view
+
+
+def remaining_activity(number: int, covered: float, clean: float) -> str:
+    """Describe what is left of a layer-5 map's activity under the square."""
+    if not clean > 0:
+        return "layer 5 is silent on this image"
+    return f"map {number}: {100 * covered / clean:.0f} % of its activity"
 
 
 def notes(found: occlusion.Occlusion, k: int, label: int, classes: tuple[str, ...]) -> list[str]:
@@ -20,14 +30,16 @@ def notes(found: occlusion.Occlusion, k: int, label: int, classes: tuple[str, ..
     return [
         f"{classes[label]} {p[i, j, label]:.2f}; "
         f"most probable: {classes[int(p[i, j].argmax())]} {p[i, j].max():.2f}; "
-        f"map {number}: {100 * activity[i, j] / clean:.0f} % of its activity"
+        f"{remaining_activity(number, activity[i, j], clean)}"
         for i in range(p.shape[0])
         for j in range(p.shape[1])
     ]
 
 
-class OcclusionExplorer(widgets.VBox):
+class OcclusionExplorer(LiveExplorer):
     """Choose an image, a square and where it lies; one forward pass answers each move.
+
+    It opens with the square where it hurts most, of a few places.
 
     Args:
         trained: the network.
@@ -36,30 +48,44 @@ class OcclusionExplorer(widgets.VBox):
     """
 
     def __init__(self, trained: Trained, split: Split, start: int = 0):
-        self.trained, self.split = trained, split
         size = trained.recipe.image_size
         patch, _ = occlusion.paper_geometry(size)
 
-        def slider(name: str, last: int, value: int, first: int = 0) -> widgets.IntSlider:
-            return widgets.IntSlider(value, first, last, description=name, layout={"width": "60%"})
+        def slider(name: str, first: int, last: int) -> widgets.IntSlider:
+            return widgets.IntSlider(
+                first, first, last, description=name, continuous_update=False,
+                layout={"width": "45%"},
+            )  # fmt: skip
 
-        self.image = widgets.BoundedIntText(start, 0, len(split) - 1, description="image")
-        self.patch = slider("square, px", size, patch, 1)
-        self.row = slider("row", size - patch, size // 3)
-        self.column = slider("column", size - patch, size // 3)
-        self.fill = widgets.Dropdown(options=occlusion.FILLS, description="fill")
-        self.view, self.note = widgets.HTML(), widgets.HTML()
-        controls = (self.image, self.fill, self.patch, self.row, self.column)
-        super().__init__([*controls, Bring(trained, self.take), self.note, self.view])
-        for control in controls:
-            control.observe(lambda change: self.show(), "value")
+        self.image = widgets.IntSlider(
+            int(start), 0, len(split) - 1, description="image", continuous_update=False
+        )
+        self.fill = widgets.ToggleButtons(options=occlusion.FILLS, description="fill")
+        self.patch = slider("square, px", 1, size)
+        self.row, self.column = slider("row, px", 0, size - 1), slider("column, px", 0, size - 1)
+        self.patch.value = patch
+        rows = [self.image, self.fill], [self.patch], [self.row, self.column]
+        super().__init__(trained, split, *rows)
+        with self.computing():
+            self.row.value, self.column.value = self.most_harmful()
         self.show()
 
-    def take(self, split: Split) -> None:
-        """Choose among other images instead, such as `own_images.brought(trained, ["my.jpg"])`."""
-        self.split = split
-        self.image.max, self.image.value = len(split) - 1, 0
-        self.show()
+    def prepare(self) -> None:
+        """Start with the first image, the square where it hurts most."""
+        self.image.max, self.image.value = len(self.split) - 1, 0
+        self.row.value, self.column.value = self.most_harmful()
+
+    def most_harmful(self) -> tuple[int, int]:
+        """Return row and column at which the square lowers the probability of the class most."""
+        index, patch = self.image.value, self.patch.value
+        x = self.trained.preprocess(self.split.images[[index]])
+        found = occlusion.occlude(
+            self.trained.network, x, patch=patch, stride=(x.shape[-1] - patch) / (SCAN - 1),
+            fill=grey(self.trained), progress=False,
+        )  # fmt: skip
+        p = found.probabilities[0, :, :, int(self.split.labels[index])]
+        row, column = divmod(int(p.argmin()), p.shape[1])
+        return int(found.rows[row]), int(found.columns[column])
 
     def covered(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the chosen image and the covered one, as the network wants them: (1, 3, S, S)."""
@@ -74,21 +100,21 @@ class OcclusionExplorer(widgets.VBox):
         return x, square
 
     @torch.inference_mode()
-    def show(self) -> None:
-        """Run the network on the covered image and show what it answers."""
+    def draw(self) -> tuple[str, str]:
+        """Run the network on the covered image and describe what it answers."""
         self.row.max = self.column.max = self.trained.recipe.image_size - self.patch.value
         x, square = self.covered()
         found = self.trained.network.features(torch.cat([x, square]), ["conv5", "fc8"])
         clean, covered = found["fc8"].softmax(1)
         sums = found["conv5"].sum((2, 3))
         label, number = int(self.split.labels[self.image.value]), int(sums[0].argmax())
-        names, best = self.trained.classes, int(covered.argmax())
-        self.note.value = (
+        names, best = list(map(html.escape, self.trained.classes)), int(covered.argmax())
+        note = (
             f"<b>{names[label]}</b>: {clean[label]:.3f} without the square, "
-            f"{covered[label]:.3f} with it. Now "
-            f"<b>{names[best]}</b>, {covered[best]:.3f}. Layer-5 map {number}: "
-            f"{100 * sums[1, number] / sums[0, number]:.0f} % of its activity ({WATCHED})."
+            f"{covered[label]:.3f} with it. Most probable now: "
+            f"<b>{names[best]}</b>, {covered[best]:.3f}. Of {WATCHED}, "
+            f"{remaining_activity(number, float(sums[1, number]), float(sums[0, number]))}."
         )
         mean = center_crop(self.trained.mean[None], self.trained.recipe.image_size)[0]
         pixels = square[0] * self.trained.recipe.input_scale + mean
-        self.view.value = picture(pixels, "the image with the square")
+        return note, image_html(pixels, "the image with the square")
