@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.chromium import ROOT, USES, browser  # noqa: F401
-from zfrepro import static
+from zfrepro import explorers
 
 PAGE = """<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>explorers</title>
 <meta name="viewport" content="width=device-width">
@@ -23,11 +23,11 @@ def page(tmp_path_factory) -> str:
     plain = np.broadcast_to(COLOURS[:, None, None].astype(np.uint8), (6, 30, 40, 3))
     heat = np.arange(6.0).reshape(2, 3)
     explorers = [
-        static.frames(plain, {"layer": ["1", "2"], "map": ["a", "b", "c"]}, list("uvwxyz"), alt="plain colours"),
-        static.positions(
+        explorers.frames(plain, {"layer": ["1", "2"], "map": ["a", "b", "c"]}, list("uvwxyz"), alt="plain colours"),
+        explorers.positions(
             np.full((60, 90, 3), 200, np.uint8), {"p": heat}, list("uvwxyz"), patch=30, stride=30, alt="a grey field"
         ),
-        static.table(
+        page.table(
             [{"net": "b", "error": 9.5}, {"net": "a", "error": 10.5}, {"net": "c", "error": None}], caption="x"
         ),
     ]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zfrepro import static
+from zfrepro import explorers
 
 
 def data_of(shown) -> dict:
@@ -31,7 +31,7 @@ def coloured(count: int, height: int = 4, width: int = 6) -> np.ndarray:
 
 def frames(count: int = 6, **changes):
     given = {"axes": {"layer": ["1", "2"], "map": ["a", "b", "c"]}, "notes": [f"note {i}" for i in range(count)]}
-    return static.frames(coloured(count), **(given | {"alt": "six colours"} | changes))
+    return explorers.frames(coloured(count), **(given | {"alt": "six colours"} | changes))
 
 
 def test_every_frame_is_where_the_script_looks_for_it():
@@ -87,7 +87,7 @@ def test_frames_that_do_not_fit_are_refused(changes, message):
 
 def test_pictures_must_be_uint8():
     with pytest.raises(ValueError, match="uint8"):
-        static.frames(np.zeros((1, 4, 4, 3)), {"x": ["0"]}, alt="a float")
+        explorers.frames(np.zeros((1, 4, 4, 3)), {"x": ["0"]}, alt="a float")
 
 
 def test_few_colours_stay_exact_and_large_noise_keeps_to_the_budget():
@@ -95,16 +95,16 @@ def test_few_colours_stay_exact_and_large_noise_keeps_to_the_budget():
     noise = np.random.default_rng(0).integers(0, 255, (16, 128, 128, 3), np.uint8)
     smooth = noise // 64 * 64
     for pictures in (noise, smooth):
-        shown = static.frames(pictures, {"picture": [str(i) for i in range(16)]}, alt="noise")
-        assert len(shown.data) < 2.2 * static.BUDGET
-    exact = static.frames(smooth[:2], {"picture": ["0", "1"]}, alt="64 colours")
+        shown = explorers.frames(pictures, {"picture": [str(i) for i in range(16)]}, alt="noise")
+        assert len(shown.data) < 2.2 * explorers.BUDGET
+    exact = explorers.frames(smooth[:2], {"picture": ["0", "1"]}, alt="64 colours")
     assert (picture_of(exact)[1:129, 1:129] == smooth[0]).all()
 
 
 def positions(**changes):
     values = np.arange(6.0).reshape(2, 3)
     given = {"maps": {"p": values, "q": -values}, "notes": [f"at {i}" for i in range(6)], "patch": 4, "stride": 3}
-    return static.positions(coloured(1, 9, 12)[0], **(given | {"alt": "a dog"} | changes))
+    return explorers.positions(coloured(1, 9, 12)[0], **(given | {"alt": "a dog"} | changes))
 
 
 def test_positions_hold_every_value_and_the_squares_place():
@@ -140,7 +140,7 @@ def test_a_flat_heat_map_is_drawn():
 
 def test_table_puts_numbers_to_the_right_and_escapes():
     rows = [{"net": "a<b", "error": 12.345678, "n": 1200}, {"net": "c", "error": None, "n": 3}]
-    shown = static.table(rows, caption="errors & counts").data
+    shown = page.table(rows, caption="errors & counts").data
     assert '<td class="zf-number">12.35</td>' in shown and '<td class="zf-number">–</td>' in shown
     assert '<td class="zf-number">1,200</td>' in shown and "<td>a&lt;b</td>" in shown
     assert "<caption><span>errors &amp; counts</span></caption>" in shown and shown.count('scope="col"') == 3
@@ -151,13 +151,13 @@ def test_table_puts_numbers_to_the_right_and_escapes():
 )
 def test_tables_that_make_no_sense_are_refused(rows, caption):
     with pytest.raises(ValueError, match="table needs"):
-        static.table(rows, caption=caption)
+        page.table(rows, caption=caption)
 
 
 def test_captions_of_tables_are_what_screen_readers_hear():
-    assert 'aria-label="Explorer: errors"' in static.table([{"a": 1}], caption="errors").data
+    assert 'aria-label="Explorer: errors"' in page.table([{"a": 1}], caption="errors").data
 
 
 def test_versions_and_dates_are_no_numbers():
-    shown = static.table([{"version": "2.14.1", "date": "2026-11-24", "error": "12.3 ± 0.4"}], caption="x").data
+    shown = page.table([{"version": "2.14.1", "date": "2026-11-24", "error": "12.3 ± 0.4"}], caption="x").data
     assert shown.count("zf-number") == 2  # the heading and the cell of the error

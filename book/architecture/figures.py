@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from book.architecture import claims, filters, measure
-from zfrepro import plots, records, static, sweeps
+from zfrepro import explorers, plots, records, sweeps
 from zfrepro.claims import DATASETS
 from zfrepro.networks import Network
 from zfrepro.stats import Interval
@@ -353,4 +353,4 @@ def explorer(networks: Mapping[str, Network], count: int = 4, frequencies: int =
     }
     sheet = (255 * torch.stack(pictures)).round().byte().permute(0, 2, 3, 1).numpy()
     alt = f"Four pictures: {', '.join(TITLES)}"
-    return static.frames(sheet, axes, notes, alt=alt)
+    return explorers.frames(sheet, axes, notes, alt=alt)

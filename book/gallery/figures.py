@@ -10,7 +10,7 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from zfrepro import gallery, plots, static
+from zfrepro import explorers, gallery, plots
 from zfrepro.claims import DATASETS
 from zfrepro.data import Split
 from zfrepro.gallery import Top
@@ -131,7 +131,7 @@ def explorer(
         "map": [f"{i + 1} of {maps}" for i in range(maps)],
     }
     alt = "One map: its nine strongest projections left, the patches that caused them right"
-    return static.frames(np.stack(pictures), axes, notes, alt=alt, jpeg=True)
+    return explorers.frames(np.stack(pictures), axes, notes, alt=alt, jpeg=True)
 
 
 def nine_and_nine(projections: Tensor, patches: Tensor) -> np.ndarray:
