@@ -25,7 +25,7 @@ from zfrepro.stats import Interval
 from zfrepro.weights import Trained
 
 Record = Mapping[str, Any]
-NAMES = {"krizhevsky": "Krizhevsky's network", "zfnet": "ZFNet"}
+NAMES = {"krizhevsky": "Krizhevsky et al.", "zfnet": "ZFNet"}
 COLOURS = {"krizhevsky": plots.PALETTE[1], "zfnet": plots.PALETTE[0]}
 PERIOD = 48  # px of a picture with a grating, so frequencies are whole numbers over 48
 
@@ -86,14 +86,14 @@ def both_layers(
         panels.append(plots.tiled(resized(some, 3 * plots.TILE // columns), columns))
         panels += [plots.tiled(tiles, 3) for tiles in resized(second[arch][maps[arch]])]
         titles += [f"{NAMES[arch]}, layer 1", "layer 2", *[""] * (len(maps[arch]) - 1)]
-    return plots.side_by_side(panels, titles, width=9.5, columns=len(panels) // len(weights))
+    return plots.side_by_side(panels, titles, width=7, columns=len(panels) // len(weights))
 
 
 def all_maps(second: Mapping[str, Tensor]) -> Figure:
     """Draw panels (d) and (e) whole: all recorded maps of each network's layer 2, nine a map."""
     sheets = [plots.blocks(resized(tiles), 4) for tiles in second.values()]
     titles = [f"{NAMES[arch]}, layer 2" for arch in second]
-    return plots.side_by_side(sheets, titles, width=9.5, columns=1)
+    return plots.side_by_side(sheets, titles, width=7, columns=1)
 
 
 def twins(record: Record) -> dict[str, Record]:
@@ -115,7 +115,7 @@ def clipping(found: Mapping[str, Record]) -> Figure:
             colours = plots.GREY + 0.5 * weight / weight.abs().max()
             panels.append(plots.tiled(plots.enlarged(colours, 8), 5, gap=2))
             titles.append(f"{DATASETS[dataset]}, {name}")
-    return plots.side_by_side(panels, titles, width=4.5 * len(panels))
+    return plots.side_by_side(panels, titles, width=7, columns=2)
 
 
 def dominance(run: Record) -> float:
@@ -293,7 +293,7 @@ def response(
     return [grey, grey[:, ::stride, ::stride]], share
 
 
-TITLES = ("the filter", "what it sees", "its response at every pixel", "what the stride keeps")
+TITLES = ("the filter", "what it sees", "response at every pixel", "what the stride keeps")
 
 
 def on_grating(
@@ -325,7 +325,11 @@ def on_image(trained: Trained, number: int, stored: Tensor) -> tuple[list[Tensor
     pair, share = response(trained.network, number, trained.preprocess(stored[None])[0])
     stride = filters.stride_of(trained.network)
     note = f"filter {number}: stride {stride} aliases {100 * share:.0f} % of the response"
-    return [plots.display(kernel), plots.as_colours(trained.center_crop(stored[None])[0]), *pair], note
+    return [
+        plots.display(kernel),
+        plots.as_colours(trained.center_crop(stored[None])[0]),
+        *pair,
+    ], note
 
 
 def explorer(networks: Mapping[str, Network], count: int = 4, frequencies: int = 8) -> HTML:

@@ -109,7 +109,8 @@ def shifted(trained: Trained, stored: Tensor, batch: int = 32) -> dict[str, Tens
     for part in stored.split(batch):
         before, *after = (
             network.features(
-                trained.preprocess_crop(crop(part, offset + dy, offset + dx, size)), [*SHIFTED, "fc8"]
+                trained.preprocess_crop(crop(part, offset + dy, offset + dx, size)),
+                [*SHIFTED, "fc8"],
             )
             for dy, dx in ((0, 0), *SHIFTS)
         )
@@ -151,7 +152,7 @@ def second_layer(trained: Trained, images: Tensor, maps: list[int]) -> Tensor:
     """
     network = trained.network
     batches = (trained.preprocess(part) for part in images.split(32))
-    top = gallery.top_activations(network, batches, ["conv2"], progress=False)["conv2"]
+    top = gallery.top_units(network, batches, ["conv2"], progress=False)["conv2"]
     return gallery.projections(network, lambda i: trained.preprocess(images[i]), top, maps)
 
 
