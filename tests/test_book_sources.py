@@ -97,6 +97,7 @@ NOT_OURS = [
     re.compile(r"^(`{3,}).*?^\1$", re.S | re.M),  # code
     re.compile(r"\$\$.*?\$\$|\$[^$]+\$", re.S),
     re.compile(r"\{\w+(?::\w+)*\}`[^`]*`|`[^`]+`"),  # roles and code
+    re.compile(r"[\d.]+ million"),  # how many images ImageNet has
     re.compile(r"(?:[Ss]ections?|Sect\.|Figs?\.|Figures?|Tables?) [\d.]+\w*"),  # a place
 ]
 NUMBER = re.compile(

@@ -1,6 +1,7 @@
 """The built book in headless Chromium, read from its folder with the network off. Run after the book is built.
 
-`make test` does; by itself: make book, then pytest tests/test_browser.py. `ZFREPRO_HTML` names another folder.
+`make test` does; by itself: make book, then pytest tests/test_browser.py. `ZFREPRO_HTML` names another folder. A page
+is loaded once for a width and theme; what is wrong with it is listed together.
 """
 
 import functools
@@ -19,12 +20,15 @@ from tests.chromium import ROOT, USES, browser  # noqa: F401
 
 HTML = Path(os.environ.get("ZFREPRO_HTML") or ROOT / "_build" / "html").resolve()
 NOTEBOOKS = [
-    str(path.relative_to(ROOT / "book").with_suffix("")) for path in sorted((ROOT / "book").rglob("*.ipynb"))
+    file.relative_to(ROOT / "book").with_suffix("").as_posix()
+    for file in sorted((ROOT / "book").rglob("*.ipynb"))
 ]
 PAGES = sorted(path.relative_to(HTML).as_posix() for path in (HTML / "book").rglob("*.html"))
 HEAVIEST = 3e6  # bytes of a page with its pictures
-PHONE = 390  # px
-AXE_RULES = ["wcag2a", "wcag2aa", "best-practice"]
+WIDE, PHONE = 1280, 390  # px
+FIRST_SCREEN, TALLEST = 900, 9500  # px at 1280
+AXE = importlib.util.find_spec("axe_core_python")
+AXE_OPTIONS = {"runOnly": ["wcag2a", "wcag2aa", "best-practice"], "resultTypes": ["violations"]}
 
 if not PAGES:
     pytest.skip("the book is not built, so its pages are not tested: make book", allow_module_level=True)
@@ -62,23 +66,35 @@ def below(page: str, link: str) -> tuple[Path, str]:
     """The file of the built folder that a link means, and the anchor in it."""
     parts = urllib.parse.urlsplit(link)
     path = urllib.parse.unquote(parts.path)
-    return (HTML / page).parent.joinpath(path).resolve() if path else HTML / page, urllib.parse.unquote(parts.fragment)
+    file = (HTML / page).parent.joinpath(path).resolve() if path else HTML / page
+    return file, urllib.parse.unquote(parts.fragment)
 
 
-def opened(browser, page: str, **options) -> None:  # noqa: F811
-    browser.open((HTML / page).as_uri(), **options)
+def local(links: list[str]) -> list[str]:
+    return [link for link in links if not urllib.parse.urlsplit(link).scheme]
+
+
+def is_chapter(page: str) -> bool:
+    """Whether a page lies in a folder of its own: book/gallery/gallery.html."""
+    return Path(page).parent.name == Path(page).stem
 
 
 @each_page
 def test_every_link_within_the_book_leads_somewhere(page):
     broken = []
-    for link in read(HTML / page).links:
-        if urllib.parse.urlsplit(link).scheme:
-            continue
+    for link in local(read(HTML / page).links):
         file, anchor = below(page, link)
-        if not file.exists() or (anchor and file.suffix == ".html" and anchor not in read(file).anchors):
+        anchored = not anchor or file.suffix != ".html" or anchor in read(file).anchors
+        if not file.exists() or not anchored:
             broken.append(link)
     assert not broken
+
+
+@each_page
+def test_a_page_and_its_pictures_weigh_little(page):
+    files = {below(page, file)[0] for file in local(read(HTML / page).files)}
+    own = [file for file in files if file.is_file() and "_static" not in file.parts]
+    assert sum(file.stat().st_size for file in [HTML / page, *own]) < HEAVIEST
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -86,47 +102,75 @@ def test_a_notebook_can_be_launched_and_downloaded(name):
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     repository, buttons = config["repository"], config["launch_buttons"]
     owned = repository["url"].removeprefix("https://github.com/")
-    links = read(HTML / "book" / f"{name}.html").links
-    assert f"{buttons['colab_url']}/github/{owned}/blob/{repository['branch']}/book/{name}.ipynb" in links
-    assert any(link.startswith(f"{buttons['binderhub_url']}/v2/gh/{owned}/{repository['branch']}") for link in links)
-    (notebook,) = [link for link in links if link.endswith(f"{name}.ipynb") and not urllib.parse.urlsplit(link).scheme]
+    links, branch = read(HTML / "book" / f"{name}.html").links, repository["branch"]
+    assert f"{buttons['colab_url']}/github/{owned}/blob/{branch}/book/{name}.ipynb" in links
+    binder = f"{buttons['binderhub_url']}/v2/gh/{owned}/{branch}"
+    assert any(link.startswith(binder) for link in links)
+    (notebook,) = [link for link in local(links) if link.endswith(f"{Path(name).name}.ipynb")]
     cells = json.loads(below(f"book/{name}.html", notebook)[0].read_text())["cells"]
-    assert "git" in "".join(cells[0]["source"])  # the cell that installs, see test_launch.py
+    assert "git" in "".join(cells[0]["source"])  # the cell that installs, see test_tools.py
 
 
-@each_page
-def test_a_page_and_its_pictures_weigh_little(page):
-    files = {below(page, file)[0] for file in read(HTML / page).files if not urllib.parse.urlsplit(file).scheme}
-    own = [file for file in files if file.is_file() and "_static" not in file.parts]
-    assert (HTML / page).stat().st_size + sum(file.stat().st_size for file in own) < HEAVIEST
+def opened(browser, page: str, **options) -> None:  # noqa: F811
+    browser.open((HTML / page).as_uri(), **options)
 
 
-@each_page
-def test_a_page_loads_offline_without_errors(page, browser):  # noqa: F811
-    opened(browser, page, settle=0.5)
-    assert not browser.errors
-    assert not [url for url in browser.requests if not url.startswith(("file:", "data:", "blob:"))]
-
-
-@each_page
-def test_pictures_are_described(page, browser):  # noqa: F811
-    opened(browser, page)
-    silent = browser.evaluate(
-        "[...document.querySelectorAll('.bd-article img')].filter(i => !i.alt.trim()).map(i => i.src.slice(-60))"
+def accessibility(browser) -> list[str]:  # noqa: F811
+    """What axe-core finds."""
+    if AXE is None:
+        return ["axe-core is not installed: pip install axe-core-python"]
+    browser.evaluate((Path(AXE.origin).parent / "axe.min.js").read_text() + ";0")
+    return browser.evaluate(
+        f"axe.run({{include: [['.bd-article']]}}, {json.dumps(AXE_OPTIONS)}).then(r => "
+        "r.violations.flatMap(v => v.nodes.slice(0, 3).map(n => `${v.id}: ${n.html.slice(0, 120)} "
+        "${n.any.map(a => a.message).join(' ').slice(0, 200)}`)))"
     )
-    assert not silent
-    hashes = browser.evaluate("[...document.querySelectorAll('.bd-article img')].map(i => i.alt)")
-    assert not [alt for alt in hashes if re.search(r"\b[0-9a-f]{32,}\b|\.(png|svg|jpe?g)$", alt)]
+
+
+def first_screen(browser) -> list[str]:  # noqa: F811
+    """The answer and the hero, as far as they are not on the first screen."""
+    bottoms = browser.evaluate(
+        "['.zf-answer', 'img, svg, .zf-explorer'].map(s => [...document.querySelectorAll("
+        "`.bd-article :is(${s})`)].map(e => e.getBoundingClientRect()).filter(b => b.height > 90 || "
+        "s === '.zf-answer').map(b => b.bottom + scrollY)[0] ?? null)"
+    )
+    pairs = zip(("answer", "hero"), bottoms, strict=True)
+    return [f"{what} ends at {end}" for what, end in pairs if end is None or end > FIRST_SCREEN]
 
 
 @each_page
-def test_headings_descend_one_step_at_a_time(page, browser):  # noqa: F811
-    opened(browser, page)
+def test_a_page_reads_well_on_a_desktop(page, browser):  # noqa: F811
+    opened(browser, page, width=WIDE, settle=0.5)
+    faults = [*browser.errors]
+    faults += [url for url in browser.requests if not url.startswith(("file:", "data:", "blob:"))]
+    pictures = "[...document.querySelectorAll('.bd-article img')]"
+    for alt in browser.evaluate(f"{pictures}.map(i => i.alt.trim())"):
+        if not alt or re.search(r"\b[0-9a-f]{32,}\b|\.(png|svg|jpe?g)$", alt):
+            faults.append(f"a picture described as {alt!r}")
     levels = browser.evaluate(
         "[...document.querySelectorAll('.bd-article :is(h1, h2, h3, h4, h5, h6)')].map(h => Number(h.tagName[1]))"
     )
-    assert levels[0] == 1 and levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    if levels[0] != 1 or levels.count(1) != 1 or any(b > a + 1 for a, b in zip(levels, levels[1:], strict=False)):
+        faults.append(f"headings of levels {levels}")
+    height = browser.evaluate("document.querySelector('.bd-article').getBoundingClientRect().height")
+    if height > TALLEST:
+        faults.append(f"{height:.0f} px high")
+    if is_chapter(page):
+        faults += first_screen(browser)
+    faults += accessibility(browser)
+    assert not faults, "\n".join(faults)
+
+
+@each_page
+def test_dark_mode_leaves_pictures_of_features_alone(page, browser):  # noqa: F811
+    opened(browser, page, theme="dark", settle=0.5)
+    assert browser.evaluate("document.documentElement.dataset.theme") == "dark"
+    faults = browser.evaluate(
+        "[...document.querySelectorAll('.bd-article img.dark-light')].filter(i => { const s = getComputedStyle(i);"
+        "return s.filter !== 'none' || s.opacity !== '1' || s.mixBlendMode !== 'normal' }).map(i => i.alt)"
+    )
+    faults += accessibility(browser)
+    assert not faults, "\n".join(faults)
 
 
 @each_page
@@ -142,42 +186,14 @@ def test_no_page_scrolls_sideways_on_a_phone(page, browser):  # noqa: F811
 
 
 @each_page
-def test_dark_mode_leaves_pictures_of_features_alone(page, browser):  # noqa: F811
-    opened(browser, page, theme="dark")
-    assert browser.evaluate("document.documentElement.dataset.theme") == "dark"
-    altered = browser.evaluate(
-        "[...document.querySelectorAll('.bd-article img.dark-light')].filter(i => { const s = getComputedStyle(i);"
-        "return s.filter !== 'none' || s.opacity !== '1' || s.mixBlendMode !== 'normal' }).map(i => i.alt)"
-    )
-    assert not altered
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@each_page
-def test_axe_finds_nothing(page, theme, browser):  # noqa: F811
-    package = importlib.util.find_spec("axe_core_python")
-    if package is None:
-        pytest.skip("axe-core is not installed: pip install axe-core-python")
-    opened(browser, page, theme=theme, settle=0.5)
-    browser.evaluate((Path(package.origin).parent / "axe.min.js").read_text() + ";0")
-    options = json.dumps({"runOnly": AXE_RULES, "resultTypes": ["violations"]})
-    found = browser.evaluate(
-        f"axe.run({{include: [['.bd-article']]}}, {options}).then(r => r.violations.flatMap(v => "
-        "v.nodes.slice(0, 3).map(n => `${v.id}: ${n.html.slice(0, 120)} "
-        "${n.any.map(a => a.message).join(' ').slice(0, 200)}`)))"
-    )
-    assert not found, "\n".join(found)
-
-
-@each_page
 def test_explorers_answer_to_mouse_and_keyboard(page, browser):  # noqa: F811
-    opened(browser, page)
-    kinds = browser.evaluate("[...document.querySelectorAll('.zf-explorer')].map(e => e.dataset.kind)")
-    if not kinds:
+    if "zf-explorer" not in (HTML / page).read_text(encoding="utf-8"):
         pytest.skip("no explorer on this page")
+    opened(browser, page)
+    browser.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    kinds = browser.evaluate("[...document.querySelectorAll('.zf-explorer')].map(e => e.dataset.kind)")
     for number, kind in enumerate(kinds):
         root = f"document.querySelectorAll('.zf-explorer')[{number}]"
-        hidden = browser.evaluate(f"{root}.offsetParent === null")
-        assert not hidden, f"explorer {number}, {kind}, cannot be seen"
+        assert not browser.evaluate(f"{root}.offsetParent === null"), f"explorer {number}, {kind}"
         USES[kind](browser, root)
     assert not browser.errors
