@@ -20,8 +20,7 @@ import torch
 import torch.utils.data
 from torch import Tensor, nn
 
-from zfrepro import rules
-from zfrepro import deconvnet
+from zfrepro import deconvnet, rules
 from zfrepro.deconvnet import Units, evaluating
 from zfrepro.layers import require_index
 from zfrepro.networks import Network

@@ -1,7 +1,5 @@
 """Browse every map of every layer in a live kernel."""
 
-import html
-
 import ipywidgets as widgets
 
 from zfrepro import gallery, plots
@@ -14,53 +12,45 @@ from zfrepro.weights import Trained
 class FeatureBrowser(LiveExplorer):
     """Choose a layer and a map; see its nine strongest units as projections and patches.
 
-    It opens on the map that is excited most.
-
     Args:
         trained: the network.
         split: the images that were searched.
         tops: what `gallery.top_units` found on them.
+        start: number of the first map shown, in the last layer.
     """
 
-    def __init__(self, trained: Trained, split: Split, tops: dict[str, Top]):
-        self.tops = self.book_tops = tops
-        last = list(tops)[-1]
-        self.layer = widgets.ToggleButtons(options=list(tops), value=last, description="layer")
-        strongest = int(tops[last].values[:, 0].argmax())
-        self.map = widgets.IntText(strongest, description="map", continuous_update=False)
+    def __init__(self, trained: Trained, split: Split, tops: dict[str, Top], start: int = 0):
+        self.tops, self.book_tops = tops, tops
+        names = list(tops)
+        last = len(tops[names[-1]].values) - 1
+        self.layer = widgets.Dropdown(options=names, value=names[-1], description="layer")
+        self.map = widgets.BoundedIntText(start, 0, last, description="map")
         super().__init__(trained, split, [self.layer, self.map])
         self.show()
 
     def prepare(self) -> None:
-        """Search the images."""
-        if self.labelled:
-            self.tops = self.book_tops
-        else:
-            x, layers = self.trained.preprocess(self.split.images), list(self.book_tops)
-            self.tops = gallery.top_units(self.trained.network, x, layers, progress=False)
+        """Search the images of the reader."""
+        self.tops = self.book_tops
+        if not self.labelled:
+            x = self.trained.preprocess(self.split.images)
+            self.tops = gallery.top_units(self.trained.network, x, self.tops, progress=False)
 
     def draw(self) -> tuple[str, str]:
-        """Draw the chosen map."""
-        layer, number = self.layer.value, self.map.value
-        top, images = self.tops[layer], self.split.images
-        last = len(top.values) - 1
-        if not 0 <= number <= last:
-            return f"{layer} has maps 0 to {last}, and no map {number}.", ""
-        if not top.values[number, 0] > 0:
-            if self.labelled:
-                return f"Map {number} is dead: no image of the book excites it.", ""
-            return f"None of your images excites map {number}.", ""
-        projections = gallery.projections(
-            self.trained.network, lambda i: self.trained.preprocess(images[i]), top, [number]
-        )
-        patches = gallery.patches(
-            self.trained.network, lambda i: self.trained.center_crop(images[i]), top, [number]
-        )
-        labels = self.split.labels[top.of([number])[0]].tolist()
-        names = ", ".join(self.trained.classes[label] for label in labels)
-        whose = "images of" if self.labelled else "the network calls these images"
+        """Return what excites the chosen map, and its pictures."""
+        top = self.tops[self.layer.value]
+        self.map.max = len(top.values) - 1
+        number = self.map.value
         shown = top.responds([number])[0]
+        if not shown.any():
+            images = "image of the book" if self.labelled else "one of your images"
+            return f"map {number}: no {images} excites it", ""
+        x = self.trained.preprocess(self.split.images)
+        seen = self.trained.center_crop(self.split.images)
+        projections = gallery.projections(self.trained.network, x, top, [number])
+        patches = gallery.patches(self.trained.network, seen, top, [number])
         figure = plots.top9(projections[:, shown], patches[:, shown], columns=1)
-        alt = f"{layer}, map {number}: projections and patches"
-        note = f"strongest activation {top.values[number, 0]:.2f}; {whose}: {names}"
-        return html.escape(note), figure_html(plots.png(figure), alt)
+        labels = self.split.labels[top.of([number])[0]]
+        names = ", ".join(self.trained.classes[i] for i in labels.tolist())
+        text = f"strongest activation {top.values[number, 0]:.2f}; images of: {names}"
+        alt = f"Projections and patches of map {number} of {self.layer.value}"
+        return text, figure_html(plots.png(figure), alt)

@@ -109,7 +109,7 @@ def described(trained: Trained, top: Top, number: int, labels: Tensor) -> str:
 def explorer(
     trained: Trained, split: Split, tops: Mapping[str, Top], maps: int = 4, seed: int = 1
 ) -> HTML:
-    """Show random maps of every layer, from layer 5 down, for a page without a kernel.
+    """Show random maps of every layer, for a page without a kernel; it opens on the last layer.
 
     In each layer the map whose projections are most similar comes first.
 
@@ -119,7 +119,7 @@ def explorer(
         maps: how many a layer.
     """
     pictures, notes = [], []
-    for top in reversed(tops.values()):
+    for top in tops.values():
         chosen = random_maps(top, maps, seed)
         drawn, seen = pictures_of(trained, split, top, chosen)
         order = gallery.mean_pairwise_correlation(drawn).argsort(descending=True).tolist()
@@ -127,11 +127,12 @@ def explorer(
         pictures += [nine_and_nine(drawn[i], seen[i]) for i in order]
         notes += [described(trained, top, chosen[i], split.labels) for i in order]
     axes = {
-        "layer": [name.removeprefix("conv") for name in reversed(tops)],
+        "layer": [name.removeprefix("conv") for name in tops],
         "map": [f"{i + 1} of {maps}" for i in range(maps)],
     }
     alt = "One map: its nine strongest projections left, the patches that caused them right"
-    return explorers.frames(np.stack(pictures), axes, notes, alt=alt, jpeg=True)
+    start = (len(tops) - 1) * maps
+    return explorers.frames(np.stack(pictures), axes, notes, alt=alt, jpeg=True, start=start)
 
 
 def nine_and_nine(projections: Tensor, patches: Tensor) -> np.ndarray:
