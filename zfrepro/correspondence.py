@@ -1,4 +1,4 @@
-"""Do features know which part of a face they see? Section 4.3 and Fig. 8 of the arXiv text.
+"""Measure correspondence between parts of images: section 4.3, Fig. 8 of the arXiv text.
 
 The same part, say the right eye, is masked in several images. If a layer knows the part, its
 features change in the same way each time. With x_i the features of image i and x~_i those of its

@@ -1,4 +1,4 @@
-"""Section 4.3 of the arXiv text: layer 5 knows which part is masked, layer 7 does not."""
+"""Claims of section 4.3 of the arXiv text: correspondence of parts in layers 5 and 7."""
 
 import itertools
 from collections.abc import Callable
@@ -9,12 +9,10 @@ from zfrepro.correspondence import PARTS
 from zfrepro.stats import Interval, t_interval
 
 CONTROLS = ("matched", "borrowed")  # masks like those on the parts
-ROBUST = ("equal number", "changed in both", "cosine")  # distances that do not count changed units
+ROBUST = ("equal number", "changed in both", "cosine")  # do not depend on how many units change
 CONTROLLED = tuple(itertools.product(ROBUST, CONTROLS))
 LEARNED = tuple(itertools.product((*ROBUST, "cosine of maps"), CONTROLS))
-SAME = (
-    10.0  # per cent of random's score: the paper's parts differ by 6 in layer 7, by 33 in layer 5
-)
+SAME = 10.0  # per cent of random's score; the paper's parts differ by 6 in layer 7, 33 in layer 5
 NONE = 1.0  # per cent: no correspondence left
 NUMBERS = {"conv5": 5, "fc7": 7}
 
@@ -79,7 +77,10 @@ def of_classes(layer: str, key: str, name: str, unit: str = "", form: str = "+.3
 
 BETWEEN = {layer: of_classes(layer, "between", "margin between classes") for layer in NUMBERS}
 ACCURACY = {layer: of_classes(layer, "accuracy", "accuracy", " %", ".0f") for layer in NUMBERS}
-GAINED = {layer: of_classes(layer, "gained", "margin within less between") for layer in NUMBERS}
+GAINED = {
+    layer: of_classes(layer, "gained", "difference of margins (within less between classes)")
+    for layer in NUMBERS
+}
 
 
 def nothing_lost(record: Record) -> str:
@@ -106,8 +107,8 @@ CLAIMS = (
         "arXiv, section 4.3, Fig. 8",
         "In layer 5 features change in a more consistent way when the same part of dogs' faces is "
         "masked than when a random place is.",
-        "Delta, the share of units whose sign of change differs, mean over pairs of faces. Margin: "
-        "by how much the mean of the three parts lies below that of random masks",
+        "Delta: the share of units whose sign of change differs, mean over pairs of faces. Margin: "
+        "how far the mean of the three parts lies below that of random masks, in per cent of it",
         Above(DELTA["conv5"], 0.0),
         Above(DELTA["conv5"], round(printed_margin("conv5") / 2)),
         paper="parts 0.067, 0.069, 0.079; random 0.107: a margin of 33 %",
@@ -122,12 +123,12 @@ CLAIMS = (
         "correspondence",
         "arXiv, section 4.3",
         "Layer 5 establishes some form of correspondence of parts.",
-        "the margin with as many changed units on both sides, among the units that change in both "
-        "faces, and by cosine; over masks of the same contrast and distance from the centre "
-        "(matched), and masks where another face has the part (borrowed): six comparisons",
+        "Six margins: with equally many changed units, among the units that change in both faces, "
+        "and by cosine; each over masks of similar grey levels at the same distance from the "
+        "centre (matched) and over masks where another face has the part (borrowed)",
         Above(
             percent(
-                "least of six margins, layer 5",
+                "smallest of six margins, layer 5",
                 lambda record: min(margins(record, "conv5"), key=lambda own: own.low),
             ),
             0.0,
@@ -154,7 +155,7 @@ CLAIMS = (
         "correspondence",
         "arXiv, section 4.3",
         "Layer 7 no longer keeps correspondence of parts.",
-        "the six comparisons of layer 5, in layer 7",
+        "The six margins of layer 5, in layer 7",
         Below(
             percent(
                 "largest of six margins, layer 7",
@@ -169,9 +170,9 @@ CLAIMS = (
         "correspondence-breeds",
         "correspondence",
         "arXiv, section 4.3",
-        "That may be because the upper layers tell the breeds of dogs apart.",
-        "the parts' margin over random masks (difference of cosine distances) among faces of two "
-        "classes and of one; accuracy of the nearest mean for classes",
+        "Layer 7 may lose correspondence because the upper layers tell the breeds of dogs apart.",
+        "The parts' margin over random masks (difference of cosine distances) among faces of two "
+        "classes and of one class; accuracy of the nearest class mean",
         AllOf(
             Above(ACCURACY["fc7"], ACCURACY["conv5"]),
             Above(GAINED["fc7"], GAINED["conv5"]),
@@ -186,11 +187,11 @@ CLAIMS = (
         "correspondence-learned",
         "correspondence",
         "our question",
-        "Training adds to the correspondence in layer 5, by every distance that does not count "
-        "changed units.",
-        "the six comparisons, and the two by cosine of maps: the trained network's margin less "
-        "that of the best of three networks with initial weights",
-        Above(percent("least of eight gains by training, layer 5", least_gain), 0.0),
+        "Training adds to the correspondence in layer 5, by every distance that does not depend on "
+        "the number of changed units.",
+        "The six margins, and two by cosine of maps: the trained network's margin less that of the "
+        "best of three networks with initial weights",
+        Above(percent("smallest of eight gains by training, layer 5", least_gain), 0.0),
         source="own",
         note="The cosine of maps was added to the rule after the numbers were known.",
     ),
