@@ -52,7 +52,7 @@ def truth(drawing: diorama.Drawing) -> Figure:
     """Draw what is known of each image: key points, mask and parts, one image a row."""
     palette = torch.tensor(plt.get_cmap("tab20").colors)[[*range(0, 20, 2), *range(1, 20, 2)]]
     images = plots.as_colours(drawing.images)
-    figure, axes = plt.subplots(len(images), 3, figsize=(7.4, 2.1 * len(images)), squeeze=False)
+    figure, axes = plt.subplots(len(images), 3, figsize=(7.4, 1.9 * len(images)), squeeze=False)
     for k, row in enumerate(axes):
         numbers = [number for number in drawing.parts[k].unique().tolist() if number]
         colours = palette[torch.arange(len(numbers)) % len(palette)]
@@ -109,7 +109,7 @@ def inside(kind: int, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
 
 def spectra(samples: Mapping[str, Tensor]) -> Figure:
     """Draw the power of pictures at each frequency. samples: name -> (N, 3, S, S)."""
-    figure, ax = plt.subplots(figsize=(7, 3.6))
+    figure, ax = plt.subplots(figsize=(7, 3.1))
     for colour, (name, images) in zip(plots.PALETTE, samples.items(), strict=False):
         frequency, power = radial_power(images)
         ax.loglog(frequency, power / power[0], label=name, color=colour)
