@@ -1,4 +1,4 @@
-"""What a page shows besides figures: its answer, tables, and its claims with their outcomes. All of it plain HTML.
+"""What a page shows besides figures: its answer, tables, and claims with their outcomes, as HTML.
 
 A table is complete by itself; `book/_static/explorer.js` lets the reader sort and filter it where
 scripts run.
@@ -19,7 +19,7 @@ from pandas.io.formats.style import Styler
 from zfrepro import claims
 from zfrepro.claims import DATASETS, OUTCOMES, SOURCES, Claim, Finding
 
-
+NUMBER = r"[+\-−–]?\d[\d,]*(\.\d+)?($|[^\d.\-])"
 STATIC = Path(__file__).resolve().parents[1] / "book" / "_static"
 
 
@@ -52,12 +52,12 @@ def answer(text: str, chapter: str | None = None) -> HTML:
 
 
 def finding(text: str) -> HTML:
-    """Show a sentence on our result where the cell that computes it stands; the same on a page and in JupyterLab."""
+    """Show a sentence on our result; the same on a page and in JupyterLab."""
     return HTML(f'<div class="zf-finding"><strong>Our result.</strong> {text}</div>')
 
 
 def badge(chapter: str) -> str:
-    """Return the outcomes of a chapter's claims of the paper as small labels, one a data set and outcome.
+    """Return the outcomes of a chapter's claims as small labels, one a data set and outcome.
 
     A chapter without claims of the paper shows those of its first other source, and names it.
     """
@@ -68,7 +68,9 @@ def badge(chapter: str) -> str:
     rows = []
     for dataset, name in DATASETS.items():
         counts = Counter(claim.finding(dataset).outcome for claim in own)
-        labels = " ".join(outcome_label(outcome, counts[outcome]) for outcome in OUTCOMES if counts[outcome])
+        labels = " ".join(
+            outcome_label(outcome, counts[outcome]) for outcome in OUTCOMES if counts[outcome]
+        )
         rows.append(f'<span class="zf-badges">{html.escape(name + kind)}: {labels}</span>')
     return f'<p class="zf-badge-rows">{"".join(rows)}</p>'
 
@@ -102,36 +104,43 @@ def table(rows: Sequence[Mapping[str, object]], *, caption: str, digits: int = 1
     styled.set_uuid(f"{zlib.crc32(caption.encode()):x}")
     text = styled.to_html().partition("</style>")[2]
     return HTML(
-        f'<div class="zf-explorer" data-kind="table" role="group" aria-label="Table: {html.escape(caption)}">'
-        f'<div class="zf-scroll" tabindex="0">{text}</div><script type="application/json">{{}}</script></div>'
-        f"{script()}"
+        '<div class="zf-explorer" data-kind="table" role="group" '
+        f'aria-label="Table: {html.escape(caption)}"><div class="zf-scroll" tabindex="0">{text}</div>'
+        f'<script type="application/json">{{}}</script></div>{script()}'
     )
 
 
 def details(summary: str, *parts: HTML) -> HTML:
     """Fold tables or text behind a line that the reader opens."""
     inner = "".join(part.data for part in parts)
-    return HTML(f'<details class="zf-details"><summary>{html.escape(summary)}</summary>{inner}</details>')
+    return HTML(
+        f'<details class="zf-details"><summary>{html.escape(summary)}</summary>{inner}</details>'
+    )
 
 
 def _numeric(column: pd.Series) -> bool:
-    """Whether a column reads as numbers, such as 12.3, 12.3 ± 0.4 or +0.3 (+0.1 to +0.5)."""
-    told = column.dropna().astype(str)
-    return bool(told.str.match(r"^[+\-−–]?\d").all()) if len(told) else True
+    """Return whether a column reads as numbers, such as 12.3 ± 0.4; versions and dates do not."""
+    texts = column.dropna().astype(str)
+    return bool(texts.str.match(NUMBER).all()) if len(texts) else True
 
 
 def claims_table(chapter: str | None = None, sources: Sequence[str] = tuple(SOURCES)) -> HTML:
-    """Show claims with the paper's numbers, our outcome and evidence a data set, and how each is judged.
+    """Show claims with the paper's numbers, our outcomes and evidence, and how each is judged.
+
+    Below the paper's claims, those of other sources are folded.
 
     Args:
         chapter: whose claims; None for all, each linked to its chapter.
         sources: which kinds, see `claims.SOURCES`; each has a table of its own.
     """
     chosen = claims.of_chapter(chapter) if chapter else claims.all_claims()
-    parts = []
+    parts: list[str] = []
     for source in sources:
         if own := [claim for claim in chosen if claim.source == source]:
-            parts.append(_claims(own, SOURCES[source], linked=chapter is None))
+            part = HTML(_claims(own, SOURCES[source], linked=chapter is None))
+            if parts and sources[0] == "paper":
+                part = details(SOURCES[source].capitalize(), part)
+            parts.append(part.data)
     return HTML("".join(parts))
 
 
@@ -159,7 +168,9 @@ def _row(claim: Claim, linked: bool) -> str:
         f'<tr><th scope="row"{anchor}><span>{html.escape(claim.says)}</span><small>{place}</small>'
         f"<details><summary>Rule and controls</summary>{details}</details></th>"
         f"<td>{html.escape(claim.paper or 'none printed')}</td>"
-        + "".join(_cell(claim.finding(dataset), claim.control_outcome(dataset)) for dataset in DATASETS)
+        + "".join(
+            _cell(claim.finding(dataset), claim.control_outcome(dataset)) for dataset in DATASETS
+        )
         + "</tr>"
     )
 
@@ -174,7 +185,11 @@ def _cell(found: Finding, control: str | None) -> str:
     text = "".join(f"<li>{html.escape(line)}</li>" for line in lines if line)
     if found.reason.startswith("python -m "):
         text = f"<li><code>{html.escape(found.reason)}</code></li>"
-    warning = f'<p class="zf-control">an untrained network: {outcome_label(control)}</p>' if control else ""
+    warning = (
+        f'<p class="zf-control">an untrained network: {outcome_label(control)}</p>'
+        if control
+        else ""
+    )
     evidence = f"<ul>{text}</ul>"
     if len(lines) > 2:
         evidence = f"<details><summary>{len(lines)} numbers</summary>{evidence}</details>"
