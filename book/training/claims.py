@@ -1,4 +1,4 @@
-"""Claims of section 5.1, Table 1, and of section 3.1: which network does best, alone or averaged."""
+"""Claims of section 5.1, Table 1, and of section 3.1: errors of networks, alone and averaged."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -49,7 +49,7 @@ def lacking_averages(record: Record) -> str:
 
 
 def change(name: str, source: Callable[[Record], Interval]) -> Quantity:
-    """Return a change of the validation top-1 error at ten crops as a quantity of claims."""
+    """Return a change of the validation top-1 error with ten crops as a quantity of claims."""
     return Quantity(name, source, unit=" points", form="+.1f")
 
 
@@ -92,7 +92,7 @@ PRINTED = sweeps.as_record({
 
 PLACE = "section 5.1, Table 1"
 STANDARD = (
-    "validation top-1 error at ten crops in points, seed by seed; the interval speaks of other "
+    "Validation top-1 error with ten crops in points, seed by seed; the interval covers other "
     "seeds on the same images"
 )
 
@@ -118,11 +118,11 @@ CLAIMS = (
         STANDARD,
         untestable=lacking(BETTER),
         note="Judged on the small networks, which have more seeds; the page shows those of the "
-        "paper's size beside them.",
+        "paper's size too.",
     ),
     _table1(
         "training-wide",
-        "With 512, 1024 and 512 maps in layers 3 to 5 the network is better still.",
+        "With 512, 1024 and 512 maps in layers 3 to 5 the network has a still lower error.",
         change("change of error with wide layers 3 to 5", between(WIDE)),
         "zfnet-wide",
         "zfnet",
@@ -131,22 +131,22 @@ CLAIMS = (
     ),
     _table1(
         "training-ensemble",
-        "Several networks averaged are better than one.",
+        "An average of several networks has a lower error than one network.",
         change("change of error by averaging", gain),
         "zfnet-5",
         "zfnet",
-        "validation top-1 error at ten crops in points, of the mean of the networks' probabilities "
-        "less that of each network; the interval is over the networks",
+        "Validation top-1 error with ten crops in points, of the mean of the networks' "
+        "probabilities less that of each network; the interval is over the networks",
         untestable=lacking_averages,
         note="An earlier rule asked whether the average beats its best network.",
     ),
     _table1(
         "training-both",
-        "Averaged with a wide network, they are better again.",
-        change("change of error by one wide network more in the average", gain_of_both),
+        "An average that includes a wide network has a still lower error.",
+        change("change of error by a wide network in the average", gain_of_both),
         "both-6",
         "zfnet-5",
-        "validation top-1 error at ten crops in points, of the average with one wide network less "
+        "Validation top-1 error with ten crops in points, of the average with a wide network less "
         "that without; the interval is over the wide networks",
         untestable=lacking_averages,
     ),

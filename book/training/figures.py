@@ -24,19 +24,19 @@ NAMES = {
     "zfnet-wide": "wide ZFNet (b)",
     "zfnet-ten-crops": "(a), ten fixed crops",
     "zfnet-random-crops": "(a), random crops",
-    "zfnet-unclipped": "(a), filters not clipped",
+    "zfnet-unclipped": "(a), filters not rescaled",
 }
 LABELS = {
-    "training-better": "ZFNet for Krizhevsky's network",
+    "training-better": "ZFNet instead of Krizhevsky's network",
     "training-wide": "wide layers 3 to 5",
-    "training-ensemble": "average for one network",
-    "training-both": "one wide network more in the average",
+    "training-ensemble": "an average instead of one network",
+    "training-both": "a wide network in the average",
 }
 VARIANTS = {
-    "ten fixed crops for resized ones": {"zfnet-ten-crops": 1, "zfnet": -1},
-    "random crops for resized ones": {"zfnet-random-crops": 1, "zfnet": -1},
-    "random crops for ten fixed ones": {"zfnet-random-crops": 1, "zfnet-ten-crops": -1},
-    "filters not clipped": UNCLIPPED,
+    "ten fixed instead of resized crops": {"zfnet-ten-crops": 1, "zfnet": -1},
+    "random instead of resized crops": {"zfnet-random-crops": 1, "zfnet": -1},
+    "random instead of ten fixed crops": {"zfnet-random-crops": 1, "zfnet-ten-crops": -1},
+    "without rescaling filters": UNCLIPPED,
 }
 ROWS = {
     "replication": ("run", "krizhevsky"),
@@ -121,7 +121,7 @@ def table1_of_the_paper() -> HTML:
 
 
 def by_network(records: Mapping[str, Record]) -> HTML:
-    """Return errors at one crop and ten, mean and standard deviation over seeds, and costs."""
+    """Return errors with one crop and ten, mean and standard deviation over seeds, and costs."""
     rows = []
     for column, record in records.items():
         for name, label in NAMES.items():
@@ -159,7 +159,7 @@ SAYS = {
     "clip": ("filters with an RMS above 0.1 rescaled", "how often; here after every step"),
     "label_smoothing": ("", "none mentioned"),
     "ema": ("", "none mentioned"),
-    "area": ("", "of resized crops, a later habit"),
+    "area": ("", "of resized crops, which came later"),
     "precision": ("", "single, presumably"),
 }
 
@@ -177,7 +177,7 @@ def recipe() -> HTML:
         }
         for name, (text, gap) in SAYS.items()
     ]
-    return page.table(rows, caption="The recipe: the paper's, what it leaves open, our settings")
+    return page.table(rows, caption="The paper's recipe, what it leaves open, and our settings")
 
 
 def views(images: Tensor, size: int, count: int = 4, seed: int = 0) -> Figure:
@@ -204,7 +204,7 @@ def views(images: Tensor, size: int, count: int = 4, seed: int = 0) -> Figure:
 
 IMAGENET = 1_281_167  # training images of ILSVRC-2012
 REPLICATED = {"krizhevsky": (38.07, 16.10), "zfnet": (39.21, 16.78), "later": (39.30, 17.05)}
-"""Errors (top-1, top-5) on ImageNet's validation images at one crop by imgclsmob
+"""Errors (top-1, top-5) on ImageNet's validation images with one crop by imgclsmob
 (github.com/osmr/imgclsmob, Gluon), one network of each: Krizhevsky's with dense layers, the
 paper's, and Krizhevsky's later variant of 2014."""
 
