@@ -1,4 +1,7 @@
-"""book/_static/explorer.js in headless Chromium, on a page made of three explorers and nothing else."""
+"""book/_static/explorer.js in headless Chromium, on a page of three explorers and nothing else.
+
+As in JupyterLab, each explorer brings the script itself.
+"""
 
 import io
 
@@ -6,45 +9,63 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.chromium import ROOT, USES, browser  # noqa: F401
+from tests.chromium import USES, browser  # noqa: F401
 from zfrepro import explorers
+from zfrepro.page import table
 
-PAGE = """<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8"><title>explorers</title>
+PAGE = """<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8">
+<title>explorers</title>
 <meta name="viewport" content="width=device-width">
-<style>html {{ --here-rule: teal; --pst-color-text-base: black; --pst-color-background: white }}</style>
-<link rel="stylesheet" href="{static}/explorer.css"><script src="{static}/explorer.js"></script></head>
+</head>
 <body><main class="bd-article"><h1>Explorers</h1>{body}</main></body></html>"""
-COLOURS = np.array([(250, 20, 20), (20, 250, 20), (20, 20, 250), (250, 250, 20), (20, 250, 250), (250, 20, 250)])
+COLOURS = np.array(
+    [(250, 20, 20), (20, 250, 20), (20, 20, 250), (250, 250, 20), (20, 250, 250), (250, 20, 250)]
+)
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory) -> str:
-    """A page with a flip book of plain colours, a picture of 90 x 60 px with 2 x 3 positions, and a table."""
+    """A page with a flip book of plain colours, a picture with 2 x 3 positions, and a table."""
     plain = np.broadcast_to(COLOURS[:, None, None].astype(np.uint8), (6, 30, 40, 3))
     heat = np.arange(6.0).reshape(2, 3)
-    explorers = [
-        explorers.frames(plain, {"layer": ["1", "2"], "map": ["a", "b", "c"]}, list("uvwxyz"), alt="plain colours"),
-        explorers.positions(
-            np.full((60, 90, 3), 200, np.uint8), {"p": heat}, list("uvwxyz"), patch=30, stride=30, alt="a grey field"
+    parts = [
+        explorers.frames(
+            plain,
+            {"layer": ["1", "2"], "map": ["a", "b", "c"]},
+            list("uvwxyz"),
+            alt="plain colours",
         ),
-        page.table(
-            [{"net": "b", "error": 9.5}, {"net": "a", "error": 10.5}, {"net": "c", "error": None}], caption="x"
+        explorers.positions(
+            np.full((60, 90, 3), 200, np.uint8),
+            {"p": heat},
+            list("uvwxyz"),
+            patch=30,
+            stride=30,
+            alt="a grey field",
+        ),
+        table(
+            [{"net": "b", "error": 9.5}, {"net": "a", "error": 10.5}, {"net": "c", "error": None}],
+            caption="x",
         ),
     ]
     file = tmp_path_factory.mktemp("page") / "page.html"
-    body = "".join(shown.data for shown in explorers)
-    file.write_text(PAGE.format(static=(ROOT / "book" / "_static").as_uri(), body=body))
+    file.write_text(PAGE.format(body="".join(shown.data for shown in parts)))
     return file.as_uri()
 
 
 def colour_at(browser, x: float, y: float) -> np.ndarray:  # noqa: F811
-    return np.asarray(Image.open(io.BytesIO(browser.page.screenshot())).convert("RGB"))[round(y), round(x)]
+    return np.asarray(Image.open(io.BytesIO(browser.page.screenshot())).convert("RGB"))[
+        round(y), round(x)
+    ]
 
 
 def window_colours(browser) -> list[np.ndarray]:  # noqa: F811
     """The colours at the middle and in two corners of the flip book's window."""
     window = "document.querySelector('.zf-window')"
-    return [colour_at(browser, *browser.place(window, x, y)) for x, y in ((0.5, 0.5), (0.01, 0.01), (0.99, 0.99))]
+    return [
+        colour_at(browser, *browser.place(window, x, y))
+        for x, y in ((0.5, 0.5), (0.01, 0.01), (0.99, 0.99))
+    ]
 
 
 @pytest.mark.parametrize("kind", USES)
@@ -59,12 +80,15 @@ def test_every_frame_is_shown_where_it_should_be(width, browser, page):  # noqa:
     browser.open(page, width=width)
     for layer, number in np.ndindex(2, 3):
         browser.evaluate(
-            f"[...document.querySelectorAll('input[type=range]')].forEach((slider, i) => "
-            f"{{ slider.value = [{layer}, {number}][i]; slider.dispatchEvent(new Event('input')) }})"
+            f"[...document.querySelectorAll('input[type=range]')].forEach((slider, i) => {{ "
+            f"slider.value = [{layer}, {number}][i]; slider.dispatchEvent(new Event('input')) }})"
         )
         for found in window_colours(browser):
             assert np.abs(found - COLOURS[3 * layer + number]).max() < 12
-        assert browser.evaluate("document.querySelector('.zf-note').textContent") == "uvwxyz"[3 * layer + number]
+        assert (
+            browser.evaluate("document.querySelector('.zf-note').textContent")
+            == "uvwxyz"[3 * layer + number]
+        )
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
 
 
@@ -72,7 +96,9 @@ def test_without_scripts_the_first_picture_stands(browser, page):  # noqa: F811
     browser.scripts = False
     try:
         browser.open(page)
-        picture = np.asarray(Image.open(io.BytesIO(browser.page.screenshot())).convert("RGB")).astype(int)
+        picture = np.asarray(
+            Image.open(io.BytesIO(browser.page.screenshot())).convert("RGB")
+        ).astype(int)
     finally:
         browser.scripts = True
     close = [(np.abs(picture - colour).max(2) < 12).sum() for colour in COLOURS]
@@ -103,3 +129,55 @@ def test_numbers_are_sorted_as_numbers_and_dashes_come_last(browser, page):  # n
     assert browser.evaluate(errors) == ["9.5", "10.5", "–"]
     browser.evaluate(f"{button}.click()")
     assert browser.evaluate(errors) == ["10.5", "9.5", "–"]
+
+
+def test_the_mark_lies_on_the_position_of_the_heat_map(browser, page):  # noqa: F811
+    browser.open(page)
+    browser.page.add_style_tag(content="figure { padding: 8px }")  # as a theme may have it
+    stage = "document.querySelector('.zf-stage')"
+    browser.evaluate(f"{stage}.focus()")
+    for key in ("End", "PageDown"):
+        browser.page.keyboard.press(key)
+    image, mark = (
+        browser.evaluate(
+            f"(b => [b.right, b.bottom])(document.querySelector('{name}').getBoundingClientRect())"
+        )
+        for name in (".zf-map img", ".zf-mark")
+    )
+    assert np.abs(np.subtract(image, mark)).max() < 1
+
+
+def test_a_view_has_a_link_that_opens_it(browser, page):  # noqa: F811
+    browser.open(page)
+    sliders = "[...document.querySelectorAll('input[type=range]')]"
+    browser.evaluate(
+        f"{sliders}.forEach(s => {{ s.value = 1; s.dispatchEvent(new Event('input')) }})"
+    )
+    link = browser.evaluate("document.querySelector('.zf-link').getAttribute('href')")
+    assert link == "#explorer-1?layer=2&map=b"
+    browser.open(page + link)
+    assert browser.evaluate("document.querySelector('.zf-note').textContent") == "y"
+    browser.evaluate("location.hash = '#explorer-2?row=2&column=3'")
+    browser.page.wait_for_timeout(100)
+    assert browser.evaluate("document.querySelectorAll('.zf-note')[1].textContent") == "z"
+    browser.open(page + "#explorer-1?layer=9&map=c")  # what does not exist is passed over
+    assert browser.evaluate("document.querySelector('.zf-note').textContent") == "w"
+    assert not browser.errors
+
+
+def test_a_swipe_along_the_page_scrolls_it(browser, page):  # noqa: F811
+    browser.open(page, width=390)
+    for name in (".zf-stage", ".zf-map"):
+        style = browser.evaluate(f"getComputedStyle(document.querySelector('{name}')).touchAction")
+        assert "pan-y" in style
+
+
+def test_paper_shows_no_controls(browser, page):  # noqa: F811
+    browser.open(page)
+    shown = (
+        "[...document.querySelectorAll('.zf-controls, .zf-hint, .zf-link')]"
+        ".filter(e => getComputedStyle(e).display !== 'none').length"
+    )
+    assert browser.evaluate(shown) > 0
+    browser.page.emulate_media(media="print")
+    assert browser.evaluate(shown) == 0

@@ -241,12 +241,10 @@ def _heat(name: str, values: np.ndarray) -> str:
     scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
     colours = (255 * matplotlib.colormaps["viridis"](scaled)[..., :3]).round().astype(np.uint8)
     span = html.escape(f"{name}, from {_rounded(low)} (dark) to {_rounded(high)} (bright)")
-    rows, columns = values.shape
     return (
-        f'<figure class="zf-heat" style="margin:0">'
-        f'<div class="zf-map" style="position:relative;aspect-ratio:{columns}/{rows}">'
+        '<figure class="zf-heat" style="margin:0"><div class="zf-map" style="position:relative">'
         f'<img class="dark-light pixels" src="{data_uri(colours)}" alt="Heat map: {span}" '
-        'style="display:block;width:100%;height:100%;image-rendering:pixelated;margin:0"></div>'
+        'style="display:block;width:100%;image-rendering:pixelated;margin:0"></div>'
         f"<figcaption>{span}</figcaption></figure>"
     )
 

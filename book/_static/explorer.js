@@ -167,7 +167,7 @@
         const sign = heading.getAttribute("aria-sort") === "ascending" ? -1 : 1;
         headings.forEach(other => other.removeAttribute("aria-sort"));
         heading.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
-        const numeric = heading.classList.contains("zf-number");
+        const numeric = rows.every(row => row.cells[column].classList.contains("zf-number"));
         body.append(...[...rows].sort((a, b) => {
           if (!numeric) return sign * value(a).localeCompare(value(b));
           const x = number(a), y = number(b); // dashes come last, whichever way

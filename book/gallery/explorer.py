@@ -1,5 +1,7 @@
 """Browse every map of every layer in a live kernel."""
 
+import html
+
 import ipywidgets as widgets
 
 from zfrepro import gallery, plots
@@ -16,15 +18,18 @@ class FeatureBrowser(LiveExplorer):
         trained: the network.
         split: the images that were searched.
         tops: what `gallery.top_units` found on them.
-        start: number of the first map shown, in the last layer.
+        start: the map of the last layer that is shown first; default, the one excited most.
     """
 
-    def __init__(self, trained: Trained, split: Split, tops: dict[str, Top], start: int = 0):
-        self.tops, self.book_tops = tops, tops
-        names = list(tops)
-        last = len(tops[names[-1]].values) - 1
-        self.layer = widgets.Dropdown(options=names, value=names[-1], description="layer")
-        self.map = widgets.BoundedIntText(start, 0, last, description="map")
+    def __init__(
+        self, trained: Trained, split: Split, tops: dict[str, Top], start: int | None = None
+    ):
+        self.tops = self.book_tops = tops
+        last = list(tops)[-1]
+        if start is None:
+            start = int(tops[last].values[:, 0].argmax())
+        self.layer = widgets.ToggleButtons(options=list(tops), value=last, description="layer")
+        self.map = widgets.IntText(start, description="map", continuous_update=False)
         super().__init__(trained, split, [self.layer, self.map])
         self.show()
 
@@ -32,25 +37,31 @@ class FeatureBrowser(LiveExplorer):
         """Search the images of the reader."""
         self.tops = self.book_tops
         if not self.labelled:
-            x = self.trained.preprocess(self.split.images)
-            self.tops = gallery.top_units(self.trained.network, x, self.tops, progress=False)
+            x, layers = self.trained.preprocess(self.split.images), list(self.book_tops)
+            self.tops = gallery.top_units(self.trained.network, x, layers, progress=False)
 
     def draw(self) -> tuple[str, str]:
         """Return what excites the chosen map, and its pictures."""
-        top = self.tops[self.layer.value]
-        self.map.max = len(top.values) - 1
-        number = self.map.value
+        layer, number = self.layer.value, self.map.value
+        top, images = self.tops[layer], self.split.images
+        last = len(top.values) - 1
+        if not 0 <= number <= last:
+            return f"{layer} has maps 0 to {last}, and no map {number}.", ""
         shown = top.responds([number])[0]
         if not shown.any():
-            images = "image of the book" if self.labelled else "one of your images"
-            return f"map {number}: no {images} excites it", ""
-        x = self.trained.preprocess(self.split.images)
-        seen = self.trained.center_crop(self.split.images)
-        projections = gallery.projections(self.trained.network, x, top, [number])
-        patches = gallery.patches(self.trained.network, seen, top, [number])
+            if self.labelled:
+                return f"Map {number} is dead: no image of the book excites it.", ""
+            return f"None of your images excites map {number}.", ""
+        projections = gallery.projections(
+            self.trained.network, lambda i: self.trained.preprocess(images[i]), top, [number]
+        )
+        patches = gallery.patches(
+            self.trained.network, lambda i: self.trained.center_crop(images[i]), top, [number]
+        )
+        labels = self.split.labels[top.of([number])[0]].tolist()
+        names = ", ".join(self.trained.classes[label] for label in labels)
+        whose = "images of" if self.labelled else "the network calls these images"
+        note = f"strongest activation {top.values[number, 0]:.2f}; {whose}: {names}"
         figure = plots.top9(projections[:, shown], patches[:, shown], columns=1)
-        labels = self.split.labels[top.of([number])[0]]
-        names = ", ".join(self.trained.classes[i] for i in labels.tolist())
-        text = f"strongest activation {top.values[number, 0]:.2f}; images of: {names}"
-        alt = f"Projections and patches of map {number} of {self.layer.value}"
-        return text, figure_html(plots.png(figure), alt)
+        alt = f"{layer}, map {number}: projections and patches"
+        return html.escape(note), figure_html(plots.png(figure), alt)
