@@ -1,7 +1,7 @@
-"""What the paper says a projection shows, and what later work says it does not.
+"""Claims of section 2.1 on what a projection shows, and claims of later work against them.
 
 Numbers are means over (unit, image) pairs of one trained network. A claim about layers 2 to 5 is
-judged in the layer that speaks most against it.
+judged in the layer with the strongest evidence against it.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ LAYERS = ("conv2", "conv3", "conv4", "conv5")
 MARKED = 0.085  # a tenth of the way from white noise, 0.15, to clean lines, 1
 SAME = 0.95  # cosine or SSIM from which two pictures count as the same
 IDLE = 5.0  # per cent by which the norm's factor must vary to bring a cosine below 0.95
-EACH = "in the one of layers 2 to 5 that speaks most against the claim"
+EACH = "in the layer, of 2 to 5, with the strongest evidence against the claim"
 
 
 def over_layers(record: Record, path: str) -> list[Interval]:
@@ -27,7 +27,7 @@ def least(name: str, path: str, form: str = "+.2f") -> Quantity:
     def source(record: Record) -> Interval:
         return min(over_layers(record, path), key=lambda own: own.low)
 
-    return Quantity(f"least {name}", source, form=form)
+    return Quantity(f"smallest {name}", source, form=form)
 
 
 def most(name: str, path: str, form: str = "+.2f") -> Quantity:
@@ -56,7 +56,7 @@ def idle_norm(record: Record) -> str:
     if varies >= IDLE:
         return ""
     return (
-        f"on inputs of unit variance the norm is close to a constant: its factor varies by "
+        f"on inputs of unit variance the normalisation is nearly constant: its factor varies by "
         f"{varies:.2f} % over {record['norm']['images']} images, too little to matter"
     )
 
@@ -79,9 +79,9 @@ CLAIMS = (
         "projections",
         "section 2.1",
         "A projection's structures are weighted by what they contribute to the activation.",
-        "mean height of the deletion curve (activation left when pixels go in the order of "
-        "projected energy), minus that of a random order and of another unit's projection at the "
-        f"same place, {EACH}",
+        "Mean height of the deletion curve (activation left when pixels are deleted in the order "
+        "of projected energy), minus that of a random order and of another unit's projection at "
+        f"the same place, {EACH}",
         AllOf(
             Below(most("difference from random order", "deletion-{}/deconvnet_minus/random"), 0.0),
             Below(
@@ -97,7 +97,7 @@ CLAIMS = (
         "section 2.1, footnote 1",
         "With the forward ReLU mask instead of the backward ReLU, projections are markedly less "
         "clear.",
-        "coherence of local directions (1 clean lines, about 0.15 white noise), deconvnet minus "
+        "Coherence of local directions (clean lines 1, white noise about 0.15), deconvnet minus "
         f"forward mask, {EACH}; and the share of fine speckle, which must not be higher",
         AllOf(
             Above(least("gain in coherence", COHERENCE), 0.0),
@@ -113,7 +113,7 @@ CLAIMS = (
         "projections",
         "section 2.1",
         "A projection shows the part of the object that the unit responds to.",
-        "share of projected energy inside the part whose covering costs the unit most, minus the "
+        "Share of projected energy inside the part whose masking lowers the unit most, minus the "
         "part's share of the area, an edge detector's share, and that of another unit's "
         f"projection, {EACH}",
         AllOf(
@@ -122,7 +122,7 @@ CLAIMS = (
             Above(least("gain over another unit", PART + "another unit"), 0.0),
         ),
         untestable=lambda record: (
-            "" if f"truth-{LAYERS[0]}" in record else "photographs: their parts are not known"
+            "" if f"truth-{LAYERS[0]}" in record else "the parts in photographs are not known"
         ),
     ),
     Claim(
@@ -130,19 +130,21 @@ CLAIMS = (
         "projections",
         "Mahendran & Vedaldi 2016",
         "The switches shape a projection more than the unit does.",
-        "rank correlation with a unit's projection: of another unit at the same place with the "
+        "Rank correlation with a unit's projection: of another unit at the same place with the "
         f"same switches, minus that of the same unit with another image's switches, {EACH}",
-        Above(least("difference", "switches-{}/other_unit_minus_other_switches"), 0.0),
+        Above(
+            least("difference of correlations", "switches-{}/other_unit_minus_other_switches"), 0.0
+        ),
         source="later",
     ),
     Claim(
         "projections-without",
         "projections",
         "Springenberg et al. 2015; Mahendran & Vedaldi 2016",
-        "Without its own switches nothing of a unit's projection is left.",
-        "rank correlation of a unit's projection with that by another image's switches, minus "
+        "With another image's switches, a unit's projection is unrelated to its own.",
+        "Rank correlation of a unit's projection with that by another image's switches, minus "
         f"that of an unrelated one (another unit, another image's switches), {EACH}",
-        Below(most("correlation left", "switches-{}/other_switches_minus_unrelated"), 0.1),
+        Below(most("remaining correlation", "switches-{}/other_switches_minus_unrelated"), 0.1),
         source="later",
         note="A second bound, 0.25, used to make it partly reproduced.",
     ),
@@ -152,8 +154,8 @@ CLAIMS = (
         "Nie et al. 2018",
         "Max-pooling alone makes the deconvnet of a network with random weights resemble the "
         "image.",
-        "SSIM with the image above SSIM with another image, with max-pool minus with subsampling "
-        f"in its place, mean of two networks with random weights, {EACH}",
+        "SSIM with the image less SSIM with another image; with max-pooling minus with subsampling "
+        f"in its place; mean of two networks with random weights, {EACH}",
         Above(least("gain by max-pooling", "random-{}/max_minus_none", "+.3f"), 0.0),
         source="later",
     ),
@@ -161,13 +163,13 @@ CLAIMS = (
         "projections-guided",
         "projections",
         "Adebayo et al. 2018",
-        "Guided backpropagation hardly notices random weights in the upper layers; the gradient "
-        "does.",
-        "rank correlation of a class score's picture before and after layers fc8 to conv5 get "
+        "Random weights in the upper layers hardly change guided backpropagation, but change the "
+        "gradient.",
+        "Rank correlation of a class score's picture before and after layers fc8 to conv5 get "
         "random weights, drawn once",
         AllOf(
-            Above(Quantity("guided", CASCADE.format("guided")), 0.8),
-            Below(Quantity("gradient", CASCADE.format("gradient")), 0.2),
+            Above(Quantity("correlation, guided", CASCADE.format("guided")), 0.8),
+            Below(Quantity("correlation, gradient", CASCADE.format("gradient")), 0.2),
         ),
         source="later",
     ),
@@ -176,7 +178,7 @@ CLAIMS = (
         "projections",
         "Simonyan et al. 2014; Samek et al. 2017",
         "Projected energy finds what excites a unit better than the gradient's energy.",
-        f"mean height of the deletion curve, deconvnet minus gradient, {EACH}",
+        f"Mean height of the deletion curve, deconvnet minus gradient, {EACH}",
         Below(most("difference", "deletion-{}/deconvnet_minus/gradient"), 0.0),
         source="later",
         note="More layers for than against used to make it partly reproduced.",
@@ -185,12 +187,12 @@ CLAIMS = (
         "projections-adversarial",
         "projections",
         "Nie et al. 2018",
-        "A faint change that flips the class hardly moves deconvnet and guided pictures.",
-        "cosine of the true class's pictures before and after ten steps of projected gradient "
+        "A small change that flips the class hardly alters deconvnet and guided pictures.",
+        "Cosine of the true class's pictures before and after ten steps of projected gradient "
         "within 2 of 255 levels",
         AllOf(
-            Above(Quantity("deconvnet", FLIPPED.format("deconvnet")), 0.9),
-            Above(Quantity("guided", FLIPPED.format("guided")), 0.9),
+            Above(Quantity("cosine, deconvnet", FLIPPED.format("deconvnet")), 0.9),
+            Above(Quantity("cosine, guided", FLIPPED.format("guided")), 0.9),
         ),
         source="later",
         untestable=few_flips,
@@ -201,13 +203,13 @@ CLAIMS = (
         "projections",
         "Kindermans et al. 2018",
         "In a linear model with a distractor, what deconvnet and gradient show is not the signal.",
-        "cosine of the learned filter with the known signal, where signal and distractor have a "
+        "Cosine of the learned filter with the known signal, where signal and distractor have a "
         "cosine of 0.8",
-        Within(Quantity("filter", "toy/filter_signal"), 0.59, 0.61),
+        Within(Quantity("cosine of the filter", "toy/filter_signal"), 0.59, 0.61),
         source="later",
         untestable=lambda record: (
-            "arithmetic: the filter has a cosine of sqrt(1 - 0.8^2) = 0.6 with the signal, "
-            "whatever the images"
+            "this is arithmetic: the filter has a cosine of sqrt(1 - 0.8^2) = 0.6 with the signal "
+            "for any images"
         ),
     ),
     Claim(
@@ -215,16 +217,16 @@ CLAIMS = (
         "projections",
         "implied by section 2.1",
         "The projection of a class depends on what the upper layers have learned.",
-        "rank correlation of a class score's projection before and after layers fc8 to conv5 get "
+        "Rank correlation of a class score's projection before and after layers fc8 to conv5 get "
         "random weights, drawn once",
-        Below(Quantity("correlation", CASCADE.format("deconvnet")), 0.5),
+        Below(Quantity("correlation, deconvnet", CASCADE.format("deconvnet")), 0.5),
         source="own",
     ),
     Claim(
         "projections-collisions",
         "projections",
         "section 2.1 does not say",
-        "Where switches of overlapping windows collide, summing and overwriting give the same "
+        "Where pooling windows share a maximum, summing and overwriting its values give the same "
         "picture.",
         f"SSIM of both projections, {EACH}",
         Above(least("SSIM", "switches-{}/overwritten", ".2f"), SAME),
@@ -234,9 +236,9 @@ CLAIMS = (
         "projections-norm",
         "projections",
         "section 2.1 does not say",
-        "Contrast norm may be skipped on the way down: its true gradient gives nearly the same "
-        "picture.",
-        f"cosine of the projections with the norm skipped and with its gradient, {EACH}",
+        "Contrast normalisation may be skipped in the deconvnet: its gradient gives nearly the "
+        "same picture.",
+        f"Cosine of the projections with it skipped and with its gradient, {EACH}",
         Above(least("cosine", "rules-{}/true_norm_cosine", ".4f"), SAME),
         source="own",
         untestable=idle_norm,
