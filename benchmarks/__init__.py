@@ -1,1 +1,1 @@
-"""Speed, side by side: `python -m benchmarks --help`."""
+"""Speed side by side: `python -m benchmarks --help`."""

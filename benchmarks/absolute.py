@@ -47,7 +47,6 @@ def _measured(arch: str, device: torch.device, quick: bool) -> Iterator[Result]:
     name += f", compiled, {devices.describe(device)}" if on_gpu else ""
     share = 100 * rate / matmul_rate(precision, device)
     yield Result(name, seconds, 1 / seconds, checks, unit="images/s")
-    yield Result(name, seconds, 2e-12 * rate, checks, unit="TFLOP/s")
     yield Result(name, seconds, share, checks, goal=GOAL if on_gpu else None, unit="% of the matmul rate")
 
 

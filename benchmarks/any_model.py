@@ -52,5 +52,5 @@ def run(quick: bool) -> Iterator[Result]:
     count = len(units)
     name = f"{count} units of one resnet18 image"
     yield faster(
-        name, ours / count, "Captum in a loop", theirs / count, checks, GOAL, work=together
+        name, ours / count, "Captum in a loop", theirs / count, checks, GOAL
     )

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import platform
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -94,7 +93,7 @@ def benchmarks() -> dict[str, dict[str, Any]]:
 
 
 def speeds(benchmark: dict[str, Any]) -> list[dict[str, object]]:
-    """Rows of a benchmark: ours against a rival's, the goal, and the ratio that arithmetic would allow."""
+    """Rows of a benchmark: ours against a rival's, and the goal."""
     rows = []
     for result in benchmark["results"]:
         goal, verdict = result["goal"], "reached" if result["reached"] else "missed"
@@ -104,39 +103,10 @@ def speeds(benchmark: dict[str, Any]) -> list[dict[str, object]]:
                 "ratio": _three(result["ratio"]),
                 "unit": result["unit"],
                 "goal": "" if goal is None else f"at {'most' if result['at_most'] else 'least'} {goal:g}, {verdict}",
-                "ceiling": "" if result["ceiling"] is None else round(result["ceiling"], 2),
                 "against": result["rival"] or "",
             }
         )
     return rows
-
-
-ARITHMETIC = ("convolutions", "full layers")
-
-
-def profiles(benchmark: dict[str, Any], least: float = 0.01) -> list[dict[str, object]]:
-    """Rows of a benchmark's profiles: the ratio, what it would be if arithmetic alone took time, and per cent of our
-    time by kind of operation, for kinds that somewhere reach `least`. Work without such arithmetic is left out."""
-    profiled = [result for result in benchmark["results"] if set(ARITHMETIC) & set(result.get("shares", {}))]
-    whole = sum((Counter(result["shares"]) for result in profiled), Counter())
-    kinds = [kind for kind, _ in whole.most_common() if any(r["shares"].get(kind, 0) >= least for r in profiled)]
-    rows = []
-    for result in profiled:
-        own = Counter(result["shares"])
-        alone = result["ratio"] / sum(own[kind] for kind in ARITHMETIC)
-        row = {"what": result["name"], "ratio": _three(result["ratio"]), "arithmetic alone": _three(alone)}
-        rows.append(row | {kind: round(100 * own[kind], 1) for kind in kinds})
-    return rows
-
-
-def stages(benchmark: dict[str, Any]) -> list[dict[str, object]]:
-    """Rows of what missed its goal and has no convolutions: its stages, and per cent of the time that each takes."""
-    return [
-        {"what": result["name"], "stage": stage, "%": round(100 * share, 1)}
-        for result in benchmark["results"]
-        if not result["reached"] and not set(ARITHMETIC) & set(result.get("shares", {}))
-        for stage, share in result.get("shares", {}).items()
-    ]
 
 
 def _three(value: float) -> float:

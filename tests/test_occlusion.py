@@ -144,7 +144,7 @@ def test_memory_does_not_grow_with_positions():
     # 900 covered images of 128 px would take 177 MB; memory is measured after a first run
     code = """
 import torch
-from benchmarks.growth import peak
+from benchmarks.timing import peak
 from tests.networks import small
 from zfrepro.networks import build, zfnet
 from zfrepro.occlusion import occlude

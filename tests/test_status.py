@@ -92,27 +92,6 @@ def test_the_speeds_are_those_of_the_record():
         assert [row["what"] for row in rows] == [result["name"] for result in found]
         assert all(row["ratio"] == pytest.approx(r["ratio"], rel=0.01) for row, r in zip(rows, found, strict=True))
         assert {row["goal"].split(", ")[-1] for row in rows} <= {"", "reached", "missed"}
-        assert all(row["what"] in {result["name"] for result in found} for row in status.profiles(benchmark))
-
-
-def test_profiles_tell_what_arithmetic_alone_would_allow():
-    shares = {"convolutions": 0.6, "full layers": 0.2, "pools": 0.195, "other": 0.005}
-    profiled = {"name": "a step", "ratio": 2.0, "shares": shares}
-    none = {"name": "a sum", "ratio": 300.0, "shares": {"other": 1.0}}
-    (row,) = status.profiles({"results": [profiled, {"name": "old", "ratio": 3.0}, none]})
-    assert row == {"what": "a step", "ratio": 2.0, "arithmetic alone": 2.5, "convolutions": 60.0, "full layers": 20.0,
-                   "pools": 19.5}  # fmt: skip
-
-
-def test_stages_are_told_of_what_is_slow_and_has_no_convolutions():
-    shares = {"surfaces": 0.75, "other": 0.25}
-    slow = {"name": "drawing", "reached": False, "shares": shares}
-    others = [slow | {"reached": True}, slow | {"shares": {"convolutions": 1.0}}, {"name": "old", "reached": False}]
-    rows = status.stages({"results": [*others, slow]})
-    assert rows == [
-        {"what": "drawing", "stage": "surfaces", "%": 75.0},
-        {"what": "drawing", "stage": "other", "%": 25.0},
-    ]
 
 
 def test_environment_names_versions_and_data():
