@@ -1,8 +1,9 @@
-"""Pictures and plots that chapters share. Every function takes tensors or numbers and returns a figure or a picture.
+"""Pictures and plots that chapters share. Every function takes tensors or numbers and returns a figure
+or a picture.
 
-How projections are displayed, which the paper leaves open, stands once, in `display`: zero is mid-grey, the nine of a
-map share one scale, the .99 quantile of their absolute values, and a power of 0.7 lifts what is faint.
-"""
+How projections are displayed, which the paper leaves open, stands once, in `display`: zero is
+mid-grey, the nine of a map share one scale, the .99 quantile of their absolute values, and a power
+of 0.7 lifts what is faint."""
 
 import html
 import io
@@ -41,30 +42,34 @@ STYLE = {
 
 
 def use_style() -> None:
-    """Set matplotlib's style for the pages: transparent ground, colours and type that suit light and dark."""
+    """Set matplotlib's style for the pages: colours and type that suit light and dark."""
     plt.rcParams.update(STYLE)
 
 
 def display(signed: Tensor) -> Tensor:
-    """Turn projections or filters into colours: 0.5 + 0.5 sign(v) |v / q|^0.7, with q the .99 quantile of |v|.
+    """Turn projections or filters into colours: 0.5 + 0.5 sign(v) |v / q|^0.7.
+
+    q is the .99 quantile of |v|.
 
     Args:
-        signed: (M, K, 3, H, W), the K projections of a map scaled together; or (..., 3, H, W) with fewer leading
-            axes, each picture scaled alone.
+        signed: (M, K, 3, H, W), the K projections of a map scaled together; or (..., 3, H, W) with
+            fewer leading axes, each picture scaled alone.
     Returns:
         The same shape, 0 to 1; zero is mid-grey.
     """
     values = signed.float()
     kept = 1 if values.ndim == 5 else values.ndim - 3
     flat = values.abs().flatten(kept) if kept else values.abs().flatten()[None]
-    scale = torch.stack([torch.quantile(row, QUANTILE) for row in flat.flatten(0, -2)]).view(flat.shape[:-1])
+    scale = torch.stack([torch.quantile(row, QUANTILE) for row in flat.flatten(0, -2)]).view(
+        flat.shape[:-1]
+    )
     scale = torch.where(scale > 0, scale, flat.amax(-1)).clamp_min(1e-12)
     scale = scale.view(scale.shape + (1,) * (values.ndim - scale.ndim)) if kept else scale
     return (GREY + 0.5 * values.sign() * (values.abs() / scale).pow(POWER)).clamp(0, 1)
 
 
 def enlarge(images: Tensor, side: int = TILE) -> Tensor:
-    """Enlarge pictures to at least `side` px: by whole numbers below a field of 40 px, else bicubic.
+    """Enlarge pictures to at least `side` px: below 40 px by whole numbers, else bicubic.
 
     images: (..., 3, H, W) of 0 to 1 -> (..., 3, H', W'); larger ones stay as they are.
     """
@@ -84,18 +89,18 @@ def shown(signed: Tensor, quantile: float = QUANTILE) -> Tensor:
 
 
 def as_colours(images: Tensor) -> Tensor:
-    """uint8 pictures or colours of 0 to 1 -> colours of 0 to 1."""
+    """Return colours of 0 to 1, of uint8 pictures or of such colours."""
     return images.float() / 255 if images.dtype == torch.uint8 else images.float()
 
 
 def energy(maps: Tensor) -> Tensor:
-    """How strong a stack of feature maps is at each place, as grey. (C, H, W) -> (3, H, W), 0 to 1."""
+    """Return how strong feature maps are at each place, as grey. (C, H, W) -> (3, H, W)."""
     strength = maps.float().square().sum(0).sqrt()
     return (strength / strength.amax().clamp_min(1e-12)).expand(3, -1, -1)
 
 
 def tiled(images: Tensor, columns: int, gap: int = 1, ground: float = 1.0) -> Tensor:
-    """Pictures in rows with gaps between. (N, 3, h, w) of 0 to 1 -> (3, H, W)."""
+    """Set pictures in rows with gaps between. (N, 3, h, w) of 0 to 1 -> (3, H, W)."""
     n, _, height, width = images.shape
     rows = math.ceil(n / columns)
     out = torch.full((3, rows * (height + gap) - gap, columns * (width + gap) - gap), ground)
@@ -106,33 +111,34 @@ def tiled(images: Tensor, columns: int, gap: int = 1, ground: float = 1.0) -> Te
 
 
 def enlarged(image: Tensor, times: int) -> Tensor:
-    """Every pixel as a square of `times` pixels. (..., H, W) -> (..., H * times, W * times)."""
+    """Repeat every pixel `times` times on both axes. (..., H, W) -> (..., H', W')."""
     return image.repeat_interleave(times, -2).repeat_interleave(times, -1)
 
 
 def array(image: Tensor) -> np.ndarray:
-    """(3, H, W) -> (H, W, 3), what matplotlib and PIL want."""
+    """Return (3, H, W) as an array (H, W, 3), as matplotlib and PIL want it."""
     return image.permute(1, 2, 0).numpy()
 
 
 def blocks(images: Tensor, columns: int, *, gap: int = 6, ground: float = 1.0) -> Tensor:
-    """Each map's K pictures as a square of tiles, the squares in rows. (M, K, 3, h, w) -> (3, H, W)."""
+    """Set each map's K pictures in a square, the squares in rows. (M, K, 3, h, w) -> (3, H, W)."""
     side = math.ceil(math.sqrt(images.shape[1]))
     squares = torch.stack([tiled(as_colours(own), side) for own in images])
     return tiled(squares, columns, gap, ground)
 
 
 def alone(figure: Figure) -> Figure:
-    """The figure, off pyplot's list of open ones, or a cell that ends with it would show it twice."""
+    """Return the figure off pyplot's list, or a cell that ends with it would show it twice."""
     plt.close(figure)
     return figure
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a file in memory, for an image widget.
+    """Return the figure as a file in memory, for an image widget.
 
-    Not for an output widget: a notebook that is run without a browser answers those on the channel on which it waits
-    for the cell's end, and now and then waits until its time is up (nbclient, issue 312).
+    Not for an output widget: a notebook that is run without a browser answers those on the channel
+    on which it waits for the cell's end, and now and then waits until its time is up (nbclient,
+    issue 312).
     """
     data = io.BytesIO()
     alone(figure).savefig(data, format="png")
@@ -151,7 +157,7 @@ def _frame(image: Tensor, width: float, title: str | None = None) -> Figure:
 
 
 def filters(weight: Tensor, columns: int = 16, width: float = 8) -> Figure:
-    """First-layer filters, each scaled by itself. weight: (C, 3, k, k)."""
+    """Draw first-layer filters, each scaled by itself. weight: (C, 3, k, k)."""
     return _frame(enlarged(tiled(shown(weight), columns), 6), width)
 
 
@@ -159,7 +165,7 @@ def top9(
     projections: Sequence[Tensor], patches: Sequence[Tensor], names: Sequence[str] = (), *, columns: int = 2,
     side: int = TILE,
 ) -> Figure:  # fmt: skip
-    """Draw Fig. 2: for each map its nine strongest projections and, beside them, the patches that caused them.
+    """Draw Fig. 2: each map's nine strongest projections beside the patches that caused them.
 
     Args:
         projections: M times (9, 3, F, F), signed; F may differ from map to map.
@@ -187,18 +193,22 @@ def top9(
         y = total[1] - (i // columns) * (width + head + between // 2) - head - width
         for panel, at, title in ((left, x, "projections"), (right, x + width + gap, "patches")):
             ax = figure.add_axes((at / total[0], y / total[1], width / total[0], width / total[1]))
-            ax.imshow(array(panel), interpolation="nearest" if panel.shape[-1] == width else "antialiased")
+            ax.imshow(
+                array(panel), interpolation="nearest" if panel.shape[-1] == width else "antialiased"
+            )
             ax.axis("off")
             type_at = (y + width + 4 * scale) / total[1]
             figure.text(at / total[0], type_at, title, fontsize=9.5 * scale, va="bottom")
         if names:
             type_at = (y + width + 22 * scale) / total[1]
-            figure.text(x / total[0], type_at, names[i], fontsize=10.5 * scale, va="bottom", weight="bold")
+            figure.text(
+                x / total[0], type_at, names[i], fontsize=10.5 * scale, va="bottom", weight="bold"
+            )
     return alone(figure)
 
 
 def mean_sd(values: Sequence[float], digits: int = 1) -> str:
-    """Return `43.1 ± 0.8`, mean and standard deviation, for a cell of a table; of one value it alone."""
+    """Return `43.1 ± 0.8`, mean and standard deviation; of one value it alone."""
     mean = f"{np.mean(values):.{digits}f}"
     return f"{mean} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean
 
@@ -210,8 +220,8 @@ def intervals(
     """Draw estimates with their 95 % intervals, one a row, and the paper's values beside ours.
 
     Args:
-        rows: label, our interval and the paper's value or None, from top to bottom; a row without a label belongs
-            to the one above.
+        rows: label, our interval and the paper's value or None, from top to bottom; a row without a
+            label belongs to the one above.
         unit: what the axis shows.
         zero: where a line marks no effect; None for no line.
         paper: what the open diamonds are called.
@@ -225,9 +235,13 @@ def intervals(
     for k, (y, (_, own, printed)) in enumerate(zip(heights, rows, strict=True)):
         colour = PALETTE[names.index(groups[k]) % len(PALETTE)] if groups else PALETTE[0]
         first = not groups or groups.index(groups[k]) == k
-        low, high = (bound if math.isfinite(bound) else own.estimate for bound in (own.low, own.high))
+        low, high = (
+            bound if math.isfinite(bound) else own.estimate for bound in (own.low, own.high)
+        )
         ax.plot([low, high], [y, y], color=colour, lw=2.2, solid_capstyle="butt")
-        ax.plot(own.estimate, y, "o", color=colour, ms=6, label=groups[k] if groups and first else None)
+        ax.plot(
+            own.estimate, y, "o", color=colour, ms=6, label=groups[k] if groups and first else None
+        )
         if printed is not None:
             ax.plot(printed, y, **mark)
     if any(printed is not None for *_, printed in rows):
@@ -245,7 +259,9 @@ def intervals(
     return alone(figure)
 
 
-def learning_curves(records: Mapping[str, Mapping], names: Mapping[str, str], width: float = 8) -> Figure:
+def learning_curves(
+    records: Mapping[str, Mapping], names: Mapping[str, str], width: float = 8
+) -> Figure:
     """Draw the validation top-1 error after each epoch: mean over seeds, band from best to worst.
 
     Args:
@@ -255,7 +271,9 @@ def learning_curves(records: Mapping[str, Mapping], names: Mapping[str, str], wi
     figure, axes = plt.subplots(1, len(records), figsize=(width, 3.2), squeeze=False, sharey=True)
     for ax, (title, record) in zip(axes[0], records.items(), strict=True):
         for colour, name in zip(PALETTE, names, strict=False):
-            runs = [run["history"]["val_top1_error"] for run in record["runs"] if run["arch"] == name]
+            runs = [
+                run["history"]["val_top1_error"] for run in record["runs"] if run["arch"] == name
+            ]
             if runs:
                 lines = np.array(runs)
                 epochs = np.arange(1, lines.shape[1] + 1)
@@ -271,8 +289,10 @@ def learning_curves(records: Mapping[str, Mapping], names: Mapping[str, str], wi
     return alone(figure)
 
 
-def receptive_fields(architecture: Architecture, image: Tensor, layers: Sequence[str], width: float = 9) -> Figure:
-    """Draw the receptive fields of the middle units of some layers on an image, and beside it what each contains.
+def receptive_fields(
+    architecture: Architecture, image: Tensor, layers: Sequence[str], width: float = 9
+) -> Figure:
+    """Draw the receptive fields of the middle units of some layers, and what each contains.
 
     Args:
         image: (3, S, S), uint8 or 0 to 1.
@@ -287,7 +307,11 @@ def receptive_fields(architecture: Architecture, image: Tensor, layers: Sequence
     main.imshow(array(as_colours(image)))
     for i, (name, colour) in enumerate(zip(layers, colours, strict=True)):
         first, end = by_name[name].field.window(by_name[name].size // 2)
-        main.add_patch(plt.Rectangle((first - 0.5, first - 0.5), end - first, end - first, fill=False, ec=colour, lw=2))
+        main.add_patch(
+            plt.Rectangle(
+                (first - 0.5, first - 0.5), end - first, end - first, fill=False, ec=colour, lw=2
+            )
+        )
         ax = figure.add_subplot(grid[i // columns, 2 + i % columns])
         low, high = max(first, 0), min(end, side)
         ax.imshow(array(as_colours(image)[:, low:high, low:high]))
@@ -303,10 +327,12 @@ def receptive_fields(architecture: Architecture, image: Tensor, layers: Sequence
 def side_by_side(
     pictures: Sequence[Tensor], titles: Sequence[str], width: float = 9, columns: int | None = None
 ) -> Figure:
-    """Pictures with titles. pictures: (3, H, W) each, uint8 or 0 to 1."""
+    """Draw pictures with titles. pictures: (3, H, W) each, uint8 or 0 to 1."""
     columns = columns or len(pictures)
     rows = math.ceil(len(pictures) / columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(width, rows * (width / columns + 0.28)), squeeze=False)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(width, rows * (width / columns + 0.28)), squeeze=False
+    )
     for ax in axes.flat:
         ax.axis("off")
     for ax, picture, title in zip(axes.flat, pictures, titles, strict=False):
@@ -316,8 +342,13 @@ def side_by_side(
     return alone(figure)
 
 
-def grid(rows: Sequence[Sequence[Tensor]], columns: Sequence[str], names: Sequence[str], width: float = 9.5) -> Figure:
-    """Pictures in a table with names for rows and columns, each resized to the same square.
+def grid(
+    rows: Sequence[Sequence[Tensor]],
+    columns: Sequence[str],
+    names: Sequence[str],
+    width: float = 9.5,
+) -> Figure:
+    """Draw pictures in a table with names for rows and columns, resized to one square.
 
     Args:
         rows: (3, H, W) each, uint8 or 0 to 1.
@@ -350,8 +381,8 @@ def network(
     Args:
         architecture: whose numbers of maps, filters and units the labels state.
         picture: (3, S, S), uint8 or 0 to 1.
-        features: by layer its activations, (C, h, w) or (units,); their square roots are drawn, of a conv layer
-            those of the four maps with the highest mean.
+        features: by layer its activations, (C, h, w) or (units,); their square roots are drawn, of
+            a conv layer those of the four maps with the highest mean.
         probabilities: by class, the five highest are drawn.
         classes: their number, as stated.
     """
@@ -370,7 +401,12 @@ def network(
             x += 16
 
     def draw(image: Tensor, left: float, low: float, wide: float, high: float, **colours) -> None:
-        ax.imshow(image.numpy(), extent=(left, left + wide, low, low + high), interpolation="nearest", **colours)
+        ax.imshow(
+            image.numpy(),
+            extent=(left, left + wide, low, low + high),
+            interpolation="nearest",
+            **colours,
+        )
         ax.add_patch(plt.Rectangle((left, low), wide, high, fill=False, ec="white", lw=0.6))
 
     side = picture.shape[-1]
@@ -403,7 +439,13 @@ def network(
         y = middle + 34 - 17 * i
         ax.barh(y, 40 * probabilities[name], 11, left=x + 60, color=PALETTE[0])
         ax.text(x + 57, y, name, ha="right", va="center", fontsize=8.5)
-        ax.text(x + 62 + 40 * probabilities[name], y, f"{probabilities[name]:.2f}", va="center", fontsize=8.5)
+        ax.text(
+            x + 62 + 40 * probabilities[name],
+            y,
+            f"{probabilities[name]:.2f}",
+            va="center",
+            fontsize=8.5,
+        )
     station("layer 8", ["softmax over", f"{classes:,} classes"], 128, ends=True)
     ax.set(xlim=(-2, x), ylim=(-88, middle + 70), aspect="equal", position=(0, 0, 1, 1))
     ax.axis("off")
@@ -412,12 +454,20 @@ def network(
 
 
 def table(rows: Sequence[dict[str, object]]) -> HTML:
-    """Rows of the same keys as a table of the page: numbers, also as text, to the right, None as a dash."""
+    """Rows of the same keys as a table of the page: numbers, also as text, to the right, None as a
+    dash.
+    """
 
     def cell(value: object) -> str:
         if value is None:
             value = "–"
-        text = value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value:.1f}"
+        text = (
+            value
+            if isinstance(value, str)
+            else f"{value:,}"
+            if isinstance(value, int)
+            else f"{value:.1f}"
+        )
         number = text[:1] in tuple("0123456789-–")
         return f'<td class="text-end">{text}</td>' if number else f"<td>{html.escape(text)}</td>"
 
