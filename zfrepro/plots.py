@@ -330,9 +330,9 @@ def side_by_side(
     """Draw pictures with titles. pictures: (3, H, W) each, uint8 or 0 to 1."""
     columns = columns or len(pictures)
     rows = math.ceil(len(pictures) / columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(width, rows * (width / columns + 0.28)), squeeze=False
-    )
+    tall = max(picture.shape[-2] / picture.shape[-1] for picture in pictures)
+    size = (width, rows * (width / columns * tall + 0.28))
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
     for ax in axes.flat:
         ax.axis("off")
     for ax, picture, title in zip(axes.flat, pictures, titles, strict=False):
