@@ -86,10 +86,6 @@ ALLOWED = {  # not measured here
     "architecture": {"0.125": "half of one over the stride", "0.25": "the same"},
     "evolution": {"0.9": "a definition"},
     "index": {"4.0": "the version of a licence"},
-    "network": {
-        "0.1": "the paper's radius of clipping", "1.21": "0.1 times a root", "1.91": "the same", "1 %": "a definition",
-        "0.59": "two to the power of -0.75", "38.3 %": "the paper's, arXiv v1",
-    },
     "transfer": {"68.6": "worked out from the paper's Table 6", "75.2": "the same"},
 }  # fmt: skip
 NOT_OURS = [
