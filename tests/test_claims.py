@@ -58,7 +58,7 @@ def test_quantities_are_read_by_path_scale_and_form():
     nested = {"runs": [{"share": {"mean": 0.5, "low": 0.25, "high": 0.75, "n": 8}}]}
     share = Quantity("share", "runs/0/share", " %", 100, ".0f")
     assert share.of(nested) == Interval(50, 25, 75, 8)
-    assert share.told(nested).startswith("share 50") and share.told(nested).endswith(" %")
+    assert share.told(nested).startswith("share: 50") and share.told(nested).endswith(" %")
     assert Quantity("twice", lambda found: 2 * len(found["runs"])).of(nested).estimate == 2
     with pytest.raises(LookupError, match="no '1' of 'runs/1/share'"):
         Quantity("none", "runs/1/share").of(nested)

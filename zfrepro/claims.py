@@ -69,7 +69,7 @@ class Quantity:
 
     def told(self, record: Record) -> str:
         """Return the quantity with its interval, in words."""
-        return f"{self.name} {self.of(record):{self.form}}{self.unit}"
+        return f"{self.name}: {self.of(record):{self.form}}{self.unit}"
 
 
 def lookup(record: Record, path: str) -> Any:
@@ -340,9 +340,8 @@ class Claim:
             return Finding("not applicable", reason=reason)
         if reason := self.untestable(record):
             return Finding("not tested", reason=reason)
-        shown = dict.fromkeys((self.drawn, *self.quantities))
-        evidence = tuple(quantity.told(record) for quantity in shown)
-        return Finding(self.outcome(record), evidence)
+        shown = (quantity.told(record) for quantity in (self.drawn, *self.quantities))
+        return Finding(self.outcome(record), tuple(dict.fromkeys(shown)))
 
     def outcome(self, record: Record) -> str:
         """Return what the rule alone makes of a record."""

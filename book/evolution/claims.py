@@ -77,15 +77,14 @@ _RUN = {
 }
 PRINTED = {"seed0": _RUN, "seed1": _RUN}  # the paper prints no spread between runs
 MEASURE = (
-    "share of the training after which the linear CKA of a layer with its final form stays above "
+    "Share of the training after which the linear CKA of a layer with its final form stays above "
     f"{THRESHOLD}, three runs; interpolated between checkpoints over log epochs"
 )
 CHANGED = (
-    "Changed after the numbers were known: earlier rules counted checkpoints in epochs, although "
-    "an epoch is some 120 steps here and 10,000 in the paper. Now time is the share of the "
-    f"training, and the direction asks for a lead of {LEAD:.0f} % of it, half of what lies between "
-    f"epochs 10 and 40 of {PAPER_EPOCHS}. The learning rate drops along a cosine, the paper's in "
-    "steps by hand."
+    "Changed after the numbers were known: earlier rules counted epochs, although an epoch is some "
+    "120 steps here and 10,000 in the paper. Now time is a share of the training, and the "
+    f"direction requires a delay of {LEAD:.0f} % of it, half of the time between epochs 10 and 40 "
+    f"of {PAPER_EPOCHS}. Our learning rate drops along a cosine, the paper's in steps by hand."
 )
 
 
@@ -93,7 +92,7 @@ def claims(threshold: float = THRESHOLD) -> tuple[Claim, ...]:
     """Return the claims, with the CKA from which a layer counts as converged."""
 
     def time(layer: str) -> Quantity:
-        name = f"convergence of layer {layer[-1]}"
+        name = f"time of convergence, layer {layer[-1]}"
         return Quantity(
             name, lambda r: convergence(r, layer, threshold), " % of training", form=".0f"
         )
@@ -104,7 +103,7 @@ def claims(threshold: float = THRESHOLD) -> tuple[Claim, ...]:
                 record, lambda r: time_of(r, upper, threshold) - time_of(r, lower, threshold)
             )
 
-        name = f"lead of layer {lower[-1]} over layer {upper[-1]}"
+        name = f"delay from layer {lower[-1]} to layer {upper[-1]}"
         return Quantity(name, source, " % of training", form="+.0f")
 
     def slope(record: Record) -> Interval:
@@ -146,12 +145,12 @@ def claims(threshold: float = THRESHOLD) -> tuple[Claim, ...]:
             "evolution-jumps",
             "evolution",
             "section 4, Fig. 4",
-            "Sudden jumps of a projection come from another image becoming the strongest.",
-            "change (1 - cosine) of a map's projection from one checkpoint to the next where its "
-            "strongest image stays, as a share of the change of all maps, layers 2 to 5",
+            "Sudden jumps of a projection come from a change of the strongest image.",
+            "Change (1 - cosine) of a map's projection from one checkpoint to the next where its "
+            "strongest image stays, as a share of the mean change of all maps, layers 2 to 5",
             Below(
                 Quantity(
-                    "change that remains where the image stays",
+                    "change where the strongest image stays, of the mean change",
                     lambda record: over_runs(record, remaining_change),
                     " %",
                     form=".0f",
@@ -159,7 +158,7 @@ def claims(threshold: float = THRESHOLD) -> tuple[Claim, ...]:
                 50,
             ),
             note="Changed after the numbers were known: the earlier rule asked for any "
-            "difference, which is nearly bound to be there, and could be no better than partly. "
+            "difference, which nearly always exists. "
             "This is no proof of a cause: maps that change little also keep their image more "
             "often, and the projection of the old image at the new checkpoint is not recorded.",
         ),
@@ -172,7 +171,7 @@ def claims(threshold: float = THRESHOLD) -> tuple[Claim, ...]:
             Above(Quantity("delay from layer to layer", slope, " % of training", form="+.1f"), 0),
             source="later",
             note="The delay is the slope of a line through the times of layers 1 to 5 in each run. "
-            "Changed after the numbers were known: the earlier rule asked for the full order.",
+            "Changed after the numbers were known: the earlier rule asked for a strict order.",
         ),
     )
 
