@@ -1,4 +1,4 @@
-"""Claims of section 5.1, Table 2: which parts of the network its accuracy depends on."""
+"""Claims of section 5.1, Table 2: on which layers the accuracy depends."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from zfrepro.stats import Interval
 # error of the paper's base come to.
 LITTLE = 14.0  # a loss below it is slight; the paper's two are 7 and 8
 RUIN = 34.0  # a loss above it is dramatic; the paper's is 52
-SAME = 7.0  # a change within it makes little difference; the paper's four are at most 3
+SAME = 7.0  # a change within it is little difference; the paper's four are at most 3
 
 BASES = ("krizhevsky", "zfnet")  # what the two halves of Table 2 start from
 WIDE, WIDEST = "zfnet-wide", "zfnet-wide-fc8192"
@@ -78,7 +78,7 @@ def rank_correlation(record: Record) -> Interval:
 
 
 def rise(name: str, weights: Mapping[str, float], part: str = "one_crop") -> Quantity:
-    """Return a contrast of top-1 errors at one crop as a quantity of claims, in points."""
+    """Return a contrast of top-1 errors with one crop as a quantity of claims, in points."""
     source = partial(sweeps.difference, weights=weights, part=part)
     return Quantity(name, source, unit=" points", form="+.1f")
 
@@ -105,12 +105,12 @@ def printed_words(weights: Mapping[str, float]) -> str:
 
 PLACE = "section 5.1, Table 2"
 LOSS = (
-    "rise of the validation top-1 error at one crop, seed by seed, in per cent of the base's "
-    "accuracy above chance"
+    "Rise of the validation top-1 error with one crop, seed by seed, in per cent of the accuracy "
+    "above chance of the unchanged network"
 )
 NOTE = (
-    "The limit was a share of the base's error, and meant less on data of few classes; it is now "
-    "the same share, in the paper's table, of the accuracy above chance."
+    "An earlier bound was a share of the unchanged network's error, which is smaller with few "
+    "classes. The bound is now the corresponding share of the accuracy above chance in Table 2."
 )
 
 
@@ -126,19 +126,19 @@ def _claim(name: str, says: str, measure: str, holds: Any, effect: Quantity, **m
 UNITS = {"fc2048": "half the units", "fc8192": "twice the units"}
 NAMES = {"krizhevsky": "Krizhevsky's network", "zfnet": "ZFNet"}
 SIZES = tuple(f"{base}-{units}" for base in BASES for units in UNITS)
-FEWER = {MIDDLE: "without 3, 4", ONE_FULL: "without 7", FULL: "without 6, 7"}
+FEWER = {MIDDLE: "without 3 and 4", ONE_FULL: "without 7", FULL: "without 6 and 7"}
 
-FULL_LOSS = lost("without layers 6, 7", FULL)
-MIDDLE_LOSS = lost("without layers 3, 4", MIDDLE)
-ALL_LOSS = lost("without layers 3, 4, 6, 7", ALL)
+FULL_LOSS = lost("without layers 6 and 7", FULL)
+MIDDLE_LOSS = lost("without layers 3 and 4", MIDDLE)
+ALL_LOSS = lost("without layers 3, 4, 6 and 7", ALL)
 SIZE_LOSSES = [
     lost(f"by {NAMES[base]} with {words}", f"{base}-{units}")
     for base in BASES
     for units, words in UNITS.items()
 ]
-BEYOND = rise("rise without 3, 4, 6, 7 beyond the sum of both pairs", INTERACTION)
+BEYOND = rise("rise without layers 3, 4, 6 and 7 beyond the sum of both pairs", INTERACTION)
 WORSE = [
-    rise(f"error without 3, 4, 6, 7 less that {words}", change(ALL, name))
+    rise(f"error without layers 3, 4, 6 and 7 less that {words}", change(ALL, name))
     for name, words in FEWER.items()
 ]
 VALIDATION = rise("change of the validation error", change(WIDEST, WIDE))
@@ -150,27 +150,27 @@ CLAIMS = (
         "Removing both fully connected layers gives only a slight increase in error.",
         LOSS,
         Within(FULL_LOSS, 0, LITTLE),
-        rise("change of error without layers 6, 7", change(FULL)),
+        rise("change of error without layers 6 and 7", change(FULL)),
         weights=change(FULL),
         untestable=lacking("krizhevsky", FULL),
-        note=f"{NOTE} A drop is no slight increase; an earlier rule let it pass in part.",
+        note=f"{NOTE} A drop is not a slight increase; an earlier rule counted it in part.",
     ),
     _claim(
         "middle",
         "Removing two of the middle convolutional layers makes a relatively small difference.",
         LOSS,
         Within(MIDDLE_LOSS, -LITTLE, LITTLE),
-        rise("change of error without layers 3, 4", change(MIDDLE)),
+        rise("change of error without layers 3 and 4", change(MIDDLE)),
         weights=change(MIDDLE),
         untestable=lacking("krizhevsky", MIDDLE),
         note=NOTE,
     ),
     _claim(
         "ruin",
-        "Removing the middle convolutional and the fully connected layers is dramatically worse.",
+        "Removing both middle convolutional and both fully connected layers is dramatically worse.",
         LOSS,
         Above(ALL_LOSS, RUIN),
-        rise("change of error without layers 3, 4, 6, 7", change(ALL)),
+        rise("change of error without layers 3, 4, 6 and 7", change(ALL)),
         weights=change(ALL),
         untestable=lacking("krizhevsky", ALL),
         note=NOTE,
@@ -178,7 +178,7 @@ CLAIMS = (
     _claim(
         "depth",
         "The overall depth of the model is important.",
-        "validation top-1 error at one crop, seed by seed: the rise without all four layers less "
+        "Validation top-1 error with one crop, seed by seed: the rise without all four layers less "
         "the sum of the rises without each pair, and less the rise without fewer layers",
         AllOf(Above(BEYOND, 0), *(Above(quantity, 0) for quantity in WORSE)),
         BEYOND,
@@ -197,8 +197,8 @@ CLAIMS = (
     ),
     _claim(
         "overfit",
-        "Enlarging the fully connected layers of the wide network too makes it overfit.",
-        "top-1 errors at one crop on validation and on training images, less those of the wide "
+        "Larger fully connected layers make the wide network overfit.",
+        "Top-1 errors with one crop on validation and on training images, less those of the wide "
         "network, seed by seed",
         AllOf(Above(VALIDATION, 0), Below(TRAINING, 0)),
         VALIDATION,
@@ -209,7 +209,7 @@ CLAIMS = (
         "ablation-order",
         "ablation",
         "Table 2",
-        "Are the twelve networks in the paper's order?",
+        "The errors of the twelve networks correlate in rank with the paper's.",
         "Spearman's correlation of mean validation top-1 errors with the paper's",
         holds=Above(Quantity("rank correlation with the paper's errors", rank_correlation), 0),
         source="own",

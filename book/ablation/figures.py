@@ -47,7 +47,7 @@ LINES = {
     "zfnet-fc2048": "layers 6,7: half the units",
     "zfnet-fc8192": "layers 6,7: twice the units",
     "zfnet-wide": "layers 3,4,5: wide",
-    "zfnet-wide-fc8192": "wide, and twice the units",
+    "zfnet-wide-fc8192": "wide, twice the units",
 }
 CURVES = {name: LINES[name] for name in ("krizhevsky", MIDDLE, FULL, ALL)}
 CURVES |= {"krizhevsky": "Krizhevsky's network", "zfnet": "ZFNet", WIDE: "ZFNet, wide layers 3,4,5"}
@@ -156,7 +156,7 @@ def effects(found: Mapping[str, Record]) -> Figure:
                 rows.append((label, sweeps.difference(record, weights), printed(weights)))
                 groups.append(title)
                 label = ""
-    unit = "change of validation top-1 error at one crop, points"
+    unit = "change of validation top-1 error with one crop, points"
     return plots.intervals(rows, unit=unit, groups=groups)
 
 
@@ -186,7 +186,7 @@ def sizes(width: float = 0.25, units: int = 256, image_size: int = 96) -> HTML:
         row["layers with weights"] = len(full.convs) + len(full.fulls) + 1
         for title, network, side, classes in (
             ("paper", full, 224, 1000),
-            ("here", small, image_size, 20),
+            ("ours", small, image_size, 20),
         ):
             count = parameters(network, side, classes)
             dense = sum(number for layer, number in count.items() if layer.startswith("fc"))
