@@ -10,7 +10,7 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from zfrepro import explorers, gallery, plots
+from zfrepro import explorers, gallery, page, plots
 from zfrepro.claims import DATASETS
 from zfrepro.data import Split
 from zfrepro.gallery import Top
@@ -67,34 +67,40 @@ def fig2(
         tops: what `gallery.top_units` found on them.
         maps: layer -> which.
     """
-    projections, patches, names = [], [], []
+    panels = []
     for layer, chosen in maps.items():
-        drawn, seen = pictures_of(trained, split, tops[layer], chosen)
-        responds = tops[layer].responds(chosen)
-        projections += [own[there] for own, there in zip(drawn, responds, strict=True)]
-        patches += [own[there] for own, there in zip(seen, responds, strict=True)]
-        names += [f"layer {layer[-1]}, map {number}" for number in chosen]
-    side = max(plots.TILE, *(picture.shape[-1] for picture in patches))
-    return plots.top9(projections, patches, names, side=side)
+        panels += _panels(trained, split, tops[layer], chosen, f"layer {layer[-1]}, map")
+    return _draw(panels)
 
 
-def two_sizes(networks: Mapping[str, tuple[Trained, Split]], layer: str = "conv5") -> Figure:
-    """Draw a random map of networks that see images of different sizes, one a row.
+def two_sizes(networks: Mapping[str, tuple[Trained, Split, Top]], maps: int = 2) -> Figure:
+    """Draw random maps of networks that see images of different sizes, a network a row.
 
     Args:
-        networks: name -> network and images to search.
+        networks: name -> network, the images that were searched, and what was found in a layer.
     """
-    projections, patches, names = [], [], []
-    for name, (trained, split) in networks.items():
-        batches = map(trained.preprocess, split.images.split(32))
-        top = gallery.top_units(trained.network, batches, layer, progress=False)[layer]
-        for number in random_maps(top, 2):
-            drawn, seen = pictures_of(trained, split, top, [number])
-            projections += [*drawn]
-            patches += [*seen]
-            names.append(f"{name}, layer {layer[-1]}, map {number}: {seen.shape[-1]} px")
-    side = max(picture.shape[-1] for picture in patches)
-    return plots.top9(projections, patches, names, side=side)
+    panels = []
+    for name, (trained, split, top) in networks.items():
+        panels += _panels(trained, split, top, random_maps(top, maps), f"{name}, map")
+    return _draw(panels)
+
+
+def _panels(
+    trained: Trained, split: Split, top: Top, maps: Sequence[int], name: str
+) -> list[tuple[Tensor, Tensor, str]]:
+    """Return projections, patches and name of each map, without units that do not respond."""
+    projections, patches = pictures_of(trained, split, top, maps)
+    responds = top.responds(maps)
+    rows = zip(maps, projections, patches, responds, strict=True)
+    return [(p[r], q[r], f"{name} {number}") for number, p, q, r in rows if r.any()]
+
+
+def _draw(panels: Sequence[tuple[Tensor, Tensor, str]]) -> Figure:
+    if not panels:
+        raise ValueError("none of these maps responds to any of the images; choose others")
+    projections, patches, names = zip(*panels, strict=True)
+    side = max(plots.TILE, *(picture.shape[-1] for picture in patches))
+    return plots.top9(projections, patches, names, side=min(side, 2 * plots.TILE))
 
 
 def described(trained: Trained, top: Top, number: int, labels: Tensor) -> str:
@@ -179,6 +185,20 @@ def similarity(found: Mapping[str, Record]) -> Figure:
                 label = ""
     unit = "similarity of projections less that of patches, each less its control"
     return plots.intervals(rows, unit=unit, groups=groups)
+
+
+def purity_table(found: Mapping[str, Record]) -> HTML:
+    """Show purity, maps, and maps that respond to no image. found: data set -> record."""
+    rows = []
+    for layer in LAYERS:
+        row: dict[str, object] = {"layer": layer[-1]}
+        for name, record in found.items():
+            own, title = record["purity"], DATASETS[name]
+            row[f"{title}: purity, %"] = f"{Interval.of(own['layers'][layer]):.1f}"
+            row[f"{title}: maps"] = own["maps"][layer]
+            row[f"{title}: silent"] = own["dead"][layer]
+        rows.append(row)
+    return page.table(rows, caption="Purity of the nine strongest images, 95 % bootstrap over maps")
 
 
 def on_object(record: Record) -> Figure:
