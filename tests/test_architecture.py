@@ -14,14 +14,14 @@ from book.architecture import claims, figures, filters
 from book.architecture import measure as study_of
 from tests.networks import relative, small
 from tests.worlds import stripes, tiny
-from zfrepro import crops, deconvnet, plots, records
+from zfrepro import deconvnet, plots, records
 from zfrepro import measure as studies
-from zfrepro.backward_rules import project
+from zfrepro.rules import project
 from zfrepro.deconvnet import Units
 from zfrepro.layers import blur_down
 from zfrepro.measure import Study
 from zfrepro.networks import STEMS, architecture, build
-from zfrepro.receptive_field import measured, stage
+from zfrepro.receptive_field import empirical_receptive_field, stage
 from zfrepro.weights import Trained, save_weights
 
 BLURRED = "7s4-blur-5s1"
@@ -201,7 +201,7 @@ def test_receptive_field_of_a_blurred_network_is_what_its_gradient_says():
     net = architecture(BLURRED)
     for layer in ("conv1", "conv2"):
         field = stage(net, 96, layer).field
-        seen = measured(net.with_maps(2, 2, 2, 2, 2), 96, layer, 5, 4)
+        seen = empirical_receptive_field(net.with_maps(2, 2, 2, 2, 2), 96, layer, 5, 4)
         rows, columns = seen.any(1).nonzero().flatten(), seen.any(0).nonzero().flatten()
         assert (rows[0].item(), rows[-1].item() + 1) == field.window(5)
         assert (columns[0].item(), columns[-1].item() + 1) == field.window(4)
@@ -210,7 +210,7 @@ def test_receptive_field_of_a_blurred_network_is_what_its_gradient_says():
 def test_the_deconvnet_refuses_networks_that_blur_and_says_what_to_use():
     network, images = small(STEMS[BLURRED]), torch.randn(1, 3, 96, 96)
     unit = Units(torch.tensor([0]), torch.tensor([3]), torch.tensor([3]))
-    for call in (crops.project, deconvnet.project):
+    for call in (deconvnet.project_crops, deconvnet.project):
         with pytest.raises(ValueError, match="rules.project"):
             call(network, images, "conv2", unit)
     found = project(lambda x: network.features(x, ["conv2"])["conv2"], images, unit)

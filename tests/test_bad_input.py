@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from tests.networks import small
 from tests.photographs import listing, photographs, picture
 from tests.worlds import TINY, tiny
-from zfrepro import backward_rules, crops, data, deconvnet, device, gallery, networks, occlusion, records
+from zfrepro import data, deconvnet, device, gallery, networks, occlusion, records, rules
 from zfrepro.cli import main
 from zfrepro.data import DataError, photos
 from zfrepro.data.transforms import mean_image, stored_size
@@ -295,10 +295,10 @@ def unit(number: int = 0, row: int = 1, column: int = 1, count: int = 2) -> Unit
 
 
 def in_general(network, images, layer: str, units: Units):
-    return backward_rules.project(lambda x: network.features(x, [layer])[layer], images, units)
+    return rules.project(lambda x: network.features(x, [layer])[layer], images, units)
 
 
-PROJECTS = [deconvnet.project, crops.project, in_general]
+PROJECTS = [deconvnet.project, deconvnet.project_crops, in_general]
 
 
 @pytest.mark.parametrize("project", PROJECTS, ids=["whole", "crops", "general"])
@@ -331,7 +331,7 @@ def test_pixels_that_are_not_numbers_are_not_searched_nor_covered():
     spoilt = IMAGE.clone()
     spoilt[1, 0, 40, 40] = torch.nan
     with pytest.raises(ValueError, match="conv1: activations are not finite; the images or the weights hold NaN"):
-        gallery.top_activations(NETWORK, [spoilt], progress=False)
+        gallery.top_units(NETWORK, [spoilt], progress=False)
     with pytest.raises(ValueError, match="image 1: holds NaN or infinite pixels"):
         occlusion.occlude(NETWORK, spoilt, patch=20, stride=40, progress=False)
 
@@ -352,7 +352,7 @@ def test_images_that_do_not_fit_the_network(images, says):
         lambda: NETWORK(images),
         lambda: NETWORK.features(images, ["conv3"]),
         lambda: deconvnet.project(NETWORK, images, "conv3", unit(count=len(images))),
-        lambda: crops.project(NETWORK, images, "conv3", unit(count=len(images))),
+        lambda: deconvnet.project_crops(NETWORK, images, "conv3", unit(count=len(images))),
     )
     for call in calls:
         with pytest.raises(ValueError, match=says):
@@ -360,19 +360,19 @@ def test_images_that_do_not_fit_the_network(images, says):
 
 
 def test_unknown_layers_maps_and_options_of_the_gallery_and_of_occlusion():
-    top = gallery.top_activations(NETWORK, [IMAGE], ["conv1"], progress=False)["conv1"]
+    top = gallery.top_units(NETWORK, [IMAGE], ["conv1"], progress=False)["conv1"]
     answer = occlusion.occlude(NETWORK, IMAGE, patch=30, stride=60, layer="convs.conv5", progress=False)
     for call, says in (
-        (lambda: gallery.top_activations(NETWORK, [IMAGE], ["conv9"]), "no conv layer 'conv9' in zfnet; it has conv1"),
-        (lambda: gallery.top_activations(NETWORK, [IMAGE], ["fc6"]), "no conv layer 'fc6'"),
-        (lambda: gallery.top_activations(NETWORK, [IMAGE], k=0), "k 0: must be at least 1"),
-        (lambda: gallery.top_activations(NETWORK, [], progress=False), "no images to search"),
+        (lambda: gallery.top_units(NETWORK, [IMAGE], ["conv9"]), "no conv layer 'conv9' in zfnet; it has conv1"),
+        (lambda: gallery.top_units(NETWORK, [IMAGE], ["fc6"]), "no conv layer 'fc6'"),
+        (lambda: gallery.top_units(NETWORK, [IMAGE], k=0), "k 0: must be at least 1"),
+        (lambda: gallery.top_units(NETWORK, [], progress=False), "no images to search"),
         (lambda: gallery.projections(NETWORK, lambda i: IMAGE[i], top, [16]), "conv1: map 16: there are 16"),
-        (lambda: gallery.patches(IMAGE, NETWORK, top, [-1]), "conv1: map -1: there are 16"),
+        (lambda: gallery.patches(NETWORK, IMAGE, top, [-1]), "conv1: map -1: there are 16"),
         (lambda: answer.of(torch.tensor([0, 10])), "class 10: there are 10"),
         (lambda: answer.activity_of(torch.tensor([0, 99])), "map 99: there are 32"),
         (lambda: NETWORK.features(IMAGE, ["conv9"]), "choose among conv1"),
-        (lambda: backward_rules.BackwardRule("lrp"), "choose among gradient, deconvnet, guided"),
+        (lambda: rules.BackwardRule("lrp"), "choose among gradient, deconvnet, guided"),
     ):
         with pytest.raises(ValueError, match=says):
             call()
@@ -499,7 +499,7 @@ def test_the_gallery_and_the_evaluation_go_on_with_smaller_batches(capsys, monke
     images = trained.preprocess(stored)
 
     def everything():
-        top = gallery.top_activations(network, images.split(8), ["conv2", "conv5"], progress=False)
+        top = gallery.top_units(network, images.split(8), ["conv2", "conv5"], progress=False)
         pixels = gallery.projections(network, lambda i: images[i], top["conv2"], [3, 1])
         return (
             top["conv5"].values,
@@ -522,7 +522,7 @@ def test_the_gallery_and_the_evaluation_go_on_with_smaller_batches(capsys, monke
 
     monkeypatch.setattr(network, "features", crowded(features))
     monkeypatch.setattr(network, "forward", crowded(forward))
-    original = crops.project
+    original = deconvnet.project_crops
     monkeypatch.setattr(crops, "project", lambda n, x, *rest: crowded(lambda x: original(n, x, *rest))(x))
     for a, b in zip(everything(), whole, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)

@@ -47,7 +47,7 @@ said = training.predict_proba(state.network, world.val.images, mean, scale=64.0,
 note("evaluation", said)
 network = small(networks.zfnet(), 64)
 images = torch.randn(12, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-tops = gallery.top_activations(network, images.split(5), progress=False)
+tops = gallery.top_units(network, images.split(5), progress=False)
 note("search", *(t for top in tops.values() for t in (top.values, top.images, top.rows, top.columns)))
 note("projections", gallery.projections(network, lambda i: images[i], tops["conv2"], range(8)))
 covered = occlusion.occlude(network, images[:1], patch=20, stride=22, layer="convs.conv5", progress=False)

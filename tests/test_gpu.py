@@ -117,7 +117,7 @@ def test_ten_more_steps_wait_for_the_gpu_once_more(gpu, crops):
 @pytest.mark.parametrize("layer", ["conv3", "conv5"])
 def test_search_and_projections(pair, layer):
     images = seeded(12, 3, 96, 96)
-    tops = [gallery.top_activations(network, images.split(5), [layer], progress=False)[layer] for network in pair]
+    tops = [gallery.top_units(network, images.split(5), [layer], progress=False)[layer] for network in pair]
     assert close(tops[1].values, tops[0].values, 1e-4)
     assert (tops[1].images.cpu() == tops[0].images).float().mean() > 0.95  # ties may fall either way
     here, there = pair

@@ -11,7 +11,7 @@ from book.projections import claims, controls, linear_toy
 from book.projections import measure as study
 from book.projections import picture_measures as measures
 from tests.networks import relative, small
-from zfrepro import backward_rules, deconvnet
+from zfrepro import deconvnet, rules
 from zfrepro.data import Dataset, Split
 from zfrepro.data.transforms import stored_size
 from zfrepro.deconvnet import Units
@@ -286,7 +286,7 @@ def test_bad_input_is_named(probed):
         controls.before_relu(network, "fc6")
     with pytest.raises(ValueError, match="fc8"):
         controls.project_by_switches(network, images, "fc8", units["fc8"], images, generator())
-    assert set(controls.RULES) >= set(backward_rules.RULES) - {"deconvnet"}
+    assert set(controls.RULES) >= set(rules.RULES) - {"deconvnet"}
 
 
 def summary(mean: float, half: float = 0.01) -> dict:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tests.networks import relative
 from tests.worlds import tiny
-from zfrepro import crops, deconvnet, records
+from zfrepro import deconvnet, records
 from zfrepro.data.transforms import stored_size
 from zfrepro.deconvnet import Forward, Units
 from zfrepro.networks import ARCHITECTURES, Architecture, Conv, Full, Network, build
@@ -106,9 +106,9 @@ def test_crops_equal_whole_images(network, seed, data):
     rows, columns = torch.tensor([(0, 0), (0, last), (last, last), *data.draw(st.lists(places, max_size=5))]).T
     units = Units(activations[0, :, rows, columns].argmax(0), rows, columns)
     images = image.expand(len(units), -1, -1, -1)
-    found, whole = crops.project(network, images, layer, units), deconvnet.project(network, images, layer, units)
+    found, whole = deconvnet.project_crops(network, images, layer, units), deconvnet.project(network, images, layer, units)
     side = found.pixels.shape[-1]
-    assert relative(found.pixels, crops.cut(whole, found.tops, found.lefts, side)) < 1e-9
+    assert relative(found.pixels, deconvnet.crop(whole, found.tops, found.lefts, side)) < 1e-9
     for picture, top, left in zip(whole, found.tops.tolist(), found.lefts.tolist(), strict=True):
         outside = picture.clone()  # of the receptive field, nothing has a say
         outside[:, max(top, 0) : top + side, max(left, 0) : left + side] = 0

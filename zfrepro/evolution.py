@@ -98,8 +98,7 @@ def strongest(
 ) -> dict[str, Top]:
     """Find the strongest unit of every map of every conv layer. images: uint8 (N, 3, R, R)."""
     batches = (trained.preprocess(part) for part in images.split(batch))
-    total = math.ceil(len(images) / batch)
-    return gallery.top_activations(trained.network, batches, k=1, total=total, progress=progress)
+    return gallery.top_units(trained.network, batches, k=1, progress=progress)
 
 
 def project(trained: Trained, images: Tensor, top: Top, maps: Sequence[int]) -> Tensor:

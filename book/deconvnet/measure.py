@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zfrepro import backward_rules, crops, deconvnet
+from zfrepro import deconvnet, rules
 from zfrepro.measure import Parts, Study
 from zfrepro.probes import untrained
 from zfrepro.stats import bootstrap, rounded_all
@@ -34,8 +34,8 @@ def relation(trained: Trained, images: Tensor) -> dict[str, Any]:
             return network.features(x, [layer])[layer]
 
         explicit = deconvnet.project(network, images, layer, units)
-        general = backward_rules.project(model, images, units)
-        gradient = backward_rules.project(model, images, units, rule="gradient", skip_norm=False)
+        general = rules.project(model, images, units)
+        gradient = rules.project(model, images, units, rule="gradient", skip_norm=False)
         peak = explicit.abs().amax((1, 2, 3))
         found[layer] = {
             "rule_gap": float(f"{((explicit - general).abs().amax((1, 2, 3)) / peak).max():.2g}"),
@@ -52,10 +52,10 @@ def resemblance(trained: Trained, images: Tensor) -> dict[str, Any]:
     network, found = trained.network, {}
     for layer, maps in network.features(images, list(network.convs)).items():
         units = deconvnet.strongest(maps)
-        projected = crops.project(network, images, layer, units)
+        projected = deconvnet.project_crops(network, images, layer, units)
         side = projected.pixels.shape[-1]
-        own = crops.cut(images, projected.tops, projected.lefts, side)
-        other = crops.cut(images.roll(1, 0), projected.tops, projected.lefts, side)
+        own = deconvnet.crop(images, projected.tops, projected.lefts, side)
+        other = deconvnet.crop(images.roll(1, 0), projected.tops, projected.lefts, side)
         like = {"own": correlation(projected.pixels, own), "other": correlation(projected.pixels, other)}
         like["lead"] = like["own"] - like["other"]
         found[layer] = {name: rounded_all(bootstrap(values)) for name, values in like.items()}

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from diorama import PART_NAMES
-from zfrepro import crops, device, gallery, occlusion, plots, records
+from zfrepro import deconvnet, device, gallery, occlusion, plots, records
 from zfrepro.data import Split
 from zfrepro.deconvnet import Units, strongest
 from zfrepro.measure import Parts, Study
@@ -132,7 +132,7 @@ def rows(
         others = tuple(i for i in top.images[number].tolist() if i not in (index, -1))[:OTHERS]
         images = trained.preprocess(split.images[[index, *others]])
         units = _strongest_units(trained, images, torch.full((len(images),), number))
-        pixels = crops.project(trained.network, images, LAYER, units).pixels.cpu()
+        pixels = deconvnet.project_crops(trained.network, images, LAYER, units).pixels.cpu()
         maps = slid.activity[k, ..., number], slid.probabilities[k, ..., label], slid.predicted[k]
         clean, colours = float(slid.clean[k, label]), plots.display(pixels[None])[0]
         found.append(Row(index, label, number, others, clean, *maps, colours, patch))
@@ -151,7 +151,7 @@ def energy(trained: Trained, images: Tensor, maps: Tensor) -> Tensor:
     """Return the squared projection of one map of layer 5 an image, in its place: (B, S, S)."""
     found = []
     for x, own in zip(images.split(16), maps.split(16), strict=True):
-        p = crops.project(trained.network, x, LAYER, _strongest_units(trained, x, own))
+        p = deconvnet.project_crops(trained.network, x, LAYER, _strongest_units(trained, x, own))
         size, (height, width) = p.pixels.shape[-1], x.shape[-2:]
         # room for fields that reach over the border
         out = torch.zeros(len(x), height + 2 * size, width + 2 * size)

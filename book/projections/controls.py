@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zfrepro import backward_rules, crops, deconvnet
+from zfrepro import deconvnet, rules
 from zfrepro.deconvnet import Units
 from zfrepro.networks import POOL_STRIDE, Conv, Network
 
@@ -93,7 +93,7 @@ def project_by_rule(
     model = before_relu(network, layer)
     if layer == network.layers[0]:
         name = "gradient"  # below it is no ReLU, whose rule the others are
-    return backward_rules.project(model, images, units, rule=name, skip_norm=skip_norm, seed="one")
+    return rules.project(model, images, units, rule=name, skip_norm=skip_norm, seed="one")
 
 
 def cut_to_field(
@@ -106,8 +106,8 @@ def cut_to_field(
     """
     if layer == "fc8":
         return pictures
-    tops, lefts, size = crops.window(network, layer, units)
-    return crops.cut(pictures, tops, lefts, size, fill)
+    tops, lefts, size = deconvnet.window(network, layer, units)
+    return deconvnet.crop(pictures, tops, lefts, size, fill)
 
 
 def overwriting_unpool(x: Tensor, switches: Tensor, shape: torch.Size) -> Tensor:
@@ -245,7 +245,7 @@ def field_mask(network: Network, layer: str, units: Units, images: Tensor) -> Te
     """Return the pixels in each unit's receptive field, (B, S, S) bool; all for `fc8`."""
     if layer == "fc8":
         return images.new_ones(len(images), *images.shape[-2:], dtype=torch.bool)
-    tops, lefts, size = crops.window(network, layer, units)
+    tops, lefts, size = deconvnet.window(network, layer, units)
     places, firsts = torch.arange(images.shape[-1]), (tops.cpu(), lefts.cpu())
     rows, columns = (
         (places >= first[:, None]) & (places < first[:, None] + size) for first in firsts

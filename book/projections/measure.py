@@ -75,8 +75,8 @@ class Bench:
     def _tops(self) -> dict[str, gallery.Top]:
         batches = self.searched.split(32)
         found = map(self.fetch, batches)
-        return gallery.top_activations(
-            self.network, found, LAYERS, total=len(batches), progress=self.progress
+        return gallery.top_units(
+            self.network, found, LAYERS, progress=self.progress
         )
 
     def _pairs_of(self, layer: str) -> Pairs:
