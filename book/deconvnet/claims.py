@@ -1,65 +1,53 @@
-"""Claims of section 2.1 on the deconvnet."""
+"""Section 2.1: what the deconvnet computes, and whether its pictures resemble the image."""
 
-from typing import Any
+from zfrepro.claims import Above, AllOf, Below, Claim, Quantity, Record
 
-from zfrepro.verdicts import Claim, Finding
-from zfrepro.words import told
-
+LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+DEEP = LAYERS[1:]
 SAME = 1e-4  # relative; half a hundred rounding errors of single precision
-DEEP = ("conv2", "conv3", "conv4", "conv5")
 
 
-def backpropagation(record: dict[str, Any]) -> Finding:
-    found = record["relation"]
-    gap = max(own["rule_gap"] for own in found.values())
-    cosine = {layer: own["gradient_cosine"][0] for layer, own in found.items()}
-    listed = ", ".join(f"{layer} {value:.2f}" for layer, value in cosine.items())
-    # Layer 1 has no ReLU below it and no norm, so both must be the same there and differ above.
-    differ = all(cosine[layer] < 1 - SAME for layer in DEEP)
-    same = gap < SAME
-    return Finding(
-        "reproduced" if same and differ else "partly" if same else "not reproduced",
-        f"largest relative difference {gap:.0e} over five layers; cosine with the plain gradient: {listed}",
-    )
+def _gap(record: Record) -> float:
+    return max(layer["rule_gap"] for layer in record["relation"].values())
 
 
-def resemblance(record: dict[str, Any]) -> Finding:
-    leads = {layer: record["resemblance"][layer]["lead"] for layer in DEEP}
-    control = {layer: record["untrained"][layer]["lead"] for layer in DEEP}
-    clear = [layer for layer, (_, low, _) in leads.items() if low > 0]
-    as_much = [layer for layer in DEEP if control[layer][2] >= leads[layer][1]]
-    listed = ", ".join(f"{layer} {told(*lead)}, untrained {control[layer][0]:+.2f}" for layer, lead in leads.items())
-    return Finding(
-        "reproduced" if len(clear) == len(leads) else "partly" if clear else "not reproduced",
-        f"lead over {record['count']} images: {listed}. An untrained network leads by as much in {len(as_much)} of "
-        f"{len(DEEP)} layers" + (": there the likeness is the instrument's, not the feature's" if as_much else ""),
-    )
+def _cosine(layer: str) -> Quantity:
+    name = f"cosine with the plain gradient in layer {layer[-1]}"
+    return Quantity(name, f"relation/{layer}/gradient_cosine", form=".2f")
 
+
+def _untrained(record: Record) -> Record:
+    return {**record, "resemblance": record["untrained"]}
+
+
+GAP = Quantity("largest relative difference over five layers", _gap, form=".0e")
+LEADS = [Quantity(f"lead in layer {layer[-1]}", f"resemblance/{layer}/lead") for layer in DEEP]
 
 CLAIMS = (
     Claim(
-        "deconvnet-backpropagation",
-        "deconvnet",
-        "Section 2.1 (ECCV)",
-        "Projecting one activation resembles backpropagating it; what differs is the ReLU, applied to the signal on "
-        "its way down, and the contrast norm, which is skipped.",
-        "Largest relative difference between the deconvnet, written layer by layer, and the gradient of the same units "
-        "with just these two changes; cosine with the unchanged gradient.",
-        "Reproduced if the difference is below 1e-4 in all five layers and the unchanged gradient differs in layers 2 "
-        "to 5; partly if only the former.",
-        backpropagation,
+        name="deconvnet-backpropagation",
+        chapter="deconvnet",
+        place="section 2.1 (ECCV)",
+        says="Projecting one activation resembles backpropagating it; what differs is the ReLU, "
+        "applied to the signal on its way down, and the contrast norm, which is skipped.",
+        measure="Largest relative difference between the deconvnet, written layer by layer, and "
+        "the gradient of the same units with just these two changes; cosine with the unchanged "
+        "gradient, which must differ from 1 above layer 1.",
+        holds=AllOf(Below(GAP, SAME), *(Below(_cosine(layer), 1 - SAME) for layer in DEEP)),
+        source="instrument",
     ),
     Claim(
-        "deconvnet-resembles",
-        "deconvnet",
-        "Section 2.1",
-        "The reconstruction of a single activation resembles a small piece of the input image.",
-        "Correlation (grey levels) of the strongest unit's projection with the patch it saw, less that with the same "
-        "place in another image, averaged over images; layers 2 to 5. The same of an untrained network is the control: "
-        "what it has too comes with the switches of the image, not with what was learned.",
-        "Reproduced if the 95 % bootstrap interval of the difference lies above zero in all four layers, partly if in "
-        "some. The paper says no more than that the picture resembles the image, so the control changes what the "
-        "verdict is worth, not the verdict.",
-        resemblance,
+        name="deconvnet-resembles",
+        chapter="deconvnet",
+        place="section 2.1",
+        says="The reconstruction of a single activation resembles a small piece of the input "
+        "image.",
+        measure="Correlation of grey levels of the strongest unit's projection with the patch it "
+        "saw, less that with the same place in another image; mean over images with 95 % "
+        "bootstrap intervals, layers 2 to 5.",
+        holds=AllOf(*(Above(lead, 0) for lead in LEADS)),
+        control=_untrained,
+        note="The control is an untrained network: what it has too comes from the switches of the "
+        "image, not from what was learned.",
     ),
 )

@@ -9,22 +9,26 @@ from torch import Tensor
 from zfrepro import deconvnet, rules
 from zfrepro.measure import Parts, Study
 from zfrepro.probes import untrained
-from zfrepro.stats import bootstrap, rounded_all
+from zfrepro.stats import bootstrap, rounded, rounded_all
 from zfrepro.weights import Trained
 
 COUNT = 60  # images
 
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson correlation of two stacks of pictures as grey levels, picture by picture. (N, 3, H, W) -> (N,)."""
+    """Return Pearson's correlation of grey levels, picture by picture. (N, 3, H, W) each -> (N,)."""
     a, b = (t.float().mean(1).flatten(1) for t in (a, b))
     return F.cosine_similarity(a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True), dim=1)
 
 
 def relation(trained: Trained, images: Tensor) -> dict[str, Any]:
-    """Explicit deconvnet against gradients of the same units, as the largest relative difference over images.
+    """Compare the explicit deconvnet with gradients of the same units, layer by layer.
 
-    `rule` changes only what a ReLU passes back and lets the norm through; `gradient` changes nothing.
+    `rule_gap` is the largest relative difference over images from the gradient in which only the
+    ReLU's rule and the norm are changed, `gradient_cosine` the cosine with the unchanged gradient.
+
+    Args:
+        images: (B, 3, S, S), as the network wants them.
     """
     network, found = trained.network, {}
     for layer, maps in network.features(images, list(network.convs)).items():
@@ -36,18 +40,21 @@ def relation(trained: Trained, images: Tensor) -> dict[str, Any]:
         explicit = deconvnet.project(network, images, layer, units)
         general = rules.project(model, images, units)
         gradient = rules.project(model, images, units, rule="gradient", skip_norm=False)
-        peak = explicit.abs().amax((1, 2, 3))
+        gap = (explicit - general).abs().amax((1, 2, 3)) / explicit.abs().amax((1, 2, 3))
+        cosine = F.cosine_similarity(explicit.flatten(1), gradient.flatten(1))
         found[layer] = {
-            "rule_gap": float(f"{((explicit - general).abs().amax((1, 2, 3)) / peak).max():.2g}"),
-            "gradient_cosine": rounded_all(bootstrap(F.cosine_similarity(explicit.flatten(1), gradient.flatten(1)))),
-        }
+            "rule_gap": rounded(gap.max(), 2), "gradient_cosine": rounded_all(bootstrap(cosine)),
+        }  # fmt: skip
     return found
 
 
 def resemblance(trained: Trained, images: Tensor) -> dict[str, Any]:
-    """Correlation of the strongest unit's projection with the patch it saw, and with the same place of another image.
+    """Correlate the strongest unit's projection with the patch it saw and with another image's.
 
-    Returns for each layer [mean, low, high] over images: `own`, `other` and `lead`, their paired difference.
+    Args:
+        images: (B, 3, S, S), as the network wants them; the other image is the one before.
+    Returns:
+        for each layer [mean, low, high] over images: `own`, `other` and `lead`, their difference.
     """
     network, found = trained.network, {}
     for layer, maps in network.features(images, list(network.convs)).items():
@@ -56,18 +63,18 @@ def resemblance(trained: Trained, images: Tensor) -> dict[str, Any]:
         side = projected.pixels.shape[-1]
         own = deconvnet.crop(images, projected.tops, projected.lefts, side)
         other = deconvnet.crop(images.roll(1, 0), projected.tops, projected.lefts, side)
-        like = {"own": correlation(projected.pixels, own), "other": correlation(projected.pixels, other)}
-        like["lead"] = like["own"] - like["other"]
-        found[layer] = {name: rounded_all(bootstrap(values)) for name, values in like.items()}
+        same, different = (correlation(projected.pixels, patch) for patch in (own, other))
+        values = {"own": same, "other": different, "lead": same - different}
+        found[layer] = {name: rounded_all(bootstrap(each)) for name, each in values.items()}
     return found
 
 
 def parts(study: Study) -> Parts:
-    """The recorded measurements, on validation images at equal distances, so that all classes are among them."""
+    """Return the recorded measurements, on validation images of all classes."""
     trained, split = study.networks["zfnet"], study.dataset.val
     count = study.images or COUNT
     chosen = torch.linspace(0, len(split) - 1, count).round().long()
-    # mixed, so that the neighbour in the list, taken as the other image, is seldom of the same class
+    # in a random order, so that the other image, which is the one before, is seldom of the same class
     chosen = chosen[torch.randperm(count, generator=torch.Generator().manual_seed(study.seed))]
     images = trained.preprocess(split.images[chosen])
     return {

@@ -1,0 +1,162 @@
+"""Figures of the deconvnet chapter: the way up and down, rules of the ReLU, and resemblance with its control."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn.functional as F
+from IPython.display import HTML
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from book.deconvnet.claims import DEEP
+from zfrepro import deconvnet, explorers, plots
+from zfrepro.claims import DATASETS
+from zfrepro.deconvnet import Units
+from zfrepro.networks import Network
+from zfrepro.stats import Interval
+from zfrepro.weights import Trained
+
+SIDE = 224  # px of a picture of the explorer
+
+
+def levels(
+    network: Network, image: Tensor, layer: str, unit: Units | None = None
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return what stands at each level on the way up to a unit and on the way down from it.
+
+    Args:
+        image: (1, 3, S, S), as the network wants it.
+        layer: conv1 to conv5.
+        unit: default, the strongest of the layer.
+    Returns:
+        level, such as `layer 1` or `pooled 1` -> maps on the way up and on the way down, (C, h, w)
+        each, from the image to the layer.
+    """
+    convs = [conv.name for conv in network.architecture.convs]
+    below = convs[: convs.index(layer) + 1]
+    trace = deconvnet.forward(network, image, layer, also=below)
+    up = {"image": image[0]}
+    for name in below:
+        up[f"layer {name[-1]}"] = trace.features[name][0]
+        if name in trace.switches:
+            pooled, _ = deconvnet.pool(trace.features[name])
+            up[f"pooled {name[-1]}"] = pooled[0]
+    start = deconvnet.seed(trace.activations, unit or deconvnet.strongest(trace.activations))
+    steps = deconvnet.steps(network, trace, layer, start)
+    down = [start[0], *(maps[0] for step, maps in steps if step != "rectify")]
+    return {name: (up[name], back) for name, back in zip(up, reversed(down), strict=True)}
+
+
+def up_and_down(
+    trained: Trained,
+    picture: Tensor,
+    layer: str = "conv4",
+    unit: Units | None = None,
+    width: float = 11,
+) -> Figure:
+    """Draw Fig. 1: above, an image on its way up to a unit; below, the unit on its way down.
+
+    Maps are drawn as their norm at each place, over all maps; its root is the brightness.
+
+    Args:
+        picture: uint8 (3, R, R), as stored.
+        layer, unit: as in `levels`.
+    """
+    with torch.no_grad():
+        found = levels(trained.network, trained.preprocess(picture[None]), layer, unit)
+    columns = len(found)
+    figure, axes = plt.subplots(2, columns, figsize=(width, 2.45 * width / columns + 0.5))
+    for k, (name, (up, down)) in enumerate(found.items()):
+        if name == "image":
+            axes[0, k].imshow(plots.array(trained.center_crop(picture[None])[0]))
+            axes[1, k].imshow(plots.array(plots.display(down)))
+            _mark_field(axes[0, k], down)
+        else:
+            for ax, maps in zip(axes[:, k], (up, down), strict=True):
+                ax.imshow(maps.square().sum(0).pow(0.25), cmap="magma", interpolation="nearest")
+        axes[0, k].set_title(name)
+    axes[1, 0].set_title("projection")
+    axes[1, -1].set_title("one unit")
+    for ax in axes.flat:
+        ax.axis("off")
+    figure.subplots_adjust(0, 0.02, 1, 0.88, wspace=0.06, hspace=0.34)
+    for row, text in enumerate(
+        ("way up: filter, rectify, pool  ⟶", "⟵  way down: unpool, rectify, filter")
+    ):
+        top = axes[row, 0].get_position().y1
+        figure.text(0, top + 0.075, text, fontsize=11, weight="bold")
+    return plots.alone(figure)
+
+
+def _mark_field(ax: plt.Axes, projection: Tensor) -> None:
+    """Frame the part of the image in which a projection is not zero. projection: (3, S, S)."""
+    rows, columns = projection.ne(0).any(0).nonzero().unbind(1)
+    if len(rows):
+        top, left = int(rows.min()), int(columns.min())
+        high, wide = int(rows.max()) - top + 1, int(columns.max()) - left + 1
+        frame = {"fill": False, "ec": "#ffd000", "lw": 2}
+        ax.add_patch(plt.Rectangle((left - 0.5, top - 0.5), wide, high, **frame))
+
+
+def explorer(trained: Trained, pictures: Tensor) -> HTML:
+    """Show the strongest unit of each layer in some images: what it sees, and its projection.
+
+    Args:
+        pictures: uint8 (N, 3, R, R), as stored.
+    """
+    network, seen = trained.network, trained.center_crop(pictures)
+    x, names = trained.preprocess(pictures), list(network.convs)
+    sheets, notes = [], []
+    maps = network.features(x, names)
+    units = {layer: deconvnet.strongest(maps[layer]) for layer in names}
+    crops = {layer: deconvnet.project_crops(network, x, layer, own) for layer, own in units.items()}
+    for i in range(len(pictures)):
+        for layer, found in crops.items():
+            side, place = found.pixels.shape[-1], slice(i, i + 1)
+            window = found.tops[place], found.lefts[place], side
+            patch = deconvnet.crop(seen[place].contiguous(), *window, fill=128)
+            pair = plots.display(found.pixels[place]), plots.as_colours(patch)
+            sheets.append(torch.cat([_square(picture)[0] for picture in pair], 2))
+            unit = units[layer][place]
+            spot = f"map {int(unit.maps)}, row {int(unit.rows)}, column {int(unit.columns)}"
+            notes.append(f"{layer}, {spot}: {side} px, activation {found.activations[i]:.2f}")
+    axes = {"image": list(map(str, range(1, len(pictures) + 1))), "layer": [k[-1] for k in names]}
+    alt = (
+        "The projection of the strongest unit of a layer on the left, the patch it saw on the right"
+    )
+    stack = (255 * torch.stack(sheets)).round().byte().permute(0, 2, 3, 1).numpy()
+    start = len(names) - 1
+    return explorers.frames(
+        np.ascontiguousarray(stack), axes, notes, alt=alt, jpeg=True, start=start
+    )
+
+
+def _square(pictures: Tensor) -> Tensor:
+    large = plots.enlarge(pictures, SIDE)
+    return (
+        large
+        if large.shape[-1] == SIDE
+        else F.interpolate(large, SIDE, mode="bilinear", antialias=True)
+    )
+
+
+def resemblance(found: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Draw by how much projections resemble their own patch more than another, and the control.
+
+    Args:
+        found: data set -> record.
+    """
+    rows, groups = [], []
+    for name, record in found.items():
+        for layer in DEEP:
+            label = f"{DATASETS[name]}, layer {layer[-1]}"
+            for kind, part in (("trained", "resemblance"), ("untrained", "untrained")):
+                rows.append((label, Interval.of(record[part][layer]["lead"]), None))
+                groups.append(kind)
+                label = ""
+    return plots.intervals(
+        rows, unit="correlation with its patch, less that with another image's", groups=groups
+    )

@@ -1,0 +1,77 @@
+"""Figures of the page on a network of one's own, and the list of what is supported."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib
+import torch
+import torch.nn.functional as F
+from IPython.display import HTML
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from zfrepro import page, plots, rules, support
+from zfrepro.gallery_page import Gallery
+
+Record = Mapping[str, Any]
+
+
+def top9(made: Gallery) -> Figure:
+    """Draw Fig. 2 for the maps of a gallery, without units that do not respond."""
+    rows = zip(made.projections, made.patches, made.top.responds(made.maps), strict=True)
+    projections, patches = zip(*((p[there], q[there]) for p, q, there in rows), strict=True)
+    names = [f"map {number}" for number in made.maps]
+    return plots.top9(projections, patches, names, side=max(plots.TILE, patches[0].shape[-1]))
+
+
+def three_panels(view: Tensor, features: Tensor, heat: Tensor, name: str) -> Figure:
+    """Draw an image, projections of its strongest features, and an occlusion map.
+
+    Args:
+        view: (3, S, S), 0 to 1.
+        features: (N, 3, S, S), signed, N at most nine.
+        heat: (rows, columns), probability of a class while a square covers each place.
+        name: of the class.
+    """
+    tile = F.interpolate(plots.display(features), 2 * plots.TILE, mode="bilinear", antialias=True)
+    colours = matplotlib.colormaps["magma"]((heat - heat.min()) / (heat.max() - heat.min() + 1e-12))
+    picture = torch.tensor(colours[..., :3]).permute(2, 0, 1).float()
+    picture = F.interpolate(picture[None], view.shape[-1], mode="nearest")[0]
+    titles = [
+        "image", f"its {len(features)} strongest features",
+        f"P({name}) while covered: {heat.min():.2f} to {heat.max():.2f}",
+    ]  # fmt: skip
+    return plots.side_by_side([view, plots.tiled(tile, 3, gap=4), picture], titles, width=11)
+
+
+def counts(record: Record) -> dict[str, int]:
+    """Return how many networks are handled, refused and wrong."""
+    found = Counter(network["status"] for network in record["networks"])
+    return {status: found[status] for status in ("handled", "refused", "wrong")}
+
+
+def refusals(record: Record) -> HTML:
+    """Show which operation is the first without a rule in the networks that are refused."""
+    operations: dict[str, list[str]] = {}
+    for network in record["networks"]:
+        if network["status"] == "refused":
+            operation = re.split(r" in |:", network["reason"])[0]
+            operations.setdefault(operation, []).append(network["name"])
+    rows = [
+        {"first operation without a rule": operation, "networks": len(names), "such as": names[0]}
+        for operation, names in sorted(operations.items(), key=lambda item: -len(item[1]))
+    ]
+    return page.table(rows, caption="Why networks are refused")
+
+
+def support_list(record: Record) -> HTML:
+    """Show every network that was tried, with the reason of a refusal."""
+    return page.table(support.rows(record), caption="Classification networks and the deconvnet")
+
+
+def layer_rules() -> HTML:
+    """Show what the way down does with each kind of layer."""
+    rows = [{"layer": rule.layers, "on the way down": rule.way_down} for rule in rules.LAYER_RULES]
+    return page.table(rows, caption="What the way down does with each kind of layer")

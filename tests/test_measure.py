@@ -1,0 +1,61 @@
+"""Recorded measurements: single parts join the record there is, and hide nothing that it tells."""
+
+import pytest
+import torch
+
+from book.deconvnet import measure as study_module
+from tests.networks import small
+from tests.worlds import stripes, tiny
+from zfrepro import measure as studies
+from zfrepro import networks
+from zfrepro.measure import Study
+from zfrepro.weights import Trained
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    dataset = stripes(val=12, image_size=96)
+    mean = torch.full((3, *dataset.val.images.shape[2:]), 60.0)
+    trained = Trained(small(networks.zfnet()), tiny(image_size=96), dataset.classes, mean)
+    return Study(dataset, {"zfnet": trained}, torch.device("cpu"), images=12, progress=False)
+
+
+def test_single_parts_are_measured_and_join_the_record(study, tmp_path):
+    def measured(*only: str) -> dict:
+        return studies.measure("deconvnet", study, tmp_path, only=only, say=lambda *_, **__: None)
+
+    whole = measured()
+    name = next(iter(study_module.parts(study)))
+    found = measured(name)
+    assert set(found) == {name, "seconds"} and list(found["seconds"]) == [name]
+    with pytest.raises(ValueError, match=f"no part nonsense; there are: {name}"):
+        measured("nonsense")
+
+    earlier = studies.record("deconvnet", study, whole, "all") | {name: "old"}
+    new = studies.record("deconvnet", study, found, "one")
+    studies.refuse_other(earlier, new)
+    joined = studies.added(earlier, new, found)
+    assert joined[name] == whole[name] and set(whole) < set(joined)
+    assert joined["command"] == "all" and [(a["parts"], a["command"]) for a in joined["added"]] == [
+        ([name], "one")
+    ]
+    again = studies.added(
+        joined | {"added": [*joined["added"], {"parts": ["other"]}]},
+        new | {"command": "two"},
+        found,
+    )
+    assert [(a["parts"], a.get("command")) for a in again["added"]] == [
+        (["other"], None),
+        ([name], "two"),
+    ]
+    with pytest.raises(ValueError, match="another seed"):
+        studies.refuse_other(earlier | {"seed": 7}, new)
+
+
+@pytest.mark.parametrize("name", ["networks", "command", "seed"])
+def test_no_part_of_a_study_hides_what_every_record_tells(study, name):
+    assert (
+        studies.record("occlusion", study, {"agreement": 1}, "command")["networks"] == study.hashes
+    )
+    with pytest.raises(ValueError, match=f"parts cannot be called {name}"):
+        studies.record("occlusion", study, {name: 1}, "command")
