@@ -88,13 +88,13 @@ def pipeline(trained: Trained, split: Split, top: gallery.Top) -> Figure:
 
 CARDS: tuple[tuple[str, str, str], ...] = (
     ("gallery", "gallery-hierarchy", "What each feature map looks for"),
-    ("architecture", "training-better", "Smaller filters and strides"),
-    ("evolution", "evolution-order", "Features over training"),
-    ("invariance", "invariance-stable", "Translation, scale, rotation"),
+    ("training", "training-better", "Smaller filters and strides"),
+    ("evolution", "evolution-upper", "Feature evolution during training"),
+    ("invariance", "invariance-stable", "Invariance to translation, scale and rotation"),
     ("occlusion", "occlusion-object", "Covering the object"),
-    ("correspondence", "correspondence-layer5-controlled", "Parts across images"),
-    ("ablation", "", "Taking layers out"),
-    ("transfer", "transfer-depth", "Features on other data sets"),
+    ("correspondence", "correspondence-layer5-controlled", "Correspondence between images"),
+    ("ablation", "", "Ablation of layers"),
+    ("transfer", "transfer-depth", "Transfer to other data sets"),
 )
 """Chapter, claim that the card tells (default: the chapter's first) and title."""
 
