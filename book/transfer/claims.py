@@ -1,4 +1,4 @@
-"""Claims of sections 5.2 and 5.3: what pretrained features are worth on other data sets."""
+"""Claims of sections 5.2 and 5.3 on pretrained features for other data sets."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -121,8 +121,8 @@ def unfitted(*numbers: int) -> Callable[[Record], str]:
             return ""
         told = " and ".join(f"{value:.1f}" for value in reached.values())
         return (
-            f"networks from scratch have not learned: {told} % on their own training images, "
-            f"where {FITTED:.0f} % is needed"
+            f"the networks from scratch have not learned; they reach {told} % on their own training "
+            f"images, and we require {FITTED:.0f} %"
         )
 
     return reason
@@ -175,23 +175,24 @@ class TargetClaim(Claim):
         return f"python -m zfrepro measure transfer_{self.target} --dataset {dataset} --data DIR"
 
     def finding(self, dataset: str) -> Finding:
-        """Judge the claim; Diorama's networks know no photographs."""
+        """Judge the claim; the diorama's networks were not trained on photographs."""
         if dataset == "diorama":
             return Finding("not applicable", reason="the target's images are photographs")
         return super().finding(dataset)
 
 
 CORRECTED = (
-    "Folds share images, so intervals are corrected for it (Nadeau and Bengio 2003); "
-    "earlier ones were not."
+    "Folds share images; intervals are corrected for this (Nadeau and Bengio 2003), earlier ones "
+    "were not."
 )
 CLAIMS = (
     Claim(
         "transfer-pretrained",
         "transfer",
         "section 5.2, Table 4",
-        "A pretrained network, frozen, with a new softmax is far above training from scratch.",
-        "mean per-class accuracy, frozen less from scratch, 15 and 30 images a class, five folds",
+        "A frozen pretrained network with a new softmax is far more accurate than training from "
+        "scratch.",
+        "Mean per-class accuracy, frozen less from scratch, 15 and 30 images a class, five folds",
         AllOf(Above(gap(15), 0), Above(gap(30), 0)),
         size=AllOf(Above(gap(15), 30.5), Above(gap(30), 20)),
         paper="+61.0 points at 15 a class, +40.0 at 30",
@@ -199,29 +200,33 @@ CLAIMS = (
         printed=TABLE4,
         untestable=unfitted(15, 30),
         note=f"{CORRECTED} The size is half of the paper's. Not tested while the networks from "
-        "scratch have not learned; an earlier rule counted them all the same.",
+        "scratch have not learned; an earlier rule counted them.",
     ),
     Claim(
         "transfer-few",
         "transfer",
         "section 5.2, Fig. 9",
-        "Six images a class beat the best earlier method, which used ten times as many.",
-        "accuracy of the frozen network with a tenth of the most images a class, less that of the "
+        "Six images a class give a higher accuracy than the best earlier method with ten times as "
+        "many.",
+        "Accuracy of the frozen network with a tenth of the most images a class, less that of the "
         "best result without pretraining with all of them: from scratch, or a linear SVM on a "
         "layer of an untrained network",
-        Above(Quantity("lead with a tenth", lead_with_a_tenth, " points", form="+.1f"), 0),
+        Above(
+            Quantity("gain with a tenth of the images", lead_with_a_tenth, " points", form="+.1f"),
+            0,
+        ),
         paper="+1.8 points: 57.0 % with 6 a class, 55.2 % with 60",
         paper_effect=1.8,
         printed=FIG9,
         control=untrained,
-        note=f"{CORRECTED} The paper's rival, a method of its time, is not measured here.",
+        note=f"{CORRECTED} The paper compares with Bo et al., which is not measured here.",
     ),
     Claim(
         "transfer-depth",
         "transfer",
         "section 5.3, Table 7",
         "The features of a higher layer classify better than those of a lower one.",
-        "mean per-class accuracy of a linear SVM, each layer from 1 to 5 less the one below",
+        "Mean per-class accuracy of a linear SVM, each layer from 1 to 5 less the one below",
         AllOf(*(Above(step(a, b), 0) for a, b in zip(LAYERS[:4], LAYERS[1:5], strict=True))),
         size=Above(step("conv1", "conv5"), 20.7),
         effect=step("conv1", "conv5"),
@@ -236,13 +241,13 @@ CLAIMS = (
         "transfer",
         "section 5.3, Table 7",
         "The gain flattens at the top, from layer 5 to 7.",
-        "points of a linear SVM for each layer, from 1 to 5 and from 5 to 7",
+        "Accuracy gained by a linear SVM for each layer, from layer 1 to 5 and from 5 to 7",
         AllOf(
             Above(step("conv1", "conv5", layers=4), 0),
             Above(step("conv1", "conv5", layers=4), step("conv5", "fc7", layers=2)),
             Above(
                 Quantity(
-                    "gain from layer 5 to 7 for each layer, plus a tenth of the gain below",
+                    "gain from layer 5 to 7 for each layer plus a tenth of the gain below",
                     margin_of_flatness,
                     " points",
                     form="+.1f",
@@ -262,8 +267,8 @@ CLAIMS = (
         "transfer-top",
         "transfer",
         "section 5.3, Table 7",
-        "All seven layers together serve best.",
-        "mean per-class accuracy of a softmax on layer 7 less that on layer 5",
+        "All seven layers together give the highest accuracy.",
+        "Mean per-class accuracy of a softmax on layer 7 less that on layer 5",
         Above(step("conv5", "fc7", "softmax"), 0),
         paper="+2.5 points (82.9 and 85.4 %)",
         paper_effect=2.5,
@@ -276,8 +281,8 @@ CLAIMS = (
         "transfer-caltech256",
         "transfer",
         "section 5.2, Table 5 and Fig. 9",
-        "On Caltech-256 the frozen network is far above training from scratch.",
-        "mean per-class accuracy, frozen less from scratch, 15 and 60 images a class, five folds",
+        "On Caltech-256 the frozen network is far more accurate than training from scratch.",
+        "Mean per-class accuracy, frozen less from scratch, 15 and 60 images a class, five folds",
         AllOf(Above(gap(15), 0), Above(gap(60), 0)),
         size=AllOf(Above(gap(15), 28.3), Above(gap(60), 17.7)),
         paper="+56.7 points at 15 a class, +35.4 at 60",
@@ -290,11 +295,11 @@ CLAIMS = (
         "transfer-voc",
         "transfer",
         "section 5.2, Table 6",
-        "On PASCAL VOC 2012, which shows whole scenes, the frozen network comes near the best.",
-        "mean average precision over 20 classes, less that of the best earlier method",
+        "On PASCAL VOC 2012, with images of whole scenes, the frozen network is close to the best.",
+        "Mean average precision over 20 classes, less that of the best earlier method",
         Above(
             Quantity(
-                "gap to the best",
+                "difference from the best earlier method",
                 lambda record: record["table6"]["mean"] - max(paper.VOC2012_MEAN[:2]),
                 " points",
                 form="+.1f",
@@ -304,15 +309,15 @@ CLAIMS = (
         paper="-3.2 points (79.0 and 82.2 %)",
         paper_effect=-3.2,
         printed={"table6": {"mean": paper.VOC2012_MEAN[2]}},
-        note="Scored on the validation part, since VOC keeps the labels of the test part.",
+        note="Measured on the validation part, since the labels of the test part are not public.",
         target="voc2012",
     ),
     Claim(
         "transfer-learned",
         "transfer",
-        "the control that section 5 lacks",
-        "What transfers was learned: each layer beats the same layer of an untrained network.",
-        "mean per-class accuracy of a linear SVM, trained less untrained, seven layers, five folds",
+        "our question",
+        "Training increases the accuracy of each layer over that of an untrained network.",
+        "Mean per-class accuracy of a linear SVM, trained less untrained, seven layers, five folds",
         AllOf(*(Above(learned(layer), 0) for layer in LAYERS)),
         source="own",
         note=CORRECTED,

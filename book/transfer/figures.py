@@ -1,4 +1,4 @@
-"""Tables 4 to 7 and Fig. 9 in the paper's rows, columns and words, ours beside the paper's."""
+"""Draw and tabulate Tables 4 to 7 and Fig. 9, ours beside the paper's."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ Record = Mapping[str, Any]
 Row = dict[str, object]
 
 BLUE, ORANGE, GREEN, PINK = PALETTE[:4]
-TARGETS = {"imagenet20": "Caltech-101", "diorama": "Diorama, novel classes"}
+TARGETS = {"imagenet20": "Caltech-101", "diorama": "novel classes of the diorama"}
 SHORT = {"imagenet20": "Cal-101", "diorama": "Diorama"}
 ROWS = {"from scratch": "Non-pretrained convnet", "pretrained": "ImageNet-pretrained convnet"}
 
