@@ -1,4 +1,4 @@
-"""Section 4.1 and Fig. 5 of the arXiv text: shifted, enlarged and turned images."""
+"""Claims of section 4 and Fig. 5 of the arXiv text: translated, scaled and rotated images."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from zfrepro.stats import Interval
 
 LINEAR = 0.9  # R squared from which a curve counts as quasi-linear
 STABLE = 80  # per cent of above-chance accuracy kept, from which an output counts as stable
-WHERE = "arXiv section 4.1, Fig. 5"
+WHERE = "arXiv section 4, Fig. 5"
 
 
 def _r_squared(layer: str, family: str, intercept: bool) -> Quantity:
@@ -21,7 +21,7 @@ def _r_squared(layer: str, family: str, intercept: bool) -> Quantity:
         distances = torch.tensor(own["relative"][layer]["mean"])
         return linearity(size, distances, intercept=intercept)
 
-    line = "a line" if intercept else "a line through zero"
+    line = "a line with intercept" if intercept else "a line through zero"
     number = {"conv1": 1, "fc7": 7}[layer]
     return Quantity(f"R squared of {line}, layer {number}, {family}", source, form=".2f")
 
@@ -52,14 +52,17 @@ def _classes(symmetric: bool) -> Callable[[Record], Any]:
 def _no_sphere(record: Record) -> str:
     turned = record["rotation"]
     known = any(name in turned["by_class"] for name in turned["symmetric"])
-    return "" if known else "no sphere is classified correctly"
+    return "" if known else "no image of a sphere is classified correctly"
 
 
 def _not_rendered(record: Record) -> str:
-    return "" if "rendered" in record else "photographs cannot be rendered again"
+    return "" if "rendered" in record else "photographs cannot be rendered"
 
 
-SMALL = [Quantity(f"lead of layer 1, {family}", f"{family}/small_lead") for family in FAMILIES]
+SMALL = [
+    Quantity(f"distance in layer 1 less layer 7, {family}", f"{family}/small_lead")
+    for family in FAMILIES
+]
 LINES = {
     layer: [_r_squared(layer, family, True) for family in FAMILIES[:2]]
     for layer in ("conv1", "fc7")
@@ -74,7 +77,7 @@ CLAIMS = (
         says="Small transformations have a dramatic effect in the first layer and a lesser one "
         "in the top layer.",
         measure="Distance of features in units of the distance between two images, at the "
-        "smallest change (5 of 224 px, 5 % larger, 5 degrees): layer 1 less layer 7.",
+        "smallest change (5 of 224 px, 5 % larger, 5 degrees): layer 1 less layer 7",
         holds=AllOf(*(Above(lead, 0) for lead in SMALL)),
     ),
     Claim(
@@ -83,33 +86,32 @@ CLAIMS = (
         place=WHERE,
         says="In the top layer the effect is quasi-linear for translation and scale.",
         measure="R squared of a straight line for the mean distance against the size of the "
-        "change, with an intercept and through zero.",
+        "change, with an intercept and through zero",
         holds=AllOf(
             *(Above(line, LINEAR) for line in LINES["fc7"]),
             *(Above(last, first) for last, first in zip(LINES["fc7"], LINES["conv1"], strict=True)),
         ),
         size=AllOf(*(Above(_r_squared("fc7", family, False), LINEAR) for family in FAMILIES[:2])),
         note="Changed after the numbers were known: the first rule asked for a line through zero "
-        "alone, but 'quasi-linear' leaves open whether the curve starts with a jump. Both are "
-        "reported.",
+        "alone, but 'quasi-linear' does not say whether the curve may start with a jump.",
     ),
     Claim(
         name="invariance-stable",
         chapter="invariance",
         place=WHERE,
         says="The network's output is stable to translations and scalings.",
-        measure="Share of amounts of Fig. 5 at which an image stays classified correctly, "
-        "corrected for chance; images that are classified correctly untouched.",
+        measure="Share of the amounts of Fig. 5 at which an image is still classified correctly, "
+        "corrected for chance; images that are classified correctly without a change",
         holds=AllOf(*(Above(_kept(family), STABLE) for family in FAMILIES[:2])),
-        note="Changed after the numbers were known: the first rule counted labels that stay, "
-        "right or wrong. The bound of 80 % is older; at 75 % both data sets would agree.",
+        note="Changed after the numbers were known: the first rule counted predictions that "
+        "stay the same. The bound of 80 % is older; at 75 % both data sets would agree.",
     ),
     Claim(
         name="invariance-rotation",
         chapter="invariance",
         place=WHERE,
         says="The output is not invariant to rotation.",
-        measure="The same under turns of 5 to 315 degrees.",
+        measure="The same under rotations of 5 to 315 degrees",
         holds=AllOf(
             Below(TURNED, STABLE), *(Below(TURNED, _kept(family)) for family in FAMILIES[:2])
         ),
@@ -118,25 +120,26 @@ CLAIMS = (
         name="invariance-symmetry",
         chapter="invariance",
         place=WHERE,
-        says="Except for objects with rotational symmetry.",
-        measure="Share of turns after which an image stays classified correctly, class by class: "
-        "the sphere (ball, golf ball) against the best other class.",
+        says="The output is more stable to rotation for objects with rotational symmetry.",
+        measure="Share of rotations at which an image is still classified correctly, by class: the "
+        "sphere (ball, golf ball) against the best other class",
         holds=Above(
             Quantity("sphere", _classes(True), " %", form=".0f"),
             Quantity("the best other class", _classes(False), " %", form=".0f"),
         ),
         paper="one image, an entertainment center",
         untestable=_no_sphere,
-        note="The first rule also counted a sphere above the mean of the other classes as half "
-        "reproduced; a class can keep its label for its colour or texture alone.",
+        note="The first rule compared the sphere with the mean of the other classes too. A class "
+        "can stay correct because of its colour or texture alone.",
     ),
     Claim(
         name="invariance-rendered",
         chapter="invariance",
         place="own question",
-        says="A scene rendered again keeps more labels than a picture warped by the same amount.",
-        measure="Labels that stay when the lens is shifted or zoomed, less those that stay when "
-        "the picture is, scene by scene.",
+        says="Prediction consistency is higher for a rendered scene than for an image warped by "
+        "the same amount.",
+        measure="Share of predictions that stay the same when the camera is shifted or zoomed, "
+        "less the share when the image is, scene by scene",
         holds=AllOf(
             *(
                 Above(
@@ -153,10 +156,10 @@ CLAIMS = (
         name="invariance-pixel",
         chapter="invariance",
         place="own question",
-        says="ZFNet, with the smaller stride, keeps more labels under shifts by one pixel than "
-        "Krizhevsky's network.",
-        measure="Labels that stay, ZFNet less Krizhevsky's network, image by image; one network "
-        "each.",
+        says="Under translations by one pixel ZFNet, with the smaller stride, has a higher "
+        "prediction consistency than Krizhevsky's network.",
+        measure="Share of predictions that stay the same, ZFNet less Krizhevsky's network, image "
+        "by image; one network each",
         holds=Above(Quantity("difference", "one pixel difference", " points", form="+.1f"), 0),
         source="own",
     ),

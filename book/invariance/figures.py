@@ -1,4 +1,4 @@
-"""Fig. 5 of the arXiv text, scenes rendered again, and curves over the whole validation set."""
+"""Draw Fig. 5 of the arXiv text, rendered scenes, and curves over the whole validation set."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -93,13 +93,13 @@ def _picture(ax, image: Tensor, colour: str) -> None:
 # --- scenes rendered again ---
 
 SHOWN = (  # a change, its title, and the number of its amount
-    ("translation", "{} shifted", 8),
-    ("scale", "{} enlarged", 4),
-    ("yaw", "turned in space", 3),
-    ("yaw", "turned further", 4),
-    ("size", "smaller", 2),
-    ("distance", "nearer", 4),
-    ("place", "along the table", 4),
+    ("translation", "{} translated", 8),
+    ("scale", "{} scaled", 4),
+    ("yaw", "object rotated", 3),
+    ("yaw", "rotated further", 4),
+    ("size", "object smaller", 2),
+    ("distance", "object nearer", 4),
+    ("place", "object moved", 4),
 )
 
 
@@ -107,12 +107,12 @@ SHOWN = (  # a change, its title, and the number of its amount
 def scene_renderings(
     trained: Trained, index: int, record: Mapping[str, Any], width: float = 9
 ) -> Figure:
-    """Draw one scene of the Diorama warped and rendered again, each with what the network answers.
+    """Draw one scene of the diorama, warped and rendered, with the network's predictions.
 
     Args:
         trained: a network for the Diorama.
         index: of the validation scene.
-        record: of the Diorama; shares of labels that stay are taken from it.
+        record: of the diorama, for the prediction consistency.
     """
     scene, size = diorama.sample([index], seed=1), trained.recipe.image_size
     stored = trained.mean.shape[-1]
@@ -121,13 +121,13 @@ def scene_renderings(
         return trained.center_crop(diorama.render(one, stored).images)
 
     seen, makers = render(scene), renderings(size / stored)
-    tiles = [("as rendered", seen, "")]
+    tiles = [("unchanged", seen, "")]
     for name, title, k in SHOWN:
         change, amounts = makers[name]
         if name in FAMILIES:
             warped = warp_view(trained, seen, Change(name, amounts[k]))
-            tiles.append((title.format("picture"), warped, ""))
-        stay = f"{record['rendered'][name]['kept'][k]:.0f} % of labels stay"
+            tiles.append((title.format("image"), warped, ""))
+        stay = f"consistency {record['rendered'][name]['kept'][k]:.0f} %"
         tiles.append((title.format("scene"), render(change(scene, amounts[k])), stay))
     figure, axes = plt.subplots(2, 5, figsize=(width, width * 0.52), layout="constrained")
     for ax, (title, view, stay) in zip(axes.flat, tiles, strict=True):
@@ -141,12 +141,12 @@ def scene_renderings(
 
 
 RENDERED = {
-    "picture shifted": ("translation", ""),
-    "lens shifted": ("rendered", "translation"),
-    "picture enlarged": ("scale", ""),
-    "lens zoomed": ("rendered", "scale"),
-    "picture turned": ("rotation", ""),
-    "object turned in space": ("rendered", "yaw"),
+    "image translated": ("translation", ""),
+    "camera shifted": ("rendered", "translation"),
+    "image scaled": ("scale", ""),
+    "camera zoomed": ("rendered", "scale"),
+    "image rotated": ("rotation", ""),
+    "object rotated in space": ("rendered", "yaw"),
     "object made smaller": ("rendered", "size"),
     "object nearer or further away": ("rendered", "distance"),
     "object moved along the table": ("rendered", "place"),
@@ -154,13 +154,13 @@ RENDERED = {
 
 
 def kept_when_rendered(record: Mapping[str, Any]) -> Figure:
-    """Draw the labels that stay when pictures are warped and when scenes are rendered again."""
+    """Draw the prediction consistency of warped images and of rendered scenes."""
     rows = [
         (name, Interval.of((record[part][key] if key else record[part])["kept_share"]), None)
         for name, (part, key) in RENDERED.items()
     ]
-    groups = ["scene rendered again" if key else "picture warped" for _, key in RENDERED.values()]
-    unit = "labels that stay, % (mean over amounts, Diorama)"
+    groups = ["rendered scene" if key else "warped image" for _, key in RENDERED.values()]
+    unit = "prediction consistency, %"
     return plots.intervals(rows, unit=unit, zero=None, groups=groups)
 
 
@@ -209,7 +209,7 @@ def notes(
     """Describe each amount: relative distances of layers 1 and 7, and the likeliest classes.
 
     Args:
-        labelled: whether the label is true, not what the network calls the untouched image.
+        labelled: whether the label is true, not the prediction for the unchanged image.
     """
     first, last = (found.distance[layer][:, image] / between[layer] for layer in ("conv1", "fc7"))
     true = int(found.labels[image])
@@ -220,7 +220,7 @@ def notes(
         others = ", ".join(f"{classes[k]} {p[k]:.2f}" for k in best)
         lines.append(
             f"{family} {axis_amount(family, amount):g} {UNITS[family]}: "
-            f"layer 1 moves {first[t]:.2f}, layer 7 {last[t]:.2f}; "
+            f"relative distance in layer 1 {first[t]:.2f}, in layer 7 {last[t]:.2f}; "
             f"{classes[true]}{' (true)' if labelled else ''} {p[true]:.2f}, {others}"
         )
     return lines
@@ -232,27 +232,29 @@ def labels(found: Mapping[str, Mapping[str, Any]]) -> HTML:
         {
             "data set": DATASETS[dataset],
             "change": family,
-            "untouched": record[family]["clean_right"],
+            "unchanged": record[family]["clean_right"],
             "mean": float(np.mean(record[family]["right"])),
             "every amount": record[family]["worst_right"],
-            "labels that stay": record[family]["kept_share"]["mean"],
+            "prediction consistency": record[family]["kept_share"]["mean"],
         }
         for dataset, record in found.items()
         for family in FAMILIES
     ]
     return page.table(
-        rows, caption="Images classified correctly, and labels that stay (mean over amounts), %"
+        rows,
+        caption="Images classified correctly, and prediction consistency (mean over amounts), %",
     )
 
 
 def fills(found: Mapping[str, Mapping[str, Any]]) -> HTML:
-    """Show labels that stay and the relative distance in layer 7, mean over amounts, by fill."""
+    """Show prediction consistency and the distance in layer 7, mean over amounts, by fill."""
     rows = []
     for dataset, record in found.items():
         for fill in FILLS:
             row: dict[str, object] = {"data set": DATASETS[dataset], "fill": fill}
             for family, own in record[f"fill {fill}"].items():
-                row[f"{family}: stay, %"] = float(np.mean(own["kept"]))
+                row[f"{family}: consistency, %"] = float(np.mean(own["kept"]))
                 row[f"{family}: layer 7"] = f"{np.mean(own['fc7']):.2f}"
             rows.append(row)
-    return page.table(rows, caption="Labels that stay, and relative distance in layer 7, by fill")
+    caption = "Prediction consistency, and relative distance in layer 7, by fill"
+    return page.table(rows, caption=caption)
