@@ -70,6 +70,11 @@ def columns() -> dict[str, Record]:
     return {DATASETS[name]: record for name, record in sweeps.recorded("ablation").items()}
 
 
+def shown(column: str) -> str:
+    """Return the name of a data set as it stands in a sentence."""
+    return "the diorama" if column == "Diorama" else column
+
+
 def studied() -> dict[str, Record]:
     """Return the recorded studies of features by the name of their data set."""
     return {name: records.read(f"ablation/{key}") for key, name in DATASETS.items()}

@@ -59,6 +59,11 @@ def columns() -> dict[str, Record]:
     return {name: record for name, record in named.items() if record}
 
 
+def on(column: str) -> str:
+    """Return `on` with the name of a column, as it stands in a sentence."""
+    return "on the diorama" if column == "Diorama" else f"on {column}"
+
+
 # --- Table 1 ---------------------------------------------------------------------------------
 
 
