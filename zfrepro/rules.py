@@ -16,10 +16,7 @@ without gradient, `_Dependence` looks for.
 import contextlib
 import math
 import re
-import sys
 import warnings
-import weakref
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -29,13 +26,13 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node, _engine_run_backward
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.modules import module as global_hooks
-from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from zfrepro.deconvnet import Units, validate_finite
 from zfrepro.layers import contrast_norm, require_index
+from zfrepro.models import evaluating, output_of, replacing_tensors, uncompiled, which_call
 
 RULES = ("gradient", "deconvnet", "guided")
 PICTURES_AT_ONCE = 32  # carried down together, which bounds the memory of many units an image
@@ -147,16 +144,12 @@ class _Offence(NamedTuple):
     why: str
 
 
-def _is_module(model: Callable) -> bool:
-    return isinstance(model, nn.Module)
-
-
 class _Modules:
     """Context that notes which module runs when, as the autograd graph counts its nodes."""
 
     def __init__(self, model: Callable):
-        self.names = {m: n for n, m in model.named_modules()} if _is_module(model) else {}
-        self.calls: Counter[nn.Module] = Counter()
+        named = model.named_modules() if isinstance(model, nn.Module) else ()
+        self.names = {module: name for name, module in named}
         self._spans: list[list] = []  # module, first node, node after its last
         self._open: list[list] = []
 
@@ -170,7 +163,6 @@ class _Modules:
             handle.remove()
 
     def _enter(self, module, inputs):
-        self.calls[module] += 1
         self._open.append([module, torch.autograd._get_sequence_nr(), math.inf])
         self._spans.append(self._open[-1])
 
@@ -345,136 +337,20 @@ def _batch_norm_factor(
     return factor.detach().view(-1, *[1] * (x.ndim - 2))
 
 
-class _Reached(BaseException):  # noqa: N818, it is no error, and no model may catch it
-    """Carry the probed module's output out of the forward pass, so that nothing above it runs."""
-
-    def __init__(self, output: object):
-        self.output = output
-
-
 @contextlib.contextmanager
-def _evaluating(model: Callable) -> Iterator[Callable]:
-    """Yield the model in evaluation mode, uncompiled, with tensors that autograd can save."""
-    modules = model.modules() if _is_module(model) else ()
-    modules = [m for m in modules if getattr(m, "training", False)]
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.jit.optimized_execution(False))  # the interpreter's plain nodes
-        if "torch._dynamo" in sys.modules:
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        for m in modules:
-            m.training = False
-        try:
-            yield _without_inference_tensors(model) if _is_module(model) else model
-        finally:
-            for m in modules:
-                m.training = True
+def _differentiable(model: Callable) -> Iterator[None]:
+    """Put a model into evaluation mode, with tensors that autograd can save and plain nodes."""
 
+    def without_inference(module: nn.Module, x: Tensor) -> Tensor:
+        return x.clone() if x.is_inference() else x
 
-def _without_inference_tensors(model: nn.Module) -> Callable[[Tensor], object]:
-    """Return a call of the model with clones of what was made in inference mode."""
-    state = (*model.named_parameters(), *model.named_buffers())
-    clones = {name: x.clone() for name, x in state if not is_lazy(x) and x.is_inference()}
-    if not clones:
-        return model
-    return lambda images: torch.func.functional_call(model, clones, (images,))
-
-
-def _submodule(model: Callable, layer: str) -> nn.Module:
-    modules = _submodules(model)
-    if layer not in modules:
-        names = ", ".join(name for name in modules if name) or "none"
-        raise ValueError(f"no submodule {layer!r} in {_title(model)}; there are: {names}")
-    if isinstance(modules[layer], torch.jit.ScriptModule):
-        raise ValueError(f"submodule {layer!r} is scripted, which cannot be watched: name another")
-    return modules[layer]
-
-
-def _submodules(model: Callable) -> dict[str, nn.Module]:
-    """Return every submodule by every name it has."""
-    return dict(model.named_modules(remove_duplicate=False)) if _is_module(model) else {}
-
-
-def _title(model: Callable) -> str:
-    return type(model).__name__ if _is_module(model) else getattr(model, "__name__", "the model")
-
-
-_CALLS: "weakref.WeakKeyDictionary[nn.Module, dict[str, tuple[int, int]]]"
-_CALLS = weakref.WeakKeyDictionary()  # model -> submodule's name -> its id and number of calls
-
-
-def _require_one_call(
-    model: Callable, run: Callable, images: Tensor, layer: str | None, call: int | None
-) -> None:
-    """Refuse a submodule that is called several times, unless a call is chosen.
-
-    The calls are counted once a model, in a forward pass of one image. A model that raises on its
-    way has made the calls it made.
-    """
-    if layer is None and call is not None:
-        raise ValueError(f"call={call}: needs the name of a layer")
-    if layer is None or call is not None:
-        return
-    target = _submodule(model, layer)
-    known, calls = _CALLS.get(model, {}).get(layer, (None, 0))
-    if known != id(target):
-        with _Modules(model) as modules, torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with contextlib.suppress(Exception):
-                run(images[:1].clone())
-        counts = {n: (id(m), modules.calls[m]) for n, m in _submodules(model).items()}
-        _CALLS[model] = counts
-        _, calls = counts[layer]
-    if calls > 1:
-        raise ValueError(
-            f"submodule {layer!r} is called {calls} times: choose one, call=0 to {calls - 1}"
-        )
-
-
-def _output(
-    model: Callable, run: Callable, images: Tensor, layer: str | None, call: int | None
-) -> Tensor:
-    """Return what a call of the submodule gives for a copy of the images; it is run no further."""
-    images = images.clone()  # a model may begin with an operation in place
-    if layer is None:
-        return _tensor(run(images), "the output")
-    target, to_pass = _submodule(model, layer), call or 0
-
-    def stop(module, inputs, output):
-        nonlocal to_pass
-        if to_pass == 0:
-            raise _Reached(output)
-        to_pass -= 1
-
-    handle = target.register_forward_hook(stop)
-    try:
-        run(images)
-    except _Reached as reached:
-        return _tensor(reached.output, f"layer {layer!r}")
-    finally:
-        handle.remove()
-    if call:
-        raise ValueError(f"call={call}: submodule {layer!r} is called {call - to_pass} times")
-    raise ValueError(
-        f"submodule {layer!r} of {_title(model)} was not called as a module in the forward pass "
-        "(unused, or inside scripted code)"
-    )
-
-
-def _tensor(output: object, where: str) -> Tensor:
-    """Return the one tensor of an output, or the `logits` among several."""
-    if isinstance(output, Tensor):
-        return output
-    logits = output.get("logits") if isinstance(output, dict) else getattr(output, "logits", None)
-    if isinstance(logits, Tensor):
-        return logits
-    tensors = [x for x in tree_leaves(output) if isinstance(x, Tensor)]
-    if len(tensors) == 1:
-        return tensors[0]
-    raise ValueError(
-        f"{where} is a {type(output).__name__} with {len(tensors)} tensors: name a layer that "
-        "gives one, or wrap the model in a function that returns one"
-    )
+    with (
+        evaluating(model),
+        torch.inference_mode(False),
+        torch.jit.optimized_execution(False),  # else scripted code fuses its nodes
+        replacing_tensors(model, without_inference),
+    ):
+        yield
 
 
 def activations_of(
@@ -491,15 +367,9 @@ def activations_of(
         ValueError: no such submodule, not called or called more than once, or no single tensor.
     """
     _require_batch(images)
-    model, layer = _uncompiled(model, layer)
-    with _evaluating(model) as run, torch.no_grad():
-        _require_one_call(model, run, images, layer, call)
-        return _output(model, run, images, layer, call)
-
-
-def _uncompiled(model: Callable, layer: str | None) -> tuple[Callable, str | None]:
-    """Return the module inside a compiled one, and the layer as named there."""
-    return getattr(model, "_orig_mod", model), layer and layer.removeprefix("_orig_mod.")
+    model, layer = uncompiled(model, layer)
+    with _differentiable(model), torch.no_grad():
+        return output_of(model, images, layer, which_call(model, images[:1], layer, call))
 
 
 def _require_batch(images: Tensor) -> None:
@@ -651,13 +521,13 @@ def _as_units(units: Units | Sequence, device: torch.device) -> Units:
     return Units(*(x if x is None else torch.as_tensor(x, device=device).clone() for x in parts))
 
 
-def _float_images(model: Callable, run: Callable, images: Tensor, layer, call) -> Tensor:
+def _float_images(model: Callable, images: Tensor, layer: str | None, call: int) -> Tensor:
     """Return images that can carry a gradient and give the same activations."""
     if images.is_floating_point():
         return images.detach().clone()
     floats = images.to(torch.get_default_dtype())
     with torch.no_grad():
-        given, as_floats = (_output(model, run, x, layer, call) for x in (images, floats))
+        given, as_floats = (output_of(model, x, layer, call) for x in (images, floats))
     if not torch.equal(given, as_floats):
         raise ValueError(f"the model treats {images.dtype} images in its own way: give it floats")
     return floats
@@ -750,9 +620,9 @@ def project(
         if value not in choices:
             raise ValueError(f"{name} {value!r}: choose among {', '.join(choices)}")
     _require_batch(images)
-    model, layer = _uncompiled(model, layer)
+    model, layer = uncompiled(model, layer)
     where = layer or "output"
-    with _evaluating(model) as run, torch.enable_grad(), contextlib.ExitStack() as stack:
+    with _differentiable(model), torch.enable_grad(), contextlib.ExitStack() as stack:
         units = _as_units(units, images.device)
         if of is None and len(units) != len(images):
             raise ValueError(f"{len(units)} units for {len(images)} images: one an image, or of=")
@@ -763,8 +633,8 @@ def project(
         require_index("of: image", of, len(images))
         used, of = of.unique(return_inverse=True)
 
-        _require_one_call(model, run, images, layer, call)
-        leaf = _float_images(model, run, images[used], layer, call).requires_grad_()
+        call = which_call(model, images[:1], layer, call)
+        leaf = _float_images(model, images[used], layer, call).requires_grad_()
         modules = _Modules(model)
         dependence = _Dependence(modules)
         dependence.mark(leaf)
@@ -772,7 +642,7 @@ def project(
         functions = _Functions(dependence, skip_norm=skip_norm, scale_batch_norm=shared)
         stack.enter_context(functions)
         with modules, dependence:
-            found = _output(model, run, leaf, layer, call)
+            found = output_of(model, leaf, layer, call)
         if not found.requires_grad:
             raise ValueError(_NO_GRADIENT)
         if rule != "gradient":

@@ -1,0 +1,221 @@
+"""Run any torch model up to a layer and read what the layer gives.
+
+`with evaluating(model):` comes first. A layer is named as in `model.named_modules()`; None is the
+model's own output. A model may also be a plain function, which has no layers to name.
+"""
+
+import contextlib
+import itertools
+import sys
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.utils._pytree import tree_leaves
+
+
+@contextlib.contextmanager
+def evaluating(model: Callable) -> Iterator[None]:
+    """Put every submodule into evaluation mode, and each back as it was at the end.
+
+    Meanwhile compiled code runs uncompiled, as it would run no hooks.
+    """
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    training = [module for module in modules if getattr(module, "training", False)]
+    eager = contextlib.nullcontext()
+    if "torch._dynamo" in sys.modules:
+        eager = torch.compiler.set_stance("force_eager")
+    with eager:
+        for module in training:
+            module.training = False
+        try:
+            yield
+        finally:
+            for module in training:
+                module.training = True
+
+
+@contextlib.contextmanager
+def replacing_tensors(
+    model: Callable, replacement: Callable[[nn.Module, Tensor], Tensor]
+) -> Iterator[None]:
+    """Let a model compute with other parameters and buffers, and give its own back at the end.
+
+    Args:
+        replacement: returns what to use instead of a tensor of a module. Scripted modules and
+            parameters without a shape yet are not asked for.
+    """
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    own: list[tuple[dict, dict]] = []
+    try:
+        for module in modules:
+            if isinstance(module, torch.jit.ScriptModule):
+                continue
+            for tensors in (module._parameters, module._buffers):
+                own.append((tensors, dict(tensors)))
+                for name, x in tensors.items():
+                    if x is not None and not is_lazy(x):
+                        tensors[name] = replacement(module, x)
+        yield
+    finally:
+        for tensors, before in own:
+            tensors.update(before)
+
+
+def uncompiled(model: Callable, layer: str | None) -> tuple[Callable, str | None]:
+    """Return the module inside a compiled one, and the name that the layer has there."""
+    return getattr(model, "_orig_mod", model), layer and layer.removeprefix("_orig_mod.")
+
+
+def title(model: Callable) -> str:
+    """Name a model for a message."""
+    if isinstance(model, nn.Module):
+        return type(model).__name__
+    return getattr(model, "__name__", "the model")
+
+
+def submodule(model: Callable, layer: str) -> nn.Module:
+    """Return the submodule of that name.
+
+    Raises:
+        ValueError: there is none, or it is scripted, where torch runs no hooks.
+    """
+    is_module = isinstance(model, nn.Module)
+    modules = dict(model.named_modules(remove_duplicate=False)) if is_module else {}
+    if layer not in modules:
+        names = ", ".join(name for name in modules if name) or "none"
+        raise ValueError(f"no submodule {layer!r} in {title(model)}; there are: {names}")
+    if isinstance(modules[layer], torch.jit.ScriptModule):
+        raise ValueError(f"submodule {layer!r} is scripted, which cannot be watched: name another")
+    return modules[layer]
+
+
+@contextlib.contextmanager
+def watching(
+    model: Callable, layer: str, read: Callable[[object], object]
+) -> Iterator[list[object]]:
+    """Yield a list to which each call of a submodule appends what `read` makes of its output."""
+    calls: list[object] = []
+
+    def append(module: nn.Module, inputs: tuple, output: object) -> None:
+        calls.append(read(output))
+
+    handle = submodule(model, layer).register_forward_hook(append)
+    try:
+        yield calls
+    finally:
+        handle.remove()
+
+
+_CALLS: "weakref.WeakKeyDictionary[nn.Module, weakref.WeakKeyDictionary[nn.Module, int]]"
+_CALLS = weakref.WeakKeyDictionary()  # model -> submodule -> number of calls in a forward pass
+
+
+@torch.no_grad()
+def which_call(model: Callable, image: Tensor, layer: str | None, call: int | None) -> int:
+    """Return which call of a submodule is meant, counted from 0.
+
+    The calls are counted once, in a forward pass.
+
+    Args:
+        image: (1, C, H, W).
+        call: as the user gave it; None where there is only one.
+    Raises:
+        ValueError: a submodule that is not called, or called several times where `call` is None;
+            a call that does not exist.
+    """
+    if layer is None:
+        if call is not None:
+            raise ValueError(f"call={call}: needs the name of a layer")
+        return 0
+    target = submodule(model, layer)
+    counts = _CALLS.setdefault(model, weakref.WeakKeyDictionary())
+    if target not in counts:
+        with watching(model, layer, lambda output: None) as calls, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                model(image.clone())
+            except Exception:  # a model that fails behind the layer can still be run up to it
+                if not calls:
+                    raise
+        counts[target] = len(calls)
+    count = counts[target]
+    if count == 0:
+        raise _not_called(model, layer)
+    if call is None and count > 1:
+        raise ValueError(
+            f"submodule {layer!r} is called {count} times: choose one, call=0 to {count - 1}"
+        )
+    call = call or 0
+    if not 0 <= call < count:
+        raise ValueError(
+            f"call={call}: submodule {layer!r} is called {count} times, counted from 0"
+        )
+    return call
+
+
+def _not_called(model: Callable, layer: str) -> ValueError:
+    return ValueError(
+        f"submodule {layer!r} of {title(model)} was not called as a module in the forward pass "
+        "(unused, or inside scripted code)"
+    )
+
+
+class _Reached(BaseException):  # noqa: N818, it is no error, and no model may catch it
+    """Carry a layer's output out of the forward pass, so that nothing above it runs."""
+
+    def __init__(self, output: object):
+        self.output = output
+
+
+def output_of(model: Callable, images: Tensor, layer: str | None = None, call: int = 0) -> Tensor:
+    """Run a model on a copy of the images, no further than a layer, and return its output.
+
+    Args:
+        images: (B, C, H, W). They are copied as a model may begin with an operation in place.
+        call: which call of the layer, see `which_call`.
+    Raises:
+        ValueError: the layer is not called, or gives several tensors.
+    """
+    images = images.clone()
+    if layer is None:
+        return tensor_of(model(images), "the output")
+    passed = itertools.count()
+
+    def stop(output: object) -> None:
+        if next(passed) == call:
+            raise _Reached(output)
+
+    try:
+        with watching(model, layer, stop):
+            model(images)
+    except _Reached as reached:
+        return tensor_of(reached.output, f"layer {layer!r}")
+    raise _not_called(model, layer)
+
+
+def tensor_of(output: object, where: str) -> Tensor:
+    """Return the one tensor of an output, or the `logits` among several.
+
+    Args:
+        output: a tensor, or a mapping, sequence or object with tensors.
+        where: what gives it, for the message.
+    Raises:
+        ValueError: no tensor, or several without `logits`.
+    """
+    if isinstance(output, Tensor):
+        return output
+    is_mapping = isinstance(output, Mapping)
+    logits = output.get("logits") if is_mapping else getattr(output, "logits", None)
+    if isinstance(logits, Tensor):
+        return logits
+    tensors = [x for x in tree_leaves(output) if isinstance(x, Tensor)]
+    if len(tensors) == 1:
+        return tensors[0]
+    raise ValueError(
+        f"{where} is a {type(output).__name__} with {len(tensors)} tensors: needs one, or one "
+        "named logits; a function around the model can pick it"
+    )
