@@ -55,7 +55,7 @@ def up_and_down(
     picture: Tensor,
     layer: str = "conv4",
     unit: Units | None = None,
-    width: float = 11,
+    width: float = 9,
 ) -> Figure:
     """Draw Fig. 1: above, an image on its way up to a unit; below, the unit on its way down.
 
@@ -67,8 +67,10 @@ def up_and_down(
     """
     with torch.no_grad():
         found = levels(trained.network, trained.preprocess(picture[None]), layer, unit)
-    columns = len(found)
-    figure, axes = plt.subplots(2, columns, figsize=(width, 2.45 * width / columns + 0.5))
+    columns, head = len(found), 0.55  # inches above each row of panels
+    panel = min(2.2, width / columns)
+    high = 2 * (panel + head)
+    figure, axes = plt.subplots(2, columns, figsize=(panel * columns, high))
     for k, (name, (up, down)) in enumerate(found.items()):
         if name == "image":
             axes[0, k].imshow(plots.array(trained.center_crop(picture[None])[0]))
@@ -82,12 +84,11 @@ def up_and_down(
     axes[1, -1].set_title("one unit")
     for ax in axes.flat:
         ax.axis("off")
-    figure.subplots_adjust(0, 0.02, 1, 0.88, wspace=0.06, hspace=0.34)
-    for row, text in enumerate(
-        ("way up: filter, rectify, pool  ⟶", "⟵  way down: unpool, rectify, filter")
-    ):
-        top = axes[row, 0].get_position().y1
-        figure.text(0, top + 0.075, text, fontsize=11, weight="bold")
+    figure.subplots_adjust(0, 0, 1, 1 - head / high, wspace=0.06, hspace=head / panel)
+    texts = "way up: filter, rectify, pool  ⟶", "⟵  way down: unpool, rectify, filter"
+    for row, text in enumerate(texts):
+        y = 1 - (row * (panel + head) + 0.07) / high
+        figure.text(0, y, text, fontsize=11, weight="bold", va="top")
     return plots.alone(figure)
 
 
