@@ -16,6 +16,15 @@ COLOURS = {
     "agrees": "#009e73", "same direction, other size": "#8fbf3f", "not resolved": "#e0a800",
     "contradicts": "#d55e00", "not applicable": "#999999", "not tested": "#bbbbbb",
 }  # fmt: skip
+VERBS = {
+    "agrees": ("agrees", "agree"),
+    "same direction, other size": ("has the paper's direction but another size",
+                                   "have the paper's direction but another size"),
+    "not resolved": ("is not resolved", "are not resolved"),
+    "contradicts": ("is contradicted", "are contradicted"),
+    "not applicable": ("is not applicable", "are not applicable"),
+    "not tested": ("is not tested", "are not tested"),
+}  # fmt: skip
 LIMIT = 5.0  # half-widths beyond which the plot stops
 
 
@@ -30,12 +39,17 @@ def counts(dataset: str, chosen: Sequence[Claim]) -> Counter:
 
 
 def counted(dataset: str, chosen: Sequence[Claim]) -> str:
-    """Return the counts in words: `12 agree, 3 same direction, other size, ...`."""
+    """Return the counts in words: `12 agree, 1 is not resolved, 3 are contradicted`."""
     found = counts(dataset, chosen)
-    verbs = {"agrees": "agree", "same direction, other size": "have the paper's direction but another size",
-             "not resolved": "are not resolved", "contradicts": "contradict the paper",
-             "not applicable": "do not apply", "not tested": "are not tested"}  # fmt: skip
-    return ", ".join(f"{found[outcome]} {verbs[outcome]}" for outcome in OUTCOMES if found[outcome])
+    return ", ".join(
+        f"{found[outcome]} {VERBS[outcome][found[outcome] > 1]}" for outcome in OUTCOMES if found[outcome]
+    )
+
+
+def short(claim: Claim) -> str:
+    """Return a claim's name as the label of a figure: `occlusion: object`."""
+    rest = claim.name.removeprefix(f"{claim.chapter}-").replace("-", " ")
+    return f"{claim.chapter}: {rest}"
 
 
 def margins(dataset: str, source: str = "paper", width: float = 8.5) -> Figure:
@@ -60,7 +74,7 @@ def margins(dataset: str, source: str = "paper", width: float = 8.5) -> Figure:
             ax.axhline(y - 0.5, color=plots.TEXT, lw=0.4)
             chapter = claim.chapter
     ax.axvline(0, color=plots.TEXT, lw=1)
-    ax.set_yticks(range(len(rows)), [claim.name for claim, *_ in rows], fontsize=8.5)
+    ax.set_yticks(range(len(rows)), [short(claim) for claim, *_ in rows], fontsize=8.5)
     ax.set(xlim=(-LIMIT - 0.3, LIMIT + 0.3), ylim=(len(rows) - 0.4, -0.6))
     ax.set_xlabel("estimate beyond the rule's bound, in half-widths of its 95 % interval")
     for outcome in dict.fromkeys(outcome for _, outcome, _ in rows):
@@ -132,12 +146,12 @@ def controls() -> HTML:
     return page.table(rows, caption="Each rule on its controls")
 
 
-def passed_untrained() -> list[str]:
+def passed_untrained() -> list[Claim]:
     """Return the claims that agree although an untrained network passes their rule too."""
-    return sorted({
-        claim.name for claim in claims.all_claims() for dataset in DATASETS
-        if claim.finding(dataset).outcome == "agrees" and claim.control_outcome(dataset) == "agrees"
-    })  # fmt: skip
+    return [
+        claim for claim in claims.all_claims()
+        if any(claim.finding(d).outcome == claim.control_outcome(d) == "agrees" for d in DATASETS)
+    ]  # fmt: skip
 
 
 def rule_log() -> HTML:
@@ -162,7 +176,8 @@ def listed(*outcomes: str, dataset: str = "imagenet20") -> HTML:
 
 
 def evidence(name: str, dataset: str = "imagenet20") -> str:
-    """Return the outcome of a claim and the numbers behind it, in words."""
+    """Return a claim with its outcome and the numbers behind it, as HTML."""
     claim = next(claim for claim in claims.all_claims() if claim.name == name)
     found = claim.finding(dataset)
-    return f"{DATASETS[dataset]}, {found.outcome}: {html.escape(str(found))}"
+    outcome = page.outcome_label(found.outcome)
+    return f"<em>{html.escape(claim.says)}</em> {outcome} on {DATASETS[dataset]} ({html.escape(str(found))})."
