@@ -601,7 +601,3 @@ def project_codes(
     cropped = _crop_codes({name: codes[name] for name in wanted}, levels)
     pixels = _backward_on_crops(network, layer, units, activations, cropped, levels)
     return Projections(pixels, levels["image"].tops, levels["image"].lefts, activations)
-
-
-Forward, transposed, require_no_blur, require_finite = ForwardTrace, conv_transpose, validate_no_blur, validate_finite
-Units.require = Units.validate

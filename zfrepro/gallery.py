@@ -844,7 +844,7 @@ def show_cached(
     return Panel(top.layer, torch.tensor(maps), top, _in_places(pixels, top, maps), seen)
 
 
-# --- how alike pictures are ------------------------------------------------------------------------
+# --- how alike pictures are ----------------------------------------------------------------------
 
 
 def centered_grey(pictures: Tensor) -> Tensor:
@@ -864,16 +864,3 @@ def mean_pairwise_correlation(pictures: Tensor) -> Tensor:
     k = grey.shape[1]
     pairs = grey @ grey.transpose(1, 2)
     return (pairs.sum((1, 2)) - pairs.diagonal(dim1=1, dim2=2).sum(1)) / (k * (k - 1))
-
-
-def top_activations(*arguments, total=None, **options):
-    """Call `top_units`, under the name that chapters used before."""
-    return top_units(*arguments, **options)
-
-
-_patches = patches
-
-
-def patches(model, images, top, maps, **options):  # noqa: F811
-    """Call `patches` in either order of its first two arguments."""
-    return _patches(images, model, top, maps, **options) if isinstance(model, Tensor) else _patches(model, images, top, maps, **options)

@@ -1,11 +1,9 @@
-"""Pictures and plots that chapters share. Every function takes tensors or numbers and returns a figure
-or a picture.
+"""Pictures and plots that chapters share, from tensors or numbers.
 
 How projections are displayed, which the paper leaves open, stands once, in `display`: zero is
 mid-grey, the nine of a map share one scale, the .99 quantile of their absolute values, and a power
 of 0.7 lifts what is faint."""
 
-import html
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +13,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from cycler import cycler
-from IPython.display import HTML
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
@@ -33,9 +30,12 @@ SMOOTH = 40  # px of a receptive field above which enlarging is bicubic
 TEXT = "#767676"  # readable on white and on black
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito
 STYLE = {
-    "figure.dpi": 200, "savefig.transparent": True, "figure.facecolor": "none", "axes.facecolor": "none",
-    "font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10, "legend.fontsize": 9, "legend.frameon": False,
-    "text.color": TEXT, "axes.labelcolor": TEXT, "axes.edgecolor": TEXT, "xtick.color": TEXT, "ytick.color": TEXT,
+    "figure.dpi": 200, "savefig.transparent": True, "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10, "legend.fontsize": 9,
+    "legend.frameon": False,
+    "text.color": TEXT, "axes.labelcolor": TEXT, "axes.edgecolor": TEXT, "xtick.color": TEXT,
+    "ytick.color": TEXT,
     "axes.spines.top": False, "axes.spines.right": False, "axes.prop_cycle": cycler(color=PALETTE),
     "lines.linewidth": 1.6, "grid.color": TEXT, "grid.alpha": 0.25,
 }  # fmt: skip
@@ -81,11 +81,6 @@ def enlarge(images: Tensor, side: int = TILE) -> Tensor:
     flat = images.reshape(-1, *images.shape[-3:])
     flat = F.interpolate(flat, (side, side), mode="bicubic", align_corners=False).clamp(0, 1)
     return flat.view(*images.shape[:-2], side, side)
-
-
-def shown(signed: Tensor, quantile: float = QUANTILE) -> Tensor:
-    """`display`, under the name that chapters used before."""
-    return display(signed)
 
 
 def as_colours(images: Tensor) -> Tensor:
@@ -158,11 +153,12 @@ def _frame(image: Tensor, width: float, title: str | None = None) -> Figure:
 
 def filters(weight: Tensor, columns: int = 16, width: float = 8) -> Figure:
     """Draw first-layer filters, each scaled by itself. weight: (C, 3, k, k)."""
-    return _frame(enlarged(tiled(shown(weight), columns), 6), width)
+    return _frame(enlarged(tiled(display(weight), columns), 6), width)
 
 
 def top9(
-    projections: Sequence[Tensor], patches: Sequence[Tensor], names: Sequence[str] = (), *, columns: int = 2,
+    projections: Sequence[Tensor], patches: Sequence[Tensor], names: Sequence[str] = (), *,
+    columns: int = 2,
     side: int = TILE,
 ) -> Figure:  # fmt: skip
     """Draw Fig. 2: each map's nine strongest projections beside the patches that caused them.
@@ -214,7 +210,8 @@ def mean_sd(values: Sequence[float], digits: int = 1) -> str:
 
 
 def intervals(
-    rows: Sequence[tuple[str, Interval, float | None]], *, unit: str, zero: float | None = 0.0, width: float = 7.5,
+    rows: Sequence[tuple[str, Interval, float | None]], *, unit: str, zero: float | None = 0.0,
+    width: float = 7.5,
     paper: str = "the paper", groups: Sequence[str] = (),
 ) -> Figure:  # fmt: skip
     """Draw estimates with their 95 % intervals, one a row, and the paper's values beside ours.
@@ -451,26 +448,3 @@ def network(
     ax.axis("off")
     figure.set_size_inches(width, width * (middle + 158) / (x + 2))
     return alone(figure)
-
-
-def table(rows: Sequence[dict[str, object]]) -> HTML:
-    """Rows of the same keys as a table of the page: numbers, also as text, to the right, None as a
-    dash.
-    """
-
-    def cell(value: object) -> str:
-        if value is None:
-            value = "–"
-        text = (
-            value
-            if isinstance(value, str)
-            else f"{value:,}"
-            if isinstance(value, int)
-            else f"{value:.1f}"
-        )
-        number = text[:1] in tuple("0123456789-–")
-        return f'<td class="text-end">{text}</td>' if number else f"<td>{html.escape(text)}</td>"
-
-    head = "".join(f"<th>{html.escape(key)}</th>" for key in rows[0])
-    body = "".join(f"<tr>{''.join(map(cell, row.values()))}</tr>" for row in rows)
-    return HTML(f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')

@@ -398,6 +398,3 @@ def probe(function: Callable[[Tensor], Tensor], image: Tensor, *, tries: int = 8
     exact = exact and rows is not None and columns is not None
     rows, columns = rows or Field(height, 0, 0), columns or Field(width, 0, 0)
     return Fields(rows, columns, (height, width), grid, exact)
-
-
-measured = empirical_receptive_field
