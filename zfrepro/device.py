@@ -18,14 +18,17 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of malloc.h
 
 
 def pick(name: str | None = None) -> torch.device:
-    """The named device, or `$ZFREPRO_DEVICE`, or a GPU if there is one, or the CPU. Of several processes that torchrun
-    starts, each gets a GPU of its own.
+    """Return the named device, or `$ZFREPRO_DEVICE`, or a GPU if there is one, or the CPU.
+
+    Of several processes that torchrun starts, each gets a GPU of its own.
 
     Raises:
         ValueError: neither the CPU nor CUDA.
         RuntimeError: CUDA, or that many GPUs, asked for and absent.
     """
-    name = name or os.environ.get("ZFREPRO_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    name = (
+        name or os.environ.get("ZFREPRO_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    )
     if name == "cuda" and (own := os.environ.get("LOCAL_RANK")):
         name = f"cuda:{own}"
     kind, _, number = name.partition(":")
@@ -33,16 +36,21 @@ def pick(name: str | None = None) -> torch.device:
         raise ValueError(f"device {name!r}: choose cpu, cuda or cuda:NUMBER")
     if kind == "cuda":
         if not torch.cuda.is_available():
-            raise RuntimeError(f"device {name!r}: torch finds no CUDA here; use cpu or leave it out")
+            raise RuntimeError(
+                f"device {name!r}: torch finds no CUDA here; use cpu or leave it out"
+            )
         if int(number or 0) >= torch.cuda.device_count():
-            raise RuntimeError(f"device {name!r}: there are {torch.cuda.device_count()} GPUs, counted from cuda:0")
+            raise RuntimeError(
+                f"device {name!r}: there are {torch.cuda.device_count()} GPUs, counted from cuda:0"
+            )
         torch.cuda.set_device(int(number or 0))
-        torch.backends.cudnn.allow_tf32 = False  # else convolutions called fp32 keep 10 of its 23 bits
+        # else convolutions called fp32 keep 10 of its 23 bits
+        torch.backends.cudnn.allow_tf32 = False
     return torch.device(name)
 
 
 def cores() -> int:
-    """How many of the machine's cores this process may use."""
+    """Return how many of the machine's cores this process may use."""
     if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -52,7 +60,7 @@ PRECISIONS = ("fp32", "bf16")
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
-    """bf16 arithmetic with fp32 weights, or nothing for fp32."""
+    """Return the context of bf16 arithmetic with fp32 weights, or of nothing for fp32."""
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r}: choose among {', '.join(PRECISIONS)}")
     if precision == "fp32":
@@ -61,17 +69,18 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 
 
 def fast_bf16(device: torch.device) -> bool:
-    """Whether bf16 convolutions are faster than fp32 ones here."""
+    """Return whether bf16 convolutions are faster than fp32 ones here."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep memory that it frees (Linux with glibc; elsewhere nothing changes).
+    """Keep memory that this process frees (Linux with glibc; elsewhere nothing changes).
 
-    A training step frees and takes again hundreds of megabytes. By default glibc hands each large block back to the
-    system, which clears every page of it anew: half of the time of a step at 224 px on a CPU.
+    A training step frees and takes again hundreds of megabytes. By default glibc hands each large
+    block back to the system, which clears every page of it anew: half of the time of a step at 224
+    px on a CPU.
     """
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
@@ -80,7 +89,10 @@ def keep_freed_memory() -> None:
 
 
 def resident(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on a GPU that has twice the memory free for it, so that no batch is carried over; else as it is."""
+    """Return the tensor on a GPU that has twice the memory free for it; else as it is.
+
+    No batch is then carried over.
+    """
     if device.type != "cuda":
         return tensor
     free, _ = torch.cuda.mem_get_info(device)
@@ -88,22 +100,23 @@ def resident(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on the device. A GPU is not waited for, so that it always has its next steps to do."""
+    """Return the tensor on the device, without waiting for a GPU, so that it always has work."""
     if tensor.device == device or device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def precision(device: torch.device, wanted: str) -> str:
-    """The precision to train in: the wanted one, but `fp32` where bf16 is wanted and many times slower."""
+    """Return the precision to train in: `fp32` where bf16 is wanted and many times slower."""
     return "fp32" if wanted == "bf16" and not fast_bf16(device) else wanted
 
 
 def with_oom_backoff(run: Callable[[Tensor], Found], batches: Iterable[Tensor]) -> Iterator[Found]:
-    """`run` on each batch; where the GPU's memory does not suffice, on halves of it, and on no more from then on.
+    """Yield `run` of each batch, in smaller parts once the GPU's memory does not suffice.
 
     Args:
-        run: keeps nothing of a batch when it raises: it is called again with a part of the same batch.
+        run: keeps nothing of a batch when it raises: it is called again with a part of the same
+            batch.
     Raises:
         RuntimeError: not even one image fits.
     """
@@ -116,24 +129,31 @@ def with_oom_backoff(run: Callable[[Tensor], Found], batches: Iterable[Tensor]) 
                 yield run(part)
                 start += len(part)
                 continue
-            most = _fewer(len(part))  # not inside an `except`, which would keep the failed batch alive
+            # not inside an `except`, which would keep the failed batch alive
+            most = _fewer(len(part))
 
 
 def _fewer(count: int) -> int:
     if count == 1:
-        raise RuntimeError("out of GPU memory with one image at a time; free some, or use --device cpu")
+        raise RuntimeError(
+            "out of GPU memory with one image at a time; free some, or use --device cpu"
+        )
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    tqdm.write(f"out of GPU memory with {count} images at once: going on with {count // 2}", file=sys.stderr)
+    tqdm.write(
+        f"out of GPU memory with {count} images at once: going on with {count // 2}",
+        file=sys.stderr,
+    )
     return count // 2
 
 
 def describe(device: torch.device) -> str:
-    """The hardware in a few words, for records."""
+    """Return the hardware in a few words, for records."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
         names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
         model = names[0] if names and names[0] != "unknown" else model
-    return f"CPU {model} ({torch.backends.cpu.get_cpu_capability()}), {torch.get_num_threads()} threads"
+    capability, threads = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
+    return f"CPU {model} ({capability}), {threads} threads"

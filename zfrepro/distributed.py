@@ -1,4 +1,4 @@
-"""Several processes that train one network by DDP, as `torchrun` starts them; one process alone needs none of it."""
+"""Train one network by DDP in the processes that `torchrun` starts; one alone needs none of it."""
 
 import contextlib
 import os
@@ -60,5 +60,7 @@ def all_reduce_sum(values: Tensor) -> Tensor:
 
 
 def wrap_ddp(network: nn.Module) -> nn.Module:
-    """Return the network as it is trained: with several processes, wrapped so that gradients are averaged."""
-    return DistributedDataParallel(network, gradient_as_bucket_view=True) if count() > 1 else network
+    """Return the network as it is trained, wrapped if several processes average gradients."""
+    return (
+        DistributedDataParallel(network, gradient_as_bucket_view=True) if count() > 1 else network
+    )

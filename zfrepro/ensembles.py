@@ -12,7 +12,8 @@ from zfrepro.records import write_atomically
 from zfrepro.training import errors
 
 FILE = "probabilities.safetensors"
-"""In the folder of a finished run: the probabilities of the validation images at one crop and ten."""
+"""In the folder of a finished run: the probabilities of the validation images at one crop and ten.
+"""
 
 TABLE1: dict[str, tuple[str, str | None]] = {
     "krizhevsky": ("krizhevsky", None),

@@ -1,4 +1,4 @@
-"""The layers that torch lacks or has in a slow form: ceil borders, contrast norm, filter clipping."""
+"""Layers that torch lacks or has in a slow form: ceil borders, contrast norm, filter clipping."""
 
 import functools
 import math
@@ -14,7 +14,10 @@ NORM_SIZE, NORM_ALPHA, NORM_BETA, NORM_K = 5, 1e-4, 0.75, 2.0
 
 
 def ceil_size(size: int, kernel: int, stride: int, padding: int = 0) -> int:
-    """Output size of a convolution or pool whose last window may overhang the border, as in cuda-convnet. In pixels."""
+    """Return the output size of a convolution or pool whose last window may overhang.
+
+    As in cuda-convnet; all in pixels.
+    """
     return math.ceil((size + 2 * padding - kernel) / stride) + 1
 
 
@@ -25,7 +28,7 @@ class CeilConv2d(nn.Conv2d):
     """
 
     def overhang(self, size: int) -> int:
-        """Zeros to add behind an input of `size` px so that the last, partial window is computed too."""
+        """Return the zeros to add behind `size` px so that the last, partial window counts."""
         kernel, stride, padding = self.kernel_size[0], self.stride[0], self.padding[0]
         return (ceil_size(size, kernel, stride, padding) - 1) * stride + kernel - size - 2 * padding
 
@@ -55,22 +58,22 @@ BLOCK = 2**17  # values of a block that stays in a processor's cache from one st
 
 @functools.lru_cache
 def _band(maps: int, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(maps, maps) matrix of ones within `size // 2` of the diagonal."""
+    """Return a (maps, maps) matrix of ones within `size // 2` of the diagonal."""
     index = torch.arange(maps, device=device)
     return ((index[:, None] - index[None, :]).abs() <= size // 2).to(dtype)
 
 
 def _by_product(x: Tensor) -> bool:
-    """Whether a banded matrix product sums a window fastest: in bf16, and on a GPU."""
+    """Return whether a banded matrix product is the fastest sum: in bf16, and on a GPU."""
     return x.is_cuda or x.dtype == torch.bfloat16
 
 
 def _window_sum(x: Tensor, size: int) -> Tensor:
-    """Sum over `size` neighbouring columns, zeros beyond the first and the last. x: (rows, maps) -> the same."""
+    """Sum over `size` neighbouring columns, with zeros beyond. x: (rows, maps) -> the same."""
     rows, maps = x.shape
     if _by_product(x):
         return x @ _band(maps, size, x.dtype, x.device)
-    # Shifted copies of one long vector, in which zeros part the rows, are added without regard to rows.
+    # Shifted copies of one long vector, in which zeros part the rows, are added as they are.
     wide = maps + size - 1
     flat = x.new_zeros(rows * wide + size - 1)
     flat[: rows * wide].view(rows, wide)[:, size // 2 : size // 2 + maps] = x
@@ -81,14 +84,14 @@ def _window_sum(x: Tensor, size: int) -> Tensor:
 
 
 def _blocks(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The same pixels of each (B, C, H, W), channels-last, as matrices (pixels, C), block by block."""
+    """Yield the same pixels of each (B, C, H, W), channels-last, as matrices (pixels, C)."""
     pixels = [x.permute(0, 2, 3, 1).view(-1, x.shape[1]) for x in maps]
     count = len(pixels[0]) if _by_product(pixels[0]) else max(1, BLOCK // pixels[0].shape[1])
     return zip(*(x.split(max(1, count)) for x in pixels), strict=True)
 
 
 def _power(s: Tensor, beta: float) -> Tensor:
-    """s ** -beta; for 3/4 by two square roots, which are many times faster than `pow`."""
+    """Return s ** -beta; for 3/4 by two square roots, which are much faster than `pow`."""
     if beta == 0.75:
         root = s.rsqrt()
         return root.sqrt().mul_(root)
@@ -119,17 +122,23 @@ class _ContrastNorm(torch.autograd.Function):
         for value, s, above, out in _blocks(x, sums, grad, found):
             direct = _power(s, ctx.beta).mul_(above)
             through = _window_sum((direct * value).div_(s), ctx.size)
-            torch.add(direct, through.mul_(value), alpha=-2 * ctx.alpha * ctx.beta / ctx.size, out=out)
+            torch.add(
+                direct, through.mul_(value), alpha=-2 * ctx.alpha * ctx.beta / ctx.size, out=out
+            )
         return found, None, None, None, None
 
 
 def contrast_norm(
-    x: Tensor, size: int = NORM_SIZE, alpha: float = NORM_ALPHA, beta: float = NORM_BETA, k: float = NORM_K
+    x: Tensor,
+    size: int = NORM_SIZE,
+    alpha: float = NORM_ALPHA,
+    beta: float = NORM_BETA,
+    k: float = NORM_K,
 ) -> Tensor:
-    """Local response normalisation across feature maps, x / (k + alpha/size * sum of squares)^beta.
+    """Normalise across feature maps: x / (k + alpha/size * sum of squares)^beta.
 
-    Equal to `torch.nn.functional.local_response_norm` (which, like cuda-convnet, divides alpha by the window) and
-    several times faster.
+    Equal to `torch.nn.functional.local_response_norm` (which, like cuda-convnet, divides alpha by
+    the window) and several times faster.
 
     Args:
         x: feature maps, (B, C, H, W).
@@ -140,26 +149,31 @@ def contrast_norm(
         ValueError: if `size` is even (torch's window is then lopsided) or x has not four axes.
     """
     if size % 2 == 0 or x.ndim != 4:
-        raise ValueError(f"contrast_norm: needs an odd window and (B, C, H, W), got {size} and {tuple(x.shape)}")
+        raise ValueError(
+            f"contrast_norm: needs an odd window and (B, C, H, W), got {size} and {tuple(x.shape)}"
+        )
     if has_torch_function_unary(x):  # lets `zfrepro.rules` see it, like torch's own functions
         return handle_torch_function(contrast_norm, (x,), x, size=size, alpha=alpha, beta=beta, k=k)
     return _ContrastNorm.apply(x, size, alpha, beta, k)
 
 
 def blur_down(x: Tensor) -> Tensor:
-    """Low-pass filter each map with 1-2-1 on both axes and keep every second unit (Zhang 2019, anti-aliasing).
+    """Low-pass filter maps with 1-2-1 on both axes and keep every second unit (Zhang 2019).
 
-    x: (B, C, H, W) -> (B, C, H // 2 + 1, W // 2 + 1); beyond the border are zeros, and the last window may overhang.
+    x: (B, C, H, W) -> (B, C, H // 2 + 1, W // 2 + 1); beyond the border are zeros, and the last
+    window may overhang.
     """
     maps, (high, wide) = x.shape[1], x.shape[-2:]
     taps = torch.tensor([1.0, 2.0, 1.0], dtype=x.dtype, device=x.device) / 4
     x = F.pad(x, (0, 1 - wide % 2, 0, 1 - high % 2))
-    return F.conv2d(x, (taps[:, None] * taps).expand(maps, 1, 3, 3), stride=2, padding=1, groups=maps)
+    return F.conv2d(
+        x, (taps[:, None] * taps).expand(maps, 1, 3, 3), stride=2, padding=1, groups=maps
+    )
 
 
 @torch.no_grad()
 def clip_filters_(weight: Tensor, radius: float = 0.1) -> Tensor:
-    """Rescale, in place, each filter whose root mean square exceeds `radius` to that radius (section 3.1).
+    """Rescale, in place, each filter whose RMS exceeds `radius` to it (section 3.1).
 
     Args:
         weight: (Cout, Cin, k, k).

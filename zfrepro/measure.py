@@ -1,11 +1,11 @@
-"""Recorded measurements: one module a chapter, whose `parts` the command `measure` runs and files in `results/`.
+"""Recorded measurements, one module a chapter, which the command `measure` runs and files.
 
     python -m zfrepro measure occlusion --dataset imagenet20 --data DIR
 
-A module `book/CHAPTER/measure.py` has `parts(study) -> dict[str, Callable[[], Any]]`: named measurements, each
-returning something JSON can hold. They run in order and each is kept when done, so a killed run goes on where it was;
-but for those that the module names in `MERGED`, which add to the record there is.
-"""
+A module `book/CHAPTER/measure.py` has `parts(study) -> dict[str, Callable[[], Any]]`: named
+measurements, each returning something JSON can hold. They run in order and each is kept when done,
+so a killed run goes on where it was; but for those that the module names in `MERGED`, which add to
+the record there is."""
 
 import hashlib
 import importlib
@@ -43,14 +43,15 @@ class Study:
 
     @property
     def key(self) -> str:
-        """Return a hash of what decides the outcome but the study's own code: data, networks, seed, runs."""
+        """A hash of what decides the outcome but the study's code: data, networks, seed, runs."""
         runs = [records.sha256(run / "weights.safetensors") for run in self.runs]
-        text = json.dumps([self.dataset.fingerprint, self.hashes, self.images, self.seed, *runs], sort_keys=True)
+        deciding = [self.dataset.fingerprint, self.hashes, self.images, self.seed, *runs]
+        text = json.dumps(deciding, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def measurements() -> list[str]:
-    """Return the names of what can be measured: the chapters with a `measure.py`, and further targets of transfer."""
+    """Return what can be measured: chapters with a `measure.py`, and targets of transfer."""
     chapters = records.ROOT / "book"
     targets = (f"transfer_{name}" for name in ("caltech256", "voc2012"))
     return sorted((*(file.parent.name for file in chapters.glob("*/measure.py")), *targets))
@@ -63,13 +64,21 @@ def module_of(chapter: str) -> ModuleType:
         ValueError: there is none.
     """
     if chapter not in measurements():
-        raise ValueError(f"no measurement called {chapter!r}; there are: {', '.join(measurements())}")
+        raise ValueError(
+            f"no measurement called {chapter!r}; there are: {', '.join(measurements())}"
+        )
     name = chapter.replace("_", ".") if chapter.startswith("transfer_") else f"{chapter}.measure"
     return importlib.import_module(f"book.{name}")
 
 
 def measure(
-    chapter: str, study: Study, scratch: Path, *, only: Collection[str] = (), fresh: bool = False, say=print
+    chapter: str,
+    study: Study,
+    scratch: Path,
+    *,
+    only: Collection[str] = (),
+    fresh: bool = False,
+    say=print,
 ) -> dict[str, Any]:
     """Run a chapter's measurements, keeping each in `scratch` as soon as it is done.
 
@@ -84,12 +93,15 @@ def measure(
     module = module_of(chapter)
     parts: Parts = module.parts(study)
     if unknown := [name for name in only if name not in parts]:
-        raise ValueError(f"{chapter} has no part {', '.join(unknown)}; there are: {', '.join(parts)}")
+        raise ValueError(
+            f"{chapter} has no part {', '.join(unknown)}; there are: {', '.join(parts)}"
+        )
     parts = {name: run for name, run in parts.items() if not only or name in only}
     found: dict[str, Any] = {}
     seconds: dict[str, float] = {}
     for number, (name, run) in enumerate(parts.items(), 1):
-        revision = getattr(module, "REVISION", 1)  # raised when the study's code changes what it finds
+        # raised when the study's code changes what it finds
+        revision = getattr(module, "REVISION", 1)
         file = scratch / f"{chapter}-{revision}-{study.dataset.name}-{study.key}" / f"{name}.json"
         if file.is_file() and not fresh and name not in getattr(module, "MERGED", ()):
             kept = records.read_json(file)
@@ -104,7 +116,7 @@ def measure(
 
 
 def record(chapter: str, study: Study, found: dict[str, Any], command: str) -> dict[str, Any]:
-    """The record of a study: what was found, and everything needed to repeat it.
+    """Return the record of a study: what was found, and everything needed to repeat it.
 
     Raises:
         ValueError: a part has the name of something that every record tells.
@@ -121,7 +133,10 @@ def record(chapter: str, study: Study, found: dict[str, Any], command: str) -> d
         "seed": study.seed,
     }
     if taken := made.keys() & found.keys():
-        raise ValueError(f"{chapter}: parts cannot be called {', '.join(sorted(taken))}: every record tells these")
+        raise ValueError(
+            f"{chapter}: parts cannot be called {', '.join(sorted(taken))}: "
+            "every record tells these"
+        )
     return made | found
 
 
@@ -137,18 +152,21 @@ def refuse_unknown(earlier: dict[str, Any], file: Path, only: Collection[str]) -
 
 
 def refuse_other(earlier: dict[str, Any], new: dict[str, Any]) -> None:
-    """See that two records tell of the same data and networks, seen with the same options.
+    """Refuse to add to a record of other data, networks or options.
 
     Raises:
         ValueError: they do not.
     """
     same = ("chapter", "dataset", "image_size", "networks", "images", "seed")
     if differing := [name for name in same if earlier.get(name) != new[name]]:
-        raise ValueError(f"the record there is of another {', '.join(differing)}; without --only all is measured anew")
+        raise ValueError(
+            f"the record there is of another {', '.join(differing)}; "
+            "without --only all is measured anew"
+        )
 
 
 def added(earlier: dict[str, Any], new: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """An earlier record with some parts measured since; `added` says which, how and when they were last.
+    """Return an earlier record with some parts measured since; `added` says which and how.
 
     Args:
         new: the `record` of the new parts.
@@ -156,6 +174,9 @@ def added(earlier: dict[str, Any], new: dict[str, Any], found: dict[str, Any]) -
     """
     parts = {name: value for name, value in found.items() if name != "seconds"}
     origin = {name: new[name] for name in ("command", "commit", "versions", "date", "device")}
-    before = [note | {"parts": [p for p in note["parts"] if p not in parts]} for note in earlier.get("added", [])]
+    before = [
+        note | {"parts": [p for p in note["parts"] if p not in parts]}
+        for note in earlier.get("added", [])
+    ]
     noted = [*(note for note in before if note["parts"]), {"parts": list(parts), **origin}]
     return earlier | parts | {"seconds": earlier["seconds"] | found["seconds"], "added": noted}

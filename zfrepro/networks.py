@@ -14,7 +14,7 @@ POOL_KERNEL, POOL_STRIDE = 3, 2
 
 @dataclass(frozen=True)
 class Conv:
-    """One convolutional layer: conv, ReLU and, where set, low-pass, 3x3/2 max-pool and contrast norm."""
+    """One convolutional layer: conv, ReLU and, where set, low-pass, 3x3/2 pool, contrast norm."""
 
     layer: int  # the paper's number, kept when other layers are removed
     maps: int
@@ -23,7 +23,7 @@ class Conv:
     padding: int = 0
     pool: bool = False
     norm: bool = False
-    blur: bool = False  # before the pool, low-pass filter the maps and keep every second unit, see `layers.blur_down`
+    blur: bool = False  # before the pool, see `layers.blur_down`
 
     @property
     def name(self) -> str:
@@ -52,22 +52,25 @@ class Architecture:
     norm_before_pool: bool = False  # Krizhevsky's order; ZFNet's norm comes after the pool
 
     def with_maps(self, *maps: int) -> "Architecture":
-        """The same layers with other numbers of maps, in the order of `convs`."""
+        """Return the layers with other numbers of maps, in the order of `convs`."""
         convs = tuple(replace(c, maps=m) for c, m in zip(self.convs, maps, strict=True))
         return replace(self, convs=convs)
 
     def with_width(self, factor: float) -> "Architecture":
-        """Every convolution `factor` times as wide, in multiples of 8 maps."""
+        """Return every convolution `factor` times as wide, in multiples of 8 maps."""
         return self.with_maps(*(max(8, round(c.maps * factor / 8) * 8) for c in self.convs))
 
     def with_units(self, units: int) -> "Architecture":
-        """Every fully connected layer with `units` units."""
+        """Return every fully connected layer with `units` units."""
         return replace(self, fulls=tuple(replace(f, units=units) for f in self.fulls))
 
     def without(self, *layers: int) -> "Architecture":
-        """The network with some of layers 3, 4, 6 and 7 taken out, as in Table 2."""
+        """Return the network with some of layers 3, 4, 6 and 7 taken out, as in Table 2."""
         if not set(layers) <= {3, 4, 6, 7}:
-            raise ValueError(f"layers {layers}: only 3, 4, 6 and 7 can be taken out without changing the geometry")
+            raise ValueError(
+                f"layers {layers}: only 3, 4, 6 and 7 can be taken out "
+                "without changing the geometry"
+            )
         return replace(
             self,
             convs=tuple(c for c in self.convs if c.layer not in layers),
@@ -87,7 +90,7 @@ _FULLS = (Full(6, 4096), Full(7, 4096))
 
 
 def zfnet() -> Architecture:
-    """Fig. 3: 7x7/2 and 5x5/2 filters, contrast norm after the pool."""
+    """Return the network of Fig. 3: 7x7/2 and 5x5/2 filters, contrast norm after the pool."""
     lower = (
         Conv(1, 96, kernel=7, stride=2, pool=True, norm=True),
         Conv(2, 256, kernel=5, stride=2, pool=True, norm=True),
@@ -96,7 +99,10 @@ def zfnet() -> Architecture:
 
 
 def krizhevsky() -> Architecture:
-    """Krizhevsky et al. (2012) as Zeiler & Fergus replicate it: dense, 11x11/4 and 5x5/1, norm before the pool."""
+    """Return Krizhevsky's network (2012) as Zeiler & Fergus replicate it.
+
+    Dense, 11x11/4 and 5x5/1, norm before the pool.
+    """
     lower = (
         Conv(1, 96, kernel=11, stride=4, pool=True, norm=True),
         Conv(2, 256, kernel=5, stride=1, padding=2, pool=True, norm=True),
@@ -105,7 +111,7 @@ def krizhevsky() -> Architecture:
 
 
 def zfnet_wide() -> Architecture:
-    """Fig. 3 with 512, 1024 and 512 maps in layers 3 to 5."""
+    """Return Fig. 3 with 512, 1024 and 512 maps in layers 3 to 5."""
     return zfnet().with_maps(96, 256, 512, 1024, 512).named("zfnet-wide")
 
 
@@ -145,20 +151,22 @@ STEMS: dict[str, Architecture] = {
     for stem in (
         *(
             _stem(kernel, stride, stride2, wide, blur=False)
-            for wide in (False, True) for stride2 in (2, 1) for stride in (4, 2) for kernel in (11, 7)
+            for wide in (False, True) for stride2 in (2, 1)
+            for stride in (4, 2) for kernel in (11, 7)
         ),
         *(_stem(kernel, 4, 1, wide=False, blur=True) for kernel in (11, 7)),
     )
 }  # fmt: skip
-"""What the paper changes at once, changed one by one: filter size and stride of layer 1, stride of layer 2, width.
+"""What the paper changes at once, changed one by one: filter and stride of layer 1, stride of layer
+2, width.
 
-All have ZFNet's order of norm and pool and Krizhevsky's padding in layer 2: `11s4-5s1` is his network but for the
-order, `7s2-5s2` is ZFNet but for the padding. Two have half their stride of 4 behind a low-pass filter.
-"""
+All have ZFNet's order of norm and pool and Krizhevsky's padding in layer 2: `11s4-5s1` is his
+network but for the order, `7s2-5s2` is ZFNet but for the padding. Two have half their stride of 4
+behind a low-pass filter."""
 
 
 def architecture(name: str, *, width: float = 1.0, units: int = 4096) -> Architecture:
-    """A row of `ARCHITECTURES` or `STEMS`, optionally with narrower convolutions and smaller fully connected layers.
+    """Return a row of `ARCHITECTURES` or `STEMS`, at another width if asked for.
 
     Args:
         width: every convolution this many times as wide.
@@ -172,11 +180,13 @@ def architecture(name: str, *, width: float = 1.0, units: int = 4096) -> Archite
     found = known[name]
     if width != 1.0:
         found = found.with_width(width)
-    return replace(found, fulls=tuple(replace(f, units=max(1, f.units * units // 4096)) for f in found.fulls))
+    return replace(
+        found, fulls=tuple(replace(f, units=max(1, f.units * units // 4096)) for f in found.fulls)
+    )
 
 
 def _pooled_size(architecture: Architecture, image_size: int) -> int:
-    """Side of the maps that layer 6 reads, in units.
+    """Return the side of the maps that layer 6 reads, in units.
 
     Raises:
         ValueError: the image is too small for a layer.
@@ -184,23 +194,32 @@ def _pooled_size(architecture: Architecture, image_size: int) -> int:
     size = image_size
     for c in architecture.convs:
         if size + 2 * c.padding < c.kernel:
-            raise ValueError(f"{architecture.name}: an image of {image_size} px is too small, {c.name} sees {size} px")
+            raise ValueError(
+                f"{architecture.name}: an image of {image_size} px is too small, {c.name} sees "
+                f"{size} px"
+            )
         size = ceil_size(size, c.kernel, c.stride, c.padding)
         if c.blur:
             size = ceil_size(size, 3, 2, 1)
         if c.pool:
             if size < POOL_KERNEL:
-                raise ValueError(f"{architecture.name}: an image of {image_size} px is too small to pool {c.name}")
+                raise ValueError(
+                    f"{architecture.name}: an image of {image_size} px is too small to pool "
+                    f"{c.name}"
+                )
             size = ceil_size(size, POOL_KERNEL, POOL_STRIDE)
     return size
 
 
 class Network(nn.Module):
-    """The module of an `Architecture`. Its feature maps are taken after the ReLU and before the pool."""
+    """The module of an `Architecture`. Its maps are taken after the ReLU, before the pool."""
 
-    def __init__(self, architecture: Architecture, image_size: int, classes: int, dropout: float = 0.5):
+    def __init__(
+        self, architecture: Architecture, image_size: int, classes: int, dropout: float = 0.5
+    ):
         super().__init__()
-        self.architecture, self.image_size, self.classes, self.dropout = architecture, image_size, classes, dropout
+        self.architecture, self.image_size = architecture, image_size
+        self.classes, self.dropout = classes, dropout
         self.convs, self.fulls = nn.ModuleDict(), nn.ModuleDict()
         size, maps = _pooled_size(architecture, image_size), 3
         for c in architecture.convs:
@@ -222,11 +241,11 @@ class Network(nn.Module):
         return self.features(images, ["fc8"])["fc8"]
 
     def features(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
-        """The named layers' outputs in one pass that stops at the highest of them.
+        """Return the named layers' outputs, in one pass that stops at the highest of them.
 
         Returns:
-            For a conv layer its feature maps after ReLU and before the pool, (B, C, H, W); for `fc6` and `fc7` the
-            activations after ReLU, (B, units); for `fc8` the class scores.
+            For a conv layer its feature maps after ReLU and before the pool, (B, C, H, W); for
+            `fc6` and `fc7` the activations after ReLU, (B, units); for `fc8` the class scores.
         """
         self.validate(images)
         wanted = set(layers)
@@ -244,7 +263,8 @@ class Network(nn.Module):
         x = x.flatten(1)
         if x.shape[1] != next(iter(self.fulls.values())).in_features:
             raise ValueError(
-                f"{self.architecture.name}: its fully connected layers need images of {self.image_size} px, "
+                f"{self.architecture.name}: its fully connected layers need images of "
+                f"{self.image_size} px, "
                 f"these are {tuple(images.shape[-2:])}"
             )
         for f in self.architecture.fulls:
@@ -265,11 +285,16 @@ class Network(nn.Module):
         """
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             found = f"{images.dtype} {tuple(images.shape)}"
-            raise ValueError(f"images are {found}: wanted float (B, 3, H, W), as `Trained.preprocess` makes them")
+            raise ValueError(
+                f"images are {found}: wanted float (B, 3, H, W), as `Trained.preprocess` makes them"
+            )
         _pooled_size(self.architecture, min(images.shape[-2:]))
 
     def pool_and_norm(self, conv: Conv, x: Tensor) -> Tensor:
-        """Low-pass, pool and contrast norm of a layer, in the architecture's order. x: (B, C, H, W), after the ReLU."""
+        """Apply low-pass, pool and contrast norm of a layer, in the architecture's order.
+
+        x: (B, C, H, W), after the ReLU.
+        """
         if conv.blur:
             x = blur_down(x)
         if conv.norm and self.architecture.norm_before_pool:
@@ -281,8 +306,10 @@ class Network(nn.Module):
         return x
 
 
-def build(architecture: Architecture, image_size: int = 224, classes: int = 1000, dropout: float = 0.5) -> Network:
-    """The network of an architecture, with torch's default initial weights (see `initialise_`).
+def build(
+    architecture: Architecture, image_size: int = 224, classes: int = 1000, dropout: float = 0.5
+) -> Network:
+    """Return the network of an architecture, with torch's default initial weights.
 
     Raises:
         ValueError: if the image is too small for the layers.
@@ -294,14 +321,17 @@ INITIAL_WEIGHTS = ("paper", "modern", "clean")
 
 
 @torch.no_grad()
-def initialise_(network: Network, rule: str = "paper", generator: torch.Generator | None = None) -> Network:
-    """Initial weights, in place; biases are zero.
+def initialise_(
+    network: Network, rule: str = "paper", generator: torch.Generator | None = None
+) -> Network:
+    """Set the initial weights, in place; biases are zero.
 
     Args:
-        rule: `paper`, Gaussian of standard deviation 0.01 everywhere (section 3.1); `modern`, the same in the first
-            and the last layer and He's rule between them, which learns within an epoch on small data sets and, unlike
-            He's rule everywhere, leaves little noise in the first-layer filters; `clean`, the modern rule with 0.002 in
-            the first layer, so that after a short training no noise of the start is seen in its filters.
+        rule: `paper`, Gaussian of standard deviation 0.01 everywhere (section 3.1); `modern`, the
+            same in the first and the last layer and He's rule between them, which learns within an
+            epoch on small data sets and, unlike He's rule everywhere, leaves little noise in the
+            first-layer filters; `clean`, the modern rule with 0.002 in the first layer, so that
+            after a short training no noise of the start is seen in its filters.
     Raises:
         ValueError: unknown rule.
     """
@@ -318,21 +348,28 @@ def initialise_(network: Network, rule: str = "paper", generator: torch.Generato
 
 
 def without_norm(network: Network) -> Network:
-    """The same network, sharing its weights, with contrast norm left out; for comparison with tools that lack it."""
+    """Return the network, sharing its weights, without contrast norm.
+
+    For comparison with tools that lack it.
+    """
     convs = tuple(replace(c, norm=False) for c in network.architecture.convs)
-    plain = Network(replace(network.architecture, convs=convs), network.image_size, network.classes, network.dropout)
+    plain = replace(network.architecture, convs=convs)
+    plain = Network(plain, network.image_size, network.classes, network.dropout)
     plain.convs, plain.fulls = network.convs, network.fulls
     return plain.train(network.training)
 
 
 def as_modules(network: Network, layer: str = "fc8") -> nn.Sequential:
-    """A norm-free network up to `layer`, sharing its weights, spelled with modules: all that Captum understands.
+    """Return a norm-free network up to `layer` as modules, sharing its weights, for Captum.
 
     Raises:
         ValueError: the network has contrast norm (see `without_norm`) or blurs, or no such layer.
     """
     if layer not in network.layers or any(c.norm or c.blur for c in network.architecture.convs):
-        raise ValueError(f"needs a network without contrast norm and one of its layers {', '.join(network.layers)}")
+        raise ValueError(
+            "needs a network without contrast norm and one of its layers "
+            f"{', '.join(network.layers)}"
+        )
     parts: list[nn.Module] = []
     for c in network.architecture.convs:
         parts += [network.convs[c.name], nn.ReLU()]

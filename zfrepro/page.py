@@ -105,7 +105,8 @@ def table(rows: Sequence[Mapping[str, object]], *, caption: str, digits: int = 1
     text = styled.to_html().partition("</style>")[2]
     return HTML(
         '<div class="zf-explorer" data-kind="table" role="group" '
-        f'aria-label="Table: {html.escape(caption)}"><div class="zf-scroll" tabindex="0">{text}</div>'
+        f'aria-label="Table: {html.escape(caption)}">'
+        f'<div class="zf-scroll" tabindex="0">{text}</div>'
         f'<script type="application/json">{{}}</script></div>{script()}'
     )
 

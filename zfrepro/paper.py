@@ -1,7 +1,7 @@
-"""Numbers that Zeiler & Fergus print, as data, each with its place in the paper. Errors are in per cent.
+"""Numbers that Zeiler & Fergus print, as data, each with its place in the paper. Errors are in per
+cent.
 
-Sections and figures are numbered as in the ECCV text.
-"""
+Sections and figures are numbered as in the ECCV text."""
 
 from dataclasses import dataclass
 
@@ -31,7 +31,8 @@ TABLE1: dict[str, Errors] = {
     "howard": Errors(test5=13.5),
     "clarifai": Errors(test5=11.7),
 }
-"""Table 1, ImageNet 2012. A number in a name is how many networks are averaged; `2011` marks extra training images."""
+"""Table 1, ImageNet 2012. A number in a name is how many networks are averaged; `2011` marks extra
+training images."""
 
 TABLE1_NAMES = {
     "gunji": "Gunji et al.",
@@ -64,7 +65,8 @@ TABLE2: dict[str, Errors] = {
     "zfnet-wide": Errors(18.8, 37.5, 16.0),
     "zfnet-wide-fc8192": Errors(10.0, 38.3, 16.9),
 }
-"""Table 2, the ablations, by the names of `networks.ARCHITECTURES`. The 27.4 printed twice may be a slip."""
+"""Table 2, the ablations, by the names of `networks.ARCHITECTURES`. The 27.4 printed twice may be a
+slip."""
 
 TABLE2_NAMES = {
     "krizhevsky": "Our replication of Krizhevsky et al., 1 convnet",
@@ -88,11 +90,14 @@ STEM_BY_WIDTH: dict[tuple[str, str], Errors] = {
     ("7x7/2", "narrow"): Errors(val1=38.4, val5=16.5),
     ("7x7/2", "wide"): Errors(val1=37.5, val5=16.0),
 }
-"""Two changes at once, which no table of the paper shows together: the repaired first layers, and 512, 1024 and 512
-maps in layers 3 to 5. From Table 1 of the last version, the old wide network from the first arXiv version."""
+"""Two changes at once, which no table of the paper shows together: the repaired first layers, and
+512, 1024 and 512 maps in layers 3 to 5. From Table 1 of the last version,
+the old wide network from the
+first arXiv version."""
 
 FIG3_SIZES: dict[str, int] = {
-    "conv1": 110, "pool1": 55, "conv2": 26, "pool2": 13, "conv3": 13, "conv4": 13, "conv5": 13, "pool5": 6,
+    "conv1": 110, "pool1": 55, "conv2": 26, "pool2": 13, "conv3": 13, "conv4": 13, "conv5": 13,
+    "pool5": 6,
 }  # fmt: skip
 """Fig. 3: side in units of each stage's feature maps, for an image of 224 px."""
 
@@ -100,7 +105,8 @@ FIG3_MAPS: dict[str, int] = {"conv1": 96, "conv2": 256, "conv3": 384, "conv4": 3
 """Fig. 3: feature maps of each conv layer."""
 
 FIG3_KERNELS: dict[str, tuple[int, int]] = {
-    "conv1": (7, 2), "pool1": (3, 2), "conv2": (5, 2), "pool2": (3, 2), "conv3": (3, 1), "conv4": (3, 1),
+    "conv1": (7, 2), "pool1": (3, 2), "conv2": (5, 2), "pool2": (3, 2), "conv3": (3, 1),
+    "conv4": (3, 1),
     "conv5": (3, 1), "pool5": (3, 2),
 }  # fmt: skip
 """Fig. 3: filter or window side and stride of each stage."""
@@ -109,8 +115,8 @@ PATCH_SIZES: dict[str, dict[str, int]] = {
     "zfnet": {"conv1": 7, "conv2": 27, "conv5": 139},
     "krizhevsky": {"conv1": 11, "conv2": 51},
 }
-"""Side in pixels of the tiles in Fig. 4 (layers 1, 2), Fig. 5 (Krizhevsky's, to a pixel or so in layer 2) and
-Fig. 6(c) (layer 5). Not printed as numbers: measured on the bitmaps in the published PDF."""
+"""Side in pixels of the tiles in Fig. 4 (layers 1, 2), Fig. 5 (Krizhevsky's, to a pixel or so in
+layer 2) and Fig. 6(c) (layer 5). Not printed: measured on the bitmaps in the published PDF."""
 
 CLIP_RADIUS: float = 0.1
 """Section 3: the root mean square to which a filter that exceeds it is rescaled."""
@@ -120,8 +126,10 @@ OCCLUSION: dict[str, dict[str, float]] = {
     "car wheel": {"min": 0.01, "median": 0.14, "max": 0.30, "kept": 0.143, "correlation": -0.39},
     "Afghan hound": {"min": 0.00, "median": 0.37, "max": 0.76, "kept": 0.847, "correlation": -0.19},
 }
-"""Fig. 7: lowest, median and highest probability of the true class over the positions of the square, share of positions
-at which it wins, and correlation of panel (b) with panel (d). Not printed: measured on the printed heat maps."""
+"""Fig. 7: lowest, median and highest probability of the true class over the positions of the
+square, share of positions at which it wins,
+and correlation of panel (b) with panel (d). Not printed:
+measured on the printed heat maps."""
 
 CORRESPONDENCE: dict[str, dict[str, tuple[float, float]]] = {
     "conv5": {
@@ -137,14 +145,17 @@ CORRESPONDENCE: dict[str, dict[str, tuple[float, float]]] = {
         "random": (0.073, 0.014),
     },
 }
-"""The correspondence table of the arXiv text (Table 1 of its last version, Table 3 of its first; not in the ECCV text):
-mean feature sign change over five dogs, lower is more consistent, and a spread the paper does not define."""
+"""The correspondence table of the arXiv text (Table 1 of its last version, Table 3 of its first;
+not in the ECCV text): mean feature sign change over five dogs, lower is more consistent,
+and a spread
+the paper does not define."""
 
 
-# Transfer. Tables and figure are numbered as in the arXiv text, which has one table more than the ECCV text.
+# Transfer. Tables and figure are numbered as in the arXiv text, which has one table more.
 
 MeanSd = tuple[float, float | None]
-"""Mean per-class accuracy in per cent and its standard deviation, None where the paper prints none."""
+"""Mean per-class accuracy in per cent and its standard deviation, None where the paper prints none.
+"""
 
 CALTECH101: dict[str, dict[int, MeanSd]] = {
     "Bo et al.": {30: (81.4, 0.33)},
@@ -164,15 +175,17 @@ CALTECH256: dict[str, dict[int, MeanSd]] = {
 
 VOC2012: dict[str, tuple[float, float, float]] = {
     "aeroplane": (92.0, 97.3, 96.0), "bicycle": (74.2, 84.2, 77.1), "bird": (73.0, 80.8, 88.4),
-    "boat": (77.5, 85.3, 85.5), "bottle": (54.3, 60.8, 55.8), "bus": (85.2, 89.9, 85.8), "car": (81.9, 86.8, 78.6),
+    "boat": (77.5, 85.3, 85.5), "bottle": (54.3, 60.8, 55.8), "bus": (85.2, 89.9, 85.8),
+    "car": (81.9, 86.8, 78.6),
     "cat": (76.4, 89.3, 91.2), "chair": (65.2, 75.4, 65.0), "cow": (63.2, 77.8, 74.4),
     "diningtable": (63.2, 77.8, 67.7), "dog": (68.9, 83.0, 87.8), "horse": (78.2, 87.5, 86.0),
-    "motorbike": (81.0, 90.1, 85.1), "person": (91.6, 95.0, 90.9), "pottedplant": (55.9, 57.8, 52.2),
+    "motorbike": (81.0, 90.1, 85.1), "person": (91.6, 95.0, 90.9), "pottedplant": (55.9, 57.8,
+    52.2),
     "sheep": (69.4, 79.2, 83.6), "sofa": (65.4, 73.4, 61.1), "train": (86.7, 94.5, 91.8),
     "tvmonitor": (77.4, 80.7, 76.1),
 }  # fmt: skip
-"""Table 6: PASCAL VOC 2012, Sande et al., Yan et al. and the paper's network. The first two numbers of the
-dining table repeat the cow's; the printed means, 74.3 and 82.2, need 68.6 and 75.2 instead."""
+"""Table 6: PASCAL VOC 2012, Sande et al., Yan et al. and the paper's network. The first two numbers
+of the dining table repeat the cow's; the printed means, 74.3 and 82.2, need 68.6 and 75.2."""
 VOC2012_MEAN: tuple[float, float, float] = (74.3, 82.2, 79.0)
 
 PROBES: dict[tuple[str, int], tuple[MeanSd, MeanSd]] = {
@@ -184,8 +197,10 @@ PROBES: dict[tuple[str, int], tuple[MeanSd, MeanSd]] = {
 """Table 7: classifier and layer -> Caltech-101 at 30 images a class, Caltech-256 at 60."""
 
 FEW_SHOT: dict[int, float] = {
-    1: 27.3, 2: 39.3, 3: 46.2, 4: 51.9, 5: 55.0, 6: 57.0, 7: 58.9, 10: 62.6, 15: 65.7, 30: 70.6, 45: 72.7, 60: 74.2,
+    1: 27.3, 2: 39.3, 3: 46.2, 4: 51.9, 5: 55.0, 6: 57.0, 7: 58.9, 10: 62.6, 15: 65.7, 30: 70.6,
+    45: 72.7, 60: 74.2,
 }  # fmt: skip
-"""Fig. 9: Caltech-256 by training images a class, read off the published drawing; from 15 on also in Table 5."""
+"""Fig. 9: Caltech-256 by training images a class, read off the published drawing; from 15 on also
+in Table 5."""
 FEW_SHOT_BEST: float = 55.2
 """Fig. 9: the dashed line, Bo et al. with 60 images a class."""

@@ -21,13 +21,16 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def results_root() -> Path:
-    """The folder of the records: `$ZFREPRO_RESULTS` or `results/` of the checkout."""
+    """Return the folder of the records: `$ZFREPRO_RESULTS` or `results/` of the checkout."""
     return Path(os.environ.get("ZFREPRO_RESULTS") or ROOT / "results")
 
 
 def git_commit() -> str:
-    """Short hash of the checkout, marked when it has uncommitted changes; outside a checkout `$ZFREPRO_COMMIT`, which
-    says of which commit a copy without history is, or `unknown`."""
+    """Return the short hash of the checkout, marked when it has uncommitted changes.
+
+    Outside a checkout it is `$ZFREPRO_COMMIT`, which says of which commit a copy without history
+    is, or `unknown`.
+    """
     try:
         run = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=12"],
@@ -42,13 +45,13 @@ def git_commit() -> str:
 
 
 def sha256(file: Path) -> str:
-    """Hex digest of a file."""
+    """Return the hex digest of a file."""
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_atomically(file: Path, data: bytes) -> None:
-    """Write under another name in the same folder, then rename, so that no reader sees half a file."""
+    """Write under another name in the same folder, then rename: no reader sees half a file."""
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
@@ -78,7 +81,7 @@ def remove_partial(folder: Path, age: float = 0.0) -> None:
 
 
 def write_json(file: Path, content: Any) -> None:
-    """`write_atomically` for JSON, indented, each list of plain values in one line, with a newline at the end."""
+    """Write indented JSON atomically, each list of plain values in one line."""
     text = json.dumps(content, indent=1, ensure_ascii=False)
     # only line breaks and what indents the next line go: spaces within strings stay
     plain = re.compile(r"\[\n *([^\[\]{}]*?)\n *\]")
@@ -87,7 +90,7 @@ def write_json(file: Path, content: Any) -> None:
 
 
 def provenance(command: str | None = None) -> dict[str, Any]:
-    """Who made a number: command, commit, versions and date."""
+    """Return who made a number: command, commit, versions and date."""
     return {
         "command": command or " ".join(["python -m zfrepro", *sys.argv[1:]]),
         "commit": git_commit(),
@@ -97,7 +100,7 @@ def provenance(command: str | None = None) -> dict[str, Any]:
 
 
 def read(name: str) -> dict[str, Any]:
-    """The record `results/NAME.json`.
+    """Read the record `results/NAME.json`.
 
     Raises:
         FileNotFoundError: naming the command that makes records, if it is missing.
@@ -107,25 +110,35 @@ def read(name: str) -> dict[str, Any]:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """A record by its file; raises as `read` does."""
+    """Read a record by its file; raises as `read` does."""
     if not file.is_file():
-        raise FileNotFoundError(f"{file}: no such record; `python -m zfrepro train --help` says how records are made")
+        raise FileNotFoundError(
+            f"{file}: no such record; `python -m zfrepro train --help` says how records are made"
+        )
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:  # JSON and UTF-8 errors are both ValueErrors
-        raise ValueError(f"{file}: not a whole record ({error}); check it out or make it again") from error
+        raise ValueError(
+            f"{file}: not a whole record ({error}); check it out or make it again"
+        ) from error
     if not isinstance(found, dict):
-        raise ValueError(f"{file}: not a record, which is a JSON object; check it out or make it again")
+        raise ValueError(
+            f"{file}: not a record, which is a JSON object; check it out or make it again"
+        )
     return found
 
 
 def runs(dataset: str, arch: str) -> list[dict[str, Any]]:
-    """The records of a shipped network and of the runs that repeat its recipe with other seeds, by seed."""
+    """Return the records of a shipped network and of its recipe with other seeds, by seed."""
     shipped = read(f"networks/{dataset}-{arch}")
 
     def but_seed(record: dict[str, Any]) -> dict[str, Any]:
         return {**record["recipe"], "seed": None}
 
     others = map(read_json, sorted((results_root() / "runs").glob(f"{dataset}-{arch}-*.json")))
-    found = {record["recipe"]["seed"]: record for record in others if but_seed(record) == but_seed(shipped)}
+    found = {
+        record["recipe"]["seed"]: record
+        for record in others
+        if but_seed(record) == but_seed(shipped)
+    }
     return [record for _, record in sorted((found | {shipped["recipe"]["seed"]: shipped}).items())]

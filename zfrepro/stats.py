@@ -1,4 +1,4 @@
-"""Simple statistics: of pictures, how their power falls with frequency; of numbers, means with their intervals."""
+"""Statistics of pictures, how their power falls with frequency, and means with intervals."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,19 +17,25 @@ SMALLEST = 16
 
 
 def radial_power(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean power of grey pictures at each frequency, over all directions, under a Hann window.
+    """Return the mean power of grey pictures at each frequency, under a Hann window.
+
+    The mean is over all directions.
 
     Args:
         images: (N, 3, S, S), uint8 or float, S at least 16.
 
     Returns:
-        frequencies in whole cycles a picture, from 3 to below S / 3, and their mean power, both (F,) float.
+        frequencies in whole cycles a picture, from 3 to below S / 3, and their mean power, both
+        (F,) float.
 
     Raises:
         ValueError: the pictures are none, not square or too small.
     """
-    if images.ndim != 4 or not len(images) or images.shape[2] != images.shape[3] or images.shape[3] < SMALLEST:
-        raise ValueError(f"pictures of (N, 3, S, S) with S at least {SMALLEST} wanted, got {tuple(images.shape)}")
+    square = images.ndim == 4 and len(images) and images.shape[2] == images.shape[3]
+    if not square or images.shape[3] < SMALLEST:
+        raise ValueError(
+            f"pictures of (N, 3, S, S) with S at least {SMALLEST} wanted, got {tuple(images.shape)}"
+        )
     side = images.shape[-1]
     grey = images.float().mean(1)
     window = torch.hann_window(side, device=grey.device)
@@ -42,7 +48,7 @@ def radial_power(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def power_slope(images: Tensor, highest: int | None = None) -> float:
-    """Exponent of the power spectrum: the slope of log power over log frequency (see `radial_power`).
+    """Return the slope of log power over log frequency (see `radial_power`).
 
     White noise has 0, photographs have about -2 or less.
 
@@ -51,7 +57,8 @@ def power_slope(images: Tensor, highest: int | None = None) -> float:
         highest: fit frequencies up to this one, in cycles a picture; default all.
 
     Raises:
-        ValueError: as `radial_power`, or all pictures are blank, or `highest` leaves fewer than two frequencies.
+        ValueError: as `radial_power`, or all pictures are blank, or `highest` leaves fewer than two
+            frequencies.
     """
     frequency, power = radial_power(images)
     if highest is not None:
@@ -64,36 +71,40 @@ def power_slope(images: Tensor, highest: int | None = None) -> float:
 
 
 def thumbnails(images: Tensor, side: int = 8) -> Tensor:
-    """Mean colours of side x side fields, 0 to 1, as one row a picture. uint8 (N, 3, S, S) -> (N, 3 * side * side)."""
+    """Return the mean colours of side x side fields, 0 to 1, as one row a picture.
+
+    images: uint8 (N, 3, S, S) -> (N, 3 * side * side).
+    """
     return adaptive_avg_pool2d(images.float() / 255, side).flatten(1)
 
 
 def bootstrap(values: Tensor, seed: int = 0, draws: int = 2000) -> tuple[float, float, float]:
-    """Mean and its 95 % bootstrap interval; values that are nan are left out. values: (N,), numbers or bool."""
+    """Return the mean and its 95 % bootstrap interval, nan left out. values: (N,)."""
     values = values.double()
     values = values[~values.isnan()]
     if not len(values):
         return (math.nan,) * 3
-    picks = torch.randint(len(values), (draws, len(values)), generator=torch.Generator().manual_seed(seed))
-    low, high = torch.quantile(values.cpu()[picks].mean(1), torch.tensor([0.025, 0.975], dtype=torch.double)).tolist()
+    generator = torch.Generator().manual_seed(seed)
+    picks = torch.randint(len(values), (draws, len(values)), generator=generator)
+    ends = torch.tensor([0.025, 0.975], dtype=torch.double)
+    low, high = torch.quantile(values.cpu()[picks].mean(1), ends).tolist()
     return values.mean().item(), low, high
 
 
 def rounded(value: float, digits: int = 4) -> float | None:
-    """A number for a record, to some significant digits; nan, which JSON does not know, as None."""
+    """Round a number for a record to significant digits; nan, which JSON lacks, is None."""
     value = float(value)
     return float(f"{value:.{digits}g}") if math.isfinite(value) else None
 
 
 def rounded_all(values: Iterable[float], digits: int = 4) -> list[float | None]:
-    """`rounded` for several numbers."""
+    """Round several numbers, see `rounded`."""
     return [rounded(value, digits) for value in values]
 
 
 def summary(values: Tensor, seed: int = 0) -> dict[str, float | int | None]:
-    """`bootstrap` for a record: mean, low, high, and n, the values that are not nan. values: (N,)."""
-    mean, low, high = rounded_all(bootstrap(values, seed))
-    return {"mean": mean, "low": low, "high": high, "n": int((~values.double().isnan()).sum())}
+    """Return `bootstrap_interval` as a record holds it. values: (N,)."""
+    return bootstrap_interval(values, seed=seed).record()
 
 
 @dataclass(frozen=True)
@@ -109,7 +120,7 @@ class Interval:
 
     @classmethod
     def of(cls, found: Any) -> "Interval":
-        """Read an interval from a record: a number, a mapping with mean, low, high (and n), or mean, low, high.
+        """Read an interval from a record: a number, (mean, low, high), or a mapping of these.
 
         None, which stands for nan in records, stays nan; a missing bound is infinite.
         """
@@ -146,19 +157,24 @@ def _float(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def bootstrap_interval(values: Tensor, unit: str = "images", seed: int = 0, draws: int = 2000) -> Interval:
-    """Return the mean and its percentile bootstrap interval; nan values are left out. values: (N,)."""
+def bootstrap_interval(
+    values: Tensor, unit: str = "images", seed: int = 0, draws: int = 2000
+) -> Interval:
+    """Return the mean and its percentile bootstrap interval, nan left out. values: (N,)."""
     count = int((~values.double().isnan()).sum())
     return Interval(*bootstrap(values, seed, draws), count, unit, "bootstrap")
 
 
-def t_interval(differences: Sequence[float], unit: str = "seeds", correlation: float = 0.0) -> Interval:
+def t_interval(
+    differences: Sequence[float], unit: str = "seeds", correlation: float = 0.0
+) -> Interval:
     """Return the mean and its interval by Student's t; of one value, without bounds.
 
     Args:
         differences: one a unit of replication.
-        correlation: of two of them, where they share data. For folds that share training images it is the share of
-            images in the test part (Nadeau and Bengio 2003, corrected resampled t-test).
+        correlation: of two of them, where they share data. For folds that share training images it
+            is the share of images in the test part (Nadeau and Bengio 2003, corrected resampled
+            t-test).
     """
     values = np.asarray(differences, float)
     mean, n = float(values.mean()), len(values)
@@ -230,6 +246,6 @@ def wilson(count: int, n: int, unit: str = "images") -> Interval:
 
 
 def newcombe(count: int, n: int, other: int, m: int, unit: str = "images") -> Interval:
-    """Return the difference of two shares, count / n less other / m, with Newcombe's hybrid score interval."""
+    """Return count / n less other / m, with Newcombe's hybrid score interval."""
     low, high = confint_proportions_2indep(count, n, other, m, method="newcomb")
     return Interval(count / n - other / m, float(low), float(high), n + m, unit, "Newcombe")

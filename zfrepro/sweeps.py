@@ -335,9 +335,7 @@ def _cost(recipe: Recipe) -> float:
     return recipe.epochs * (operations + 1e7)  # crops and pools cost something too
 
 
-def _start(
-    recipe: Recipe, folder: Path, threads: int, options: Iterable[str]
-) -> subprocess.Popen:
+def _start(recipe: Recipe, folder: Path, threads: int, options: Iterable[str]) -> subprocess.Popen:
     folder.mkdir(parents=True, exist_ok=True)
     words = [sys.executable, "-m", "zfrepro", *command_of(recipe).split()[3:]]
     words += ["--out", str(folder), "--quiet", *options]

@@ -1,4 +1,4 @@
-"""Train a network with the paper's recipe (section 3.1) or a modern schedule; a killed run resumes bit for bit."""
+"""Train with the paper's recipe (section 3.1) or a modern one; a killed run resumes bit for bit."""
 
 import json
 import math
@@ -20,7 +20,14 @@ from zfrepro import distributed
 from zfrepro.data import Dataset, Split
 from zfrepro.data.transforms import CROPS, augment, center_crop, normalise, pixel_sum, ten_crops
 from zfrepro.layers import clip_filters_
-from zfrepro.networks import INITIAL_WEIGHTS, Architecture, Network, architecture, build, initialise_
+from zfrepro.networks import (
+    INITIAL_WEIGHTS,
+    Architecture,
+    Network,
+    architecture,
+    build,
+    initialise_,
+)
 from zfrepro.receptive_field import multiply_adds
 from zfrepro.records import write_atomically
 
@@ -32,16 +39,17 @@ class Recipe:
     """Everything that decides the outcome of a run. The defaults are the paper's."""
 
     arch: str = "zfnet"
-    """Row of Table 2, such as krizhevsky, zfnet or zfnet-wide; `table --arch list` prints them all."""
+    """Row of Table 2, such as krizhevsky, zfnet, zfnet-wide; `table --arch list` prints all."""
     dataset: str = "diorama"
-    """diorama (drawn, needs nothing), imagenette, imagewoof, imagenet20, imagenet, caltech101, or the path of a folder
-    with train/CLASS/ and val/CLASS/."""
+    """diorama (drawn, needs nothing), imagenette, imagewoof, imagenet20, imagenet, caltech101, or
+    the path of a folder with train/CLASS/ and val/CLASS/.
+    """
     image_size: int = 224
     """Side of the input in pixels; images are stored at 256/224 of it."""
     width: float = 1.0
     """Convolutions this many times as wide as the paper's."""
     units: int = 4096
-    """Units in each of layers 6 and 7, where the paper has 4096; its 2048 and 8192 keep their proportion."""
+    """Units in layers 6 and 7, where the paper has 4096; its 2048 and 8192 scale likewise."""
     epochs: int = 70
     """Passes over the training images."""
     batch: int = 128
@@ -57,12 +65,13 @@ class Recipe:
     clip: float = 0.1
     """Largest RMS of a conv filter, checked after every step; 0 clips none."""
     crops: str = "ten"
-    """ten (the paper's ten fixed views), random (Krizhevsky's) or resized (random size and aspect)."""
+    """ten (the paper's fixed views), random (Krizhevsky's) or resized (random size and aspect)."""
     area: float = 0.35
     """Smallest share of the image that a resized crop covers."""
     init: str = "paper"
-    """paper (Gaussian 0.01 everywhere), modern (0.01 in the first layer, He's rule above) or clean (0.002 in the first
-    layer)."""
+    """paper (Gaussian 0.01 everywhere), modern (0.01 in the first layer, He's rule above) or clean
+    (0.002 in the first layer).
+    """
     input_scale: float = 1.0
     """Inputs are divided by it; 1 keeps the paper's [-128, 128]."""
     schedule: str = "plateau"
@@ -100,19 +109,22 @@ class Recipe:
                 raise ValueError(f"{name} {getattr(self, name)}: must be at least 0 and below 1")
         if not 0 < self.area <= 1:
             raise ValueError(f"area {self.area}: must be above 0 and at most 1")
-        with torch.device("meta"):  # unknown networks and images too small for them are told before any data is read
+        # unknown networks and images too small for them are told before any data is read
+        with torch.device("meta"):
             self._built(classes=2)
 
     def architecture(self) -> Architecture:
-        """The network as a value."""
+        """Return the architecture of the network."""
         return architecture(self.arch, width=self.width, units=self.units)
 
     def _built(self, classes: int) -> Network:
         return build(self.architecture(), self.image_size, classes, self.dropout)
 
     def network(self, classes: int) -> Network:
-        """The network this recipe trains, freshly initialised from the seed."""
-        return initialise_(self._built(classes), self.init, torch.Generator().manual_seed(self.seed))
+        """Return the network this recipe trains, freshly initialised from the seed."""
+        return initialise_(
+            self._built(classes), self.init, torch.Generator().manual_seed(self.seed)
+        )
 
 
 MODERN: dict[str, Any] = {
@@ -126,7 +138,7 @@ MODERN: dict[str, Any] = {
     "ema": 0.998,
     "epochs": 30,
 }
-"""What `--recipe modern` changes: small data sets give too few steps for the paper's recipe to leave chance."""
+"""What `--recipe modern` changes: small data sets leave the paper's recipe at chance."""
 
 
 SCALES: dict[str, dict[str, Any]] = {
@@ -135,24 +147,30 @@ SCALES: dict[str, dict[str, Any]] = {
     "mini": {"image_size": 96, "width": 0.5, "units": 256},
     "micro": {"image_size": 96, "width": 0.25, "units": 256},
 }
-"""Sizes of everything: the paper's for a GPU, one for an hour or two on two cores, one for minutes, one for sweeps."""
+"""Sizes: the paper's for a GPU, one for an hour or two on two cores, for minutes, for sweeps."""
 
 
 def command_of(recipe: Recipe) -> str:
     """Return the shortest command that makes this recipe again."""
+
     def left(base: dict[str, Any]) -> list[str]:
         merged = {f.name: f.default for f in fields(Recipe)} | base
-        return [f"--{n.replace('_', '-')} {getattr(recipe, n)}" for n, v in merged.items() if getattr(recipe, n) != v]
+        values = {n: getattr(recipe, n) for n, v in merged.items() if getattr(recipe, n) != v}
+        return [f"--{name.replace('_', '-')} {value}" for name, value in values.items()]
 
     choices = []
     for kind, modern in (("", {}), ("--recipe modern ", MODERN)):
-        for scale, sizes in (("", {}), *((f"--scale {name} ", sizes) for name, sizes in SCALES.items())):
-            choices.append(f"python -m zfrepro train {kind}{scale}" + " ".join(left(modern | sizes)))
+        for scale, sizes in (
+            ("", {}),
+            *((f"--scale {name} ", sizes) for name, sizes in SCALES.items()),
+        ):
+            others = " ".join(left(modern | sizes))
+            choices.append(f"python -m zfrepro train {kind}{scale}{others}")
     return min(choices, key=lambda text: len(text.split())).strip()
 
 
 def scale_of(recipe: Recipe) -> str:
-    """Return the name of a recipe's sizes in `SCALES`, or `own` for sizes that are none of these."""
+    """Return the name of a recipe's sizes in `SCALES`, or `own` for others."""
     for name, sizes in SCALES.items():
         if all(getattr(recipe, k) == v for k, v in sizes.items()):
             return name
@@ -165,26 +183,30 @@ class State:
 
     network: Network
     optimiser: torch.optim.Optimizer
-    average: dict[str, Tensor]  # exponential moving average of the weights; empty when the recipe has none
+    average: dict[str, Tensor]  # moving average of the weights; empty when the recipe has none
     history: list[dict[str, float]]
     rate: float  # learning rate of the plateau schedule
     waited: int = 0  # epochs since the best validation error
     data: str = ""  # fingerprint of the images it learns from
-    trained: Callable | None = None  # the network as it is trained: compiled, or wrapped by `distributed.wrap_ddp`
+    trained: Callable | None = None  # the network as it is trained: compiled, or for DDP
 
 
 def start(recipe: Recipe, classes: int, device: torch.device) -> State:
-    """The state before the first epoch."""
+    """Return the state before the first epoch."""
     network = recipe.network(classes).to(device, memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(
-        network.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, fused=True
+        network.parameters(),
+        recipe.lr,
+        recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        fused=True,
     )
     average = {k: v.detach().clone() for k, v in network.state_dict().items()} if recipe.ema else {}
     return State(network, optimiser, average, [], recipe.lr)
 
 
 def learning_rate(recipe: Recipe, state: State, epoch: float) -> float:
-    """Rate at a (fractional) epoch: held by the plateau rule, or warm-up and cosine to zero."""
+    """Return the rate at a (fractional) epoch: of the plateau rule, or warm-up and cosine."""
     if recipe.schedule == "plateau":
         return state.rate
     if epoch < recipe.warmup:
@@ -200,9 +222,10 @@ def _epoch_seed(recipe: Recipe, epoch: int) -> int:
 def train_epoch(
     recipe: Recipe, state: State, split: Split, mean: Tensor, epoch: int, progress: bool = True
 ) -> dict[str, float]:
-    """One pass over the training split, in an order and with views that depend on (seed, epoch) alone.
+    """Train for one pass, in an order and with views that depend on (seed, epoch) alone.
 
-    Of several processes each takes its share of every batch; only dropout is drawn by each for itself.
+    Of several processes each takes its share of every batch; only dropout is drawn by each for
+    itself.
 
     Raises:
         FloatingPointError: the loss or a weight is no longer finite.
@@ -218,7 +241,11 @@ def train_epoch(
     wrong = torch.zeros((), device=device)
     seen = 0
     bar = tqdm(
-        range(steps), desc=f"epoch {epoch + 1}/{recipe.epochs}", unit="step", disable=not progress, mininterval=1
+        range(steps),
+        desc=f"epoch {epoch + 1}/{recipe.epochs}",
+        unit="step",
+        disable=not progress,
+        mininterval=1,
     )
     for step in bar:
         batch = order[step * recipe.batch : (step + 1) * recipe.batch]
@@ -228,14 +255,16 @@ def train_epoch(
         stored = split.images[devices.sent(chosen, split.images.device)]
         images = normalise(devices.sent(stored, device), mean, recipe.input_scale)
         images = augment(
-            images, recipe.image_size, recipe.crops, generator, (recipe.area, 1.0), of=len(batch), share=share
+            images, recipe.image_size, recipe.crops, generator, (recipe.area, 1.0),
+            of=len(batch), share=share,
         )  # fmt: skip
         for group in state.optimiser.param_groups:
             group["lr"] = learning_rate(recipe, state, epoch + step / steps)
         with devices.autocast(device, devices.precision(device, recipe.precision)):
             scores = trained(images)
             loss = F.cross_entropy(scores.float(), labels, label_smoothing=recipe.label_smoothing)
-        loss = loss * (distributed.count() * len(chosen) / len(batch))  # shares differ in size, DDP averages over them
+        # shares differ in size, DDP averages over them
+        loss = loss * (distributed.count() * len(chosen) / len(batch))
         state.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         state.optimiser.step()
@@ -247,12 +276,13 @@ def train_epoch(
         wrong += scores.detach().argmax(1).ne(labels).sum()
         seen += len(batch)
         if step % 10 == 9 or step == steps - 1:
-            loss_so_far, wrong_so_far = distributed.all_reduce_sum(torch.stack([loss_sum, wrong])).tolist()
+            sums = distributed.all_reduce_sum(torch.stack([loss_sum, wrong]))
+            loss_so_far, wrong_so_far = sums.tolist()
             loss_so_far /= distributed.count() * (step + 1)
             if not math.isfinite(loss_so_far):
                 raise FloatingPointError(
-                    f"epoch {epoch + 1}, step {step + 1}: the loss is not finite; lower --lr (now {recipe.lr}). "
-                    "The last checkpoint is untouched."
+                    f"epoch {epoch + 1}, step {step + 1}: the loss is not finite; "
+                    f"lower --lr (now {recipe.lr}). The last checkpoint is untouched."
                 )
             rate = bar.format_dict["rate"] or 0
             text = f"{rate * recipe.batch:.0f} images/s, loss {loss_so_far:.3f}"
@@ -260,7 +290,8 @@ def train_epoch(
             if state.history:
                 text += f", last val error {state.history[-1]['val_top1_error']:.1f} %"
             bar.set_postfix_str(text)
-    if not all(p.isfinite().all() for p in network.parameters()):  # the last step's update comes after its loss
+    # the last step's update comes after its loss
+    if not all(p.isfinite().all() for p in network.parameters()):
         raise FloatingPointError(
             f"epoch {epoch + 1}: weights are no longer finite; lower --lr (now {recipe.lr}). "
             "The last checkpoint is untouched."
@@ -275,15 +306,17 @@ def _update_average(recipe: Recipe, state: State, step: int) -> None:
         decay = min(recipe.ema, (1 + step) / (10 + step))  # a young average forgets its start
         weights = state.network.state_dict()
         names = list(state.average)
-        torch._foreach_lerp_([state.average[n] for n in names], [weights[n] for n in names], 1 - decay)
+        torch._foreach_lerp_(
+            [state.average[n] for n in names], [weights[n] for n in names], 1 - decay
+        )
 
 
 @torch.no_grad()
 def predict_proba(
-    network: nn.Module, images: Tensor, mean: Tensor, *, scale: float, image_size: int, ten: bool = False,
-    precision: str = "fp32", batch: int = 64, progress: bool = False,
+    network: nn.Module, images: Tensor, mean: Tensor, *, scale: float, image_size: int,
+    ten: bool = False, precision: str = "fp32", batch: int = 64, progress: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Class probabilities of stored images, at the centre crop or averaged over the ten crops.
+    """Return class probabilities of stored images, at the centre crop or averaged over ten.
 
     Args:
         images: uint8 (N, 3, R, R).
@@ -293,30 +326,33 @@ def predict_proba(
     """
     network.eval()
 
-    def said(part: Tensor) -> Tensor:
+    def predict(part: Tensor) -> Tensor:
         x = normalise(part.to(mean.device), mean, scale)
         views = ten_crops(x, image_size) if ten else center_crop(x, image_size)[None]
         with devices.autocast(mean.device, precision):
             return torch.stack([network(v).float().softmax(1) for v in views]).mean(0).cpu()
 
     batches = tqdm(images.split(batch), disable=not progress, unit="batch", desc="evaluating")
-    return torch.cat(list(devices.with_oom_backoff(said, batches)))
+    return torch.cat(list(devices.with_oom_backoff(predict, batches)))
 
 
 def errors(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
-    """Top-1 and top-5 error in per cent. probabilities: (N, C), labels: (N,)."""
+    """Return the top-1 and top-5 error in per cent. probabilities: (N, C), labels: (N,)."""
     from torchmetrics.functional.classification import multiclass_accuracy
 
     count, classes = probabilities.shape
     found = {}
     for k in (1, 5):
-        accuracy = multiclass_accuracy(probabilities, labels, classes, average="micro", top_k=min(k, classes))
-        found[f"top{k}_error"] = 100 * (count - round(accuracy.item() * count)) / count  # exact: it comes in fp32
+        accuracy = multiclass_accuracy(
+            probabilities, labels, classes, average="micro", top_k=min(k, classes)
+        )
+        right = round(accuracy.item() * count)  # exact: the accuracy comes in fp32
+        found[f"top{k}_error"] = 100 * (count - right) / count
     return found
 
 
 def evaluated(recipe: Recipe, state: State, device: torch.device) -> Network:
-    """The network that counts: the averaged weights where the recipe keeps an average, else the live ones."""
+    """Return the network that counts: of averaged weights if the recipe keeps them."""
     if not state.average:
         return state.network
     network = recipe.network(state.network.classes).to(device, memory_format=torch.channels_last)
@@ -325,7 +361,7 @@ def evaluated(recipe: Recipe, state: State, device: torch.device) -> Network:
 
 
 def evaluate(recipe: Recipe, state: State, split: Split, mean: Tensor) -> dict[str, float]:
-    """Errors on a split at the centre crop; of several processes each evaluates its share."""
+    """Return the errors on a split at the centre crop; each process evaluates its share."""
     share = distributed.shard(len(split))
     found = predict_proba(
         evaluated(recipe, state, mean.device), split.images[share], mean, scale=recipe.input_scale,
@@ -364,7 +400,9 @@ def record(
             **({"skipped": list(dataset.skipped)} if dataset.skipped else {}),
         },
         "parameters": sum(p.numel() for p in state.network.parameters()),
-        "multiply_adds": multiply_adds(recipe.architecture(), recipe.image_size, len(dataset.classes)),
+        "multiply_adds": multiply_adds(
+            recipe.architecture(), recipe.image_size, len(dataset.classes)
+        ),
         "weights_sha256": sha,
         "seconds": sum(row["seconds"] for row in state.history),
         "errors": errors,
@@ -373,8 +411,9 @@ def record(
 
 
 RECORDED = {
-    "scale": str, "command": str, "commit": str, "date": str, "device": str, "recipe": dict, "dataset": dict,
-    "parameters": int, "weights_sha256": str, "seconds": float, "errors": dict, "history": list,
+    "scale": str, "command": str, "commit": str, "date": str, "device": str, "recipe": dict,
+    "dataset": dict, "parameters": int, "weights_sha256": str, "seconds": float, "errors": dict,
+    "history": list,
 }  # fmt: skip
 
 
@@ -387,7 +426,10 @@ def fault_of(record: dict[str, Any]) -> str:
         if not isinstance(record.get(name), wanted):
             return f"{name} is missing or of another type"
     named = record["recipe"]
-    if not all(isinstance(named.get(name), str) for name in ("dataset", "arch")) or "seed" not in named:
+    if (
+        not all(isinstance(named.get(name), str) for name in ("dataset", "arch"))
+        or "seed" not in named
+    ):
         return "its recipe lacks dataset, arch or seed"
     try:
         float(record["errors"]["one_crop"]["top1_error"])
@@ -396,7 +438,7 @@ def fault_of(record: dict[str, Any]) -> str:
     return ""
 
 
-# --- checkpoints -----------------------------------------------------------------------------------------------------
+# --- checkpoints ---------------------------------------------------------------------------------
 
 
 class CheckpointError(Exception):
@@ -404,7 +446,10 @@ class CheckpointError(Exception):
 
 
 def save_checkpoint(file: Path, recipe: Recipe, state: State, mean: Tensor) -> None:
-    """Everything a run needs to continue, in one safetensors file, written atomically. Nothing in it is code."""
+    """Write everything a run needs to continue in one safetensors file, atomically.
+
+    Nothing in it is code.
+    """
     tensors = {f"network.{k}": v for k, v in state.network.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in state.average.items()}
     for name, parameter in state.network.named_parameters():
@@ -412,13 +457,14 @@ def save_checkpoint(file: Path, recipe: Recipe, state: State, mean: Tensor) -> N
         if momentum is not None:
             tensors[f"momentum.{name}"] = momentum
     tensors["mean"] = mean
-    info = {"recipe": asdict(recipe), "history": state.history, "rate": state.rate, "waited": state.waited}
-    info |= {"classes": state.network.classes, "data": state.data}
-    write_atomically(file, save({k: v.contiguous().cpu() for k, v in tensors.items()}, {"zfrepro": json.dumps(info)}))
+    tensors = {k: v.contiguous().cpu() for k, v in tensors.items()}
+    info = {"recipe": asdict(recipe), "history": state.history, "rate": state.rate}
+    info |= {"waited": state.waited, "classes": state.network.classes, "data": state.data}
+    write_atomically(file, save(tensors, {"zfrepro": json.dumps(info)}))
 
 
 def checkpoint_info(file: Path) -> dict[str, Any]:
-    """What a checkpoint says of its run: recipe, history, rate, waited, classes, data.
+    """Read what a checkpoint says of its run: recipe, history, rate, waited, classes, data.
 
     Raises:
         CheckpointError: the file is damaged or foreign.
@@ -428,22 +474,28 @@ def checkpoint_info(file: Path) -> dict[str, Any]:
             info = json.loads((opened.metadata() or {})["zfrepro"])
     except Exception as error:  # safetensors raises its own kinds for damage
         raise _not_whole(file, error) from error
-    if not isinstance(info, dict) or not {"recipe", "history", "rate", "waited", "classes"} <= set(info):
-        raise CheckpointError(f"{file}: not a checkpoint but another file of zfrepro; remove it to start anew")
+    needed = {"recipe", "history", "rate", "waited", "classes"}
+    if not isinstance(info, dict) or not needed <= set(info):
+        raise CheckpointError(
+            f"{file}: not a checkpoint but another file of zfrepro; remove it to start anew"
+        )
     return info
 
 
 def load_checkpoint(file: Path, recipe: Recipe, device: torch.device) -> tuple[State, Tensor]:
-    """State and mean image of a checkpoint.
+    """Read state and mean image of a checkpoint.
 
     Raises:
         CheckpointError: the file is damaged, foreign, or of another recipe.
     """
     info = checkpoint_info(file)
-    differing = [f.name for f in fields(Recipe) if info["recipe"].get(f.name) != getattr(recipe, f.name)]
+    differing = [
+        f.name for f in fields(Recipe) if info["recipe"].get(f.name) != getattr(recipe, f.name)
+    ]
     if differing:
         raise CheckpointError(
-            f"{file}: made with another {', '.join(differing)}; use the same options or another --out"
+            f"{file}: made with another {', '.join(differing)}; use the same options or another "
+            "--out"
         )
     state = start(recipe, info["classes"], device)
 
@@ -451,7 +503,9 @@ def load_checkpoint(file: Path, recipe: Recipe, device: torch.device) -> tuple[S
         tensors = {k: opened.get_tensor(k) for k in opened.keys()}  # noqa: SIM118
 
     def part(prefix: str) -> dict[str, Tensor]:
-        return {k.removeprefix(prefix): v.to(device) for k, v in tensors.items() if k.startswith(prefix)}
+        return {
+            k.removeprefix(prefix): v.to(device) for k, v in tensors.items() if k.startswith(prefix)
+        }
 
     average, momenta = part("average."), part("momentum.")
     try:
@@ -459,9 +513,12 @@ def load_checkpoint(file: Path, recipe: Recipe, device: torch.device) -> tuple[S
         for name in state.average:
             state.average[name].copy_(average[name])
         for name, parameter in state.network.named_parameters():
-            if name in momenta:  # in the parameter's memory format, which keeps the optimiser's fused path
-                state.optimiser.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momenta[name])
-        mean = tensors["mean"].to(device, copy=True)  # not a view of the file, which the next checkpoint replaces
+            if name in momenta:
+                # in the parameter's memory format, which keeps the optimiser's fused path
+                momentum = torch.empty_like(parameter).copy_(momenta[name])
+                state.optimiser.state[parameter]["momentum_buffer"] = momentum
+        # not a view of the file, which the next checkpoint replaces
+        mean = tensors["mean"].to(device, copy=True)
     except (KeyError, RuntimeError) as error:
         raise _not_whole(file, error) from error
     state.history, state.rate, state.waited = info["history"], info["rate"], info["waited"]
@@ -471,38 +528,46 @@ def load_checkpoint(file: Path, recipe: Recipe, device: torch.device) -> tuple[S
 
 def _not_whole(file: Path, error: Exception) -> CheckpointError:
     reason = " ".join(str(error).split())
-    return CheckpointError(f"{file}: not a whole zfrepro checkpoint ({reason}); remove it to start anew")
+    return CheckpointError(
+        f"{file}: not a whole zfrepro checkpoint ({reason}); remove it to start anew"
+    )
 
 
 def train(
-    recipe: Recipe, dataset: Dataset, out: Path, *, device: torch.device, progress: bool = True, say=print,
-    after_epoch: Callable[[State, Tensor], None] | None = None, compiled: bool = False,
+    recipe: Recipe, dataset: Dataset, out: Path, *, device: torch.device, progress: bool = True,
+    say=print, after_epoch: Callable[[State, Tensor], None] | None = None, compiled: bool = False,
 ) -> tuple[State, Tensor]:  # fmt: skip
     """Train from the start or from `out/checkpoint.safetensors`, checkpointing after every epoch.
 
-    Several processes (see `distributed`) train as one would, up to the order of sums and dropout; the first writes.
+    Several processes (see `distributed`) train as one would, up to the order of sums and dropout;
+    the first writes.
 
     Args:
-        after_epoch: called with the state and the mean image once an epoch is over, before its checkpoint is written.
+        after_epoch: called with the state and the mean image once an epoch is over, before its
+            checkpoint is written.
         compiled: let torch compile the network, which takes a minute before the first step.
     Returns:
         The final state and the training set's mean image (3, R, R).
     Raises:
         ValueError: more processes than images in a batch or in a split.
-        CheckpointError: the checkpoint in `out` is damaged, foreign, or of another recipe or number of classes.
+        CheckpointError: the checkpoint in `out` is damaged, foreign, or of another recipe or number
+            of classes.
         FloatingPointError: the training diverged; the last checkpoint stays.
     """
     first, few = not distributed.rank(), min(recipe.batch, len(dataset.train), len(dataset.val))
     if distributed.count() > few:
-        raise ValueError(f"{distributed.count()} processes for {few} images at a time: start fewer, or raise --batch")
+        raise ValueError(
+            f"{distributed.count()} processes for {few} images at a time: "
+            "start fewer, or raise --batch"
+        )
     split = replace(dataset.train, images=devices.resident(dataset.train.images, device))
     checkpoint = out / "checkpoint.safetensors"
     if checkpoint.exists():
         state, mean = load_checkpoint(checkpoint, recipe, device)
         if state.network.classes != len(dataset.classes):
             raise CheckpointError(
-                f"{checkpoint}: made with {state.network.classes} classes, {dataset.name} has {len(dataset.classes)}; "
-                "use the same data or another --out"
+                f"{checkpoint}: made with {state.network.classes} classes, "
+                f"{dataset.name} has {len(dataset.classes)}; use the same data or another --out"
             )
         if state.data not in ("", dataset.fingerprint):
             raise CheckpointError(
@@ -512,7 +577,9 @@ def train(
         if first:
             say(f"continuing {checkpoint} after epoch {len(state.history)}")
     else:
-        total = distributed.all_reduce_sum(pixel_sum(split.images[distributed.shard(len(split))]).to(device))
+        total = distributed.all_reduce_sum(
+            pixel_sum(split.images[distributed.shard(len(split))]).to(device)
+        )
         state, mean = start(recipe, len(dataset.classes), device), (total / len(split)).float()
         state.data = dataset.fingerprint
     state.trained = distributed.wrap_ddp(state.network)
@@ -535,7 +602,8 @@ def train(
         save_checkpoint(checkpoint, recipe, state, mean)
         left = (recipe.epochs - epoch - 1) * row["seconds"] / 60
         say(
-            f"epoch {epoch + 1}/{recipe.epochs}: loss {row['loss']:.3f}, train error {row['train_error']:.1f} %, "
+            f"epoch {epoch + 1}/{recipe.epochs}: loss {row['loss']:.3f}, "
+            f"train error {row['train_error']:.1f} %, "
             f"val top-1 {row['val_top1_error']:.1f} %, top-5 {row['val_top5_error']:.1f} %, "
             f"{len(dataset.train) / row['seconds']:.0f} images/s, {left:.0f} min left",
             flush=True,

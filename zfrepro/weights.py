@@ -1,4 +1,4 @@
-"""Trained networks on disk: half-precision safetensors, provenance in the header, and a record beside them."""
+"""Trained networks on disk: half-precision safetensors, with provenance in the header."""
 
 import hashlib
 import json
@@ -35,16 +35,24 @@ class Trained:
     mean: Tensor  # (3, R, R), of the training images
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """What the network sees of stored images, mean subtracted: uint8 (B, 3, R, R) -> float (B, 3, S, S)."""
+        """Return what the network sees of stored images, mean subtracted.
+
+        images: uint8 (B, 3, R, R) -> float (B, 3, S, S).
+        """
         if images.shape[1:] != self.mean.shape:
             raise ValueError(
-                f"images are {tuple(images.shape[1:])}, this network's are stored as {tuple(self.mean.shape)}"
+                f"images are {tuple(images.shape[1:])}, "
+                f"this network's are stored as {tuple(self.mean.shape)}"
             )
         images = images.to(self.mean.device)
-        return center_crop(normalise(images, self.mean, self.recipe.input_scale), self.recipe.image_size)
+        return center_crop(
+            normalise(images, self.mean, self.recipe.input_scale), self.recipe.image_size
+        )
 
     def preprocess_crop(self, views: Tensor) -> Tensor:
-        """What the network sees of pictures at its own size, mean subtracted: 0 to 255 (B, 3, S, S) -> the same.
+        """Return what the network sees of images at its own size, mean subtracted.
+
+        views: 0 to 255, (B, 3, S, S) -> the same shape.
 
         Raises:
             ValueError: pictures of another size.
@@ -56,14 +64,17 @@ class Trained:
         return normalise(views.to(self.mean.device), mean, self.recipe.input_scale)
 
     def predict_proba(self, images: Tensor, *, ten: bool = False, progress: bool = False) -> Tensor:
-        """`training.predict_proba` of stored images, at the centre crop or ten crops: uint8 (N, 3, R, R) -> (N, classes)."""
+        """Return the class probabilities of stored images, at the centre crop or ten crops.
+
+        images: uint8 (N, 3, R, R) -> (N, classes), see `training.predict_proba`.
+        """
         return predict_proba(
-            self.network, images, self.mean, scale=self.recipe.input_scale, image_size=self.recipe.image_size, ten=ten,
-            batch=BATCH, progress=progress,
+            self.network, images, self.mean, scale=self.recipe.input_scale,
+            image_size=self.recipe.image_size, ten=ten, batch=BATCH, progress=progress,
         )  # fmt: skip
 
     def restrict_classes(self, classes: tuple[str, ...]) -> "Trained":
-        """The same network asked to choose among some of its classes, in the order given.
+        """Return the network asked to choose among some of its classes, in the order given.
 
         Raises:
             ValueError: a class it does not know.
@@ -72,21 +83,29 @@ class Trained:
             raise ValueError(f"the network does not know {', '.join(sorted(unknown))}")
         rows = torch.tensor([self.classes.index(name) for name in classes])
         network = self.recipe.network(len(classes)).eval().requires_grad_(False)
-        kept = self.network.state_dict()
-        kept |= {name: kept[name][rows.to(kept[name].device)] for name in ("fulls.fc8.weight", "fulls.fc8.bias")}
-        network.load_state_dict(kept)
+        weights = self.network.state_dict()
+        for name in ("fulls.fc8.weight", "fulls.fc8.bias"):
+            weights[name] = weights[name][rows.to(weights[name].device)]
+        network.load_state_dict(weights)
         network.to(self.mean.device, memory_format=torch.channels_last)
         return Trained(network, self.recipe, classes, self.mean)
 
     def center_crop(self, images: Tensor) -> Tensor:
-        """The part of stored images that the network sees, uint8 (B, 3, R, R) -> uint8 (B, 3, S, S)."""
+        """Cut out what the network sees of stored images. (B, 3, R, R) -> (B, 3, S, S)."""
         return center_crop(images, self.recipe.image_size)
 
 
 def save_weights(
-    file: Path, network: Network, recipe: Recipe, classes: tuple[str, ...], mean: Tensor, **more: Any
+    file: Path,
+    network: Network,
+    recipe: Recipe,
+    classes: tuple[str, ...],
+    mean: Tensor,
+    **more: Any,
 ) -> str:
-    """Write weights and mean image in fp16, atomically, with `more` in the header. Returns the SHA-256 of the file.
+    """Write weights and mean image in fp16, atomically, with `more` in the header.
+
+    Returns the SHA-256 of the file.
 
     Raises:
         WeightsError: a weight is not finite in fp16.
@@ -95,8 +114,12 @@ def save_weights(
     tensors = {k: v.detach().half().contiguous().cpu() for k, v in tensors.items()}
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
-            raise WeightsError(f"{file}: not written, {name} is not finite in half precision; train it again")
-    data = save(tensors, {"zfrepro": json.dumps({"recipe": asdict(recipe), "classes": classes, **more})})
+            raise WeightsError(
+                f"{file}: not written, {name} is not finite in half precision; train it again"
+            )
+    data = save(
+        tensors, {"zfrepro": json.dumps({"recipe": asdict(recipe), "classes": classes, **more})}
+    )
     write_atomically(file, data)
     return hashlib.sha256(data).hexdigest()
 
@@ -104,7 +127,7 @@ def save_weights(
 def load_weights(
     file: str | Path, *, expected_sha256: str | None = None, device: torch.device | None = None
 ) -> Trained:
-    """A network from its weights. Nothing in the file is executed.
+    """Load a network from its weights. Nothing in the file is executed.
 
     Raises:
         WeightsError: missing, damaged, foreign, of another hash, or of tensors that do not fit.
@@ -112,10 +135,13 @@ def load_weights(
     file = Path(file)
     device = device or devices.pick()
     if not file.is_file():
-        raise WeightsError(f"{file}: no such file; `python -m zfrepro train --help` says how networks are trained")
+        raise WeightsError(
+            f"{file}: no such file; `python -m zfrepro train --help` says how networks are trained"
+        )
     if expected_sha256 and (found := sha256(file)) != expected_sha256:
         raise WeightsError(
-            f"{file}: SHA-256 is {found[:12]}..., the record says {expected_sha256[:12]}...; check it out again"
+            f"{file}: SHA-256 is {found[:12]}..., the record says {expected_sha256[:12]}...; "
+            "check it out again"
         )
     try:
         with safe_open(file, "pt") as opened:
@@ -126,12 +152,17 @@ def load_weights(
         network = recipe.network(len(info["classes"]))
         mean = tensors.pop("mean")
         if mean.shape != (3, stored_size(recipe.image_size), stored_size(recipe.image_size)):
-            raise ValueError(f"a mean image of {tuple(mean.shape)} does not fit {recipe.image_size} px")
+            raise ValueError(
+                f"a mean image of {tuple(mean.shape)} does not fit {recipe.image_size} px"
+            )
         network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items()})
     except Exception as error:  # safetensors, json and torch each raise their own kinds for damage
         reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-        reason = reason if len(reason) < 200 else reason[:200] + "..."  # torch lists every tensor that does not fit
-        raise WeightsError(f"{file}: not whole weights of this package ({reason}); make or fetch them again") from error
+        # torch lists every tensor that does not fit
+        reason = reason if len(reason) < 200 else reason[:200] + "..."
+        raise WeightsError(
+            f"{file}: not whole weights of this package ({reason}); make or fetch them again"
+        ) from error
     network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
     return Trained(network, recipe, tuple(info["classes"]), mean.to(device))
 
@@ -139,11 +170,14 @@ def load_weights(
 def record_name(arch: str, dataset: str, image_size: int | None = None) -> str:
     """Return the name of a shipped network's record.
 
-    Imagenette and Imagewoof, which ImageNet-20 is made of, have its network where none of their own is shipped.
+    Imagenette and Imagewoof, which ImageNet-20 is made of, have its network where none of their own
+    is shipped.
     """
     dataset, size = dataset_name(dataset), f"-{image_size}" if image_size else ""
     own = f"networks/{dataset}-{arch}{size}"
-    parts = dataset in ("imagenette", "imagewoof") and not (results_root() / f"{own}.json").is_file()
+    parts = (
+        dataset in ("imagenette", "imagewoof") and not (results_root() / f"{own}.json").is_file()
+    )
     return f"networks/imagenet20-{arch}{size}" if parts else own
 
 
@@ -151,15 +185,18 @@ def pretrained(
     arch: str = "zfnet", dataset: str | None = None, *, image_size: int | None = None,
     device: torch.device | None = None,
 ) -> Trained:  # fmt: skip
-    """Return the shipped network of an architecture for a data set (default: `$ZFREPRO_DATASET`, else the diorama).
+    """Return the shipped network of an architecture for a data set.
 
-    For Imagenette and Imagewoof it is that of ImageNet-20, which then chooses among their ten classes only.
+    For Imagenette and Imagewoof it is that of ImageNet-20, which then chooses among their ten
+    classes only.
 
     Args:
-        image_size: in pixels, of a network that is shipped besides the one that is measured: 224 for the diorama.
+        image_size: in pixels, of a network that is shipped besides the one that is measured: 224
+            for the diorama.
     Raises:
         ValueError: unknown architecture.
-        WeightsError: none is shipped, with the command that trains one, or its hash is not the recorded one.
+        WeightsError: none is shipped, with the command that trains one, or its hash is not the
+            recorded one.
     """
     architecture(arch)
     from zfrepro.data import default_name, photos
@@ -171,8 +208,9 @@ def pretrained(
         size = f" --image-size {image_size}" if image_size else ""
         out = f"runs/{dataset_name(dataset)}-{arch}"
         raise WeightsError(
-            f"no {arch} for {dataset} in {results_root()}; train one: python -m zfrepro train --arch {arch} "
-            f"--dataset {dataset} --recipe modern --scale compact{size} --out {out}, then python -m zfrepro ship {out}"
+            f"no {arch} for {dataset} in {results_root()}; train one: python -m zfrepro train "
+            f"--arch {arch} --dataset {dataset} --recipe modern --scale compact{size} "
+            f"--out {out}, then python -m zfrepro ship {out}"
         )
     expected = read_json(record).get("weights_sha256")
     if not expected:

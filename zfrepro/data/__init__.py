@@ -1,7 +1,7 @@
-"""Images in memory: the embedded world or photographs, in one form.
+"""Images in memory: the Diorama or photographs, in one form.
 
-`load` is what the rest of the package uses; `ZFREPRO_DATASET` and `ZFREPRO_DATA` choose what it loads.
-"""
+`load` is what the rest of the package uses; `ZFREPRO_DATASET` and `ZFREPRO_DATA` choose what it
+loads."""
 
 import os
 import sys
@@ -23,10 +23,11 @@ DIORAMA_SPLITS = {"train": (8000, 0), "val": (1000, 1)}  # pictures and seed
 
 @dataclass(frozen=True)
 class Split:
-    """Images of one split, as stored (256/224 of the network's image size), and what is known about them.
+    """Images of one split, as stored (256/224 of the network's image size), and their truth.
 
-    `truth` holds what only the embedded world knows: `mask` (N, R, R) bool, `parts` (N, R, R) uint8, `keypoints`
-    (N, 3, 2) float x, y in pixels of left eye, right eye and nose, `visible` (N, 3) bool. Empty for photographs.
+    `truth` holds what only the Diorama knows: `mask` (N, R, R) bool, `parts` (N, R, R) uint8,
+    `keypoints` (N, 3, 2) float x, y in pixels of left eye, right eye and nose, `visible` (N, 3)
+    bool. Empty for photographs.
     """
 
     images: Tensor  # uint8 (N, 3, R, R), channels-last in memory
@@ -37,7 +38,10 @@ class Split:
         return len(self.labels)
 
     def shuffled(self, count: int | None = None, seed: int = 0) -> "Split":
-        """The images in a random order, or the first `count` of them: photographs are stored class by class."""
+        """Return the images in a random order, or the first `count` of them.
+
+        Photographs are stored class by class.
+        """
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count]
         truth = {name: values[order] for name, values in self.truth.items()}
         return Split(self.images[order], self.labels[order], truth)
@@ -45,7 +49,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A train and a validation split and the names of the classes. A split that was not asked for is None."""
+    """A train and a validation split and the classes; a split that was not asked for is None."""
 
     name: str
     classes: tuple[str, ...]
@@ -57,24 +61,24 @@ class Dataset:
 
     @property
     def photographs(self) -> bool:
-        """Whether the images are somebody's photographs, which may be shown but not redistributed."""
+        """Whether the images are photographs, which may be shown but not redistributed."""
         return self.name != "diorama"
 
 
 def cache_root() -> Path:
-    """Where decoded and drawn images are kept: `$ZFREPRO_CACHE`, or a folder in the user's cache."""
+    """Return the folder of decoded and drawn images: `$ZFREPRO_CACHE`, else in the user's cache."""
     if own := os.environ.get("ZFREPRO_CACHE"):
         return Path(own).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zfrepro"
 
 
 def default_name() -> str:
-    """The data set that pages and commands use when none is named: `$ZFREPRO_DATASET`, else `diorama`."""
+    """Return the data set used when none is named: `$ZFREPRO_DATASET`, else `diorama`."""
     return os.environ.get("ZFREPRO_DATASET") or "diorama"
 
 
 def is_path(name: str) -> bool:
-    """Return whether a data set is named by the path of its folder: anything with a separator in it."""
+    """Return whether a data set is named by its folder: anything with a separator in it."""
     return "/" in name or os.sep in name or name in (".", "..")
 
 
@@ -87,7 +91,9 @@ def load(
     name: str | None = None, image_size: int = 128, *, root: str | Path | None = None,
     parts: tuple[str, ...] = PARTS, progress: bool = True, skip_damaged: bool | None = None,
 ) -> Dataset:  # fmt: skip
-    """A data set at the resolution a network of `image_size` px needs, drawn or decoded once and cached.
+    """Load a data set at the resolution that a network of `image_size` px needs.
+
+    Images are drawn or decoded once and cached.
 
     Args:
         name: one of `DATASETS`, or the path of a folder with train/CLASS/ and val/CLASS/; default
@@ -95,8 +101,8 @@ def load(
         image_size: side S of the network's input in pixels; images are stored at 256/224 of it.
         root: folder of the photographs; default `$ZFREPRO_DATA`.
         parts: which splits to load.
-        skip_damaged: leave out photographs that cannot be decoded, and say which, instead of refusing the set; default,
-            whether `$ZFREPRO_SKIP_DAMAGED` is set.
+        skip_damaged: leave out photographs that cannot be decoded, and say which, instead of
+            refusing the set; default, whether `$ZFREPRO_SKIP_DAMAGED` is set.
     Raises:
         ValueError: unknown name or part.
         DataError: photographs that are not there or cannot be read, with the file and the remedy.
@@ -105,9 +111,13 @@ def load(
     if is_path(name):
         name, root = dataset_name(name), Path(name).expanduser()
         if not root.is_dir():
-            raise DataError(f"{root}: no such folder; a data set is a folder with train/CLASS/ and val/CLASS/")
+            raise DataError(
+                f"{root}: no such folder; a data set is a folder with train/CLASS/ and val/CLASS/"
+            )
     elif name not in DATASETS:
-        raise ValueError(f"unknown data set {name!r}; there are: {', '.join(DATASETS)}, or the path of a folder")
+        raise ValueError(
+            f"unknown data set {name!r}; there are: {', '.join(DATASETS)}, or the path of a folder"
+        )
     if not set(parts) <= set(PARTS):
         raise ValueError(f"parts {parts!r}: choose among {', '.join(PARTS)}")
     if name == "diorama":
@@ -119,8 +129,10 @@ def load(
     )  # fmt: skip
 
 
-def load_diorama(image_size: int, *, parts: tuple[str, ...] = PARTS, progress: bool = True) -> Dataset:
-    """8,000 training and 1,000 validation pictures of the embedded world, with their truth."""
+def load_diorama(
+    image_size: int, *, parts: tuple[str, ...] = PARTS, progress: bool = True
+) -> Dataset:
+    """Draw 8,000 training and 1,000 validation images of the Diorama, with their truth."""
     import diorama
 
     def split(part: str) -> Split | None:
@@ -128,20 +140,27 @@ def load_diorama(image_size: int, *, parts: tuple[str, ...] = PARTS, progress: b
             return None
         count, seed = DIORAMA_SPLITS[part]
         size = stored_size(image_size)
-        found = diorama.split(count, seed=seed, size=size, cache=cache_root() / "diorama", progress=progress)
+        cache = cache_root() / "diorama"
+        found = diorama.split(count, seed=seed, size=size, cache=cache, progress=progress)
         return Split(found.pop("images"), found.pop("labels"), found)
 
-    return Dataset("diorama", diorama.CLASSES, split("train"), split("val"), image_size, str(diorama.VERSION))
+    return Dataset(
+        "diorama", diorama.CLASSES, split("train"), split("val"), image_size, str(diorama.VERSION)
+    )
 
 
 def load_photographs(
     name: str, image_size: int, *, root: str | Path | None = None, parts: tuple[str, ...] = PARTS,
     progress: bool = True, skip_damaged: bool = False,
 ) -> Dataset:  # fmt: skip
-    """Photographs of `ROOT/NAME/{train,val}/CLASS/*`, or of `ROOT/caltech101/CLASS/*`, split as in section 5.2."""
+    """Load photographs of `ROOT/NAME/{train,val}/CLASS/*`.
+
+    Those of `ROOT/caltech101/CLASS/*` are split as in section 5.2.
+    """
     folder = photos.find_folder(name, root)
     labels = photos.class_folders(name, folder)
-    fingerprint = photos.fingerprint(folder, list(labels))  # lists all files: what is missing is told before decoding
+    # lists all files: what is missing is told before decoding
+    fingerprint = photos.fingerprint(folder, list(labels))
     size, cache = stored_size(image_size), cache_root() / name
     skipped: list[str] = []
 
@@ -151,25 +170,44 @@ def load_photographs(
         files, numbers = photos.list_part(folder, part, list(labels))
         own = folder / part if (folder / part).is_dir() else folder
         if not skip_damaged:
-            return Split(photos.decoded(files, own, size, cache, progress=progress), torch.tensor(numbers))
+            return Split(
+                photos.decoded(files, own, size, cache, progress=progress), torch.tensor(numbers)
+            )
         images, bad = photos.decoded_but_damaged(files, own, size, cache, progress=progress)
         numbers = [number for file, number in zip(files, numbers, strict=True) if file not in bad]
         if bad:
-            _say_skipped(f"{name} {part}", bad, len(files))
+            _report_skipped(f"{name} {part}", bad, len(files))
             skipped.extend(f"{part}/{file.relative_to(own)}" for file in bad)
         if empty := sorted(set(range(len(labels))) - set(numbers)):
-            raise DataError(f"{own / list(labels)[empty[0]]}: none of its images can be decoded; each class needs one")
+            raise DataError(
+                f"{own / list(labels)[empty[0]]}: none of its images can be decoded; "
+                "each class needs one"
+            )
         return Split(images, torch.tensor(numbers))
 
     train, val = split("train"), split("val")
-    return Dataset(name, tuple(labels.values()), train, val, image_size, fingerprint, tuple(skipped))
+    return Dataset(
+        name, tuple(labels.values()), train, val, image_size, fingerprint, tuple(skipped)
+    )
 
 
-def _say_skipped(what: str, bad: dict[Path, str], count: int, named: int = 3) -> None:
-    """One line that counts and names what was left out."""
+def _report_skipped(what: str, bad: dict[Path, str], count: int, named: int = 3) -> None:
+    """Count and name what was left out, in one line."""
     names = "; ".join(f"{file} ({reason})" for file, reason in list(bad.items())[:named])
     more = f"; and {len(bad) - named:,} more" if len(bad) > named else ""
-    print(f"{what}: skipped {len(bad):,} damaged of {count:,} images: {names}{more}", file=sys.stderr)
+    print(
+        f"{what}: skipped {len(bad):,} damaged of {count:,} images: {names}{more}", file=sys.stderr
+    )
 
 
-__all__ = ["DATASETS", "PARTS", "PHOTOGRAPHS", "DataError", "Dataset", "Split", "cache_root", "default_name", "load"]
+__all__ = [
+    "DATASETS",
+    "PARTS",
+    "PHOTOGRAPHS",
+    "DataError",
+    "Dataset",
+    "Split",
+    "cache_root",
+    "default_name",
+    "load",
+]

@@ -1,4 +1,4 @@
-"""Photographs in torchvision's folder layout, `ROOT/SET/{train,val}/CLASS/*`, decoded once into a uint8 cache."""
+"""Photographs in torchvision's folder layout, decoded once into a uint8 cache."""
 
 import contextlib
 import hashlib
@@ -21,26 +21,30 @@ from tqdm.auto import tqdm
 
 from zfrepro.records import DAY, remove_partial, write_json
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}  # torchvision's
+# torchvision's
+SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
 ORIENTATION = 0x0112  # EXIF tag
 TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 DECODER = 2  # raised when the same file is decoded to other pixels
 
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `decode` says it with the file's name
+# `decode` says it with the file's name
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 IMAGENETTE = {
-    "n01440764": "tench", "n02102040": "English springer", "n02979186": "cassette player", "n03000684": "chain saw",
-    "n03028079": "church", "n03394916": "French horn", "n03417042": "garbage truck", "n03425413": "gas pump",
-    "n03445777": "golf ball", "n03888257": "parachute",
+    "n01440764": "tench", "n02102040": "English springer", "n02979186": "cassette player",
+    "n03000684": "chain saw", "n03028079": "church", "n03394916": "French horn",
+    "n03417042": "garbage truck", "n03425413": "gas pump", "n03445777": "golf ball",
+    "n03888257": "parachute",
 }  # fmt: skip
 IMAGEWOOF = {
     "n02086240": "Shih-Tzu", "n02087394": "Rhodesian ridgeback", "n02088364": "beagle",
-    "n02089973": "English foxhound", "n02093754": "Border terrier", "n02096294": "Australian terrier",
-    "n02099601": "golden retriever", "n02105641": "Old English sheepdog", "n02111889": "Samoyed", "n02115641": "dingo",
+    "n02089973": "English foxhound", "n02093754": "Border terrier",
+    "n02096294": "Australian terrier", "n02099601": "golden retriever",
+    "n02105641": "Old English sheepdog", "n02111889": "Samoyed", "n02115641": "dingo",
 }  # fmt: skip
 WNIDS = {"imagenette": IMAGENETTE, "imagewoof": IMAGEWOOF, "imagenet20": IMAGENETTE | IMAGEWOOF}
 
@@ -50,7 +54,7 @@ class DataError(Exception):
 
 
 def list_images(folder: Path, classes: list[str]) -> tuple[list[Path], list[int]]:
-    """All images under `folder`, class by class in the given order, and their labels."""
+    """List all images under `folder`, class by class in the given order, and their labels."""
     files: list[Path] = []
     labels: list[int] = []
     others: Counter[str] = Counter()
@@ -60,11 +64,13 @@ def list_images(folder: Path, classes: list[str]) -> tuple[list[Path], list[int]
             if file.suffix.lower() in SUFFIXES and file.is_file():
                 own.append(file)
             else:
-                others["dangling links" if not file.exists() else file.suffix.lower() or "no suffix"] += 1
+                kind = file.suffix.lower() or "no suffix"
+                others[kind if file.exists() else "dangling links"] += 1
         own.sort()
         if not own:
             raise DataError(
-                f"{folder / name}: no images ({', '.join(sorted(SUFFIXES))}); each class needs at least one"
+                f"{folder / name}: no images ({', '.join(sorted(SUFFIXES))}); each class needs at "
+                "least one"
             )
         _check_names(own, folder)
         files += own
@@ -80,7 +86,7 @@ _told: set[Path] = set()  # folders whose other files were counted aloud, once a
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Return every file below a folder, links to folders followed, what a file manager keeps left out."""
+    """List every file below a folder, following links, without what a file manager keeps."""
     seen = set()
     for top, folders, names in os.walk(folder, followlinks=True):
         seen.add(os.path.realpath(top))
@@ -100,13 +106,14 @@ def _check_names(files: list[Path], folder: Path) -> None:
             raise DataError(f"{folder}: the name {raw!r} is not UTF-8; rename it") from error
 
 
-TRAIN_A_CLASS, VAL_A_CLASS = 30, 50  # section 5.2: 30 training images of each class of Caltech-101, up to 50 others
+TRAIN_A_CLASS, VAL_A_CLASS = 30, 50  # of Caltech-101, section 5.2; the 50 are at most
 
 
 def list_part(folder: Path, part: str, classes: list[str]) -> tuple[list[Path], list[int]]:
-    """Images and labels of `train` or `val`, from folders of these names or, in a set without, drawn class by class.
+    """List images and labels of `train` or `val`.
 
-    The draw orders each class by a hash of the file names: the same on every machine, and unlike the sorted order.
+    They are in folders of these names or, in a set without, drawn class by class. The draw orders
+    each class by a hash of the file names: the same on every machine, and unlike the sorted order.
     """
     if (folder / part).is_dir():
         return list_images(folder / part, classes)
@@ -116,29 +123,40 @@ def list_part(folder: Path, part: str, classes: list[str]) -> tuple[list[Path], 
         own, _ = list_images(folder, [name])
         own = sorted(own, key=lambda f: hashlib.sha256(f.name.encode()).hexdigest())
         if len(own) <= TRAIN_A_CLASS:
-            raise DataError(f"{folder / name}: {len(own)} images; needs more than {TRAIN_A_CLASS}, to leave some")
-        own = own[:TRAIN_A_CLASS] if part == "train" else own[TRAIN_A_CLASS : TRAIN_A_CLASS + VAL_A_CLASS]
+            raise DataError(
+                f"{folder / name}: {len(own)} images; "
+                f"needs more than {TRAIN_A_CLASS}, to leave some"
+            )
+        first = 0 if part == "train" else TRAIN_A_CLASS
+        own = own[first : first + (TRAIN_A_CLASS if part == "train" else VAL_A_CLASS)]
         files += own
         labels += [label] * len(own)
     return files, labels
 
 
 def decode(file: Path, size: int) -> np.ndarray:
-    """Shorter side resized to `size` px, central square: uint8 (size, size, 3) (section 3.1)."""
+    """Decode a file: shorter side resized to `size` px, central square (section 3.1).
+
+    Returns uint8 (size, size, 3).
+    """
     try:
         with Image.open(file) as image:
             if image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 pixels = image.width * image.height / 1e6
-                tqdm.write(f"{file}: {pixels:.0f} megapixels, this takes memory and time", file=sys.stderr)
+                tqdm.write(
+                    f"{file}: {pixels:.0f} megapixels, this takes memory and time", file=sys.stderr
+                )
             image.draft("RGB", (size, size))
             return square(image, size)
-    except Exception as error:  # damaged files make Pillow's decoders raise SyntaxError, ValueError, struct.error, ...
+    except Exception as error:  # of damaged files Pillow's decoders raise almost anything
         remedy = "replace or remove it, or skip such files with --skip-damaged"
         raise DataError(f"{file}: cannot be decoded ({_reason(error, file)}); {remedy}") from error
 
 
 def square(image: Image.Image, size: int) -> np.ndarray:
-    """Return the central square of an opened image of any mode, upright and resized: uint8 (size, size, 3).
+    """Return the central square of an opened image, upright and resized.
+
+    Returns uint8 (size, size, 3), of an image of any mode.
 
     Raises:
         ValueError: pixels without a fixed range, such as a float TIFF's.
@@ -159,7 +177,8 @@ def _reason(error: BaseException, file: Path) -> str:
 def to_rgb(image: Image.Image) -> Image.Image:
     """Return an image of any mode as 8-bit RGB.
 
-    Grey of 16 bits, which Pillow would clip at 255, is divided by 257; what is transparent shows white.
+    Grey of 16 bits, which Pillow would clip at 255, is divided by 257; what is transparent shows
+    white.
 
     Raises:
         ValueError: pixels without a fixed range.
@@ -180,7 +199,7 @@ def _digest(lines: list[str]) -> str:
 
 
 def fingerprint(folder: Path, classes: list[str]) -> str:
-    """Hash over the names and sizes of all files of a set, independent of the resolution they are decoded at."""
+    """Return a hash over names and sizes of all files of a set, whatever the resolution."""
     lines = []
     for part in ("train", "val"):
         for f in list_part(folder, part, classes)[0]:
@@ -188,11 +207,14 @@ def fingerprint(folder: Path, classes: list[str]) -> str:
     return _digest(lines)
 
 
-def decoded(files: list[Path], root: Path, size: int, cache: Path, *, progress: bool = True) -> torch.Tensor:
-    """All files as one uint8 tensor (N, 3, size, size), channels-last, from the cache or decoded into it.
+def decoded(
+    files: list[Path], root: Path, size: int, cache: Path, *, progress: bool = True
+) -> torch.Tensor:
+    """Return all files as one uint8 tensor (N, 3, size, size), channels-last.
 
-    The cache is one `.npy` a split, mapped and not read, written under another name and renamed when whole. Its key
-    covers names, sizes and times of the files.
+    It comes from the cache or is decoded into it. The cache is one `.npy` a split, mapped and not
+    read, written under another name and renamed when whole. Its key covers names, sizes and times
+    of the files.
 
     Raises:
         DataError: an image cannot be decoded.
@@ -204,7 +226,8 @@ def decoded(files: list[Path], root: Path, size: int, cache: Path, *, progress: 
     if images is None:
         with ThreadPoolExecutor() as pool:
             found = _in_order(pool, lambda file: decode(file, size), files)
-            bar = tqdm(found, total=len(files), desc=f"decoding {root.name}", unit="image", disable=not progress)
+            what = f"decoding {root.name}"
+            bar = tqdm(found, what, len(files), unit="image", disable=not progress)
             _write_array(target, shape, bar)
         images = np.load(target, mmap_mode="c")
     return torch.from_numpy(images).permute(0, 3, 1, 2)
@@ -212,16 +235,20 @@ def decoded(files: list[Path], root: Path, size: int, cache: Path, *, progress: 
 
 def _cache_file(files: list[Path], root: Path, size: int, cache: Path) -> Path:
     stats = [f.stat() for f in files]
-    lines = [f"{f.relative_to(root)} {s.st_size} {s.st_mtime_ns}" for f, s in zip(files, stats, strict=True)]
+    lines = [
+        f"{f.relative_to(root)} {s.st_size} {s.st_mtime_ns}"
+        for f, s in zip(files, stats, strict=True)
+    ]
     return cache / f"{root.name}-{size}-{DECODER}-{_digest(lines)}.npy"
 
 
 def decoded_but_damaged(
     files: list[Path], root: Path, size: int, cache: Path, *, progress: bool = True
 ) -> tuple[torch.Tensor, dict[Path, str]]:
-    """`decoded` of the files that can be, and the others with the reason.
+    """Return `decoded` of the files that can be, and the others with the reason.
 
-    The others are listed beside the decoded images, under the same key, so that a mended file is looked at again.
+    The others are listed beside the decoded images, under the same key, so that a mended file is
+    looked at again.
 
     Raises:
         DataError: not one image can be decoded.
@@ -243,7 +270,9 @@ def decoded_but_damaged(
 
 def _listed(file: Path, root: Path) -> dict[Path, str] | None:
     with contextlib.suppress(OSError, ValueError, AttributeError):  # absent, or not such a list
-        return {root / name: str(reason) for name, reason in json.loads(file.read_text("utf-8")).items()}
+        return {
+            root / name: str(reason) for name, reason in json.loads(file.read_text("utf-8")).items()
+        }
     return None
 
 
@@ -258,15 +287,17 @@ def _damaged(files: list[Path], size: int, what: str, progress: bool) -> dict[Pa
         return ""
 
     with ThreadPoolExecutor() as pool:
-        reasons = tqdm(_in_order(pool, reason, files), what, len(files), unit="image", disable=not progress)
+        reasons = tqdm(
+            _in_order(pool, reason, files), what, len(files), unit="image", disable=not progress
+        )
         return {file: text for file, text in zip(files, reasons, strict=True) if text}
 
 
 def _cached(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The mapped cache, or None where there is none or it is damaged."""
+    """Return the mapped cache, or None where there is none or it is damaged."""
     try:
         images = np.load(file, mmap_mode="c")
-    except Exception:  # absent, cut short, not an array; a damaged header raises TokenError, OverflowError, ...
+    except Exception:  # absent or cut short; a damaged header raises almost anything
         return None
     return images if images.shape == shape and images.dtype == np.uint8 else None
 
@@ -288,7 +319,11 @@ def _write_array(file: Path, shape: tuple[int, ...], rows: Iterable[np.ndarray])
     By plain writes: on a full disk they raise, where a write to a mapped file kills the process.
     """
     partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
+    header = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)),
+        "fortran_order": False,
+        "shape": shape,
+    }
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         remove_partial(file.parent, DAY)
@@ -307,7 +342,7 @@ def _write_array(file: Path, shape: tuple[int, ...], rows: Iterable[np.ndarray])
             partial.unlink(missing_ok=True)
 
 
-# Names under which the sets are usually unpacked. ImageNet-20 holds the classes of the two smaller sets.
+# Names under which the sets are usually unpacked. ImageNet-20 holds the two smaller sets.
 ALIASES = {
     "imagenette": ("imagenette2-320", "imagenette2", "imagenet20"),
     "imagewoof": ("imagewoof2-320", "imagewoof2", "imagenet20"),
@@ -322,7 +357,7 @@ FLAT = {"caltech101": ("caltech101/101_ObjectCategories", "caltech101", "101_Obj
 
 
 def find_folder(name: str, root: str | Path | None) -> Path:
-    """The folder that holds `train` and `val` of a set, or its class folders if it comes without."""
+    """Return the folder that holds `train` and `val` of a set, or else its class folders."""
     root = root or os.environ.get("ZFREPRO_DATA")
     layout = f"{name}/CLASS/" if name in FLAT else f"{name}/train/CLASS/ and {name}/val/CLASS/"
     if not root:
@@ -344,7 +379,7 @@ def find_folder(name: str, root: str | Path | None) -> Path:
 
 
 def class_folders(name: str, folder: Path) -> dict[str, str]:
-    """Class folder -> class name, in the order of the labels.
+    """Return class folder -> class name, in the order of the labels.
 
     Raises:
         DataError: no class folders, only one, or the folders of train and val differ.
@@ -352,30 +387,46 @@ def class_folders(name: str, folder: Path) -> dict[str, str]:
     if name in WNIDS:
         return dict(sorted(WNIDS[name].items()))
     if name in FLAT:
-        classes = sorted(f.name for f in folder.iterdir() if f.is_dir() and not f.name.startswith("."))
+        classes = sorted(
+            f.name for f in folder.iterdir() if f.is_dir() and not f.name.startswith(".")
+        )
         if not classes:
             raise DataError(f"{folder}: no class folders inside; images must lie in CLASS/")
         return _two_or_more(classes, folder)
     found = {
-        part: sorted(f.name for f in (folder / part).iterdir() if f.is_dir() and not f.name.startswith("."))
+        part: sorted(
+            f.name for f in (folder / part).iterdir() if f.is_dir() and not f.name.startswith(".")
+        )
         for part in ("train", "val")
     }
-    if found["train"] and not found["val"] and any(f.suffix.lower() in SUFFIXES for f in walk(folder / "val")):
+    if (
+        found["train"]
+        and not found["val"]
+        and any(f.suffix.lower() in SUFFIXES for f in walk(folder / "val"))
+    ):
         raise DataError(
-            f"{folder / 'val'}: the images lie flat; move each into the folder of its class, val/CLASS/ (for ImageNet, "
-            "LOC_val_solution.csv or the development kit tells the WordNet number of each file)"
+            f"{folder / 'val'}: the images lie flat; move each into the folder of its class, "
+            "val/CLASS/ (for ImageNet, LOC_val_solution.csv or the development kit tells the "
+            "WordNet number of each file)"
         )
     if not found["train"]:
-        raise DataError(f"{folder / 'train'}: no class folders inside; images must lie in train/CLASS/")
+        raise DataError(
+            f"{folder / 'train'}: no class folders inside; images must lie in train/CLASS/"
+        )
     if found["train"] != found["val"]:
         odd = sorted(set(found["train"]) ^ set(found["val"]))[0]
-        raise DataError(f"{folder}: class folder {odd!r} is in only one of train and val; both need the same classes")
+        raise DataError(
+            f"{folder}: class folder {odd!r} is in only one of train and val; "
+            "both need the same classes"
+        )
     return _two_or_more(found["train"], folder / "train")
 
 
 def _two_or_more(classes: list[str], folder: Path) -> dict[str, str]:
     if len(classes) == 1:
-        raise DataError(f"{folder}: only one class folder, {classes[0]!r}; a network needs two: add another")
+        raise DataError(
+            f"{folder}: only one class folder, {classes[0]!r}; a network needs two: add another"
+        )
     return {f: f for f in classes}
 
 
@@ -388,7 +439,10 @@ def download(name: str, root: Path) -> Path:
     if name == "imagenette":
         from torchvision.datasets import Imagenette
 
-        return _fetched(root / "imagenette2-320", lambda partial: Imagenette(partial, "train", "320px", download=True))
+        return _fetched(
+            root / "imagenette2-320",
+            lambda partial: Imagenette(partial, "train", "320px", download=True),
+        )
     if name == "caltech101":
         from torchvision.datasets import Caltech101
 
@@ -397,20 +451,25 @@ def download(name: str, root: Path) -> Path:
     where = {
         "diorama": "it is drawn, leave --download out",
         "imagewoof": "get imagewoof2-320.tgz from github.com/fastai/imagenette and unpack it",
-        "imagenet20": "put the classes of Imagenette and Imagewoof together as imagenet20/train and imagenet20/val",
-        "imagenet": "ILSVRC-2012 needs an account at image-net.org; lay it out as imagenet/{train,val}/WNID",
+        "imagenet20": "put the classes of Imagenette and Imagewoof together as imagenet20/train "
+        "and imagenet20/val",
+        "imagenet": "ILSVRC-2012 needs an account at image-net.org; lay it out as "
+        "imagenet/{train,val}/WNID",
     }
     if name not in where:
-        raise DataError(f"unknown data set {name!r}; there are: imagenette, caltech101, {', '.join(where)}")
+        raise DataError(
+            f"unknown data set {name!r}; there are: imagenette, caltech101, {', '.join(where)}"
+        )
     raise DataError(f"{name} cannot be downloaded from here: {where[name]} (folder {root})")
 
 
 def _fetched(target: Path, fetch: Callable[[Path], object]) -> Path:
-    """The folder `target`, unless it is there fetched into a folder beside it and renamed when whole."""
+    """Fetch into a folder beside `target` and rename it when whole, unless `target` is there."""
     if any(target.glob("*")):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(f".{target.name}.*.part"):  # by a killed download, which cannot tidy up
+    # by a killed download, which cannot tidy up
+    for left in target.parent.glob(f".{target.name}.*.part"):
         if time.time() - left.stat().st_mtime > DAY:
             shutil.rmtree(left, ignore_errors=True)
     with TemporaryDirectory(".part", f".{target.name}.", target.parent) as partial:

@@ -1,4 +1,4 @@
-"""From stored uint8 images to what a network sees: subtract the mean image, crop, flip (section 3.1)."""
+"""From stored uint8 images to what a network sees: subtract mean, crop, flip (section 3.1)."""
 
 import torch
 import torch.nn.functional as F
@@ -10,12 +10,12 @@ CROPS = ("ten", "random", "resized")
 
 
 def stored_size(image_size: int) -> int:
-    """Side in pixels of the stored image for a network of `image_size` px: 256 for 224, in proportion otherwise."""
+    """Return the side of stored images: 256 px for a network of 224 px, else in proportion."""
     return round(image_size * 256 / 224)
 
 
 def pixel_sum(images: Tensor, chunk: int = 512) -> Tensor:
-    """Exact sum of images. uint8 (N, 3, R, R) -> double (3, R, R)."""
+    """Return the exact sum of images. uint8 (N, 3, R, R) -> double (3, R, R)."""
     total = torch.zeros(images.shape[1:], dtype=torch.float64, device=images.device)
     for part in images.split(chunk):
         total += part.float().sum(0)
@@ -23,12 +23,12 @@ def pixel_sum(images: Tensor, chunk: int = 512) -> Tensor:
 
 
 def mean_image(images: Tensor, chunk: int = 512) -> Tensor:
-    """Per-pixel mean. images: uint8 (N, 3, R, R) -> float (3, R, R), 0 to 255."""
+    """Return the mean of every pixel. uint8 (N, 3, R, R) -> float (3, R, R), 0 to 255."""
     return (pixel_sum(images, chunk) / len(images)).float()
 
 
 def normalise(images: Tensor, mean: Tensor, scale: float) -> Tensor:
-    """(image - mean image) / scale, in new memory.
+    """Return (image - mean image) / scale, in new memory.
 
     Args:
         images: uint8 or float in 0 to 255, (B, 3, R, R).
@@ -36,18 +36,23 @@ def normalise(images: Tensor, mean: Tensor, scale: float) -> Tensor:
     Returns:
         float (B, 3, R, R), channels-last.
     """
-    images = images.to(torch.float32, copy=True)  # `float()` would subtract from the caller's own floats
+    # `float()` would subtract from the caller's own floats
+    images = images.to(torch.float32, copy=True)
     return images.sub_(mean).div_(scale).contiguous(memory_format=torch.channels_last)
 
 
 def crop(images: Tensor, tops: Tensor | int, lefts: Tensor | int, size: int) -> Tensor:
-    """A size x size window of each image; `tops` and `lefts` are one number or (B,) integers. -> (B, 3, size, size).
+    """Cut a size x size window out of each image. -> (B, 3, size, size).
+
+    `tops` and `lefts` are one number or (B,) integers.
 
     Raises:
         ValueError: if the window is larger than the images.
     """
     if size > min(images.shape[-2:]):
-        raise ValueError(f"a crop of {size} px does not fit into images of {tuple(images.shape[-2:])} px")
+        raise ValueError(
+            f"a crop of {size} px does not fit into images of {tuple(images.shape[-2:])} px"
+        )
     if isinstance(tops, int) and isinstance(lefts, int):
         return images[:, :, tops : tops + size, lefts : lefts + size]
     windows = images.unfold(2, size, 1).unfold(3, size, 1)  # every window, as a view
@@ -57,7 +62,7 @@ def crop(images: Tensor, tops: Tensor | int, lefts: Tensor | int, size: int) -> 
 
 
 def center_crop(images: Tensor, size: int) -> Tensor:
-    """(B, 3, R, R) -> (B, 3, size, size)."""
+    """Cut the middle out of images. (B, 3, R, R) -> (B, 3, size, size)."""
     offset = (images.shape[-1] - size) // 2
     return crop(images, offset, offset, size)
 
@@ -68,7 +73,7 @@ def _five_offsets(stored: int, size: int) -> list[tuple[int, int]]:
 
 
 def ten_crops(images: Tensor, size: int) -> Tensor:
-    """Four corners and the centre, each also flipped. (B, 3, R, R) -> (10, B, 3, size, size)."""
+    """Cut four corners and the centre, each also flipped. -> (10, B, 3, size, size)."""
     five = [crop(images, top, left, size) for top, left in _five_offsets(images.shape[-1], size)]
     return torch.stack(five + [view.flip(-1) for view in five])
 
@@ -78,11 +83,20 @@ def _flips(count: int, generator: torch.Generator) -> Tensor:
 
 
 def _draws(
-    n: int, stored: int, size: int, crops: str, generator: torch.Generator, area: tuple[float, float]
+    n: int,
+    stored: int,
+    size: int,
+    crops: str,
+    generator: torch.Generator,
+    area: tuple[float, float],
 ) -> tuple[Tensor, ...]:
-    """What chance decides of n training views, (n,) each: rows, columns and flips of crops, or windows (`_windows`)."""
+    """Draw what chance decides of n training views.
+
+    Returns (n,) each: rows, columns and flips of crops, or windows (`_windows`).
+    """
     if crops == "ten":
-        offsets = torch.tensor(_five_offsets(stored, size))[torch.randint(5, (n,), generator=generator)]
+        chosen = torch.randint(5, (n,), generator=generator)
+        offsets = torch.tensor(_five_offsets(stored, size))[chosen]
         return offsets[:, 0], offsets[:, 1], _flips(n, generator)
     if crops == "random":
         tops, lefts = torch.randint(stored - size + 1, (2, n), generator=generator)
@@ -97,13 +111,19 @@ def _draws(
 
 
 def _windows(images: Tensor, size: int, x: Tensor, y: Tensor, wide: Tensor, high: Tensor) -> Tensor:
-    """Windows resampled bilinearly to size x size; middle and half sides, (B,) each, in units of half the image."""
+    """Resample windows bilinearly to size x size.
+
+    Middle and half sides are (B,) each, in units of half the image.
+    """
     n = len(images)
     x, y, wide, high = devices.sent(torch.stack([x, y, wide, high]).to(images.dtype), images.device)
-    centres = (2 * torch.arange(size, device=images.device) + 1) / size - 1  # of the output's pixels, from -1 to 1
+    # of the output's pixels, from -1 to 1
+    centres = (2 * torch.arange(size, device=images.device) + 1) / size - 1
     columns = (x[:, None] + wide[:, None] * centres)[:, None, :].expand(n, size, size)
     rows = (y[:, None] + high[:, None] * centres)[:, :, None].expand(n, size, size)
-    return F.grid_sample(images, torch.stack([columns, rows], -1), padding_mode="reflection", align_corners=False)
+    return F.grid_sample(
+        images, torch.stack([columns, rows], -1), padding_mode="reflection", align_corners=False
+    )
 
 
 def _flip_some(images: Tensor, flips: Tensor) -> Tensor:
@@ -111,18 +131,19 @@ def _flip_some(images: Tensor, flips: Tensor) -> Tensor:
 
 
 def augment(
-    images: Tensor, size: int, crops: str, generator: torch.Generator, area: tuple[float, float] = (0.35, 1.0),
-    *, of: int | None = None, share: slice = slice(None),
+    images: Tensor, size: int, crops: str, generator: torch.Generator,
+    area: tuple[float, float] = (0.35, 1.0), *, of: int | None = None, share: slice = slice(None),
 ) -> Tensor:  # fmt: skip
-    """One random training view of each image.
+    """Draw one random training view of each image.
 
     Args:
         images: normalised, (B, 3, R, R).
-        crops: `ten`, one of the paper's ten fixed views; `random`, a random window and flip (Krizhevsky's reading);
-            `resized`, windows of random size (`area`, a share of the image) and aspect (3/4 to 4/3; the modern habit).
+        crops: `ten`, one of the paper's ten fixed views; `random`, a random window and flip
+            (Krizhevsky's reading); `resized`, windows of random size (`area`, a share of the image)
+            and aspect (3/4 to 4/3; the modern habit).
         generator: a CPU generator, so that a run repeats on any device.
-        of, share: the images are this share of a batch of so many. Chance is drawn for the whole batch, so that the
-            views do not depend on how many processes share it.
+        of, share: the images are this share of a batch of so many. Chance is drawn for the whole
+            batch, so that the views do not depend on how many processes share it.
     Returns:
         (B, 3, size, size).
     """
