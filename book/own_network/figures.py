@@ -36,7 +36,8 @@ def three_panels(view: Tensor, features: Tensor, heat: Tensor, name: str) -> Fig
         name: of the class.
     """
     tile = F.interpolate(plots.display(features), 2 * plots.TILE, mode="bilinear", antialias=True)
-    colours = matplotlib.colormaps["magma"]((heat - heat.min()) / (heat.max() - heat.min() + 1e-12))
+    scaled = (heat - heat.min()) / (heat.max() - heat.min()).clamp_min(1e-12)
+    colours = matplotlib.colormaps["magma"](scaled.numpy())
     picture = torch.tensor(colours[..., :3]).permute(2, 0, 1).float()
     picture = F.interpolate(picture[None], view.shape[-1], mode="nearest")[0]
     titles = [
@@ -52,16 +53,20 @@ def counts(record: Record) -> dict[str, int]:
     return {status: found[status] for status in ("handled", "refused", "wrong")}
 
 
-def refusals(record: Record) -> HTML:
+def refusals(record: Record, most: int = 5) -> HTML:
     """Show which operation is the first without a rule in the networks that are refused."""
     operations: dict[str, list[str]] = {}
     for network in record["networks"]:
         if network["status"] == "refused":
             operation = re.split(r" in |:", network["reason"])[0]
             operations.setdefault(operation, []).append(network["name"])
+    ordered = sorted(operations.items(), key=lambda item: -len(item[1]))
+    shown = ordered[:most]
+    if rest := ordered[most:]:
+        shown += [(f"{len(rest)} other operations", [name for _, names in rest for name in names])]
     rows = [
-        {"first operation without a rule": operation, "networks": len(names), "such as": names[0]}
-        for operation, names in sorted(operations.items(), key=lambda item: -len(item[1]))
+        {"first operation without a rule": key, "networks": len(names), "such as": names[0]}
+        for key, names in shown
     ]
     return page.table(rows, caption="Why networks are refused")
 

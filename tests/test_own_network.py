@@ -1,0 +1,92 @@
+"""The page on a network of one's own: real photographs of any mode, a network that learned something."""
+
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+from book.own_network import examples, figures
+from zfrepro import records
+from zfrepro.gallery_page import gallery
+
+
+def test_every_photograph_has_its_credit_and_is_in_colour():
+    found = examples.photographs()
+    assert list(found) == list(examples.CREDITS)
+    assert all(photo.mode == "RGB" and min(photo.size) >= 300 for photo in found.values())
+
+
+def test_windows_are_squares_inside_the_photograph():
+    found = examples.windows(Image.new("RGB", (60, 40)), share=0.5, grid=3)
+    assert len(found) == 9 and {part.size for part in found} == {(20, 20)}
+    photo = Image.linear_gradient("L").resize((60, 40))
+    first, last = examples.windows(photo, share=0.5, grid=3)[0::8]
+    assert first.tobytes() == photo.crop((0, 0, 20, 20)).tobytes()
+    assert last.tobytes() == photo.crop((40, 20, 60, 40)).tobytes()
+
+
+@pytest.fixture
+def no_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    return tmp_path
+
+
+def test_without_cached_weights_the_shipped_network_is_taken(no_cache):
+    own = examples.pretrained()
+    assert "ZFNet" in own.name and len(own.classes) == 16
+    assert all(layer in dict(own.model.named_modules()) for layer in own.layers)
+    photo = Image.linear_gradient("L").resize((300, 260))
+    seen = [own.preprocess(photo.convert(mode)) for mode in ("L", "RGB", "RGBA", "P")]
+    assert all(torch.equal(x, seen[0]) for x in seen) and seen[0].shape == (3, 224, 224)
+    view = own.view(seen[0][None])[0]
+    assert view[:, 5].mean() < 0.1 and view[:, -5].mean() > 0.9  # the gradient, from the top
+
+
+@pytest.mark.parametrize("name", examples.TORCHVISION)
+def test_layers_of_torchvision_exist(name):
+    model = torchvision.models.get_model(name, weights=None)
+    assert all(layer in dict(model.named_modules()) for layer in examples.TORCHVISION[name])
+
+
+def test_cached_weights_of_torchvision_come_first(no_cache, monkeypatch):
+    weights = torchvision.models.get_model_weights("squeezenet1_1").DEFAULT
+    folder = no_cache / "checkpoints"
+    folder.mkdir()
+    (folder / weights.url.rsplit("/", 1)[-1]).touch()
+    made = torchvision.models.squeezenet1_1(weights=None)
+    monkeypatch.setattr(torchvision.models, "get_model", lambda name, weights: made)
+    own = examples.pretrained()
+    assert own.model is made and own.layers == examples.TORCHVISION["squeezenet1_1"]
+    photo = Image.linear_gradient("L").convert("RGBA")
+    view = own.view(own.preprocess(photo)[None])
+    assert view.shape == (1, 3, 224, 224) and 0 <= view.min() and view.max() <= 1
+
+
+def test_the_figure_shows_units_that_respond():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 5), torch.nn.ReLU())
+    made = gallery(model, torch.randn(6, 3, 32, 32), "1", maps=2, progress=False)
+    assert len(figures.top9(made).axes) == 4
+
+
+def test_features_and_occlusion_stand_beside_the_image():
+    figure = figures.three_panels(
+        torch.rand(3, 64, 64), torch.randn(4, 3, 64, 64), torch.rand(3, 5), "cat"
+    )
+    titles = [ax.get_title() for ax in figure.axes]
+    assert titles[:2] == ["image", "its 4 strongest features"] and "P(cat)" in titles[2]
+    figures.three_panels(torch.rand(3, 64, 64), torch.randn(9, 3, 64, 64), torch.ones(3, 5), "cat")
+
+
+def test_refusals_are_counted_by_their_first_operation():
+    networks = [{"status": "handled", "name": "a", "reason": ""}]
+    networks += [{"status": "refused", "name": f"n{i}", "reason": f"op{i % 3} in 'x' has no"}
+                 for i in range(6)]  # fmt: skip
+    text = figures.refusals({"networks": networks}, most=2).data
+    assert all(word in text for word in ("op0", "op1", "1 other operations")) and "op2" not in text
+    assert figures.counts({"networks": networks}) == {"handled": 1, "refused": 6, "wrong": 0}
+
+
+def test_no_network_of_the_list_is_wrong():
+    record = records.read("support")
+    assert len(record["networks"]) >= 100 and figures.counts(record)["wrong"] == 0
