@@ -6,12 +6,12 @@ comes from memory layout, precision and batch sizes alone.
 """
 
 import contextlib
-import copy
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +22,14 @@ from tqdm.auto import tqdm
 
 from zfrepro import device as devices
 from zfrepro.layers import require_index
+from zfrepro.models import (
+    evaluating,
+    replacing_tensors,
+    tensor_of,
+    uncompiled,
+    watching,
+    which_call,
+)
 from zfrepro.networks import Network
 
 FILLS = ("grey", "mean", "blur", "noise")
@@ -201,8 +209,9 @@ def occlude(
 
     Args:
         model: a module or a function from images to class scores, (B, C, H, W) -> (B, classes), or
-            to a container with `logits` or one tensor. A module is copied and evaluated; a function
-            is called as it is.
+            to a container with `logits` or one tensor. A module runs in evaluation mode, uncompiled
+            and with its weights in another layout, and is left as it was; a function is called
+            as it is.
         images: (B, C, H, W), as the model wants them, on its device.
         patch: side of the square in pixels, or height and width of a rectangle.
         stride: pixels between neighbouring positions, or one down and one across.
@@ -265,16 +274,22 @@ def occlude(
 
     results, done = [], 0
     total = None if positions is None else count * (1 + positions)
+    model, layer = uncompiled(model, layer)
     with (
         torch.no_grad(),
+        evaluating(model),
         devices.autocast(images.device, precision),
-        _watching(_ready(model, precision), layer, channels, images.shape[-2:]) as (ready, calls),
+        contextlib.ExitStack() as stack,
         tqdm(total=total, desc="covering", unit="image", disable=not progress) as bar,
     ):
-        runner = _Runner(ready, scores, calls)
-        runner.settle(images[:1], fill[:1], precision)
-        watched_call = None if layer is None else _which_call(layer, call, runner.calls_a_pass)
-        for result in runner.run(batches(), watched_call):
+        call, calls = which_call(model, images[:1], layer, call), None
+        if layer is not None:
+            # summed at once: a ReLU behind may work in place, and whole maps would fill the memory
+            sums = partial(_sums_of_maps, layer=layer, channels=channels, size=images.shape[-2:])
+            calls = stack.enter_context(watching(model, layer, sums))
+        runner = _Runner(model, scores, precision, calls, call, stack)
+        runner.settle(images[:1], fill[:1])
+        for result in runner.run(batches()):
             if not result[0].isfinite().all():
                 number = (done + int(result[0].isfinite().all(1).int().argmin())) % count
                 raise ValueError(f"image {number}: the model returns NaN or infinite scores")
@@ -364,68 +379,11 @@ def _cover(images: Tensor, fill: Tensor, masks: Tensor) -> Tensor:
 # --- running the model ---------------------------------------------------------------------------
 
 
-def _ready(model: Callable, precision: str) -> Callable:
-    """Return a copy in evaluation mode, channels-last, its weights in the arithmetic's precision.
-
-    Autocast alone would convert the weights again for every batch. A function stays as it is.
-    """
-    if not isinstance(model, nn.Module):
-        return model
-    # what weight_norm and spectral_norm computed last is no leaf, which deepcopy refuses
-    computed = {
-        id(value): value.detach().clone()
-        for module in model.modules()
-        for value in vars(module).values()
-        if isinstance(value, Tensor) and not value.is_leaf
-    }
-    try:
-        ready = copy.deepcopy(model, computed)
-    except Exception as error:
-        raise ValueError(
-            f"{type(model).__name__} cannot be copied ({error}); give lambda x: model(x) instead"
-        ) from error
-    ready.eval().to(memory_format=torch.channels_last)
-    if precision == "bf16":
-        for module in ready.modules():
-            # not where the weight is computed from others
-            direct = dict(module.named_parameters(recurse=False))
-            if isinstance(module, nn.Conv2d | nn.Linear) and "weight" in direct:
-                module.bfloat16()
-    return ready
-
-
-@contextlib.contextmanager
-def _watching(
-    model: Callable, layer: str | None, channels: int | None, size: tuple[int, int]
-) -> Iterator[tuple[Callable, list[Tensor]]]:
-    """Give the model and a list that gets the sums of the layer's maps, (B, C), at each call."""
-    calls: list[Tensor] = []
-    if layer is None:
-        yield model, calls
-        return
-    modules = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
-    if layer not in modules:
-        listed = ", ".join(name for name in modules if name)
-        raise ValueError(f"no submodule {layer!r}; there are: {listed}")
-
-    def add(module: nn.Module, inputs: tuple, output: Any) -> None:
-        # summed here: a ReLU that follows may work in place, and whole maps would fill the memory
-        calls.append(_sums_of_maps(output, layer, channels, size))
-
-    try:
-        handle = modules[layer].register_forward_hook(add)
-    except RuntimeError as error:
-        raise ValueError(f"layer {layer!r} cannot be watched: {error}") from error
-    try:
-        yield model, calls
-    finally:
-        handle.remove()
-
-
-def _sums_of_maps(output: Any, layer: str, channels: int | None, size: tuple[int, int]) -> Tensor:
+def _sums_of_maps(
+    output: object, layer: str, channels: int | None, size: tuple[int, int]
+) -> Tensor:
     """Rectify a layer's output and sum it over every axis but batch and channels. -> (B, C)."""
-    if not isinstance(output, Tensor):
-        raise ValueError(f"layer {layer!r} returns {type(output).__name__}: wanted a tensor")
+    output = tensor_of(output, f"layer {layer!r}")
     if channels is None:
         if output.ndim != 4 or _may_be_channels_last(output, size):
             raise ValueError(
@@ -452,20 +410,6 @@ def _may_be_channels_last(output: Tensor, size: tuple[int, int]) -> bool:
     return fits(a, b) and not (fits(b, c) and output.stride(1) == 1)
 
 
-def _which_call(layer: str, call: int | None, count: int) -> int:
-    """Return which of the layer's calls in one forward pass is meant."""
-    if not count:
-        raise ValueError(f"layer {layer!r} is not called in the forward pass")
-    if call is None and count > 1:
-        raise ValueError(
-            f"layer {layer!r} is called {count} times in one forward pass: "
-            f"say which, call=0 to call={count - 1}"
-        )
-    if not 0 <= (call or 0) < count:
-        raise ValueError(f"call {call}: layer {layer!r} is called {count} times, counted from 0")
-    return call or 0
-
-
 class _Runner:
     """Runs a model in batches: layers before the flattening in small ones, the others in large.
 
@@ -473,46 +417,62 @@ class _Runner:
     for each batch, and wants many.
     """
 
-    def __init__(self, model: Callable, scores: str | Callable, calls: list[Tensor]):
+    def __init__(
+        self, model: Callable, scores: str | Callable, precision: str,
+        calls: list[Tensor] | None, call: int, stack: contextlib.ExitStack,
+    ):  # fmt: skip
         if not callable(scores) and scores not in SCORES:
             raise ValueError(f"scores {scores!r}: choose among {', '.join(SCORES)} or a function")
-        self.model, self.scores, self.calls = model, scores, calls
-        self.calls_a_pass = self.calls_of_trunk = 0
-        self.memory_format = torch.channels_last
-        self.trunk, self.head, self.rows = self.whole, nn.Identity(), 1
+        self.model, self.scores, self.precision = model, scores, precision
+        self.calls, self.call = calls, call  # of a watched layer; which of them is meant
+        self.layout, self.stack = torch.channels_last, stack
+        self.trunk, self.head, self.rows = self._whole, nn.Identity(), 1
 
-    def read(self, output: Any, count: int) -> Tensor:
+    def _suited(self, module: nn.Module, x: Tensor) -> Tensor:
+        """Return a tensor of the model in the arithmetic's layout and precision.
+
+        Autocast alone would convert the weights again for every batch.
+        """
+        if x.ndim == 4:
+            x = x.contiguous(memory_format=self.layout)
+        # not where the weight is computed from others
+        converts = isinstance(module, nn.Conv2d | nn.Linear) and "weight" in module._parameters
+        return x.bfloat16() if self.precision == "bf16" and converts else x
+
+    def _read(self, output: object, count: int) -> Tensor:
         """Return the class scores of `count` images before softmax or sigmoid, (B, classes)."""
         return _class_scores(self.scores(output) if callable(self.scores) else output, count)
 
-    def formatted(self, x: Tensor) -> Tensor:
-        # a copy, since a model may begin with an operation in place
-        return x.clone(memory_format=self.memory_format)
+    def _copied(self, x: Tensor) -> Tensor:
+        # a model may begin with an operation in place
+        return x.clone(memory_format=self.layout)
 
-    def whole(self, x: Tensor) -> Tensor:
-        return self.read(self.model(self.formatted(x)), len(x))
+    def _whole(self, x: Tensor) -> Tensor:
+        return self._read(self.model(self._copied(x)), len(x))
 
-    def attempt(self, x: Tensor, trunk: Callable, head: Callable) -> Tensor:
-        """Return class scores, and count the watched layer's calls before the head."""
+    def _step(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return what the trunk gives and, of a watched layer, the sums (B, C)."""
+        if self.calls is None:
+            return (self.trunk(x),)
+        self.calls.clear()
+        features, sums = self.trunk(x), self.calls[self.call]
+        if len(sums) != len(x):  # such as one row a window of attention
+            raise ValueError(f"the layer returns {len(sums)} rows for {len(x)} images")
+        return features, sums
 
-        def work(part: Tensor) -> Tensor:
-            self.calls.clear()
-            features = trunk(part)
-            self.calls_of_trunk = len(self.calls)
-            return head(features)
+    def _attempt(self, x: Tensor) -> Tensor:
+        """Return class scores."""
+        features = [features for features, *_ in devices.with_oom_backoff(self._step, [x])]
+        return torch.cat(list(devices.with_oom_backoff(self.head, [torch.cat(features)])))
 
-        return torch.cat(list(devices.with_oom_backoff(work, [x])))
-
-    def settle(self, image: Tensor, fill: Tensor, precision: str) -> None:
+    def settle(self, image: Tensor, fill: Tensor) -> None:
         """Try layout, parts and repeatability on an image alone and beside its fill."""
         try:
-            expected, values = self._trial(image, fill, precision)
+            expected, values = self._trial(image, fill)
         except RuntimeError:  # such as x.view(len(x), -1), which wants the channels first
-            self.memory_format = torch.contiguous_format
-            if isinstance(self.model, nn.Module):
-                self.model.to(memory_format=self.memory_format)
-            expected, values = self._trial(image, fill, precision)
-        if not _agree(values, expected, precision):
+            self.layout = torch.contiguous_format
+            expected, values = self._trial(image, fill)
+        if not _agree(values, expected, self.precision):
             warnings.warn(
                 "the scores of an image differ between two runs: they depend on chance or on the "
                 "other images of a batch; is the network in evaluation mode?",
@@ -521,44 +481,28 @@ class _Runner:
         if not callable(self.scores):
             _check_meaning(self.scores, values)
 
-    def _trial(self, image: Tensor, fill: Tensor, precision: str) -> tuple[Tensor, Tensor]:
+    def _trial(self, image: Tensor, fill: Tensor) -> tuple[Tensor, Tensor]:
         """Return the scores of the image by the whole model, and of image and fill as settled."""
-        expected = self.attempt(image, self.whole, nn.Identity())
-        self.calls_a_pass = self.calls_of_trunk
-        pair = torch.cat([image, fill])
+        self.stack.enter_context(replacing_tensors(self.model, self._suited))
+        expected, pair = self._attempt(image), torch.cat([image, fill])
         if parts := _parts(self.model):
             before, behind = parts
-
-            def trunk(x: Tensor) -> Tensor:
-                return before(self.formatted(x))
-
-            def head(features: Tensor) -> Tensor:
-                return self.read(behind(features), len(features))
-
-            # the parts may be joined in another way, which shows as a failure or as other scores
+            self.trunk = lambda x: before(self._copied(x))
+            self.head = lambda features: self._read(behind(features), len(features))
+            # The parts may be joined in another way, which shows as a failure or as other scores;
+            # a watched call in the head shows as an IndexError.
             with contextlib.suppress(RuntimeError, TypeError, ValueError, IndexError):
-                values = self.attempt(pair, trunk, head)
-                watched = self.calls_of_trunk == self.calls_a_pass
-                if watched and _agree(values, expected, precision):
-                    self.trunk, self.head, self.rows = trunk, head, FULL_BATCH
+                values = self._attempt(pair)
+                if _agree(values, expected, self.precision):
+                    self.rows = FULL_BATCH
                     return expected, values
-        return expected, self.attempt(pair, self.whole, nn.Identity())
+            self.trunk, self.head = self._whole, nn.Identity()
+        return expected, self._attempt(pair)
 
-    def run(self, batches: Iterable[Tensor], call: int | None) -> Iterator[tuple[Tensor, ...]]:
+    def run(self, batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, ...]]:
         """Yield scores (B, classes) and, of a watched layer's call, sums (B, C), on the CPU."""
-
-        def step(x: Tensor) -> tuple[Tensor, ...]:
-            self.calls.clear()
-            features = self.trunk(x)
-            if call is None:
-                return (features,)
-            sums = self.calls[call]
-            if len(sums) != len(x):  # such as one row a window of attention
-                raise ValueError(f"the layer returns {len(sums)} rows for {len(x)} images")
-            return features, sums
-
         final = SCORES["none"] if callable(self.scores) else SCORES[self.scores]
-        for features, *sums in _joined(devices.with_oom_backoff(step, batches), self.rows):
+        for features, *sums in _joined(devices.with_oom_backoff(self._step, batches), self.rows):
             values = torch.cat(list(devices.with_oom_backoff(self.head, [features])))
             yield final(values.float()).cpu(), *(s.cpu() for s in sums)
 
@@ -618,18 +562,7 @@ def _class_scores(output: Any, count: int) -> Tensor:
     Raises:
         ValueError: a container of several tensors, or another shape.
     """
-    kind = type(output).__name__
-    if isinstance(output, Mapping):
-        output = output.get("logits", list(output.values()))
-    output = getattr(output, "logits", output)
-    if isinstance(output, tuple | list):
-        tensors = [part for part in output if isinstance(part, Tensor)]
-        output = tensors[0] if len(tensors) == 1 else None
-    if not isinstance(output, Tensor):
-        raise ValueError(
-            f"the model returns {kind}, in which the class scores are not evident: "
-            "give scores= a function that picks them, such as lambda out: out[0].softmax(1)"
-        )
+    output = tensor_of(output, "the output")
     values = output[:, None] if output.ndim == 1 else output
     if values.ndim != 2 or len(values) != count:
         raise ValueError(
