@@ -44,7 +44,7 @@ def three_panels(view: Tensor, features: Tensor, heat: Tensor, name: str) -> Fig
         "image", f"its {len(features)} strongest features",
         f"P({name}) while covered: {heat.min():.2f} to {heat.max():.2f}",
     ]  # fmt: skip
-    return plots.side_by_side([view, plots.tiled(tile, 3, gap=4), picture], titles, width=11)
+    return plots.side_by_side([view, plots.tiled(tile, 3, gap=4), picture], titles, width=9)
 
 
 def counts(record: Record) -> dict[str, int]:
