@@ -250,3 +250,16 @@ def test_the_live_browser_answers_to_its_widgets(study):
     assert len(browser.split) == 4 and not browser.back.disabled
     browser.back.click()
     assert browser.tops is tops and browser.back.disabled
+
+
+@pytest.mark.parametrize("layer", ["conv1", "conv5", "fc7", "fc8"])
+def test_fig_2_shows_any_layer_and_refuses_silent_maps(study, layer):
+    trained, split = study.networks["zfnet"], study.dataset.val
+    batches = map(trained.preprocess, split.images.split(8))
+    tops = gallery.top_units(trained.network, batches, layer, progress=False)
+    alive = int(tops[layer].values[:, 0].argmax())
+    tops[layer].values[alive - 1] = 0
+    figure = figures.fig2(trained, split, tops, {layer: [alive, alive - 1]})
+    assert [text.get_text() for text in figure.texts].count("patches") == 1
+    with pytest.raises(ValueError, match="none of these maps responds"):
+        figures.fig2(trained, split, tops, {layer: [alive - 1]})
