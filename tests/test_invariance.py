@@ -125,7 +125,7 @@ def test_one_pixel_shifts_use_real_pixels(trained, pictures):
         raw = pictures[:, :, offset : offset + 64, offset + 1 : offset + 65].float()
         moved = trained.network((raw - mean) / trained.recipe.input_scale).argmax(1)
         still = trained.network(trained.preprocess(pictures)).argmax(1)
-    assert torch.equal(found.kept[0], moved == still)
+    assert torch.equal(found.label_kept[0], moved == still)
     with pytest.raises(ValueError, match="more than 64 px"):
         one_pixel(trained, pictures[..., :64, :64])
 

@@ -29,7 +29,7 @@ def probabilities(*right: float) -> torch.Tensor:
 def run(folder: Path, one: torch.Tensor, ten=None, labels=LABELS) -> Path:
     folder.mkdir(parents=True)
     views = {"one_crop": one, "ten_crops": one.clone() if ten is None else ten}
-    ensembles.keep(folder, views, labels)
+    ensembles.save_probabilities(folder, views, labels)
     return folder
 
 
@@ -130,12 +130,12 @@ def test_other_images_and_damaged_files_are_refused(tmp_path):
 def test_what_is_not_there_yet_is_left_out(tmp_path):
     one = probabilities(0.9, 0.9, 0.9, 0.9)
     folders = {("zfnet", 0): run(tmp_path / "z0", one), ("zfnet", 1): tmp_path / "missing"}
-    assert ensembles.of_runs("training", folders) == []
+    assert ensembles.ensemble_errors("training", folders) == []
     folders["zfnet-wide", 0] = run(tmp_path / "w0", one)
     folders["zfnet-unclipped", 0] = run(tmp_path / "u0", one)
-    (found,) = ensembles.of_runs("training", folders)
+    (found,) = ensembles.ensemble_errors("training", folders)
     assert found["name"] == "both" and found["members"] == [["zfnet", 0], ["zfnet-wide", 0]]
-    assert ensembles.of_runs("ablation", folders) == []
+    assert ensembles.ensemble_errors("ablation", folders) == []
 
 
 # --- train and eval ------------------------------------------------------------------------

@@ -526,7 +526,7 @@ def evaluation(networks, dataset, progress: bool, folder: Path | None = None) ->
     errors = {"train": training.errors(probabilities(part.images), part.labels)}
     views = {"one_crop": probabilities(dataset.val.images), "ten_crops": probabilities(dataset.val.images, ten=True)}
     if folder:
-        ensembles.keep(folder, views, dataset.val.labels)
+        ensembles.save_probabilities(folder, views, dataset.val.labels)
     return errors | {name: training.errors(values, dataset.val.labels) for name, values in views.items()}
 
 

@@ -99,7 +99,7 @@ def resident(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device) if 2 * tensor.nbytes <= free else tensor
 
 
-def sent(tensor: Tensor, device: torch.device) -> Tensor:
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """Return the tensor on the device, without waiting for a GPU, so that it always has work."""
     if tensor.device == device or device.type != "cuda":
         return tensor.to(device)

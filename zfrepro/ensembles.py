@@ -23,7 +23,7 @@ TABLE1: dict[str, tuple[str, str | None]] = {
 """Ensemble -> the network whose runs are all in it, and the network that joins with one run."""
 
 
-def keep(folder: Path, probabilities: Mapping[str, Tensor], labels: Tensor) -> None:
+def save_probabilities(folder: Path, probabilities: Mapping[str, Tensor], labels: Tensor) -> None:
     """Write a run's probabilities and labels for `average`.
 
     Args:
@@ -34,7 +34,7 @@ def keep(folder: Path, probabilities: Mapping[str, Tensor], labels: Tensor) -> N
     write_atomically(folder / FILE, save(tensors | {"labels": labels}))
 
 
-def is_kept(folder: Path) -> bool:
+def has_probabilities(folder: Path) -> bool:
     """Return whether a run's folder holds its probabilities."""
     return (folder / FILE).is_file()
 
@@ -71,7 +71,7 @@ def _load(file: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def of_runs(sweep: str, folders: Mapping[tuple[str, int], Path]) -> list[dict[str, Any]]:
+def ensemble_errors(sweep: str, folders: Mapping[tuple[str, int], Path]) -> list[dict[str, Any]]:
     """Return the errors of the ensembles of Table 1, as far as a sweep's finished runs form them.
 
     An ensemble with a joining network is formed with each of that network's runs in turn.
@@ -84,7 +84,7 @@ def of_runs(sweep: str, folders: Mapping[tuple[str, int], Path]) -> list[dict[st
     """
     if sweep != "training":
         return []
-    kept = {key: folder for key, folder in folders.items() if is_kept(folder)}
+    kept = {key: folder for key, folder in folders.items() if has_probabilities(folder)}
     found = []
     for name, (network, joining) in TABLE1.items():
         core = [key for key in kept if key[0] == network]

@@ -112,7 +112,7 @@ class Response:
         return self.clean_probabilities.argmax(1)
 
     @property
-    def kept(self) -> Tensor:
+    def label_kept(self) -> Tensor:
         """Whether the label stays, (T, N) bool."""
         return self.predicted == self.clean_predicted
 

@@ -292,8 +292,8 @@ def run(
             filed.add(key)
             # runs made elsewhere cannot be averaged here: what was averaged there stays
             places = _places(folder, first, filed)
-            if not averaged_before or all(map(ensembles.is_kept, places.values())):
-                content["ensembles"] = ensembles.of_runs(sweep, places)
+            if not averaged_before or all(map(ensembles.has_probabilities, places.values())):
+                content["ensembles"] = ensembles.ensemble_errors(sweep, places)
             write(target, sweep, first, content)
             cost += _cost(by_key[key])
             left = (time.monotonic() - began) / cost * (todo - cost)

@@ -251,9 +251,9 @@ def train_epoch(
         batch = order[step * recipe.batch : (step + 1) * recipe.batch]
         share = distributed.shard(len(batch))
         chosen = batch[share]
-        labels = devices.sent(split.labels[chosen], device)
-        stored = split.images[devices.sent(chosen, split.images.device)]
-        images = normalise(devices.sent(stored, device), mean, recipe.input_scale)
+        labels = devices.to_device(split.labels[chosen], device)
+        stored = split.images[devices.to_device(chosen, split.images.device)]
+        images = normalise(devices.to_device(stored, device), mean, recipe.input_scale)
         images = augment(
             images, recipe.image_size, recipe.crops, generator, (recipe.area, 1.0),
             of=len(batch), share=share,

@@ -56,14 +56,14 @@ def parts(study: Study) -> Parts:
 
 def kept_share(found: Response) -> Tensor:
     """Return for each picture the share of changes that leave its label, in per cent. (N,)."""
-    return 100 * found.kept.float().mean(0)
+    return 100 * found.label_kept.float().mean(0)
 
 
 def labels_kept(found: Response) -> dict[str, Any]:
     """Return the share of labels that stay, at each amount and in all, in per cent."""
     return {
         "n": len(found.labels),
-        "kept": rounded_all(100 * found.kept.float().mean(1)),
+        "kept": rounded_all(100 * found.label_kept.float().mean(1)),
         "kept_share": summary(kept_share(found)),
     }
 
