@@ -116,7 +116,9 @@ def _windows(images: Tensor, size: int, x: Tensor, y: Tensor, wide: Tensor, high
     Middle and half sides are (B,) each, in units of half the image.
     """
     n = len(images)
-    x, y, wide, high = devices.to_device(torch.stack([x, y, wide, high]).to(images.dtype), images.device)
+    x, y, wide, high = devices.to_device(
+        torch.stack([x, y, wide, high]).to(images.dtype), images.device
+    )
     # of the output's pixels, from -1 to 1
     centres = (2 * torch.arange(size, device=images.device) + 1) / size - 1
     columns = (x[:, None] + wide[:, None] * centres)[:, None, :].expand(n, size, size)
