@@ -170,7 +170,8 @@ def _row(claim: Claim, linked: bool) -> str:
         f"<details><summary>Rule and controls</summary>{details}</details></th>"
         f"<td>{html.escape(claim.paper or 'none printed')}</td>"
         + "".join(
-            _cell(claim.finding(dataset), claim.control_outcome(dataset)) for dataset in DATASETS
+            _cell(claim.finding(dataset), claim.control_outcome(dataset), 0 if linked else 2)
+            for dataset in DATASETS
         )
         + "</tr>"
     )
@@ -181,7 +182,7 @@ def _controls(claim: Claim) -> str:
     return f"The printed numbers themselves, put through the rule: {printed}." if printed else ""
 
 
-def _cell(found: Finding, control: str | None) -> str:
+def _cell(found: Finding, control: str | None, shown: int) -> str:
     lines = list(found.evidence) or [found.reason]
     text = "".join(f"<li>{html.escape(line)}</li>" for line in lines if line)
     if found.reason.startswith("python -m "):
@@ -192,6 +193,7 @@ def _cell(found: Finding, control: str | None) -> str:
         else ""
     )
     evidence = f"<ul>{text}</ul>"
-    if len(lines) > 2:
-        evidence = f"<details><summary>{len(lines)} numbers</summary>{evidence}</details>"
+    if len(lines) > shown:
+        counted = "numbers" if found.evidence else "reason"
+        evidence = f"<details><summary>{counted}</summary>{evidence}</details>"
     return f"<td>{outcome_label(found.outcome)}{evidence}{warning}</td>"
