@@ -15,6 +15,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "study": (*MADE, "chapter", "image_size", "networks", "images", "seed"),
     "sweep": ("chapter", "scale", "dataset", "recipe", "runs"),
     "benchmark": ("command", "commit", "versions", "date", "device", "seconds", "results"),
+    "support": ("command", "commit", "versions", "date", "networks"),
     "annotation": ("set", "what", "check"),
     "log": ("changes",),
 }
@@ -76,7 +77,7 @@ def recorded() -> list[dict[str, object]]:
                 "record": name,
                 "command": _command(record),
                 "minutes": round(sum(map(_seconds, runs)) / 60, 1),
-                "device": _each(run["device"] for run in made),
+                "device": _each(run.get("device", "any") for run in made),
                 "torch": _each(run["versions"]["torch"] for run in made),
                 "date": max((run["date"] for run in made), default=None),
                 "commit": _each(run["commit"] for run in made),
@@ -126,7 +127,8 @@ def _command(record: dict[str, Any]) -> str:
 
 
 def _seconds(run: dict[str, Any]) -> float:
-    return sum(run["seconds"].values()) if isinstance(run["seconds"], dict) else run["seconds"]
+    seconds = run.get("seconds", 0)
+    return sum(seconds.values()) if isinstance(seconds, dict) else seconds
 
 
 def _each(values: Iterable[str]) -> str:

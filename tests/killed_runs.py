@@ -42,28 +42,24 @@ def at_step(number: int, action: Callable[[], None]) -> None:
     torch.optim.SGD.step = counted
 
 
-def at_rename(name: str, number: int, *, done: bool) -> None:
-    """Die when a file is written for the n-th time, just before it gets its name or just after."""
+def at_rename(name: str, number: int) -> None:
+    """Die when a file is written for the n-th time, just before it gets its name."""
     replace, left = os.replace, [number]
 
     def counted(source, target):
         left[0] -= Path(target).name == name
-        if not left[0] and not done:
-            die()
-        replace(source, target)
         if not left[0]:
             die()
+        replace(source, target)
 
     records.os.replace = counted
 
 
 MOMENTS: dict[str, Callable[[], None]] = {
-    "in the first epoch": lambda: at_step(1, die),
     "in the second epoch": lambda: at_step(5, die),
-    "a checkpoint half written": lambda: at_rename("checkpoint.safetensors", 2, done=False),
-    "a checkpoint just written": lambda: at_rename("checkpoint.safetensors", 2, done=True),
-    "weights half written": lambda: at_rename("weights.safetensors", 1, done=False),
-    "before the record": lambda: at_rename("record.json", 1, done=False),
+    "a checkpoint half written": lambda: at_rename("checkpoint.safetensors", 2),
+    "weights half written": lambda: at_rename("weights.safetensors", 1),
+    "before the record": lambda: at_rename("record.json", 1),
 }
 
 

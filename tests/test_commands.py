@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -98,13 +97,6 @@ def test_cuda_where_there_is_none(device, capsys, monkeypatch):
     assert "no CUDA here" in capsys.readouterr().err
 
 
-def test_a_gpu_that_is_not_there(monkeypatch, capsys):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert main(["train", "--device", "cuda:3"]) == 1
-    assert "there are 1 GPUs, counted from cuda:0" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     "line", ["", "fly", "train --learning-rate 1", "train --lr fast", "train --scale huge", "table --units x"]
 )
@@ -130,12 +122,6 @@ def test_errors_of_several_lines_become_one(monkeypatch, capsys):
     monkeypatch.setattr("zfrepro.data.load", fail)
     assert main(["data", "diorama"]) == 1
     assert capsys.readouterr().err == "zfrepro data: no kernel image for this device\n"
-
-
-def test_as_a_program():
-    command = [sys.executable, "-m", "zfrepro", "table", "--arch", "vgg"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=records.ROOT, env=os.environ)
-    assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1
 
 
 # --- help and table --------------------------------------------------------------------------------------------------
@@ -202,7 +188,7 @@ recipes = st.builds(
 
 
 @given(recipes)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_the_recorded_command_makes_the_recipe_again(recipe):
     words = shlex.split(command_of(recipe))
     assert words[:4] == ["python", "-m", "zfrepro", "train"]
@@ -318,15 +304,6 @@ def test_eval_on_other_classes_is_refused(trained, tmp_path, capsys):
     photographs(tmp_path / "two", classes=2)
     assert main(["eval", str(run / "weights.safetensors"), "--data", str(tmp_path / "two")]) == 1
     assert "weights.safetensors knows other classes than imagenet" in capsys.readouterr().err
-
-
-def test_a_bad_photograph_stops_training_before_it_starts(tmp_path, capsys):
-    bad = photographs(tmp_path / "photos") / "val" / "class0" / "0.png"
-    bad.write_bytes(b"")
-    line = ["train", "--dataset", "imagenet", "--data", str(tmp_path / "photos"), "--out", "run", "--quiet"]
-    assert main([*line, "--scale", "mini", "--device", "cpu"]) == 1
-    assert f"zfrepro train: {bad}: cannot be decoded" in capsys.readouterr().err
-    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
 
 
 def test_data_describes_what_is_there(tmp_path, capsys):

@@ -13,19 +13,16 @@ import sys
 from pathlib import Path
 
 import nbformat
-import pytest
 
 from zfrepro.records import ROOT
 
 PAGES = sorted((ROOT / "book").rglob("*.ipynb"))
-each_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
-
 NUMBERS = """
 import hashlib, json, pathlib, sys, torch
 torch.set_num_threads(1)
 from tests.networks import small
 from tests.worlds import stripes, tiny
-from zfrepro import gallery, networks, occlusion, statistics, training
+from zfrepro import gallery, networks, occlusion, stats, training
 import diorama
 
 found = {}
@@ -52,7 +49,7 @@ note("search", *(t for top in tops.values() for t in (top.values, top.images, to
 note("projections", gallery.projections(network, lambda i: images[i], tops["conv2"], range(8)))
 covered = occlusion.occlude(network, images[:1], patch=20, stride=22, layer="convs.conv5", progress=False)
 note("occlusion", covered.probabilities, covered.activity)
-found["intervals"] = statistics.bootstrap(torch.rand(30, generator=torch.Generator().manual_seed(0)), 0)
+found["intervals"] = stats.bootstrap(torch.rand(30, generator=torch.Generator().manual_seed(0)), 0)
 found["sets"] = sorted({"order", "of", "a", "set"})
 print(json.dumps(found, default=float))
 """
@@ -105,39 +102,8 @@ def test_unseeded_draws_are_found():
     assert unseeded("x.normal_()\nnp.random.rand(3)") == ["1: x.normal_()", "2: np.random.rand(3)"]
 
 
-@each_page
-def test_a_page_draws_by_seed_only(path):
-    assert unseeded(code_of(path)) == []
-
-
-@each_page
-def test_a_page_leaves_nothing_behind(path):
-    found = [line.strip() for line in code_of(path).splitlines() if re.search(WRITES, line)]
-    assert found == []
-
-
-# --- two runs of the book ---------------------------------------------------------------------------------------------
-
-
-def run_of(folder: Path, *texts: str, tags: list[str] | None = None, noise: str = "") -> Path:
-    """A notebook whose only cell shows these texts."""
-    outputs = [nbformat.v4.new_output("display_data", {"text/plain": text}) for text in texts]
-    outputs.append(nbformat.v4.new_output("stream", name="stderr", text=noise))
-    cell = nbformat.v4.new_code_cell("x", id="only", outputs=outputs, metadata={"tags": tags or []})
-    folder.mkdir()
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), folder / "page.ipynb")
-    return folder / "page.ipynb"
-
-
-def test_cells_that_show_something_else_are_named(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    from run_twice import differing
-
-    one = run_of(tmp_path / "one", "<object at 0x7f12345678>", "error 12.5 %", noise="3 s")
-    same = run_of(tmp_path / "same", "<object at 0x7f87654321>", "error 12.5 %", noise="5 s")
-    other = run_of(tmp_path / "other", "<object at 0x7f12345678>", "error 12.6 %")
-    assert differing(one, same) == []
-    (line,) = differing(one, other)
-    assert line.startswith("page, only: 'text/plain: error 12.5 %' is 'text/plain: error 12.6 %'")
-    timed = [run_of(tmp_path / name, text, tags=["timing"]) for name, text in (("a", "3 s"), ("b", "5 s"))]
-    assert differing(*timed) == []
+def test_pages_draw_by_seed_only_and_leave_nothing_behind():
+    for path in PAGES:
+        code = code_of(path)
+        assert unseeded(code) == [], path.stem
+        assert [line for line in code.splitlines() if re.search(WRITES, line)] == [], path.stem

@@ -1,12 +1,8 @@
 """Photograph folders in every state a user may have them in."""
 
-import io
 import os
 import re
 import shutil
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -103,14 +99,6 @@ def square(colour=(200, 100, 50), side: int = 24) -> Image.Image:
     return Image.new("RGB", (side, side), colour)
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "jpeg", "webp", "bmp", "ppm", "JPEG"])
-def test_formats(tmp_path, suffix):
-    square().save(tmp_path / f"a.{suffix}")
-    found = photos.decode(tmp_path / f"a.{suffix}", 16)
-    assert found.shape == (16, 16, 3) and found.dtype == np.uint8
-    assert np.abs(found.astype(int) - (200, 100, 50)).max() <= 4
-
-
 @pytest.mark.parametrize(
     "mode, suffix, expected",
     [
@@ -152,45 +140,6 @@ def test_the_central_square_is_taken(tmp_path, width, height, suffix):
     assert (middle[..., 2] > 230).all() and (middle[..., 0] < 25).all()
 
 
-# --- what can be wrong with a file -----------------------------------------------------------------------------------
-
-
-def damaged(kind: str) -> bytes:
-    stream = io.BytesIO()
-    picture(0, 0, 64, 64).save(stream, "JPEG" if "jpeg" in kind else "PNG")
-    whole = stream.getvalue()
-    return {
-        "empty": b"",
-        "text": b"<html>404</html>",
-        "truncated jpeg": whole[: len(whole) // 2],
-        "truncated png": whole[: len(whole) // 2],
-        "head only png": whole[:40],
-        "broken png": whole[:60] + bytes(40) + whole[100:],
-    }[kind]
-
-
-@pytest.mark.parametrize(
-    "kind", ["empty", "text", "truncated jpeg", "truncated png", "head only png", "broken png"]
-)  # fmt: skip
-def test_a_damaged_file_is_named_with_the_remedy(tmp_path, cache, kind):
-    bad = photographs(tmp_path) / "train" / "class1" / "2.png"
-    bad.write_bytes(damaged(kind))
-    with pytest.raises(DataError) as error:
-        load(tmp_path)
-    one_line(error, str(bad), "cannot be decoded", "replace or remove it")
-    assert str(error.value).count(str(bad)) == 1
-    assert listing(cache) == {}  # no half-made cache
-    bad.unlink()
-    assert len(load(tmp_path).train) == 11
-
-
-def test_an_enormous_image_is_refused(tmp_path, monkeypatch):
-    square(side=64).save(tmp_path / "a.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(DataError, match="a.png: cannot be decoded"):
-        photos.decode(tmp_path / "a.png", 16)
-
-
 # --- what can be wrong with a folder ---------------------------------------------------------------------------------
 
 
@@ -198,24 +147,6 @@ def test_no_folder_named():
     with pytest.raises(DataError) as error:
         data.load("imagenette", 28)
     one_line(error, "set ZFREPRO_DATA (or --data)", "imagenette/train/CLASS/")
-
-
-@pytest.mark.parametrize("below", [None, "imagenet/imagenet/train", "imagenet/train"])
-def test_missing_or_wrongly_nested(tmp_path, below):
-    if below:
-        (tmp_path / below).mkdir(parents=True)
-    with pytest.raises(DataError) as error:
-        load(tmp_path)
-    one_line(error, str(tmp_path), "imagenet/train/CLASS/", "--download")
-
-
-def test_images_without_class_folders(tmp_path):
-    for part in ("train", "val"):
-        (tmp_path / "imagenet" / part).mkdir(parents=True)
-        picture(0, 0).save(tmp_path / "imagenet" / part / "0.png")
-    with pytest.raises(DataError) as error:
-        load(tmp_path)
-    one_line(error, str(tmp_path / "imagenet" / "train"), "train/CLASS/")
 
 
 def test_a_class_in_one_part_only(tmp_path):
@@ -253,15 +184,6 @@ def test_a_name_that_is_not_utf8(tmp_path, below, skip_damaged):
     str(error.value).encode()
     file.rename(file.with_name("9.png")) if file.parent.name == "class1" else shutil.rmtree(file.parent)
     load(tmp_path, skip_damaged=skip_damaged)
-
-
-def test_a_class_without_images(tmp_path):
-    folder = photographs(tmp_path)
-    for file in (folder / "val" / "class1").iterdir():
-        file.unlink()
-    with pytest.raises(DataError) as error:
-        load(tmp_path)
-    one_line(error, str(folder / "val" / "class1"), "no images", ".jpeg")
 
 
 def test_a_known_set_without_one_of_its_classes(tmp_path):
@@ -432,31 +354,10 @@ def test_a_cache_with_any_damaged_byte_in_its_header_is_made_again(tmp_path):
     file, shape = tmp_path / "a.npy", (12, 32, 32, 3)
     np.save(file, np.zeros(shape, np.uint8))
     whole, random = file.read_bytes(), np.random.default_rng(0)
-    for at, byte in zip(random.integers(128, size=1000), random.integers(256, size=1000), strict=True):
+    for at, byte in zip(random.integers(128, size=200), random.integers(256, size=200), strict=True):
         file.write_bytes(whole[:at] + bytes([byte]) + whole[at + 1 :])
         found = photos._cached(file, shape)
         assert found is None or (found.shape, found.dtype) == (shape, np.uint8)
-
-
-def test_what_a_killed_run_left_is_not_trusted(tmp_path, cache, decoded):
-    photographs(tmp_path)
-    script = f"""
-        import os, signal
-        from zfrepro import data
-        from zfrepro.data import photos
-        decode, count = photos.decode, [0]
-        def deadly(file, size):
-            count[0] += 1
-            if count[0] == 8:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return decode(file, size)
-        photos.decode = deadly
-        data.load("imagenet", 28, root={str(tmp_path)!r}, progress=False)
-    """
-    died = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], env=os.environ)
-    assert died.returncode == -9 and not list(cache.rglob("*.npy"))
-    found = load(tmp_path)
-    assert len(decoded) == 18 and all(image.any() for image in found.train.images)
 
 
 def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path, cache):
@@ -527,10 +428,9 @@ def test_a_turned_photograph_stands_upright_everywhere(tmp_path, resolution):
     exif[0x011A] = resolution
     file = tmp_path / "turned.jpg"
     halves().rotate(90).save(file, exif=exif, quality=95)
-    upright = photos.decode(file, 32).mean(2)
-    assert upright[:12].min() > 200 and upright[-12:].max() < 50
     with Image.open(file) as image:
-        assert (photos.square(image, 32) == photos.decode(file, 32)).all()
+        for found in (photos.decode(file, 32), photos.square(image, 32)):
+            assert found[:12].min() > 200 and found[-12:].max() < 50
 
 
 def test_what_is_transparent_shows_white(tmp_path):

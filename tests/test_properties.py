@@ -18,7 +18,7 @@ from tests.networks import relative
 from tests.worlds import tiny
 from zfrepro import deconvnet, records
 from zfrepro.data.transforms import stored_size
-from zfrepro.deconvnet import Forward, Units
+from zfrepro.deconvnet import ForwardTrace, Units
 from zfrepro.networks import ARCHITECTURES, Architecture, Conv, Full, Network, build
 from zfrepro.occlusion import occlude
 from zfrepro.weights import load_weights, save_weights
@@ -60,7 +60,7 @@ def pictures(network: Network, seed: int, count: int = 2) -> Tensor:
     return torch.randn(count, 3, side, side, dtype=torch.double, generator=torch.Generator().manual_seed(seed))
 
 
-def upward(network: Network, up: Forward, layer: str, x: Tensor) -> Tensor:
+def upward(network: Network, up: ForwardTrace, layer: str, x: Tensor) -> Tensor:
     """The linear part of the way up: filters without biases, and pools that take what the switches name."""
     for c in network.architecture.convs:
         conv = network.convs[c.name]

