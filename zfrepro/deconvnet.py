@@ -12,16 +12,16 @@ Units that share an image share one forward pass; each is then projected on its 
 switches. `zfrepro.rules` projects units of any torch model.
 """
 
-import contextlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from zfrepro.layers import CeilConv2d, contrast_norm, require_index
+from zfrepro.models import evaluating
 from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Network
 from zfrepro.receptive_field import Stage, stage, stages
 
@@ -75,20 +75,6 @@ class ForwardTrace:
     input_sizes: dict[str, tuple[int, int]]  # conv name -> height and width of what it filters
     pooled_shape: torch.Size | None  # what layer 6 flattens
     features: dict[str, Tensor] = field(default_factory=dict)  # further layers asked for
-
-
-@contextlib.contextmanager
-def evaluating(model: Callable) -> Iterator[None]:
-    """Put every submodule into evaluation mode, and each back as it was at the end."""
-    modules = model.modules() if isinstance(model, nn.Module) else ()
-    training = [module for module in modules if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def pool(x: Tensor) -> tuple[Tensor, Tensor]:
