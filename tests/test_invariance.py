@@ -258,10 +258,10 @@ def test_the_live_explorer_answers(trained, pictures):
     explorer = TransformExplorer(
         trained, Split(pictures, torch.arange(6)), {"conv1": 1.0, "fc7": 1.0}
     )
+    assert "rotation 90 degrees" in explorer.note.value  # not a picture that nothing has changed
     before = explorer.view.value
-    explorer.family.value = "rotation"
-    explorer.amount.value = 90.0
-    assert "rotation 90 degrees" in explorer.note.value and explorer.view.value != before
+    explorer.amount.value = 175.0
+    assert "rotation 175 degrees" in explorer.note.value and explorer.view.value != before
     explorer.family.value = "translation"
     explorer.amount.value = -60.0
     assert "translation -60 px" in explorer.note.value

@@ -198,16 +198,3 @@ def _report_skipped(what: str, bad: dict[Path, str], count: int, named: int = 3)
     print(
         f"{what}: skipped {len(bad):,} damaged of {count:,} images: {names}{more}", file=sys.stderr
     )
-
-
-__all__ = [
-    "DATASETS",
-    "PARTS",
-    "PHOTOGRAPHS",
-    "DataError",
-    "Dataset",
-    "Split",
-    "cache_root",
-    "default_name",
-    "load",
-]
