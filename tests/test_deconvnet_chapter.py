@@ -1,5 +1,8 @@
 """The deconvnet chapter: its study on a made-up data set, its claims, the way up and down."""
 
+import json
+import re
+
 import pytest
 import torch
 
@@ -90,3 +93,23 @@ def test_levels_lead_from_the_image_to_the_unit_and_back(make):
     chosen = Units(*(torch.tensor([place]) for place in (2, 1, 1)))
     _, only = figures.levels(network, image, "conv3", chosen)["layer 3"]
     assert only.count_nonzero() <= 1 and only[2, 1, 1] == only.sum()
+    with pytest.raises(ValueError, match="conv3: map 5000"):
+        figures.levels(network, image, "conv3", Units(torch.tensor([5000]), *[chosen.rows] * 2))
+
+
+@pytest.mark.parametrize("layer", claims.LAYERS)
+def test_the_way_up_and_down_is_drawn_from_any_layer(study, layer):
+    trained, split = study.networks["zfnet"], study.dataset.val
+    figure = figures.up_and_down(trained, split.images[0], layer)
+    titles = [ax.get_title() for ax in figure.axes]
+    columns = len(titles) // 2
+    assert titles[0] == "image" and titles[columns] == "projection" and titles[-1] == "one unit"
+    assert titles[columns - 1] == f"layer {layer[-1]}"
+
+
+def test_the_explorer_has_a_picture_of_each_layer_and_image(study):
+    trained, split = study.networks["zfnet"], study.dataset.val
+    shown = figures.explorer(trained, split.images[:2]).data
+    data = json.loads(re.search(r'json">(.*?)</script>', shown, re.S).group(1))
+    assert [len(axis["labels"]) for axis in data["axes"]] == [2, 5] and len(data["notes"]) == 10
+    assert data["notes"][5].startswith("conv1, map ") and ": 7 px" in data["notes"][5]

@@ -34,8 +34,12 @@ def levels(
     Returns:
         level, such as `layer 1` or `pooled 1` -> maps on the way up and on the way down, (C, h, w)
         each, from the image to the layer.
+    Raises:
+        ValueError: a layer or unit that does not exist.
     """
     convs = [conv.name for conv in network.architecture.convs]
+    if layer not in convs:
+        raise ValueError(f"no conv layer {layer!r}; there are: {', '.join(convs)}")
     below = convs[: convs.index(layer) + 1]
     trace = deconvnet.forward(network, image, layer, also=below)
     up = {"image": image[0]}
@@ -44,7 +48,9 @@ def levels(
         if name in trace.switches:
             pooled, _ = deconvnet.pool(trace.features[name])
             up[f"pooled {name[-1]}"] = pooled[0]
-    start = deconvnet.seed(trace.activations, unit or deconvnet.strongest(trace.activations))
+    unit = unit or deconvnet.strongest(trace.activations)
+    unit.validate(layer, 1, tuple(trace.activations.shape[1:]))
+    start = deconvnet.seed(trace.activations, unit)
     steps = deconvnet.steps(network, trace, layer, start)
     down = [start[0], *(maps[0] for step, maps in steps if step != "rectify")]
     return {name: (up[name], back) for name, back in zip(up, reversed(down), strict=True)}
@@ -78,7 +84,9 @@ def up_and_down(
             _mark_field(axes[0, k], down)
         else:
             for ax, maps in zip(axes[:, k], (up, down), strict=True):
-                ax.imshow(maps.square().sum(0).pow(0.25), cmap="magma", interpolation="nearest")
+                ax.imshow(
+                    maps.square().sum(0).pow(0.25).numpy(), cmap="magma", interpolation="nearest"
+                )
         axes[0, k].set_title(name)
     axes[1, 0].set_title("projection")
     axes[1, -1].set_title("one unit")
