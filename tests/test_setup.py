@@ -93,8 +93,8 @@ def test_what_pages_and_packages_import_is_declared():
     pages = [nbformat.read(path, as_version=4) for path in (ROOT / "book").rglob("*.ipynb")]
     code += [cell.source for page in pages for cell in page.cells if cell.cell_type == "code"]
     declared = {name for r in requirements("pages") for name in (r.name, OTHER_NAMES.get(r.name, r.name))}
-    comes_along = {"cycler"}  # with matplotlib
-    assert set().union(*map(imported, code)) <= declared | comes_along | {"zfrepro", "diorama", "book"}
+    others = {"cycler", "timm"}  # with matplotlib; of the list of supported networks, see tests
+    assert set().union(*map(imported, code)) <= declared | others | {"zfrepro", "diorama", "book"}
 
 
 def tracked() -> list[Path]:
