@@ -13,6 +13,7 @@ import torch.utils.checkpoint
 import torchvision
 from captum.attr import NeuronDeconvolution, NeuronGradient, NeuronGuidedBackprop
 from torch import nn
+from torch.nn.modules import module as global_hooks
 
 from tests.networks import relative, small
 from zfrepro import rules, support
@@ -232,10 +233,10 @@ def in_place_halves(x):
     return x
 
 
-def scripted():
+def scripted(module, compile=torch.jit.script):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.jit.script(nn.Sequential(nn.ReLU()))
+        return compile(module)
 
 
 SPELLINGS = {
@@ -267,7 +268,7 @@ SPELLINGS = {
     "halves in place": in_place_halves,
     "compiled": torch.compile(F.relu, backend="eager"),
     "recomputed": lambda x: torch.utils.checkpoint.checkpoint(F.relu, x, use_reentrant=False),
-    "scripted": scripted(),
+    "scripted": scripted(nn.Sequential(nn.ReLU())),
 }
 
 
@@ -370,13 +371,11 @@ class Act(nn.Module):
         return self.f(x)
 
 
-class Mixed(nn.Module):
+class Mixed(Rectified):
     """A network with one operation between two rectified layers."""
 
     def __init__(self, act):
-        super().__init__()
-        torch.manual_seed(3)
-        self.a, self.b, self.c = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 4, 3)
+        super().__init__(F.relu)
         self.act = Act(act)
 
     def forward(self, x):
@@ -412,9 +411,7 @@ def test_rectifiers_beside_the_path_do_not_count():
 
 
 def test_scripted_code_that_torch_has_fused_is_refused():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        block = torch.jit.script(nn.Sequential(nn.BatchNorm2d(8), nn.ReLU(), nn.Sigmoid()).eval())
+    block = scripted(nn.Sequential(nn.BatchNorm2d(8), nn.ReLU(), nn.Sigmoid()).eval())
     x = torch.randn(1, 8, 4, 4, requires_grad=True)
     for _ in range(3):
         block(x * 1)  # the second run compiles
@@ -426,21 +423,15 @@ def test_scripted_code_that_torch_has_fused_is_refused():
 # --- response norm ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("skip", [True, False])
-def test_response_norm_is_passed_or_differentiated(skip):
-    norm = nn.LocalResponseNorm(3, alpha=2.0)
-    with_norm, x = Rectified(F.relu), images()
-    with_norm.relu = nn.Sequential(nn.ReLU(), norm)
-    unit = [(1, 2, 2)]
-    down = project(with_norm, x, unit, seed="one", skip_norm=skip)
+def test_response_norm_is_passed_or_differentiated():
+    with_norm, x, unit = Rectified(F.relu), images(), [(1, 2, 2)]
+    with_norm.relu = nn.Sequential(nn.ReLU(), nn.LocalResponseNorm(3, alpha=2.0))
     plain = project(Rectified(F.relu), x, unit, seed="one")
-    gradient = x.clone().requires_grad_()
-    if skip:
-        assert relative(down, plain) < 1e-6
-    else:
-        down = project(with_norm, x, unit, seed="one", skip_norm=False, rule="gradient")
-        with_norm(gradient)[0, 1, 2, 2].backward()
-        assert relative(down, gradient.grad) < 1e-6
+    assert relative(project(with_norm, x, unit, seed="one"), plain) < 1e-6
+    down = project(with_norm, x, unit, seed="one", skip_norm=False, rule="gradient")
+    leaf = x.clone().requires_grad_()
+    with_norm(leaf)[0, 1, 2, 2].backward()
+    assert relative(down, leaf.grad) < 1e-6
 
 
 @pytest.mark.parametrize("make", [zfnet, krizhevsky])
@@ -507,24 +498,20 @@ def test_normalised_weights(norm):
 
 
 def test_a_model_that_begins_in_place_leaves_the_images_alone():
-    conv = nn.Conv2d(3, 4, 3)
-    x = images()
-    before = x.clone()
+    conv, x = nn.Conv2d(3, 4, 3), images()
     down = of_strongest(lambda x: F.relu(conv(x.sub_(0.5))), x)
-    assert torch.equal(x, before) and down.any()
+    assert torch.equal(x, images()) and down.any()
     assert torch.equal(down, of_strongest(lambda x: F.relu(conv(x - 0.5)), x))
 
 
 def test_scripted_models_as_a_whole():
     model, x = untrained("resnet18"), images(1, 64)
     expected = of_strongest(model, x)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        whole = torch.jit.script(copy.deepcopy(model).train())
-        frozen = torch.jit.freeze(torch.jit.script(copy.deepcopy(model)))
-        traced = torch.jit.trace(model, x)
-    for scripted_model in (whole, traced, frozen):
-        assert relative(of_strongest(scripted_model, x), expected) < 1e-5
+    whole = scripted(copy.deepcopy(model).train())
+    frozen = scripted(scripted(copy.deepcopy(model)), torch.jit.freeze)
+    traced = scripted(model, lambda module: torch.jit.trace(module, x))
+    for found in (whole, traced, frozen):
+        assert relative(of_strongest(found, x), expected) < 1e-5
     assert whole.training
     with pytest.raises(ValueError, match="'layer3' is scripted, which cannot be watched"):
         project(whole, x, [(0, 1, 1)], "layer3")
@@ -549,32 +536,30 @@ def test_inference_mode():
         assert torch.equal(down, expected)
 
 
-OUTPUTS = {
-    "dict": lambda scores, maps: {"scores": scores},
-    "logits in a dict": lambda scores, maps: {"logits": scores, "hidden": maps},
-    "logits": lambda scores, maps: types.SimpleNamespace(logits=scores, hidden=maps),
-    "tuple of one": lambda scores, maps: (scores, None),
-}
-REFUSED_OUTPUTS = {
-    "dict of two": lambda scores, maps: {"a": scores, "b": maps},
-    "tuple": lambda scores, maps: (scores, maps),
-    "object": lambda scores, maps: types.SimpleNamespace(a=scores),
-}
-
-
-@pytest.mark.parametrize("name", [*OUTPUTS, *REFUSED_OUTPUTS])
-def test_containers(name):
+@pytest.mark.parametrize(
+    ("wrap", "says"),
+    [
+        (lambda scores, maps: {"scores": scores}, None),
+        (lambda scores, maps: {"logits": scores, "hidden": maps}, None),
+        (lambda scores, maps: types.SimpleNamespace(logits=scores, hidden=maps), None),
+        (lambda scores, maps: (scores, None), None),
+        (lambda scores, maps: {"a": scores, "b": maps}, "the output is a dict with 2 tensors"),
+        (lambda scores, maps: (scores, maps), "the output is a tuple with 2 tensors"),
+        (lambda scores, maps: types.SimpleNamespace(a=scores), "SimpleNamespace with 0 tensors"),
+    ],
+)
+def test_containers(wrap, says):
     conv, x = nn.Conv2d(3, 4, 3), images()
 
-    def model(x):
+    def model(x, wrap=wrap):
         maps = F.relu(conv(x))
-        return (OUTPUTS | REFUSED_OUTPUTS)[name](maps.mean((2, 3)), maps)
+        return wrap(maps.mean((2, 3)), maps)
 
-    if name in REFUSED_OUTPUTS:
-        with pytest.raises(ValueError, match=r"the output is a \w+ with \d tensors"):
+    if says:
+        with pytest.raises(ValueError, match=says):
             project(model, x, [1])
     else:
-        expected = project(lambda x: F.relu(conv(x)).mean((2, 3)), x, [1])
+        expected = project(lambda x: model(x, lambda scores, maps: scores), x, [1])
         assert torch.equal(project(model, x, [1]), expected)
 
 
@@ -629,8 +614,9 @@ def test_a_submodule_called_twice_asks_which_call():
         project(model, x, [(0, 1, 1)] * 2, layer)
     with pytest.raises(ValueError, match="called 2 times: choose"):
         activations_of(model, x, layer)
-    with pytest.raises(ValueError, match="call=2: submodule 'layer1.0.relu' is called 2 times"):
-        activations_of(model, x, layer, call=2)
+    for call in (2, -1):
+        with pytest.raises(ValueError, match=f"call={call}: submodule 'layer1.0.relu' is called 2"):
+            activations_of(model, x, layer, call=call)
     second = of_strongest(model, x, layer, call=1)
     assert torch.equal(second, of_strongest(model, x, "layer1.0"))
     assert relative(of_strongest(model, x, layer, call=0), second) > 0.1
@@ -640,13 +626,19 @@ def test_a_submodule_called_twice_asks_which_call():
         activations_of(twice, x, "3")
 
 
-def test_activations_are_those_that_project_sees():
+def test_activations_are_those_that_project_sees_and_the_model_is_untouched():
     model, x = untrained("resnet18"), images(2, 64)
     expected = activations_of(model, x, "layer2")
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    parameters = list(model.parameters())
     model.train()
     found = activations_of(model, x, "layer2")
     assert torch.equal(found, expected) and not found.requires_grad
+    project(model, x, [3, 4])
     assert all(m.training for m in model.modules())
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert all(p is q for p, q in zip(model.parameters(), parameters, strict=True))
+    assert all(p.grad is None for p in parameters)
 
 
 def test_units_as_lists():
@@ -678,8 +670,10 @@ def test_units_of_shared_images_give_the_same_pictures():
     assert calls.count(3) == len(RULES)  # one forward pass of the three images that have units
 
 
+@pytest.mark.parametrize("at_once", [2, rules.PICTURES_AT_ONCE])
 @pytest.mark.parametrize("skip", [True, False])
-def test_norms_pass_many_signals_at_once(skip):
+def test_norms_pass_many_signals_at_once(monkeypatch, skip, at_once):
+    monkeypatch.setattr(rules, "PICTURES_AT_ONCE", at_once)
     norms = [nn.BatchNorm2d(8), nn.BatchNorm2d(4, affine=False)]
     for norm in norms:
         nn.init.uniform_(norm.running_var, 0.5, 2)
@@ -694,20 +688,13 @@ def test_norms_pass_many_signals_at_once(skip):
     assert relative(together, torch.cat(alone)) < 1e-5
 
 
-def test_many_units_of_an_image_go_down_in_parts(monkeypatch):
-    model, x = Rectified(F.relu), images(1)
-    units = [(i % 4, i // 2, i % 3) for i in range(9)]
-    whole = project(model, x, units, of=[0] * 9)
-    monkeypatch.setattr(rules, "PICTURES_AT_ONCE", 2)
-    assert relative(project(model, x, units, of=[0] * 9), whole) < 1e-6
-
-
 # --- refusals, and nothing left behind --------------------------------------------------------
 
 
 def test_bad_requests_name_the_remedy():
     model, x = untrained("resnet18"), images(2, 64)
-    bias = nn.Parameter(torch.ones(4))
+    bias, unused = nn.Parameter(torch.ones(4)), nn.Sequential(nn.Conv2d(3, 4, 3))
+    unused[0].spare = nn.ReLU()
     for call, says in (
         (lambda: project(model, x, [0, 0], "layer9"), "no submodule 'layer9' in ResNet; there are"),
         (lambda: project(lambda x: x, x, [0, 0], "a"), "there are: none"),
@@ -718,11 +705,12 @@ def test_bad_requests_name_the_remedy():
         (lambda: project(model, x, [0], of=[0, 1]), "of= names 2 images for 1 units"),
         (lambda: project(model, x, [0], of=[2]), "of: image 2: there are 2"),
         (lambda: project(model, x, [0, 1000]), "map 1000: there are 1000"),
-        (lambda: project(model, x, [0, 0], "layer1"), "a unit there is a map, a row and a column"),
-        (lambda: project(model, x, [(0, 1, 1)] * 2), "a unit there is a map only"),
+        (lambda: project(model, x, [0, 0], "layer1"), "layer1: needs a map, row and column"),
+        (lambda: project(model, x, [(0, 1, 1)] * 2), "output: needs a map for each"),
         (lambda: project(model, x, [(0, 1), (1, 0)], "layer1"), "of maps, or of .map, row, column"),
         (lambda: project(model, x, [], "layer1"), "needs a list of maps"),
         (lambda: project(model, x, [0, 0], call=1), "call=1: needs the name of a layer"),
+        (lambda: activations_of(unused, x, "0.spare"), "'0.spare' of Sequential was not called"),
         (lambda: project(model, x[0], [0]), "images.None. makes a batch of one"),
         (lambda: activations_of(model, x[0], "layer1"), "makes a batch of one"),
         (lambda: project(model, x * torch.nan, [0, 0]), "not finite"),
@@ -731,13 +719,6 @@ def test_bad_requests_name_the_remedy():
     ):
         with pytest.raises(ValueError, match=says):
             call()
-
-
-def test_an_unused_submodule_is_named():
-    model = nn.Sequential(nn.Conv2d(3, 4, 3))
-    model[0].spare = nn.ReLU()
-    with pytest.raises(ValueError, match="'0.spare' of Sequential was not called as a module"):
-        activations_of(model, images(), "0.spare")
 
 
 class Raising(nn.Module):
@@ -752,8 +733,6 @@ class Raising(nn.Module):
 
 @pytest.mark.parametrize("layer", ["late", None])
 def test_nothing_outlives_a_call_that_raises(layer):
-    from torch.nn.modules import module as global_hooks
-
     model = Raising().train()
     with pytest.raises(RuntimeError, match="inside"):
         project(model, images(1, 9), [(0, 0, 0)], layer)
@@ -765,15 +744,6 @@ def test_nothing_outlives_a_call_that_raises(layer):
     F.relu(x).backward(torch.tensor([5.0, -3.0]))
     assert x.grad.tolist() == [0.0, -3.0]  # torch's own ReLU again
     assert project(model, images(1, 9), [(0, 0, 0)], "relu").shape == (1, 3, 9, 9)
-
-
-def test_parameters_and_training_flags_are_untouched():
-    model = untrained("resnet18").train()
-    before = {k: v.clone() for k, v in model.state_dict().items()}
-    project(model, images(1, 64), [3])
-    assert all(m.training for m in model.modules())
-    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
-    assert all(p.grad is None for p in model.parameters())
 
 
 def test_layers_above_the_probed_one_build_no_graph():

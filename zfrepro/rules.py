@@ -448,7 +448,7 @@ def _why_not_linear(node: Node, kind: str, below: list[int]) -> str | None:
 
 
 def _rectify(rule: str) -> Callable:
-    """Return the hook of a rectifier's node; a node's own gradient is that of `gradient`."""
+    """Return the hook of a rectifier's node, whose own gradient is that of `gradient`."""
 
     def hook(below: Sequence[Tensor | None], above: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
         signals = [above[0] if rule == "deconvnet" else g for g in below]
@@ -556,9 +556,6 @@ def _require_maps(found: Tensor, units: Units, where: str, image_count: int) -> 
             f"{where} gives {tuple(found.shape)} for {image_count} images: needs maps (B, C, H, W) "
             "or scores (B, C)"
         )
-    if found.ndim != (2 if units.rows is None else 4):
-        needed = "a map, a row and a column" if found.ndim == 4 else "a map only"
-        raise ValueError(f"{where} gives {tuple(found.shape)}: a unit there is {needed}")
     if found.ndim == 4:
         _require_channels_first(found, where, image_count)
     units.validate(where, len(units), tuple(found.shape[1:]))
