@@ -98,17 +98,6 @@ class Occlusion:
     window: tuple[int, int] | None = None  # height and width in pixels
 
     @property
-    def patch(self) -> int:
-        """Side of the square in pixels.
-
-        Raises:
-            ValueError: masks or oblong windows, which have no side.
-        """
-        if self.window is None or self.window[0] != self.window[1]:
-            raise ValueError(f"window {self.window}: not a square")
-        return self.window[0]
-
-    @property
     def predicted(self) -> Tensor:
         """Most probable class at every position, (B, ...): panel (e)."""
         return self.probabilities.argmax(-1)
@@ -152,13 +141,9 @@ def _one_an_image(what: str, values: Tensor, indices: Tensor) -> Tensor:
 
 
 def filling(
-    kind: str,
-    images: Tensor,
-    patch: int,
-    *,
-    grey: Tensor | float = 0.0,
+    kind: str, images: Tensor, patch: int, *, grey: Tensor | float = 0.0,
     generator: torch.Generator | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Return the picture that shows through the square, (B, 3, H, W).
 
     Args:
@@ -244,8 +229,7 @@ def occlude(
         raise ValueError(f"images {tuple(images.shape)}: wanted (B, C, H, W), at least one")
     if batch is not None and batch < 1:
         raise ValueError(f"batch {batch}: must be at least 1")
-    if not images.isfinite().all():
-        number = int(images.isfinite().flatten(1).all(1).int().argmin())
+    if (number := _first_not_finite(images)) is not None:
         raise ValueError(f"image {number}: holds NaN or infinite pixels; mend it or leave it out")
     fill = _fitted(fill, images)
     count, (height, width) = len(images), images.shape[-2:]
@@ -290,8 +274,8 @@ def occlude(
         runner = _Runner(model, scores, precision, calls, call, stack)
         runner.settle(images[:1], fill[:1])
         for result in runner.run(batches()):
-            if not result[0].isfinite().all():
-                number = (done + int(result[0].isfinite().all(1).int().argmin())) % count
+            if (number := _first_not_finite(result[0])) is not None:
+                number = (done + number) % count
                 raise ValueError(f"image {number}: the model returns NaN or infinite scores")
             results.append(result)
             done += len(result[0])
@@ -308,6 +292,12 @@ def occlude(
     values, *activity = (split(torch.cat(parts)) for parts in zip(*results, strict=True))
     watched = activity[0] if activity else (None, None)
     return Occlusion(*values, *watched, rows, columns, window)
+
+
+def _first_not_finite(values: Tensor) -> int | None:
+    """Return the first row with NaN or infinite values. (B, ...) -> its number."""
+    wrong = (~values.isfinite()).flatten(1).any(1).nonzero()
+    return int(wrong[0]) if len(wrong) else None
 
 
 def _pair(what: str, value: float | tuple[float, float]) -> tuple[float, float]:
@@ -551,17 +541,12 @@ def _agree(values: Tensor, expected: Tensor, precision: str) -> bool:
     if first.shape != expected.shape:
         return False
     scale = values.abs().nan_to_num(0, posinf=0).max().item()
-    return torch.allclose(
-        first, expected, rtol=0, atol=TOLERANCE[precision] * scale, equal_nan=True
-    )
+    tolerance = TOLERANCE[precision] * scale
+    return torch.allclose(first, expected, rtol=0, atol=tolerance, equal_nan=True)
 
 
-def _class_scores(output: Any, count: int) -> Tensor:
-    """Return the one tensor (B, classes) in what a model returns for `count` images.
-
-    Raises:
-        ValueError: a container of several tensors, or another shape.
-    """
+def _class_scores(output: object, count: int) -> Tensor:
+    """Return the one tensor (B, classes) in what a model returns for `count` images."""
     output = tensor_of(output, "the output")
     values = output[:, None] if output.ndim == 1 else output
     if values.ndim != 2 or len(values) != count:
@@ -587,7 +572,7 @@ def _check_meaning(scores: str, values: Tensor) -> None:
             f"{scores} makes no sense: give scores='none'"
         )
     warnings.warn(
-        f"all scores lie between 0 and 1: if they are probabilities, give scores='none', "
+        "all scores lie between 0 and 1: if they are probabilities, give scores='none', "
         f"not {scores!r}",
         stacklevel=4,
     )
