@@ -20,7 +20,7 @@ from benchmarks import (
     projections,
     search,
     training_step,
-)  # fmt: skip
+)
 from benchmarks.result import Result, table
 from zfrepro import device, records
 
@@ -30,11 +30,13 @@ BENCHMARKS = {
     "absolute": absolute,
 }  # fmt: skip
 ABOUT = """\
-Measure this package side by side with Captum and torch on the CPU, and training on a GPU where there is one.
+Measure this package side by side with Captum and torch on the CPU, and training on a GPU where
+there is one.
 
-Both sides run in this process, in turn, on the same inputs and threads; times are medians of the repeats and those of
-one item (a projection, a step, an image). Each comparison first checks that both sides give the same result.
-Ratios carry over between machines better than times; on a busy machine neither is worth much.
+Both sides run in this process, in turn, on the same inputs and threads; times are medians of the
+repeats and those of one item (a projection, a step, an image). Each comparison first checks that
+both sides give the same result. Ratios carry over between machines better than times; on a busy
+machine neither is worth much.
 
 """
 EXAMPLES = """
@@ -51,7 +53,9 @@ exit code: 0 if every check passed, 1 if not; a missed goal is shown and is no f
 
 
 def parser() -> argparse.ArgumentParser:
-    parts = "\n".join(f"{name:12} {module.__doc__.splitlines()[0]}" for name, module in BENCHMARKS.items())
+    parts = "\n".join(
+        f"{name:12} {module.__doc__.splitlines()[0]}" for name, module in BENCHMARKS.items()
+    )
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=ABOUT + parts, epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -82,7 +86,9 @@ def main(arguments: list[str] | None = None) -> int:
         results += BENCHMARKS[name].run(options.quick)
     seconds = time.perf_counter() - began
     where = device.pick() if options.only == "absolute" else torch.device("cpu")
-    print(f"{table(results)}\n\n{device.describe(where)}, torch {torch.__version__}, {seconds:.0f} s")
+    print(
+        f"{table(results)}\n\n{device.describe(where)}, torch {torch.__version__}, {seconds:.0f} s"
+    )
     if options.quick:
         print("--quick: one repeat on few images; the checks count, the times do not.")
     if options.json:
@@ -91,7 +97,10 @@ def main(arguments: list[str] | None = None) -> int:
         records.write_json(options.json, record(results, command, seconds, where))
     failed = [(r.name, check) for r in results for check in r.checks if not check.passed]
     for name, check in failed:
-        print(f"WRONG: {name}: {check.what} differ by {check.error:.1e}, allowed {check.bound:.0e}", file=sys.stderr)
+        print(
+            f"WRONG: {name}: {check.what} differ by {check.error:.1e}, allowed {check.bound:.0e}",
+            file=sys.stderr,
+        )
     return int(bool(failed))
 
 

@@ -1,4 +1,4 @@
-"""Absolute speed of training at the paper's size, on a GPU if there is one: what the ratios of the CPU cannot tell."""
+"""Absolute speed of training at the paper's size, on a GPU if there is one."""
 
 from collections.abc import Iterator
 
@@ -18,13 +18,15 @@ GOAL = 25.0  # per cent of a GPU's measured matmul rate
 
 
 def _check(recipe: Recipe, state: State, images: Tensor) -> Check:
-    """Probabilities by the network as it is trained against those by one of stock parts in single precision."""
+    """Check probabilities against those of a network of stock parts in single precision."""
     state.network.eval()
     plain = plain_copy(state.network).to(images.device).eval()
     with torch.no_grad():
         with devices.autocast(images.device, recipe.precision):
             found = state.trained(images).float()
-        return Check("class probabilities", difference(found.softmax(1), plain(images).softmax(1)), 0.05)
+        return Check(
+            "class probabilities", difference(found.softmax(1), plain(images).softmax(1)), 0.05
+        )
 
 
 def _measured(arch: str, device: torch.device, quick: bool) -> Iterator[Result]:
@@ -32,7 +34,11 @@ def _measured(arch: str, device: torch.device, quick: bool) -> Iterator[Result]:
     batch, steps, repeats = (2, 1, 1) if quick else (256, 8, 5) if on_gpu else (16, 1, 3)
     precision = devices.precision(device, Recipe().precision)
     sizes = SCALES["micro" if quick else "paper"]
-    recipe = Recipe(**MODERN | sizes | {"arch": arch, "batch": batch, "precision": precision, "dataset": "imagenet20"})
+    recipe = Recipe(
+        **MODERN
+        | sizes
+        | {"arch": arch, "batch": batch, "precision": precision, "dataset": "imagenet20"}
+    )
     number = batch * steps
     split, mean = made_up(recipe, number)
     split, mean = Split(split.images.to(device), split.labels), mean.to(device)
@@ -40,14 +46,18 @@ def _measured(arch: str, device: torch.device, quick: bool) -> Iterator[Result]:
     state.trained = torch.compile(state.network, dynamic=False) if on_gpu else state.network
     seen = normalise(split.images[:2], mean, recipe.input_scale)
     checks = (_check(recipe, state, center_crop(seen, recipe.image_size)),)
-    (taken,) = medians([lambda: train_epoch(recipe, state, split, mean, 0, progress=False)], repeats, at_least=0)
+    (taken,) = medians(
+        [lambda: train_epoch(recipe, state, split, mean, 0, progress=False)], repeats, at_least=0
+    )
     seconds = taken / number
     rate = training_multiply_adds(recipe.architecture(), recipe.image_size, CLASSES) / seconds
     name = f"training, {arch}, {recipe.image_size} px, batches of {batch}, {precision}"
     name += f", compiled, {devices.describe(device)}" if on_gpu else ""
     share = 100 * rate / matmul_rate(precision, device)
     yield Result(name, seconds, 1 / seconds, checks, unit="images/s")
-    yield Result(name, seconds, share, checks, goal=GOAL if on_gpu else None, unit="% of the matmul rate")
+    yield Result(
+        name, seconds, share, checks, goal=GOAL if on_gpu else None, unit="% of the matmul rate"
+    )
 
 
 def run(quick: bool) -> Iterator[Result]:

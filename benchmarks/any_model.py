@@ -51,6 +51,4 @@ def run(quick: bool) -> Iterator[Result]:
         ours, theirs = medians([together, one_by_one], 1 if quick else 5)
     count = len(units)
     name = f"{count} units of one resnet18 image"
-    yield faster(
-        name, ours / count, "Captum in a loop", theirs / count, checks, GOAL
-    )
+    yield faster(name, ours / count, "Captum in a loop", theirs / count, checks, GOAL)

@@ -1,9 +1,9 @@
 """All of Fig. 2 in one call against a loop over its units with Captum and hooks.
 
-Both sides take a time for each image searched and a time for each unit shown, which are measured on some of each; the
-whole, 2,000 images and the top nine of every map, is their sum (extrapolated). The first images of a search cost more,
-since nearly all of them enter the lists: so two lengths of the search are timed, the first counts once and their
-difference for every further image.
+Both sides take a time for each image searched and a time for each unit shown, which are measured on
+some of each; the whole, 2,000 images and the top nine of every map, is their sum (extrapolated).
+The first images of a search cost more, since nearly all of them enter the lists: so two lengths of
+the search are timed, the first counts once and their difference for every further image.
 """
 
 import functools

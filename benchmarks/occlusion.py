@@ -1,7 +1,7 @@
 """Occlusion against `captum.attr.Occlusion`: a 50 px square over 224 px, the network of Fig. 3.
 
-Captum gets the batch size that suits it best, and the network of stock parts with torch's response norm. Its result,
-an average over the squares that cover a pixel, is worked out from ours.
+Captum gets the batch size that suits it best, and the network of stock parts with torch's response
+norm. Its result, an average over the squares that cover a pixel, is worked out from ours.
 """
 
 from collections.abc import Iterator

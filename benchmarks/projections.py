@@ -1,7 +1,8 @@
 """Projections, each at the size of its receptive field, against `captum.attr.NeuronDeconvolution`.
 
-Captum gets the network up to the probed layer only, spelled with modules and without contrast norm (whose gradient it
-would take), a unit of its own for each image, and the batch size that suits it best.
+Captum gets the network up to the probed layer only, spelled with modules and without contrast norm
+(whose gradient it would take), a unit of its own for each image, and the batch size that suits it
+best.
 """
 
 import warnings

@@ -1,4 +1,4 @@
-"""One line of the table: two times, their ratio, the goal, and checks that both sides did the same work."""
+"""One line of the table: two times, their ratio, the goal, and checks of the same result."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ def faster(
     name: str, seconds: float, rival: str, rival_seconds: float, checks: tuple[Check, ...],
     goal: float | None = None,
 ) -> Result:  # fmt: skip
-    """Return a result whose ratio says how many times faster we are. Seconds are those of an item."""
+    """Return a result that says how many times faster we are. Seconds are those of an item."""
     return Result(name, seconds, rival_seconds / seconds, checks, rival, rival_seconds, goal)
 
 

@@ -15,7 +15,7 @@ LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
 @torch.no_grad()
 def largest_error(network: Network, images: Tensor) -> float:
-    """Return the largest error of values, and of activations at the places named, against a sort."""
+    """Return the largest error against a sort: of values, and at the places named."""
     errors = []
     maps = network.features(images, LAYERS)
     for layer, top in top_units(network, [images], progress=False).items():

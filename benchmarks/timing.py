@@ -1,4 +1,4 @@
-"""Times of several functions, taken in turn so that whatever else the machine does affects all of them."""
+"""Times of several functions, taken in turn so that a busy machine affects all of them."""
 
 import statistics
 import time

@@ -1,4 +1,4 @@
-"""A step of `zfrepro.training` at 128 px against a plain loop in fp32 with torch's response norm."""
+"""A training step at 128 px against a plain loop in fp32 with torch's response norm."""
 
 import copy
 import itertools
@@ -39,30 +39,49 @@ def plain_copy(network: Network) -> PlainNetwork:
 def made_up(recipe: Recipe, number: int) -> tuple[Split, Tensor]:
     """So many images of noise, stored for the recipe's image size, and their mean image."""
     side = stored_size(recipe.image_size)
-    images = torch.randint(256, (number, 3, side, side), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    images = torch.randint(
+        256, (number, 3, side, side), generator=torch.Generator().manual_seed(0)
+    ).to(torch.uint8)
     return Split(images, torch.arange(number) % CLASSES), mean_image(images)
 
 
-def plain_step(network: Network, optimiser: torch.optim.Optimizer, recipe: Recipe, split: Split, mean: Tensor) -> None:
-    """One step in torch's default layout and precision, without filter clipping and weight average."""
+def plain_step(
+    network: Network, optimiser: torch.optim.Optimizer, recipe: Recipe, split: Split, mean: Tensor
+) -> None:
+    """Take a step in torch's default layout and precision, without clipping and average."""
     images = normalise(split.images, mean, recipe.input_scale)
-    images = augment(images, recipe.image_size, recipe.crops, torch.Generator().manual_seed(0), (recipe.area, 1.0))
-    loss = F.cross_entropy(network(images.contiguous()), split.labels, label_smoothing=recipe.label_smoothing)
+    images = augment(
+        images,
+        recipe.image_size,
+        recipe.crops,
+        torch.Generator().manual_seed(0),
+        (recipe.area, 1.0),
+    )
+    loss = F.cross_entropy(
+        network(images.contiguous()), split.labels, label_smoothing=recipe.label_smoothing
+    )
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()
 
 
-def _loss_and_gradients(network: Network, images: Tensor, labels: Tensor, precision: str) -> tuple[Tensor, ...]:
+def _loss_and_gradients(
+    network: Network, images: Tensor, labels: Tensor, precision: str
+) -> tuple[Tensor, ...]:
     network.eval()  # without dropout
     with devices.autocast(images.device, precision):
         loss = F.cross_entropy(network(images).to(network.convs.conv1.weight.dtype), labels)
     return loss.detach(), *torch.autograd.grad(loss, list(network.parameters()))
 
 
-def _checks(ours: Network, plain: Network, images: Tensor, labels: Tensor, precision: str) -> tuple[Check, ...]:
+def _checks(
+    ours: Network, plain: Network, images: Tensor, labels: Tensor, precision: str
+) -> tuple[Check, ...]:
     # In double precision, where rounding hardly ever moves a maximum of a pool to a neighbour.
-    exact = [_loss_and_gradients(copy.deepcopy(n).double(), images.double(), labels, "fp32") for n in (ours, plain)]
+    exact = [
+        _loss_and_gradients(copy.deepcopy(n).double(), images.double(), labels, "fp32")
+        for n in (ours, plain)
+    ]
     checks = (Check("fp64 loss and gradients", max(map(difference, *exact)), 1e-6),)
     if precision == "fp32":
         return checks
@@ -70,23 +89,35 @@ def _checks(ours: Network, plain: Network, images: Tensor, labels: Tensor, preci
     rounded, *found = _loss_and_gradients(ours, images, labels, precision)
     directions = [torch.cat([g.flatten() for g in part]) for part in (found, gradients)]
     turned = 1 - F.cosine_similarity(*directions, dim=0).item()
-    return *checks, Check(f"{precision} loss", difference(rounded, loss), 0.02), Check("direction", turned, 0.02)
+    return (
+        *checks,
+        Check(f"{precision} loss", difference(rounded, loss), 0.02),
+        Check("direction", turned, 0.02),
+    )
 
 
 def run(quick: bool) -> Iterator[Result]:
-    """The modern recipe at compact scale, its own batch, on made-up images; the precision is the fastest here."""
+    """Compare the modern recipe at compact scale, in the precision that is fastest here."""
     repeats, batch = (1, 8) if quick else (3, Recipe().batch)
     precision = devices.precision(torch.device("cpu"), Recipe().precision)
-    options = MODERN | SCALES["compact"] | {"batch": batch, "precision": precision, "dataset": "imagenet20"}
+    options = (
+        MODERN
+        | SCALES["compact"]
+        | {"batch": batch, "precision": precision, "dataset": "imagenet20"}
+    )
     recipe = Recipe(**options)
     split, mean = made_up(recipe, batch)
     state = start(recipe, CLASSES, torch.device("cpu"))
     plain = plain_copy(state.network)
-    seen = normalise(split.images[:4], mean, recipe.input_scale)[..., : recipe.image_size, : recipe.image_size]
+    seen = normalise(split.images[:4], mean, recipe.input_scale)[
+        ..., : recipe.image_size, : recipe.image_size
+    ]
     checks = _checks(state.network, plain, seen, split.labels[:4], precision)
     state.network.train()
     plain.train()
-    optimiser = torch.optim.SGD(plain.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay)
+    optimiser = torch.optim.SGD(
+        plain.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay
+    )
     epochs = itertools.cycle(range(recipe.epochs))
 
     def step() -> None:

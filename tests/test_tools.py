@@ -37,7 +37,6 @@ def test_pages_that_run_are_cached_and_run_again_only_if_they_changed(tmp_path):
     runs = page(book, "runs", code)
     source = runs.read_bytes()
     page(book, "raises", "1 / 0")
-    build.mkdir()
     assert notebooks.fill_cache(book, build, tmp_path) == 2
     assert notebooks.fill_cache(book, build, tmp_path) == 1  # the one that raised
     assert log.read_text().split() == [notebooks.SETTINGS["OMP_NUM_THREADS"]]

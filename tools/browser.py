@@ -1,6 +1,9 @@
-"""A headless Chromium, driven by Playwright, for looking at the built book and for testing it. The network is off.
+"""A headless Chromium, driven by Playwright, for looking at the built book and testing it.
 
-    python tools/browser.py FOLDER [PAGE ...]      such as book/index book/gallery/gallery; default: all pages
+The network is off.
+
+    python tools/browser.py FOLDER [PAGE ...]      such as book/index book/gallery/gallery; default:
+    all pages
 
 takes pictures of whole pages into a folder, 1280 and 390 px wide, light and dark.
 """
@@ -56,8 +59,10 @@ class Browser:
         self.browser.close()
         self.playwright.stop()
 
-    def open(self, url: str, *, width: int = 1280, theme: str = "light", settle: float = 0.2) -> None:
-        """Load a page in a context of its own and wait `settle` seconds longer than its load event."""
+    def open(
+        self, url: str, *, width: int = 1280, theme: str = "light", settle: float = 0.2
+    ) -> None:
+        """Load a page in a context of its own; wait `settle` seconds longer than its load event."""
         if self.page:
             self.page.context.close()
         context = self.browser.new_context(
@@ -67,7 +72,9 @@ class Browser:
         self.page, self.errors, self.requests = context.new_page(), [], []
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", lambda line: self.errors.append(line.text) if line.type == "error" else None)
+        self.page.on(
+            "console", lambda line: self.errors.append(line.text) if line.type == "error" else None
+        )
         self.page.goto(url)
         self.page.wait_for_timeout(1000 * settle)
 
@@ -76,7 +83,7 @@ class Browser:
         return self.page.evaluate(script)
 
     def place(self, element: str, x: float = 0.5, y: float = 0.5) -> tuple[float, float]:
-        """Scroll an element, a JavaScript expression, into view; return a point of it, by shares of its sides."""
+        """Scroll an element (JavaScript) into view; return a point, by shares of its sides."""
         self.evaluate(f"({element}).scrollIntoView({{block: 'center', behavior: 'instant'}})")
         left, top, width, height = self.evaluate(
             f"(b => [b.left, b.top, b.width, b.height])(({element}).getBoundingClientRect())"

@@ -1,7 +1,7 @@
 #!/bin/sh
-# chromium.sh: see to it that there is a browser for the tests of the pages: the one that is there, else Debian's, else
-# Playwright's. It never fails: without a browser those tests are skipped, and `make test` says so.
-# Each is run, not only looked for: Ubuntu's packages leave a program that only tells to install a snap.
+# chromium.sh: see to it that there is a browser for the tests of the pages: the one that is there,
+# else Debian's, else Playwright's. It never fails: without one those tests are skipped, and say so.
+# Each is run, not only looked for: Ubuntu's packages leave one that only tells to install a snap.
 found() {
     for program in chromium chromium-browser google-chrome; do "$program" --version && return; done >/dev/null 2>&1
     return 1

@@ -1,10 +1,10 @@
 """What `make` runs: python tools/make.py book | test | twice | lock | cells.
 
-book   runs the notebooks that are not cached and builds _build/html; a warning or a failing cell is an error
-test   ruff, the unit tests, every notebook once, the book from those runs, its pages in a browser
-twice  runs every notebook twice and compares all that they show: numbers, tables and pictures
-lock   writes requirements.lock from what is installed
-cells  writes the first cell of every notebook, which installs the package where it is missing
+book   runs the notebooks that are not cached and builds _build/html; a warning or a failing cell is
+an error test   ruff, the unit tests, every notebook once, the book from those runs, its pages in a
+browser twice  runs every notebook twice and compares all that they show: numbers, tables and
+pictures lock   writes requirements.lock from what is installed cells  writes the first cell of
+every notebook, which installs the package where it is missing
 """
 
 import os
@@ -19,7 +19,16 @@ from pathlib import Path
 import browser
 import nbformat
 import yaml
-from notebooks import BUILD, CONFIG, ROOT, SETTINGS, TIMEOUT, WORKERS, fill_cache, write_install_cells
+from notebooks import (
+    BUILD,
+    CONFIG,
+    ROOT,
+    SETTINGS,
+    TIMEOUT,
+    WORKERS,
+    fill_cache,
+    write_install_cells,
+)
 
 EXECUTED = ROOT / ".executed"  # not below _build: nbmake skips folders of that name
 PAGES = "tests/test_browser.py"  # needs the built book
@@ -31,8 +40,11 @@ def run(*command: str) -> int:
 
 
 def build(source: Path = ROOT) -> int:
-    """Run jupyter-book on `source`, with the pages placed in _build/html. Return its exit status."""
-    for leftover in ("html", "jupyter_execute"):  # Sphinx forgets the warnings of pages that it does not read again
+    """Run jupyter-book on `source`; the pages go to _build/html. Return its exit status."""
+    for leftover in (
+        "html",
+        "jupyter_execute",
+    ):  # Sphinx forgets the warnings of pages that it does not read again
         shutil.rmtree(BUILD / leftover, ignore_errors=True)
     program = str(Path(sys.executable).with_name("jupyter-book"))
     options = ("--path-output", str(ROOT), "--all", "-W", "-n", "--keep-going")
@@ -51,13 +63,23 @@ def book() -> int:
 def notebooks() -> int:
     """Run every notebook in a copy of the book, so that the sources stay without outputs."""
     shutil.rmtree(EXECUTED, ignore_errors=True)
-    shutil.copytree(ROOT / "book", EXECUTED / "book", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    shutil.copytree(
+        ROOT / "book", EXECUTED / "book", ignore=shutil.ignore_patterns(".ipynb_checkpoints")
+    )
     shutil.copy(ROOT / "_toc.yml", EXECUTED)
-    extensions = {name: str(ROOT / path) for name, path in CONFIG["sphinx"]["local_extensions"].items()}
+    extensions = {
+        name: str(ROOT / path) for name, path in CONFIG["sphinx"]["local_extensions"].items()
+    }
     config = CONFIG | {"execute": {"execute_notebooks": "off"}}
     config["sphinx"] = CONFIG["sphinx"] | {"local_extensions": extensions}
     (EXECUTED / "_config.yml").write_text(yaml.safe_dump(config))
-    options = ("--nbmake", f"--nbmake-timeout={TIMEOUT}", "--overwrite", "--durations=0", f"-n{WORKERS}")
+    options = (
+        "--nbmake",
+        f"--nbmake-timeout={TIMEOUT}",
+        "--overwrite",
+        "--durations=0",
+        f"-n{WORKERS}",
+    )
     return run(*PYTEST, *options, str(EXECUTED / "book"))
 
 
@@ -82,7 +104,7 @@ def test() -> int:
             found[name] = f"not run, for {needs[name]} failed"
     print("\n=== summary", *(f"{name:12} {text}" for name, text in found.items()), sep="\n")
     if browser.program() is None:
-        print("NO BROWSER was found, so no page was tested in one: sh tools/chromium.sh, or apt install chromium")
+        print("NO BROWSER was found, so no page was tested in one: sh tools/chromium.sh")
     return int(not all(text.startswith("passed") for text in found.values()))
 
 
@@ -94,15 +116,21 @@ def shown(cell: nbformat.NotebookNode) -> list[str]:
     """Return what a cell shows, but for progress; text comes in any parts."""
     outputs = cell.get("outputs", [])
     printed = "".join(o.text for o in outputs if o.output_type == "stream" and o.name == "stdout")
-    data = [f"{kind}: {content}" for o in outputs for kind, content in sorted(o.get("data", {}).items())]
+    data = [
+        f"{kind}: {content}" for o in outputs for kind, content in sorted(o.get("data", {}).items())
+    ]
     return [RANDOM.sub("...", text) for text in (printed, *data)]
 
 
 def differing(one: Path, other: Path) -> list[str]:
-    """Return `page, cell` of every cell of two runs that shows something else; those tagged `timing` may."""
+    """Return `page, cell` of cells of two runs that differ; those tagged `timing` may."""
     pairs = zip(nbformat.read(one, 4).cells, nbformat.read(other, 4).cells, strict=True)
     compared = [(a, b) for a, b in pairs if "timing" not in a.metadata.get("tags", [])]
-    return [f"{one.stem}, {a.id}: {shown(a)}\n    now: {shown(b)}"[:1000] for a, b in compared if shown(a) != shown(b)]
+    return [
+        f"{one.stem}, {a.id}: {shown(a)}\n    now: {shown(b)}"[:1000]
+        for a, b in compared
+        if shown(a) != shown(b)
+    ]
 
 
 def twice() -> int:
@@ -113,8 +141,14 @@ def twice() -> int:
         if notebooks():
             return 1
         pages = sorted(page.relative_to(first) for page in first.rglob("*.ipynb"))
-        found = [line for page in pages for line in differing(first / page, EXECUTED / "book" / page)]
-    print(*found, f"{len(pages)} notebooks, run twice: {len(found)} cells show something else", sep="\n")
+        found = [
+            line for page in pages for line in differing(first / page, EXECUTED / "book" / page)
+        ]
+    print(
+        *found,
+        f"{len(pages)} notebooks, run twice: {len(found)} cells show something else",
+        sep="\n",
+    )
     return int(bool(found))
 
 
@@ -128,7 +162,9 @@ HEADER = """\
 def pinned(freeze: str) -> list[str]:
     """Return the `name==version` lines of `pip freeze`, without local versions such as `+cpu`."""
     lines = [line.split("+")[0].strip() for line in freeze.splitlines()]
-    return sorted((line for line in lines if re.fullmatch(r"(?!zfrepro)[\w.-]+==\S+", line)), key=str.lower)
+    return sorted(
+        (line for line in lines if re.fullmatch(r"(?!zfrepro)[\w.-]+==\S+", line)), key=str.lower
+    )
 
 
 def lock() -> int:

@@ -1,7 +1,8 @@
-"""How notebooks are run and what keeps their results: jupyter-cache, emptied when what they read has changed.
+"""How notebooks are run, and their cache, emptied when what they read has changed.
 
-jupyter-cache compares code cells only. What the cells read lies elsewhere: modules, records, the versions installed,
-the ZFREPRO_ variables and the photographs that they name. One key covers all of it.
+jupyter-cache compares code cells only. What the cells read lies elsewhere: modules, records, the
+versions installed, the ZFREPRO_ variables and the photographs that they name. One key covers all of
+it.
 """
 
 import hashlib
@@ -84,21 +85,23 @@ def run_one(page: Path, cache: Path) -> None:
 
 
 def fill_cache(folder: Path = ROOT / "book", build: Path = BUILD, root: Path = ROOT) -> int:
-    """Run the notebooks that are not cached, one on each core; jupyter-book runs one after the other.
+    """Run the notebooks that are not cached, one on each core.
 
-    A notebook that fails is left out of the cache: jupyter-book runs it again and reports the cell. The key is stored
-    after all else, so that what a killed run left is not used.
+    A notebook that fails is left out of the cache: jupyter-book runs it again and reports the cell.
+    The key is stored after all else, so that what a killed run left is not used.
 
     Returns:
         How many notebooks had to be run.
     """
     cache, stamp, key = build / ".jupyter_cache", build / "cache-key", cache_key(root)
+    build.mkdir(exist_ok=True)
     if not stamp.is_file() or stamp.read_text() != key:
         shutil.rmtree(cache, ignore_errors=True)
     stamp.unlink(missing_ok=True)
     found = get_cache(cache)
     pages = [found.add_nb_to_project(str(page)) for page in sorted(folder.rglob("*.ipynb"))]
-    missing = [Path(record.uri) for record in found.list_unexecuted() if record.pk in {p.pk for p in pages}]
+    keys = {page.pk for page in pages}
+    missing = [Path(page.uri) for page in found.list_unexecuted() if page.pk in keys]
     with ProcessPoolExecutor(WORKERS) as pool:
         jobs = [pool.submit(run_one, page, cache) for page in missing]
         for job in tqdm(as_completed(jobs), "notebooks", len(jobs), disable=not jobs):
@@ -107,9 +110,9 @@ def fill_cache(folder: Path = ROOT / "book", build: Path = BUILD, root: Path = R
     return len(missing)
 
 
-# The clone has another name than the package, or Python would take the folder for it. The package is installed in
-# place, since the records lie beside it; `sys.path` is for the kernel that runs already. The extra `book` would
-# replace Colab's own Jupyter.
+# The clone has another name than the package, or Python would take the folder for it. The package
+# is installed in place, since the records lie beside it; `sys.path` is for the kernel that runs
+# already. The extra `book` would replace Colab's own Jupyter.
 INSTALL_CELL = """\
 import subprocess
 import sys
@@ -125,15 +128,17 @@ if find_spec("zfrepro") is None:  # as on Colab: fetch the book with its records
 
 
 def install_cell(config: dict = CONFIG) -> str:
-    """Return the code of every notebook's first cell, for the repository that `_config.yml` names."""
+    """Return the code of every first cell, for the repository that `_config.yml` names."""
     return INSTALL_CELL.format(**config["repository"])
 
 
 def write_install_cells(folder: Path = ROOT / "book") -> None:
-    """Put the cell that installs the package first in every notebook, such as after the repository has moved."""
+    """Put the cell that installs the package first in every notebook."""
     for file in sorted(folder.rglob("*.ipynb")):
         notebook = nbformat.read(file, as_version=4)
-        cell = nbformat.v4.new_code_cell(install_cell(), id="install", metadata={"tags": ["remove-cell"]})
+        cell = nbformat.v4.new_code_cell(
+            install_cell(), id="install", metadata={"tags": ["remove-cell"]}
+        )
         cells = [cell, *(other for other in notebook.cells if other.get("id") != "install")]
         if cells != notebook.cells:
             notebook.cells = cells
