@@ -1,9 +1,12 @@
 """The chapter on occlusion: its figure, its study and its claims on made-up data."""
 
+from collections import Counter
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from book.occlusion import figures
 from book.occlusion import measure as study
@@ -11,9 +14,9 @@ from book.occlusion.explorer import OcclusionExplorer
 from book.occlusion.measure import Row
 from tests.worlds import stripes, tiny
 from zfrepro import claims, deconvnet, records
-from zfrepro.data import Split
-from zfrepro.data.transforms import mean_image
-from zfrepro.occlusion import occlude
+from zfrepro.data import Dataset, Split
+from zfrepro.data.transforms import center_crop, mean_image
+from zfrepro.occlusion import Occlusion, occlude
 from zfrepro.weights import Trained
 
 
@@ -84,12 +87,60 @@ def test_the_study_on_a_made_up_data_set(trained, data):
         layer="convs.conv5",
         progress=False,
     )
-    summary = study.of_squares(found, split.labels, seen)
-    assert 0 <= summary["object"]["pointing"]["mean"] <= 1 and summary["worst_drop"]["n"] == 12
+    assert study.of_squares(found, split.labels)["worst_drop"]["n"] == 12
+    assert 0 <= study.of_objects(found, split.labels, seen)["pointing"]["mean"] <= 1
     energy = study.energy(trained, x[:2], found.strongest[:2])
     units = study._strongest_units(trained, x[:1], found.strongest[:1])
     whole = deconvnet.project(trained.network, x[:1], "conv5", units)
     torch.testing.assert_close(energy[0], whole[0].square().sum(0), atol=1e-6, rtol=1e-3)
+
+
+def test_objects_by_hand():
+    """Nine squares without overlap; the object is the middle one, or all but nothing is free."""
+    p = torch.full((2, 3, 3), 0.8)
+    p[:, 1, 1], p[:, 0, 0] = 0.2, 0.4
+    at = torch.tensor([0, 10, 20])
+    scores, clean = torch.stack([p, 1 - p], -1), torch.tensor([[0.9, 0.1]] * 2)
+    found = Occlusion(scores, clean, rows=at, columns=at, window=(10, 10))
+    mask = torch.zeros(2, 30, 30, dtype=torch.bool)
+    mask[0, 10:20, 10:20] = True
+    mask[1, 1:29, 1:29] = True
+    told = study.of_objects(found, torch.zeros(2, dtype=torch.long), mask)
+    means = {key: told[key]["mean"] for key in told}
+    assert told["extra"]["n"] == told["lower"]["n"] == 1  # the second has no square beside it
+    assert means["drop"] == pytest.approx(0.7) and means["lower"] == 1
+    assert means["drop_beside"] == pytest.approx(0.9 - (7 * 0.8 + 0.4) / 8)
+    assert means["extra"] == pytest.approx(means["drop"] - means["drop_beside"])
+    assert told["pointing"]["n"] == 2 and means["pointing"] == means["pointing_centre"] == 1
+    assert means["pointing_random"] == pytest.approx((1 / 9 + 1) / 2, abs=1e-4)
+
+
+def test_boxes_are_shares_of_what_the_network_sees(tmp_path, monkeypatch):
+    picture = np.zeros((224, 300, 3), np.uint8)
+    picture[112:168, 150:206] = 255
+    for part in ("train", "val"):
+        (tmp_path / "imagenet20" / part / "n1").mkdir(parents=True)
+    Image.fromarray(picture).save(tmp_path / "imagenet20/val/n1/bright.png")
+    stored, size = 146, 128
+    first, last = (((112 + k) * stored / 224 - 9) / size for k in (0, 56))
+    box = [(112 * stored / 224 - 9) / size, first, (168 * stored / 224 - 9) / size, last]
+    one = {"file": "val/n1/bright.png", "class": "bright", "boxes": [box]}
+    records.write_json(tmp_path / "results/occlusion/boxes.json", {"photographs": [one]})
+    monkeypatch.setenv("ZFREPRO_RESULTS", str(tmp_path / "results"))
+    named = Dataset("imagenet20", ("dark", "bright"), None, None, size, "0")
+    split = study.photographs_with_boxes(named, tmp_path)
+    seen, mask = center_crop(split.images, size)[:, 0], split.truth["mask"]
+    assert split.labels.tolist() == [1] and split.images.shape == (1, 3, stored, stored)
+    assert (seen.gt(127) ^ mask).float().mean() < 0.01 < mask.float().mean()
+
+
+def test_the_boxes_are_three_a_class_and_lie_within_the_picture():
+    drawn = records.read(study.BOXES)["photographs"]
+    assert len({one["file"] for one in drawn}) == 60
+    assert set(Counter(one["class"] for one in drawn).values()) == {3}
+    for one in drawn:
+        for x0, y0, x1, y1 in one["boxes"]:
+            assert 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1
 
 
 def test_what_is_masked_is_grey_to_the_pixel(trained, data):
@@ -138,18 +189,17 @@ def told(mean: float, half: float = 0.05) -> dict:
 def record(**changes) -> dict:
     """Return a record in which every claim holds, and what is changed in it."""
     good = {
-        "extra": 0.3, "lower": 0.9, "shape_extra": 0.4, "shape_lower": 0.9, "pointing": 0.9,
-        "pointing_random": 0.4, "pointing_gain": 0.2, "own": -0.5, "other": -0.1,
+        "extra": 0.3, "lower": 0.9, "pointing": 0.9, "pointing_random": 0.4,
+        "pointing_gain": 0.2, "own": -0.5, "other": -0.1,
         "negative": 0.3, "kept": 0.8, "changes": 0.9, "same": 0.5, "different": 0.1,
     } | changes  # fmt: skip
     squares = ("extra", "lower", "pointing", "pointing_random", "pointing_gain")
     return {
         "main": {
-            "object": {k: told(good[k]) for k in squares},
             "label_kept": told(good["kept"]),
             "label_changes": told(good["changes"]),
         },
-        "shapes": {"extra": told(good["shape_extra"]), "lower": told(good["shape_lower"])},
+        "objects": {k: told(good[k]) for k in squares},
         "projections": {k: told(good[k]) for k in ("own", "other")},
         "maps": {"negative": told(good["negative"])},
         "agreement": {"same": told(good["same"]), "other": told(good["different"])},
@@ -159,7 +209,7 @@ def record(**changes) -> dict:
 @pytest.mark.parametrize(
     ("name", "open_", "failing"),
     [
-        ("object", {"extra": 0.01}, {"extra": 0.01, "shape_lower": 0.4}),
+        ("object", {"extra": 0.01}, {"extra": 0.01, "lower": 0.4}),
         ("pointing", {"pointing_gain": 0.01}, {"pointing_gain": -0.1}),
         ("projection", {"other": -0.48}, {"other": -0.7}),
         ("strongest-map", {"negative": 0.12}, {"negative": 0.05}),
@@ -174,9 +224,9 @@ def test_claims_can_agree_stay_open_and_be_contradicted(name, open_, failing):
     assert claim.printed_outcome() in (None, "agrees")
 
 
-def test_claims_on_masks_are_not_tested_without_masks():
+def test_claims_on_objects_are_not_tested_where_nobody_drew_them():
     bare = record()
-    del bare["shapes"], bare["main"]["object"]
+    del bare["objects"]
     outcomes = {c.name: c.judge(bare).outcome for c in claims.of_chapter("occlusion")}
     untested = [name for name, outcome in outcomes.items() if outcome == "not tested"]
     assert untested == ["occlusion-object", "occlusion-pointing"]

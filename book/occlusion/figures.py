@@ -1,7 +1,7 @@
 """Fig. 7, parts of objects coloured by what covering them costs, and measured intervals."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -18,7 +18,7 @@ from torch import Tensor
 import diorama
 from book.occlusion.measure import Row
 from zfrepro import occlusion, page, paper, plots, records
-from zfrepro.claims import DATASETS, Record
+from zfrepro.claims import DATASETS, Record, lookup
 from zfrepro.stats import Interval
 
 Found = Mapping[str, Record]  # data set -> record
@@ -230,25 +230,27 @@ def _telling(scenes: diorama.Scene, name: str, drops: Mapping[str, float]) -> in
 # --- what was measured ---
 
 
-def objects(record: Record) -> Figure:
-    """Draw the drop for the object covered and for as much covered elsewhere."""
-    squares, shapes = record["main"]["object"], record["shapes"]
+def objects(found: Found) -> Figure:
+    """Draw the drop for squares on the object and beside it; where known, for its very shape.
+
+    found: data set -> record.
+    """
     rows = {
-        "squares on the object": squares["drop"],
-        "squares beside it (control)": squares["drop_beside"],
-        "the object, to the pixel": shapes["drop"],
-        "the same shape elsewhere (control)": shapes["drop_elsewhere"],
+        "squares on the object": "objects/drop",
+        "squares beside it (control)": "objects/drop_beside",
+        "the object, to the pixel": "shapes/drop",
+        "the same shape elsewhere (control)": "shapes/drop_elsewhere",
     }
-    lines = [(name, Interval.of(found), None) for name, found in rows.items()]
-    return plots.intervals(lines, unit="drop in the probability of the true class, Diorama")
+    return _by_dataset(found, rows, "drop in the probability of the true class")
 
 
-def _by_dataset(found: Found, rows: Mapping[str, Callable[[Record], Any]], unit: str) -> Figure:
-    """Draw an interval a row and data set."""
+def _by_dataset(found: Found, rows: Mapping[str, str], unit: str) -> Figure:
+    """Draw an interval a row and data set, of those that have it. rows: name -> path."""
     lines, groups = [], []
-    for name, read in rows.items():
-        for k, (dataset, record) in enumerate(found.items()):
-            lines.append(("" if k else name, Interval.of(read(record)), None))
+    for name, path in rows.items():
+        own = {key: record for key, record in found.items() if path.split("/")[0] in record}
+        for k, (dataset, record) in enumerate(own.items()):
+            lines.append(("" if k else name, Interval.of(lookup(record, path)), None))
             groups.append(DATASETS[dataset])
     return plots.intervals(lines, unit=unit, groups=groups)
 
@@ -256,12 +258,12 @@ def _by_dataset(found: Found, rows: Mapping[str, Callable[[Record], Any]], unit:
 def correlations(found: Found) -> Figure:
     """Draw mean correlations over positions, each with its control. found: data set -> record."""
     rows = {
-        "strongest map (b) with probability (d)": lambda r: r["maps"]["strongest"],
-        "average map with (d) (control)": lambda r: r["maps"]["any_map"],
-        "strongest map (b) with its projection (c)": lambda r: r["projections"]["own"],
-        "with another image's projection (control)": lambda r: r["projections"]["other"],
-        "(d) of two networks": lambda r: r["agreement"]["same"],
-        "(d) of different images (control)": lambda r: r["agreement"]["other"],
+        "strongest map (b) with probability (d)": "maps/strongest",
+        "average map with (d) (control)": "maps/any_map",
+        "strongest map (b) with its projection (c)": "projections/own",
+        "with another image's projection (control)": "projections/other",
+        "(d) of two networks": "agreement/same",
+        "(d) of different images (control)": "agreement/other",
     }
     return _by_dataset(found, rows, "correlation over positions of the square")
 
@@ -272,9 +274,7 @@ def settings(found: Found) -> Figure:
     found: data set -> record.
     """
     rows = {
-        f"{setting['fill']}, {setting['factor']:g} x the paper's side": (
-            lambda r, k=k: r["settings"][k]["worst_drop"]
-        )
+        f"{setting['fill']}, {setting['factor']:g} x the paper's side": f"settings/{k}/worst_drop"
         for k, setting in enumerate(next(iter(found.values()))["settings"])
     }
     return _by_dataset(found, rows, "largest drop in the probability of the true class")

@@ -4,8 +4,10 @@ The heat maps and projections of the figure go to `results/occlusion/DATASET.saf
 the figure stands where the photographs are not.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +17,8 @@ from torch import Tensor
 
 from diorama import PART_NAMES
 from zfrepro import deconvnet, device, gallery, occlusion, plots, records
-from zfrepro.data import Split
+from zfrepro.data import Dataset, Split, photos
+from zfrepro.data.transforms import stored_size
 from zfrepro.deconvnet import Units, strongest
 from zfrepro.measure import Parts, Study
 from zfrepro.occlusion import Occlusion, occlude
@@ -23,11 +26,13 @@ from zfrepro.stats import rounded, summary
 from zfrepro.weights import Trained
 
 REVISION = 2  # rows of the figure by how much the probability varies
+BOXES = "occlusion/boxes"  # record of the objects' boxes, drawn by hand on photographs
 LAYER, WATCHED = "conv5", "convs.conv5"
 ROWS, SCANNED, SCAN_POSITIONS = 3, 100, 5  # of the figure; images tried for it; positions a side
 COUNTS = {"diorama": 200}  # images of the main measurement
-COUNT = 120  # the same of other data sets
+COUNT = 300  # the same of other data sets
 COUNT_SETTINGS, COUNT_CLASS = 50, 30  # for other squares; for the parts, a class
+ON, BESIDE = 0.5, 0.05  # least share of a square on the object, and largest beside it
 FEWEST = 8  # images for a part, and for a control of it
 ASTRAY = 0.05  # of a moved shape, at most, where it should not be: large ones have no room
 POSITIONS = 10  # a side, for statistics; the figure has 30
@@ -161,31 +166,38 @@ def energy(trained: Trained, images: Tensor, maps: Tensor) -> Tensor:
     return torch.cat(found)
 
 
-def of_squares(found: Occlusion, labels: Tensor, mask: Tensor | None) -> dict[str, Any]:
-    """Return means over images of what one kind of square does.
-
-    Args:
-        mask: (B, S, S) bool, the object, where it is known.
-    """
+def of_squares(found: Occlusion, labels: Tensor) -> dict[str, Any]:
+    """Return means over images of what one kind of square does."""
     p, clean = found.of(labels), found.clean[torch.arange(len(labels)), labels]
     kept = found.predicted.eq(labels[:, None, None]).float().mean((1, 2))
-    out = {
+    return {
         "worst_drop": summary(clean - p.flatten(1).amin(1)),
         "label_kept": summary(kept),
         "label_changes": summary(kept.lt(1)),
     }
-    if mask is None:
-        return out
+
+
+def of_objects(found: Occlusion, labels: Tensor, mask: Tensor) -> dict[str, Any]:
+    """Compare squares on the object with squares beside it, and play the pointing game.
+
+    Squares on it have half of their area there, or as much as any has; squares beside it at most a
+    twentieth. An image that no square leaves so free counts in the pointing game alone.
+
+    Args:
+        mask: (B, S, S) bool, the object.
+    """
+    p, clean = found.of(labels), found.clean[torch.arange(len(labels)), labels]
     cover = occlusion.share_covered(mask, found)
-    most, least = cover.flatten(1).amax(1)[:, None, None], cover.flatten(1).amin(1)[:, None, None]
-    # half and a twentieth of the square
-    on, off = cover.ge(most.clamp_max(0.5)), cover.le(least.clamp_min(0.05))
+    on = cover.ge(cover.flatten(1).amax(1).clamp_max(ON)[:, None, None])
+    off = cover.le(BESIDE) & ~on
     covered, beside = ((p * where).sum((1, 2)) / where.sum((1, 2)) for where in (on, off))
+    covered = covered.masked_fill(beside.isnan(), torch.nan)
+    lower = covered.lt(beside).float().masked_fill(beside.isnan(), torch.nan)
     at = occlusion.lowest(p, found)
     hit = mask[torch.arange(len(mask)), at[:, 0], at[:, 1]].float()
     middle = mask[:, mask.shape[1] // 2, mask.shape[2] // 2].float()
-    out["object"] = {
-        "lower": summary(covered < beside),
+    return {
+        "lower": summary(lower),
         "drop": summary(clean - covered),
         "drop_beside": summary(clean - beside),
         "extra": summary(beside - covered),
@@ -194,7 +206,32 @@ def of_squares(found: Occlusion, labels: Tensor, mask: Tensor | None) -> dict[st
         "pointing_centre": summary(middle),
         "pointing_gain": summary(hit - middle),
     }
-    return out
+
+
+def box_mask(boxes: Sequence[Sequence[float]], size: int) -> Tensor:
+    """Return the pixels inside any of the boxes: (size, size) bool.
+
+    Args:
+        boxes: x0, y0, x1, y1 each, as shares of the picture.
+    """
+    mask = torch.zeros(size, size, dtype=torch.bool)
+    for x0, y0, x1, y1 in torch.tensor(boxes).mul(size).round().int().tolist():
+        mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def photographs_with_boxes(dataset: Dataset, root: Path | None) -> Split:
+    """Load the photographs of `results/occlusion/boxes.json`; their `mask` is as the network sees it.
+
+    Args:
+        root: folder of the photographs.
+    """
+    drawn = records.read(BOXES)["photographs"]
+    folder, stored = photos.find_folder(dataset.name, root), stored_size(dataset.image_size)
+    images = [torch.tensor(photos.decode(folder / one["file"], stored)) for one in drawn]
+    labels = torch.tensor([dataset.classes.index(one["class"]) for one in drawn])
+    masks = torch.stack([box_mask(one["boxes"], dataset.image_size) for one in drawn])
+    return Split(torch.stack(images).permute(0, 3, 1, 2), labels, {"mask": masks})
 
 
 class _Measured:
@@ -221,26 +258,36 @@ class _Measured:
         return self.split.labels[self.main]
 
     @cached_property
-    def grey_squares(self) -> Occlusion:
-        return self.squares(self.main)
+    def images(self) -> Tensor:
+        return self.split.images[self.main]
 
-    def mask(self, indices: Tensor) -> Tensor | None:
-        mask = self.split.truth.get("mask")
-        return None if mask is None else self.trained.center_crop(mask[indices][:, None])[:, 0]
+    @cached_property
+    def grey_squares(self) -> Occlusion:
+        return self.squares(self.images)
+
+    @cached_property
+    def mask(self) -> Tensor:
+        return self.trained.center_crop(self.split.truth["mask"][self.main][:, None])[:, 0]
 
     def squares(
-        self, indices: Tensor, *, kind: str = "grey", factor: float = 1.0, arch: str = "zfnet"
-    ) -> Occlusion:
-        """Cover images at 10 x 10 positions with a square of `factor` times the paper's side."""
+        self, images: Tensor, *, kind: str = "grey", factor: float = 1.0, arch: str = "zfnet",
+        precision: str | None = None,
+    ) -> Occlusion:  # fmt: skip
+        """Cover images at 10 x 10 positions with a square of `factor` times the paper's side.
+
+        Args:
+            images: uint8, as the data set stores them.
+            precision: default, bf16 where it is fast.
+        """
         trained = self.study.networks[arch]
-        x = trained.preprocess(self.split.images[indices])
+        x = trained.preprocess(images)
         patch = round(occlusion.paper_geometry(x.shape[-1])[0] * factor)
-        options = {"precision": self.precision, "progress": self.study.progress}
+        options = {"precision": precision or self.precision, "progress": self.study.progress}
         return slide(trained, x, patch, POSITIONS, kind, **options)
 
 
 def parts(study: Study) -> Parts:
-    """Return the measurements of the chapter; those of shapes need masks."""
+    """Return the measurements of the chapter; those of objects need masks, or boxes."""
     m = _Measured(study)
     found: Parts = {
         "figure": lambda: _figure(m),
@@ -251,13 +298,33 @@ def parts(study: Study) -> Parts:
         "settings": lambda: _settings(m),
     }
     if "mask" in m.split.truth:
+        found["objects"] = lambda: _objects(m)
         found |= {"shapes": lambda: _shapes(m), "object_parts": lambda: _object_parts(m)}
+    elif study.dataset.name == records.read(BOXES)["set"]:
+        found["objects"] = lambda: _objects_in_boxes(m)
     return found
 
 
 def _main(m: _Measured) -> dict[str, Any]:
-    found = of_squares(m.grey_squares, m.labels, m.mask(m.main))
+    found = of_squares(m.grey_squares, m.labels)
     return found | {"positions": POSITIONS, "precision": m.precision, "images": len(m.main)}
+
+
+def _objects(m: _Measured) -> dict[str, Any]:
+    return _compared(m, m.images, m.labels, m.mask) | {"known_by": "masks"}
+
+
+def _objects_in_boxes(m: _Measured) -> dict[str, Any]:
+    drawn = photographs_with_boxes(m.study.dataset, m.study.root)
+    right = m.trained.predict_proba(drawn.images).argmax(1).eq(drawn.labels)
+    labels, mask = drawn.labels[right], drawn.truth["mask"][right]
+    return _compared(m, drawn.images[right], labels, mask) | {"known_by": "boxes"}
+
+
+def _compared(m: _Measured, images: Tensor, labels: Tensor, mask: Tensor) -> dict[str, Any]:
+    # in bf16 positions tie, and the first of them, in a corner, would be the lowest
+    found = m.squares(images, precision="fp32")
+    return of_objects(found, labels, mask) | {"images": len(labels)}
 
 
 def _figure(m: _Measured) -> dict[str, Any]:
@@ -309,7 +376,7 @@ def _maps(m: _Measured) -> dict[str, Any]:
 
 def _projections(m: _Measured) -> dict[str, Any]:
     """Correlate a map's activity with the energy of its projection under the square."""
-    found, x = m.grey_squares, m.trained.preprocess(m.split.images[m.main])
+    found, x = m.grey_squares, m.trained.preprocess(m.images)
     under = occlusion.share_covered(energy(m.trained, x, found.strongest), found)
     activity, another = found.activity_of(found.strongest), under.roll(1, 0)
     return {
@@ -321,7 +388,7 @@ def _projections(m: _Measured) -> dict[str, Any]:
 def _agreement(m: _Measured) -> dict[str, Any]:
     """Correlate the probability maps of two networks, of the same image or of another."""
     zfnet = m.grey_squares.of(m.labels)
-    krizhevsky = m.squares(m.main, arch="krizhevsky").of(m.labels)
+    krizhevsky = m.squares(m.images, arch="krizhevsky").of(m.labels)
     return {
         "same": summary(occlusion.correlation(zfnet, krizhevsky)),
         "other": summary(occlusion.correlation(zfnet, krizhevsky.roll(1, 0))),
@@ -333,8 +400,8 @@ def _settings(m: _Measured) -> list[dict[str, Any]]:
     indices = evenly(m.right, min(len(m.main), COUNT_SETTINGS))
     found = []
     for kind, factor in SETTINGS:
-        squares = m.squares(indices, kind=kind, factor=factor)
-        drop = of_squares(squares, m.split.labels[indices], None)["worst_drop"]
+        squares = m.squares(m.split.images[indices], kind=kind, factor=factor)
+        drop = of_squares(squares, m.split.labels[indices])["worst_drop"]
         found.append({"fill": kind, "factor": factor, "worst_drop": drop})
     return found
 
@@ -348,12 +415,11 @@ def _covered(m: _Measured, indices: Tensor, masks: Tensor) -> Tensor:
 
 def _shapes(m: _Measured) -> dict[str, Any]:
     """Cover the object to the pixel, and the same shape elsewhere."""
-    mask = m.mask(m.main)
-    moved, left = occlusion.translate_off(mask, mask)
+    moved, left = occlusion.translate_off(m.mask, m.mask)
     free = left < ASTRAY
     indices = m.main[free]
     clean = m.searched[0][indices, m.split.labels[indices]]
-    on, off = _covered(m, indices, mask[free]), _covered(m, indices, moved[free])
+    on, off = _covered(m, indices, m.mask[free]), _covered(m, indices, moved[free])
     return {
         "lower": summary(on < off),
         "drop": summary(clean - on),
