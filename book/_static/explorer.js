@@ -22,7 +22,7 @@
   function linked(root, update) {
     root.id ||= `explorer-${[...document.querySelectorAll(".zf-explorer:not([data-kind=table])")].indexOf(root) + 1}`;
     const link = make("a", {className: "zf-link", textContent: "link to this view"});
-    root.append(link);
+    if (!root.closest(".jp-OutputArea")) root.append(link); // JupyterLab has no address for it
     function follow() {
       const [id, state] = location.hash.slice(1).split("?");
       if (id !== root.id) return;
@@ -181,6 +181,7 @@
     const kinds = {frames, positions, table};
     for (const root of document.querySelectorAll(".zf-explorer:not([data-ready])")) {
       root.dataset.ready = "";
+      root.dataset.lmSuppressShortcuts = ""; // JupyterLab would take the arrow keys
       const block = root.querySelector('script[type="application/json"]');
       kinds[root.dataset.kind](root, JSON.parse(block.textContent));
     }
