@@ -181,7 +181,6 @@
     const kinds = {frames, positions, table};
     for (const root of document.querySelectorAll(".zf-explorer:not([data-ready])")) {
       root.dataset.ready = "";
-      root.dataset.lmSuppressShortcuts = ""; // JupyterLab would take the arrow keys
       const block = root.querySelector('script[type="application/json"]');
       kinds[root.dataset.kind](root, JSON.parse(block.textContent));
     }
