@@ -1,4 +1,4 @@
-"""Occlusion against the plain loop, its measures against hand-worked cases, and its memory."""
+"""Occlusion against the plain loop and Captum, for any classifier, and its memory."""
 
 import copy
 import itertools
@@ -9,7 +9,6 @@ import warnings
 from functools import partial
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 import torchvision
@@ -20,15 +19,7 @@ from benchmarks.occlusion import averaged
 from tests.networks import small
 from zfrepro import occlusion
 from zfrepro.networks import zfnet
-from zfrepro.occlusion import (
-    corners,
-    correlation,
-    filling,
-    lowest,
-    middles_on,
-    share_covered,
-    translate_off,
-)
+from zfrepro.occlusion import corners, filling
 
 occlude = partial(occlusion.occlude, progress=False)
 near = partial(torch.testing.assert_close, atol=1e-5, rtol=1e-4)
@@ -150,52 +141,6 @@ def test_fills():
     near(noise.std((2, 3)), images.std((2, 3)), atol=0.03, rtol=0)
     with pytest.raises(ValueError, match="choose among grey"):
         filling("black", images, 5)
-
-
-# --- measures ---
-
-
-def of_shape(rows, columns, patch):
-    rows, columns = torch.tensor(rows), torch.tensor(columns)
-    return occlusion.Occlusion(None, None, None, None, rows, columns, (patch, patch))
-
-
-def test_share_under_the_square_by_hand():
-    mask = torch.zeros(1, 4, 4, dtype=torch.bool)
-    mask[0, :2, 1] = True  # two pixels
-    result = share_covered(mask, of_shape([0, 1, 2], [0, 2], 2))
-    assert result.tolist() == [[[0.5, 0.0], [0.25, 0.0], [0.0, 0.0]]]
-
-
-def test_lowest_and_middles_by_hand():
-    square = of_shape([0, 3], [0, 2, 4], 2)
-    values = torch.tensor([[[3.0, 2.0, 5.0], [9.0, 9.0, 1.0]]])
-    assert lowest(values, square).tolist() == [[4, 5]]
-    mask = torch.zeros(1, 6, 6, dtype=torch.bool)
-    mask[0, 4, 5] = True
-    assert middles_on(mask, square).tolist() == [[[False] * 3, [False, False, True]]]
-
-
-def test_correlation_agrees_with_numpy_and_is_nan_for_constants():
-    a, b = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
-    b[2] = 1
-    result = correlation(a, b)
-    for i in range(2):
-        expected = np.corrcoef(a[i].flatten(), b[i].flatten())[0, 1]
-        assert result[i].item() == pytest.approx(expected, abs=1e-5)
-    assert result[2].isnan()
-
-
-def test_translate_off_moves_off_the_object_without_change_of_area():
-    mask = torch.zeros(2, 12, 12, dtype=torch.bool)
-    mask[0, 2:6, 3:7] = True
-    mask[1] = True  # nowhere to go
-    moved, left = translate_off(mask, mask)
-    assert torch.equal(moved.sum((1, 2)), mask.sum((1, 2))) and left.tolist() == [0, 1]
-    part = torch.zeros_like(mask)
-    part[:, 2, 3] = True
-    moved, left = translate_off(part, mask)
-    assert left[0] == 0 and not (moved[0] & mask[0]).any()
 
 
 # --- refusals ---

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from book.occlusion import figures
+from book.occlusion import figures, measures
 from book.occlusion import measure as study
 from book.occlusion.explorer import OcclusionExplorer
 from book.occlusion.measure import Row
@@ -248,3 +248,49 @@ def test_records_hold_what_the_claims_and_figures_read():
         c.finding(dataset) for c in claims.of_chapter("occlusion") for dataset in claims.DATASETS
     ]
     assert all(f.evidence or f.reason for f in found)
+
+
+# --- measures on maps, by hand ---
+
+
+def of_shape(rows, columns, patch):
+    rows, columns = torch.tensor(rows), torch.tensor(columns)
+    return Occlusion(None, None, None, None, rows, columns, (patch, patch))
+
+
+def test_share_under_the_square_by_hand():
+    mask = torch.zeros(1, 4, 4, dtype=torch.bool)
+    mask[0, :2, 1] = True  # two pixels
+    result = measures.share_covered(mask, of_shape([0, 1, 2], [0, 2], 2))
+    assert result.tolist() == [[[0.5, 0.0], [0.25, 0.0], [0.0, 0.0]]]
+
+
+def test_lowest_and_middles_by_hand():
+    square = of_shape([0, 3], [0, 2, 4], 2)
+    values = torch.tensor([[[3.0, 2.0, 5.0], [9.0, 9.0, 1.0]]])
+    assert measures.lowest(values, square).tolist() == [[4, 5]]
+    mask = torch.zeros(1, 6, 6, dtype=torch.bool)
+    mask[0, 4, 5] = True
+    assert measures.middles_on(mask, square).tolist() == [[[False] * 3, [False, False, True]]]
+
+
+def test_correlation_agrees_with_numpy_and_is_nan_for_constants():
+    a, b = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    b[2] = 1
+    result = measures.correlation(a, b)
+    for i in range(2):
+        expected = np.corrcoef(a[i].flatten(), b[i].flatten())[0, 1]
+        assert result[i].item() == pytest.approx(expected, abs=1e-5)
+    assert result[2].isnan()
+
+
+def test_translate_off_moves_off_the_object_without_change_of_area():
+    mask = torch.zeros(2, 12, 12, dtype=torch.bool)
+    mask[0, 2:6, 3:7] = True
+    mask[1] = True  # nowhere to go
+    moved, left = measures.translate_off(mask, mask)
+    assert torch.equal(moved.sum((1, 2)), mask.sum((1, 2))) and left.tolist() == [0, 1]
+    part = torch.zeros_like(mask)
+    part[:, 2, 3] = True
+    moved, left = measures.translate_off(part, mask)
+    assert left[0] == 0 and not (moved[0] & mask[0]).any()

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import diorama
+from book.occlusion import measures
 from book.occlusion.measure import Row
 from zfrepro import occlusion, page, paper, plots, records
 from zfrepro.claims import DATASETS, Record, lookup
@@ -93,7 +94,7 @@ def fig7(
         line[0].set_ylabel(classes[row.label])
         _heat(activity, row, row.activity, image, image_size, f"map {row.map}")
         _projections(projections, row.projections)
-        together = occlusion.correlation(row.activity[None], row.probability[None]).item()
+        together = measures.correlation(row.activity[None], row.probability[None]).item()
         label = f"r with (b) = {together:+.2f}"
         _heat(probability, row, row.probability, image, image_size, label)
         _winners(winners, legend, row, classes, image, image_size)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import save
 from torch import Tensor
 
+from book.occlusion import measures
 from diorama import PART_NAMES
 from zfrepro import deconvnet, device, gallery, occlusion, plots, records
 from zfrepro.data import Dataset, Split, photos
@@ -187,13 +188,13 @@ def of_objects(found: Occlusion, labels: Tensor, mask: Tensor) -> dict[str, Any]
         mask: (B, S, S) bool, the object.
     """
     p, clean = found.of(labels), found.clean[torch.arange(len(labels)), labels]
-    cover = occlusion.share_covered(mask, found)
+    cover = measures.share_covered(mask, found)
     on = cover.ge(cover.flatten(1).amax(1).clamp_max(ON)[:, None, None])
     off = cover.le(BESIDE) & ~on
     covered, beside = ((p * where).sum((1, 2)) / where.sum((1, 2)) for where in (on, off))
     covered = covered.masked_fill(beside.isnan(), torch.nan)
     lower = covered.lt(beside).float().masked_fill(beside.isnan(), torch.nan)
-    at = occlusion.lowest(p, found)
+    at = measures.lowest(p, found)
     hit = mask[torch.arange(len(mask)), at[:, 0], at[:, 1]].float()
     middle = mask[:, mask.shape[1] // 2, mask.shape[2] // 2].float()
     return {
@@ -202,7 +203,7 @@ def of_objects(found: Occlusion, labels: Tensor, mask: Tensor) -> dict[str, Any]
         "drop_beside": summary(clean - beside),
         "extra": summary(beside - covered),
         "pointing": summary(hit),
-        "pointing_random": summary(occlusion.middles_on(mask, found).float().mean((1, 2))),
+        "pointing_random": summary(measures.middles_on(mask, found).float().mean((1, 2))),
         "pointing_centre": summary(middle),
         "pointing_gain": summary(hit - middle),
     }
@@ -354,7 +355,7 @@ def describe(r: Row, classes: tuple[str, ...]) -> dict[str, Any]:
         "median": p.median(),
         "max": p.max(),
         "kept": r.predicted.eq(r.label).float().mean(),
-        "correlation": occlusion.correlation(r.activity[None], p[None]),
+        "correlation": measures.correlation(r.activity[None], p[None]),
     }
     which = {"index": r.index, "class": classes[r.label], "label": r.label, "map": r.map}
     return which | {"others": list(r.others)} | {k: rounded(v) for k, v in numbers.items()}
@@ -363,9 +364,9 @@ def describe(r: Row, classes: tuple[str, ...]) -> dict[str, Any]:
 def _maps(m: _Measured) -> dict[str, Any]:
     """Correlate layer-5 activity with the class's probability over positions, image by image."""
     found, p = m.grey_squares, m.grey_squares.of(m.labels)
-    by_sum = occlusion.correlation(found.activity_of(found.strongest), p)
+    by_sum = measures.correlation(found.activity_of(found.strongest), p)
     maps = range(found.activity.shape[-1])
-    every = torch.stack([occlusion.correlation(found.activity[..., c], p) for c in maps], 1)
+    every = torch.stack([measures.correlation(found.activity[..., c], p) for c in maps], 1)
     return {
         "strongest": summary(by_sum),
         "any_map": summary(every.nanmean(1)),
@@ -377,11 +378,11 @@ def _maps(m: _Measured) -> dict[str, Any]:
 def _projections(m: _Measured) -> dict[str, Any]:
     """Correlate a map's activity with the energy of its projection under the square."""
     found, x = m.grey_squares, m.trained.preprocess(m.images)
-    under = occlusion.share_covered(energy(m.trained, x, found.strongest), found)
+    under = measures.share_covered(energy(m.trained, x, found.strongest), found)
     activity, another = found.activity_of(found.strongest), under.roll(1, 0)
     return {
-        "own": summary(occlusion.correlation(under, activity)),
-        "other": summary(occlusion.correlation(another, activity)),
+        "own": summary(measures.correlation(under, activity)),
+        "other": summary(measures.correlation(another, activity)),
     }
 
 
@@ -390,8 +391,8 @@ def _agreement(m: _Measured) -> dict[str, Any]:
     zfnet = m.grey_squares.of(m.labels)
     krizhevsky = m.squares(m.images, arch="krizhevsky").of(m.labels)
     return {
-        "same": summary(occlusion.correlation(zfnet, krizhevsky)),
-        "other": summary(occlusion.correlation(zfnet, krizhevsky.roll(1, 0))),
+        "same": summary(measures.correlation(zfnet, krizhevsky)),
+        "other": summary(measures.correlation(zfnet, krizhevsky.roll(1, 0))),
     }
 
 
@@ -415,7 +416,7 @@ def _covered(m: _Measured, indices: Tensor, masks: Tensor) -> Tensor:
 
 def _shapes(m: _Measured) -> dict[str, Any]:
     """Cover the object to the pixel, and the same shape elsewhere."""
-    moved, left = occlusion.translate_off(m.mask, m.mask)
+    moved, left = measures.translate_off(m.mask, m.mask)
     free = left < ASTRAY
     indices = m.main[free]
     clean = m.searched[0][indices, m.split.labels[indices]]
@@ -457,7 +458,7 @@ def _moved(m: _Measured, indices: Tensor, mask: Tensor, avoid: Tensor) -> Tensor
 
     It is nan everywhere if too few images have room.
     """
-    moved, left = occlusion.translate_off(mask, avoid)
+    moved, left = measures.translate_off(mask, avoid)
     free = left < ASTRAY
     if free.sum() < FEWEST:
         free[:] = False
