@@ -25,13 +25,20 @@ def record_of(file: Path) -> dict:
 
 def test_the_networks_of_the_book_are_there():
     names = {f.stem for f in RECORDS}
-    assert {"diorama-zfnet", "diorama-krizhevsky", "imagenet20-zfnet", "imagenet20-krizhevsky"} <= names
+    assert {
+        "diorama-zfnet",
+        "diorama-krizhevsky",
+        "imagenet20-zfnet",
+        "imagenet20-krizhevsky",
+    } <= names
 
 
 @pytest.mark.parametrize("file", RECORDS, ids=lambda f: f.stem)
 def test_record_and_weights_agree(file):
     record = record_of(file)
-    trained = weights.load_weights(file.with_suffix(".safetensors"), expected_sha256=record["weights_sha256"])
+    trained = weights.load_weights(
+        file.with_suffix(".safetensors"), expected_sha256=record["weights_sha256"]
+    )
     assert vars(trained.recipe) == record["recipe"]
     assert record["scale"] == scale_of(trained.recipe)
     assert record["command"] == command_of(trained.recipe)
@@ -40,13 +47,18 @@ def test_record_and_weights_agree(file):
     name = f"{record['recipe']['dataset']}-{record['recipe']['arch']}"
     assert file.stem in (name, f"{name}-{record['recipe']['image_size']}")
     # what was measured on the weights as written is what training said, up to half precision
-    assert abs(record["errors"]["one_crop"]["top1_error"] - record["history"][-1]["val_top1_error"]) < 1
+    assert (
+        abs(record["errors"]["one_crop"]["top1_error"] - record["history"][-1]["val_top1_error"])
+        < 1
+    )
 
 
 def test_the_readmes_commands_are_those_that_made_the_networks():
     text = (Path(__file__).parents[1] / "README.md").read_text()
-    block = text.split("The shipped networks, with the commands that make them.")[1].split("```")[1]
-    commands = [line.split()[3:] for line in block.splitlines() if line.startswith("python -m zfrepro")]
+    block = text.split("## Training")[1].split("```")[1]
+    commands = [
+        line.split()[3:] for line in block.splitlines() if line.startswith("python -m zfrepro")
+    ]
     told = [parse(words).made() for words in commands]
     recorded = [training.Recipe(**record_of(file)["recipe"]) for file in RECORDS]
     assert len(told) == len(recorded) and all(recipe in recorded for recipe in told)
@@ -89,7 +101,9 @@ def test_recorded_error_is_found_again(file):
     dataset = some_images(record, 400)
     trained = weights.load_weights(file.with_suffix(".safetensors"), device=torch.device("cpu"))
     assert trained.classes == dataset.classes
-    measured = training.errors(trained.predict_proba(dataset.val.images), dataset.val.labels)["top1_error"]
+    measured = training.errors(trained.predict_proba(dataset.val.images), dataset.val.labels)[
+        "top1_error"
+    ]
     recorded = record["errors"]["one_crop"]["top1_error"]
     standard_error = math.sqrt(recorded * (100 - recorded) / len(dataset.val))
     assert abs(measured - recorded) < 3.5 * standard_error
