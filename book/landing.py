@@ -1,4 +1,5 @@
-"""What the landing page shows: a strong map of each layer, how a projection is made, and a card a result."""
+"""What the landing page shows: a strong map of each layer, how a projection is made, and a card a
+result."""
 
 import html
 from collections.abc import Sequence
@@ -19,7 +20,8 @@ SHOWN = 4  # of a map's nine images
 
 
 def telling_map(trained: Trained, x: Tensor, top: gallery.Top) -> tuple[int, Tensor]:
-    """Choose the map whose nine projections resemble each other most, among those that respond most.
+    """Choose the map whose nine projections resemble each other most, among those that respond
+    most.
 
     Args:
         x: (N, 3, S, S), as the network wants them.
@@ -33,7 +35,9 @@ def telling_map(trained: Trained, x: Tensor, top: gallery.Top) -> tuple[int, Ten
 
 
 def hero(trained: Trained, split: Split, tops: dict[str, gallery.Top]) -> Figure:
-    """Draw one strong map of each layer: its strongest projections above the patches that cause them."""
+    """Draw one strong map of each layer: its strongest projections above the patches that cause
+    them.
+    """
     x, seen = trained.preprocess(split.images), trained.center_crop(split.images)
     columns, side = [], 168
     for layer, top in tops.items():
@@ -59,7 +63,9 @@ def hero(trained: Trained, split: Split, tops: dict[str, gallery.Top]) -> Figure
 
 
 def pipeline(trained: Trained, split: Split, top: gallery.Top) -> Figure:
-    """Draw how a projection is made: an image with a unit's receptive field, its feature map, its projection."""
+    """Draw how a projection is made: an image with a unit's receptive field, its feature map, its
+    projection.
+    """
     number, _ = telling_map(trained, trained.preprocess(split.images), top)
     index, units = top.of([number])
     image, unit = trained.center_crop(split.images[index[:1]]), units[:1]
@@ -71,7 +77,9 @@ def pipeline(trained: Trained, split: Split, top: gallery.Top) -> Figure:
     axes[0].imshow(plots.array(plots.as_colours(image[0])))
     row, column = int(unit.rows[0]), int(unit.columns[0])
     corner = (column * field.jump + field.start, row * field.jump + field.start)
-    axes[0].add_patch(plt.Rectangle(corner, field.size, field.size, fill=False, ec="#ffd000", lw=2.5))
+    axes[0].add_patch(
+        plt.Rectangle(corner, field.size, field.size, fill=False, ec="#ffd000", lw=2.5)
+    )
     axes[0].set_xlim(-0.5, image.shape[-1] - 0.5)
     axes[0].set_ylim(image.shape[-1] - 0.5, -0.5)
     axes[1].imshow(activations, cmap="magma")
@@ -122,5 +130,8 @@ def _card(chapter: str, claim: claims.Claim, title: str) -> str:
 
 def buttons(links: Sequence[tuple[str, str]]) -> HTML:
     """Show links as buttons."""
-    body = "".join(f'<a class="zf-button" href="{html.escape(url)}">{html.escape(text)}</a>' for text, url in links)
+    body = "".join(
+        f'<a class="zf-button" href="{html.escape(url)}">{html.escape(text)}</a>'
+        for text, url in links
+    )
     return HTML(f'<p class="zf-buttons">{body}</p>')

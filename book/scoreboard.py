@@ -1,4 +1,5 @@
-"""All claims together: counts, a plot of how far each lies from its bound, bars a chapter, sensitivity and controls."""
+"""All claims together: counts, a plot of how far each lies from its bound, bars a chapter,
+sensitivity and controls."""
 
 import html
 from collections import Counter
@@ -42,7 +43,9 @@ def counted(dataset: str, chosen: Sequence[Claim]) -> str:
     """Return the counts in words: `12 agree, 1 is not resolved, 3 are contradicted`."""
     found = counts(dataset, chosen)
     return ", ".join(
-        f"{found[outcome]} {VERBS[outcome][found[outcome] > 1]}" for outcome in OUTCOMES if found[outcome]
+        f"{found[outcome]} {VERBS[outcome][found[outcome] > 1]}"
+        for outcome in OUTCOMES
+        if found[outcome]
     )
 
 
@@ -53,9 +56,11 @@ def short(claim: Claim) -> str:
 
 
 def margins(dataset: str, source: str = "paper", width: float = 8.5) -> Figure:
-    """Draw how far each claim's estimate lies beyond the bound of its rule, in half-widths of its 95 % interval.
+    """Draw how far each claim's estimate lies beyond the bound of its rule, in half-widths of its
+    95 % interval.
 
-    Right of 1 the rule's condition holds, left of -1 it is refuted, and between them the data cannot tell.
+    Right of 1 the rule's condition holds, left of -1 it is refuted, and between them the data
+    cannot tell.
     """
     rows = []
     for claim in of_source(source):
@@ -67,7 +72,12 @@ def margins(dataset: str, source: str = "paper", width: float = 8.5) -> Figure:
     chapter = None
     for y, (claim, outcome, margin) in enumerate(rows):
         shown = float(np.clip(margin, -LIMIT, LIMIT))
-        ax.plot([max(shown - 1, -LIMIT - 0.2), min(shown + 1, LIMIT + 0.2)], [y, y], color=COLOURS[outcome], lw=2.4)
+        ax.plot(
+            [max(shown - 1, -LIMIT - 0.2), min(shown + 1, LIMIT + 0.2)],
+            [y, y],
+            color=COLOURS[outcome],
+            lw=2.4,
+        )
         marker = "o" if abs(margin) <= LIMIT else ">" if margin > 0 else "<"
         ax.plot(shown, y, marker, color=COLOURS[outcome], ms=6.5)
         if claim.chapter != chapter:
@@ -93,15 +103,20 @@ def bars(source: str = "paper") -> HTML:
         if not own:
             continue
         cells = "".join(f"<td>{_bar(counts(dataset, own), len(own))}</td>" for dataset in DATASETS)
-        body += f'<tr><th scope="row"><a href="{chapter}/{chapter}.html">{chapter}</a></th>{cells}</tr>'
+        body += (
+            f'<tr><th scope="row"><a href="{chapter}/{chapter}.html">{chapter}</a></th>{cells}</tr>'
+        )
     heads = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in DATASETS.values())
     key = " ".join(
-        f'<span class="zf-key"><span style="background:{COLOURS[o]}"></span>{html.escape(o)}</span>' for o in OUTCOMES
+        f'<span class="zf-key"><span style="background:{COLOURS[o]}"></span>{html.escape(o)}</span>'
+        for o in OUTCOMES
     )
     return HTML(
-        f'<div class="zf-scroll zf-bars" tabindex="0" role="group" aria-label="Outcomes by chapter">'
+        '<div class="zf-scroll zf-bars" tabindex="0" role="group" '
+        'aria-label="Outcomes by chapter">'
         '<table class="table">'
-        f'<thead><tr><th scope="col">chapter</th>{heads}</tr></thead><tbody>{body}</tbody></table>{key}</div>'
+        f'<thead><tr><th scope="col">chapter</th>{heads}</tr></thead>'
+        f'<tbody>{body}</tbody></table>{key}</div>'
     )
 
 
@@ -111,7 +126,8 @@ def _bar(found: Counter, total: int) -> str:
         for outcome in OUTCOMES if found[outcome]
     )  # fmt: skip
     told = ", ".join(f"{found[outcome]} {outcome}" for outcome in OUTCOMES if found[outcome])
-    return f'<div class="zf-bar" role="img" aria-label="{html.escape(told)}" title="{html.escape(told)}">{parts}</div>'
+    told = html.escape(told)
+    return f'<div class="zf-bar" role="img" aria-label="{told}" title="{told}">{parts}</div>'
 
 
 def sensitivity() -> HTML:
@@ -121,14 +137,22 @@ def sensitivity() -> HTML:
         for dataset, name in DATASETS.items():
             if found := claim.sensitivity(dataset):
                 half, own, double = found
-                rows.append({"claim": claim.name, "data set": name, "bound halved": half, "as it is": own,
+                rows.append({"claim": claim.name, "data set": name, "bound halved": half,
+                "as it is": own,
                              "bound doubled": double})  # fmt: skip
     return page.table(rows, caption="Outcomes with each rule's numeric bound halved and doubled")
 
 
 def hanging() -> tuple[int, int]:
-    """Return how many outcomes change when a bound is halved or doubled, and how many have such a bound."""
-    found = [f for claim in claims.all_claims() for dataset in DATASETS if (f := claim.sensitivity(dataset))]
+    """Return how many outcomes change when a bound is halved or doubled, and how many have such a
+    bound.
+    """
+    found = [
+        f
+        for claim in claims.all_claims()
+        for dataset in DATASETS
+        if (f := claim.sensitivity(dataset))
+    ]
     return sum(len(set(outcomes)) > 1 for outcomes in found), len(found)
 
 
@@ -141,7 +165,10 @@ def controls() -> HTML:
             row[name] = claim.finding(dataset).outcome
             row[f"untrained, {name}"] = claim.control_outcome(dataset)
         row["the printed numbers"] = claim.printed_outcome()
-        if any(row[key] for key in row if key.startswith("untrained")) or row["the printed numbers"]:
+        if (
+            any(row[key] for key in row if key.startswith("untrained"))
+            or row["the printed numbers"]
+        ):
             rows.append(row)
     return page.table(rows, caption="Each rule on its controls")
 
@@ -161,13 +188,19 @@ def rule_log() -> HTML:
 
 
 def listed(*outcomes: str, dataset: str = "imagenet20") -> HTML:
-    """List the paper's claims that have one of some outcomes, each linked to its row in its chapter."""
+    """List the paper's claims that have one of some outcomes, each linked to its row in its
+    chapter.
+    """
     items = []
     for claim in of_source("paper"):
         found = claim.finding(dataset)
         if found.outcome in outcomes:
             link = f"{claim.chapter}/{claim.chapter}.html#claim-{claim.name}"
-            reason = f" ({html.escape(found.reason)})" if found.reason and "python -m" not in found.reason else ""
+            reason = (
+                f" ({html.escape(found.reason)})"
+                if found.reason and "python -m" not in found.reason
+                else ""
+            )
             items.append(
                 f'<li>{html.escape(claim.says)} <a href="{link}">{claim.chapter}</a> '
                 f"{page.outcome_label(found.outcome)}{reason}</li>"
@@ -180,4 +213,5 @@ def evidence(name: str, dataset: str = "imagenet20") -> str:
     claim = next(claim for claim in claims.all_claims() if claim.name == name)
     found = claim.finding(dataset)
     outcome = page.outcome_label(found.outcome)
-    return f"<em>{html.escape(claim.says)}</em> {outcome} on {DATASETS[dataset]} ({html.escape(str(found))})."
+    evidence = html.escape(str(found))
+    return f"<em>{html.escape(claim.says)}</em> {outcome} on {DATASETS[dataset]} ({evidence})."

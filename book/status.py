@@ -7,7 +7,16 @@ from typing import Any
 
 from zfrepro import data, device, records
 
-PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "captum", "jupyter-book", "myst-nb", "ipywidgets")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "matplotlib",
+    "captum",
+    "jupyter-book",
+    "myst-nb",
+    "ipywidgets",
+)
 
 MADE = ("command", "commit", "versions", "date", "device", "dataset", "seconds")
 KEYS: dict[str, tuple[str, ...]] = {
@@ -21,7 +30,8 @@ KEYS: dict[str, tuple[str, ...]] = {
 }
 """What a record of each kind has at least."""
 
-RUN = ("arch", "seed", "command", "commit", "versions", "date", "device", "seconds", "parameters", "multiply_adds",
+RUN = ("arch", "seed", "command", "commit", "versions", "date", "device", "seconds", "parameters",
+"multiply_adds",
        "errors", "history")  # fmt: skip
 """What each run of a sweep has."""
 
@@ -37,10 +47,15 @@ def check(name: str, record: dict[str, Any]) -> None:
         raise ValueError(f"results/{name}.json: kind {kind!r}, known are {', '.join(KEYS)}")
     missing = [key for key in KEYS[kind] if key not in record]
     if missing:
-        raise ValueError(f"results/{name}.json: a record of kind {kind} without {', '.join(missing)}; make it again")
+        raise ValueError(
+            f"results/{name}.json: a record of kind {kind} without {', '.join(missing)}; make it "
+            "again"
+        )
     for number, run in enumerate(record["runs"] if kind == "sweep" else ()):
         if missing := [key for key in RUN if key not in run]:
-            raise ValueError(f"results/{name}.json: run {number} without {', '.join(missing)}; make it again")
+            raise ValueError(
+                f"results/{name}.json: run {number} without {', '.join(missing)}; make it again"
+            )
 
 
 def all_records() -> dict[str, dict[str, Any]]:
@@ -50,7 +65,10 @@ def all_records() -> dict[str, dict[str, Any]]:
         ValueError: a record that is damaged or lacks something.
     """
     root = records.results_root()
-    found = {f.relative_to(root).with_suffix("").as_posix(): records.read_json(f) for f in sorted(root.rglob("*.json"))}
+    found = {
+        f.relative_to(root).with_suffix("").as_posix(): records.read_json(f)
+        for f in sorted(root.rglob("*.json"))
+    }
     for name, record in found.items():
         check(name, record)
     return found
@@ -58,8 +76,14 @@ def all_records() -> dict[str, dict[str, Any]]:
 
 def environment() -> list[dict[str, object]]:
     """Rows of what this process runs on."""
-    rows = [("Python", platform.python_version()), ("system", f"{platform.system()} {platform.machine()}")]
-    rows += [("device", device.describe(device.pick())), ("data set of the pages", data.default_name())]
+    rows = [
+        ("Python", platform.python_version()),
+        ("system", f"{platform.system()} {platform.machine()}"),
+    ]
+    rows += [
+        ("device", device.describe(device.pick())),
+        ("data set of the pages", data.default_name()),
+    ]
     rows += [(name, _version(name)) for name in PACKAGES]
     return [{"what": what, "which": which} for what, which in rows]
 
@@ -103,7 +127,9 @@ def speeds(benchmark: dict[str, Any]) -> list[dict[str, object]]:
                 "what": result["name"],
                 "ratio": _three(result["ratio"]),
                 "unit": result["unit"],
-                "goal": "" if goal is None else f"at {'most' if result['at_most'] else 'least'} {goal:g}, {verdict}",
+                "goal": ""
+                if goal is None
+                else f"at {'most' if result['at_most'] else 'least'} {goal:g}, {verdict}",
                 "against": result["rival"] or "",
             }
         )
@@ -121,7 +147,8 @@ def _command(record: dict[str, Any]) -> str:
         return record["command"]
     seeds = 1 + max((run["seed"] for run in record["runs"]), default=0)
     words = (
-        f"python -m zfrepro sweep {record['chapter']} --dataset {record['dataset']['name']} --scale {record['scale']}"
+        f"python -m zfrepro sweep {record['chapter']} --dataset {record['dataset']['name']} "
+        f"--scale {record['scale']}"
     )
     return f"{words} --epochs {record['recipe']['epochs']} --seeds {seeds}"
 

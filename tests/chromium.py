@@ -15,13 +15,16 @@ from browser import Browser, program  # noqa: E402
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if program() is None:
-        pytest.skip("no Chromium found, so the pages are not tested in a browser: apt install chromium")
+        pytest.skip(
+            "no Chromium found, so the pages are not tested in a browser: apt install chromium"
+        )
     with Browser() as started:
         yield started
 
 
 def use_frames(browser: Browser, root: str) -> None:
-    """Move the first slider of a flip book, a JavaScript expression, by keyboard, mouse and finger."""
+    """Move the first slider of a flip book, a JavaScript expression, by keyboard, mouse and finger.
+    """
     slider = f"{root}.querySelector('input[type=range]')"
     index = f"Number({root}.dataset.index)"
     moved = f"{root}.querySelector('.zf-window img').style.transform"
@@ -61,7 +64,8 @@ def use_positions(browser: Browser, root: str) -> None:
 def use_table(browser: Browser, root: str) -> None:
     """Sort by the first column, by mouse, keyboard and finger, and filter."""
     button, heading = f"{root}.querySelector('thead button')", f"{root}.querySelector('thead th')"
-    column = f"[...{root}.querySelectorAll('tbody tr')].filter(r => !r.hidden).map(r => r.cells[0].textContent)"
+    rows = f"[...{root}.querySelectorAll('tbody tr')]"
+    column = f"{rows}.filter(r => !r.hidden).map(r => r.cells[0].textContent)"
     browser.page.mouse.click(*browser.place(button, 0.1))
     assert browser.evaluate(f"{heading}.getAttribute('aria-sort')") == "ascending"
     rows = browser.evaluate(column)

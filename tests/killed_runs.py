@@ -1,11 +1,11 @@
-"""Trainings that are killed at chosen moments and started again; a program of its own, for `test_survival`.
+"""Trainings that are killed at chosen moments and started again; a program of its own, for
+`test_survival`.
 
     python -m tests.killed_runs FOLDER train --dataset ...
 
-Each training is a fork of this process, which loads torch once and never trains itself. For each moment a folder
-of its name holds the run that was killed there and then finished; `whole` holds one that was left alone. Prints, as
-JSON, the exit codes of the starts of each.
-"""
+Each training is a fork of this process, which loads torch once and never trains itself. For each
+moment a folder of its name holds the run that was killed there and then finished; `whole` holds one
+that was left alone. Prints, as JSON, the exit codes of the starts of each."""
 
 import json
 import os
@@ -93,7 +93,9 @@ def killed_again_and_again(name: str) -> list[int]:
 
 
 def two_at_once(name: str) -> list[int]:
-    """While one run pauses, another starts in its folder; then the first is killed and a third finishes."""
+    """While one run pauses, another starts in its folder; then the first is killed and a third
+    finishes.
+    """
     there = ROOT / "paused"
 
     def pause() -> None:

@@ -14,7 +14,9 @@ def picture(label: int, number: int, width: int = 40, height: int = 32) -> Image
     return Image.fromarray((np.array(COLOURS[label]) + noise).clip(0, 255).astype(np.uint8))
 
 
-def photographs(root: Path, name: str = "imagenet", *, train: int = 4, val: int = 2, classes: int = 3) -> Path:
+def photographs(
+    root: Path, name: str = "imagenet", *, train: int = 4, val: int = 2, classes: int = 3
+) -> Path:
     """`root/name/{train,val}/class*/N.png`, and the folder `root/name`."""
     for part, count in (("train", train), ("val", val)):
         for label in range(classes):
@@ -28,5 +30,7 @@ def photographs(root: Path, name: str = "imagenet", *, train: int = 4, val: int 
 def listing(folder: Path) -> dict[str, tuple[int, int]]:
     """Every file below a folder with size and time, to show that nothing was written."""
     return {
-        str(f.relative_to(folder)): (f.stat().st_size, f.stat().st_mtime_ns) for f in folder.rglob("*") if f.is_file()
+        str(f.relative_to(folder)): (f.stat().st_size, f.stat().st_mtime_ns)
+        for f in folder.rglob("*")
+        if f.is_file()
     }

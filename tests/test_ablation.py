@@ -235,7 +235,8 @@ def test_the_error_by_images_is_that_of_the_mean_difference(networks, monkeypatc
 
 def test_runs_are_read_and_strangers_refused(networks, tmp_path):
     def saved(folder, recipe):
-        save_weights(tmp_path / folder / "weights.safetensors", recipe.network(3), recipe, ("a", "b", "c"),
+        save_weights(tmp_path / folder / "weights.safetensors", recipe.network(3), recipe, ("a",
+        "b", "c"),
                      torch.zeros(3, 73, 73))  # fmt: skip
         return tmp_path / folder
 

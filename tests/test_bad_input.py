@@ -1,7 +1,8 @@
-"""What users hand in by mistake: one line that names what, where and what to do, exit code 1, nothing written over.
+"""What users hand in by mistake: one line that names what, where and what to do, exit code 1,
+nothing written over.
 
-Here through the command line and across modules; what belongs to one module is also tested beside it.
-"""
+Here through the command line and across modules; what belongs to one module is also tested beside
+it."""
 
 import contextlib
 import json
@@ -48,12 +49,14 @@ def refused(line: list[str], capsys, *parts: str) -> None:
     capsys.readouterr()
     assert main(line) == 1
     *bars, error, end = capsys.readouterr().err.split("\n")
-    assert error.startswith(f"zfrepro {line[0]}: ") and not end and all("%|" in bar for bar in bars), error
+    assert (
+        error.startswith(f"zfrepro {line[0]}: ") and not end and all("%|" in bar for bar in bars)
+    ), error
     for part in parts:
         assert part in error, error
 
 
-# --- folders of photographs ------------------------------------------------------------------------------------------
+# --- folders of photographs ----------------------------------------------------------------------
 
 
 def broken(kind: str, root: Path) -> tuple[str, ...]:
@@ -83,19 +86,39 @@ def broken(kind: str, root: Path) -> tuple[str, ...]:
         file.write_bytes(file.read_bytes()[:300])
     if kind == "no image":
         file.write_text("<html>404</html>")
-    return str(file), "cannot be decoded", "replace or remove it, or skip such files with --skip-damaged"
+    return (
+        str(file),
+        "cannot be decoded",
+        "replace or remove it, or skip such files with --skip-damaged",
+    )
 
 
-KINDS = ["missing", "empty", "nested too deep", "not nested", "an empty class", "truncated", "no image"]
+KINDS = [
+    "missing",
+    "empty",
+    "nested too deep",
+    "not nested",
+    "an empty class",
+    "truncated",
+    "no image",
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_folder_that_cannot_be_used_stops_every_command_and_nothing_changes(kind, tmp_path, capsys):
+def test_a_folder_that_cannot_be_used_stops_every_command_and_nothing_changes(
+    kind, tmp_path, capsys
+):
     parts = broken(kind, tmp_path / "photos")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "weights.safetensors").write_text("somebody's")
     recipe, world = tiny(), torch.zeros(3, stored_size(64), stored_size(64))
-    save_weights(tmp_path / "a.safetensors", recipe.network(3), tiny(dataset="imagenet"), ("a", "b", "c"), world)
+    save_weights(
+        tmp_path / "a.safetensors",
+        recipe.network(3),
+        tiny(dataset="imagenet"),
+        ("a", "b", "c"),
+        world,
+    )
     before = listing(tmp_path)
     root = str(tmp_path / "photos")
     refused(["data", "imagenet", "--data", root, "--image-size", "28"], capsys, *parts)
@@ -114,7 +137,7 @@ def test_an_image_too_large_for_memory_is_refused_by_its_header(tmp_path, capsys
     refused(line, capsys, str(bad), "exceeds limit", "--skip-damaged")
 
 
-# --- one damaged photograph among many -------------------------------------------------------------------------------
+# --- one damaged photograph among many -----------------------------------------------------------
 
 
 @pytest.fixture
@@ -140,7 +163,9 @@ def test_a_damaged_photograph_is_skipped_counted_and_named(one_bad, tmp_path, ca
     )
 
     decode, again = photos.decode, []
-    monkeypatch.setattr(photos, "decode", lambda file, size: again.append(file) or decode(file, size))
+    monkeypatch.setattr(
+        photos, "decode", lambda file, size: again.append(file) or decode(file, size)
+    )
     monkeypatch.setenv("ZFREPRO_SKIP_DAMAGED", "1")  # for pages and for commands without the option
     found = data.load("imagenet", 28, root=root, progress=False)
     assert not again and found.skipped == ("train/class1/cut.jpeg",)
@@ -148,11 +173,15 @@ def test_a_damaged_photograph_is_skipped_counted_and_named(one_bad, tmp_path, ca
     assert found.train.labels.bincount().tolist() == [8, 8, 8]
     one_bad.rename(tmp_path / "cut.jpeg")
     plain = data.load("imagenet", 28, root=root, progress=False, skip_damaged=False)
-    assert torch.equal(plain.train.images, found.train.images) and torch.equal(plain.train.labels, found.train.labels)
+    assert torch.equal(plain.train.images, found.train.images) and torch.equal(
+        plain.train.labels, found.train.labels
+    )
 
     picture(1, 99, 64, 64).save(one_bad)  # mended: looked at again
     found = data.load("imagenet", 28, root=root, progress=False)
-    assert len(found.train) == 25 and found.skipped == () and "skipped" not in capsys.readouterr().err
+    assert (
+        len(found.train) == 25 and found.skipped == () and "skipped" not in capsys.readouterr().err
+    )
 
 
 def test_training_says_what_it_left_out(one_bad, tmp_path, capsys):
@@ -161,7 +190,9 @@ def test_training_says_what_it_left_out(one_bad, tmp_path, capsys):
     assert main([*line, "--skip-damaged"]) == 0
     assert "skipped 1 damaged of 25 images" in capsys.readouterr().err
     record = records.read_json(tmp_path / "run" / "record.json")
-    assert record["dataset"]["train"] == 24 and record["dataset"]["skipped"] == ["train/class1/cut.jpeg"]
+    assert record["dataset"]["train"] == 24 and record["dataset"]["skipped"] == [
+        "train/class1/cut.jpeg"
+    ]
     assert record["command"].endswith(" --skip-damaged")
     weights = str(tmp_path / "run" / "weights.safetensors")
     refused(["eval", weights, "--data", str(tmp_path / "photos")], capsys, str(one_bad))
@@ -173,7 +204,11 @@ def test_many_damaged_photographs_make_one_line(one_bad, tmp_path, capsys):
         one_bad.with_name(f"{i}.png").write_bytes(b"")
     data.load("imagenet", 28, root=tmp_path / "photos", progress=False, skip_damaged=True)
     error = capsys.readouterr().err
-    assert "skipped 5 damaged of 25 images" in error and error.endswith("; and 2 more\n") and error.count("\n") == 1
+    assert (
+        "skipped 5 damaged of 25 images" in error
+        and error.endswith("; and 2 more\n")
+        and error.count("\n") == 1
+    )
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"a": 1', '["class1/cut.jpeg"]'])
@@ -183,14 +218,18 @@ def test_a_damaged_list_of_damaged_files_is_made_again(one_bad, tmp_path, conten
     assert list(json.loads(kept.read_text())) == ["class1/cut.jpeg"]
     kept.write_text(content)
     found = data.load("imagenet", 28, root=tmp_path / "photos", progress=False, skip_damaged=True)
-    assert found.skipped == ("train/class1/cut.jpeg",) and list(json.loads(kept.read_text())) == ["class1/cut.jpeg"]
+    assert found.skipped == ("train/class1/cut.jpeg",) and list(json.loads(kept.read_text())) == [
+        "class1/cut.jpeg"
+    ]
 
 
 def test_a_class_or_a_set_without_one_sound_photograph_is_refused(one_bad, tmp_path):
     files = sorted(one_bad.parent.iterdir())
     for file in files:
         file.write_bytes(b"")
-    with pytest.raises(DataError, match="class1: none of its images can be decoded; each class needs one"):
+    with pytest.raises(
+        DataError, match="class1: none of its images can be decoded; each class needs one"
+    ):
         data.load("imagenet", 28, root=tmp_path / "photos", progress=False, skip_damaged=True)
     for file in one_bad.parents[1].rglob("*.png"):
         file.write_bytes(b"")
@@ -199,7 +238,9 @@ def test_a_class_or_a_set_without_one_sound_photograph_is_refused(one_bad, tmp_p
 
 
 @pytest.mark.parametrize("failure", [PermissionError(13, "Permission denied"), MemoryError()])
-def test_what_a_failing_machine_cannot_read_is_not_listed_as_damaged(one_bad, tmp_path, monkeypatch, failure):
+def test_what_a_failing_machine_cannot_read_is_not_listed_as_damaged(
+    one_bad, tmp_path, monkeypatch, failure
+):
     open_image = Image.open
 
     def failing(file, *rest):
@@ -217,7 +258,7 @@ def test_what_a_failing_machine_cannot_read_is_not_listed_as_damaged(one_bad, tm
     assert found.skipped == ("train/class1/cut.jpeg",)
 
 
-# --- weights ---------------------------------------------------------------------------------------------------------
+# --- weights -------------------------------------------------------------------------------------
 
 
 def test_a_measurement_on_other_classes_than_the_networks_is_refused(tmp_path, capsys):
@@ -231,12 +272,20 @@ def test_a_measurement_on_other_classes_than_the_networks_is_refused(tmp_path, c
         file = tmp_path / "results" / "networks" / f"imagenet20-{arch}.safetensors"
         sha = save_weights(file, recipe.network(10), recipe, names, mean)
         records.write_json(file.with_suffix(".json"), {"weights_sha256": sha})
-    line = ["measure", "gallery", "--dataset", "imagenet20", "--data", str(tmp_path / "photos"), "--quiet"]
+    line = [
+        "measure",
+        "gallery",
+        "--dataset",
+        "imagenet20",
+        "--data",
+        str(tmp_path / "photos"),
+        "--quiet",
+    ]
     refused(line, capsys, "imagenet20 has 20 classes, its networks know 10", "trained on")
     assert not (tmp_path / "results" / "gallery").exists()
 
 
-# --- layers, maps, places, sizes, NaN --------------------------------------------------------------------------------
+# --- layers, maps, places, sizes, NaN ------------------------------------------------------------
 
 NETWORK = small(networks.zfnet(), 96)
 IMAGE = torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
@@ -282,7 +331,9 @@ def test_pixels_that_are_not_numbers_are_not_projected(project, value):
 def test_pixels_that_are_not_numbers_are_not_searched_nor_covered():
     spoilt = IMAGE.clone()
     spoilt[1, 0, 40, 40] = torch.nan
-    with pytest.raises(ValueError, match="conv1: activations are not finite; the images or the weights hold NaN"):
+    with pytest.raises(
+        ValueError, match="conv1: activations are not finite; the images or the weights hold NaN"
+    ):
         gallery.top_units(NETWORK, [spoilt], progress=False)
     with pytest.raises(ValueError, match="image 1: holds NaN or infinite pixels"):
         occlusion.occlude(NETWORK, spoilt, patch=20, stride=40, progress=False)
@@ -293,9 +344,15 @@ def test_pixels_that_are_not_numbers_are_not_searched_nor_covered():
     [
         (torch.zeros(1, 3, 5, 5), "zfnet: an image of 5 px is too small, conv1 sees 5 px"),
         (torch.zeros(1, 3, 20, 96), "zfnet: an image of 20 px is too small, conv2 sees 4 px"),
-        (torch.zeros(3, 96, 96), r"images are torch.float32 \(3, 96, 96\): wanted float \(B, 3, H, W\)"),
+        (
+            torch.zeros(3, 96, 96),
+            r"images are torch.float32 \(3, 96, 96\): wanted float \(B, 3, H, W\)",
+        ),
         (torch.zeros(1, 1, 96, 96), r"\(1, 1, 96, 96\): wanted"),
-        (torch.zeros(1, 3, 96, 96, dtype=torch.uint8), "torch.uint8.*as `Trained.preprocess` makes them"),
+        (
+            torch.zeros(1, 3, 96, 96, dtype=torch.uint8),
+            "torch.uint8.*as `Trained.preprocess` makes them",
+        ),
     ],
     ids=["tiny", "thin", "no batch", "grey", "uint8"],
 )
@@ -313,23 +370,31 @@ def test_images_that_do_not_fit_the_network(images, says):
 
 def test_unknown_layers_maps_and_options_of_the_gallery_and_of_occlusion():
     top = gallery.top_units(NETWORK, [IMAGE], ["conv1"], progress=False)["conv1"]
-    answer = occlusion.occlude(NETWORK, IMAGE, patch=30, stride=60, layer="convs.conv5", progress=False)
+    answer = occlusion.occlude(
+        NETWORK, IMAGE, patch=30, stride=60, layer="convs.conv5", progress=False
+    )
     for call, says in (
         (lambda: gallery.top_units(NETWORK, [IMAGE], ["conv9"]), "conv9.*choose among conv1"),
         (lambda: gallery.top_units(NETWORK, [IMAGE], k=0), "k 0: must be at least 1"),
         (lambda: gallery.top_units(NETWORK, [], progress=False), "no images to search"),
-        (lambda: gallery.projections(NETWORK, lambda i: IMAGE[i], top, [16]), "conv1: map 16: there are 16"),
+        (
+            lambda: gallery.projections(NETWORK, lambda i: IMAGE[i], top, [16]),
+            "conv1: map 16: there are 16",
+        ),
         (lambda: gallery.patches(NETWORK, IMAGE, top, [-1]), "conv1: map -1: there are 16"),
         (lambda: answer.of(torch.tensor([0, 10])), "class 10: there are 10"),
         (lambda: answer.activity_of(torch.tensor([0, 99])), "map 99: there are 32"),
         (lambda: NETWORK.features(IMAGE, ["conv9"]), "choose among conv1"),
-        (lambda: rules.project(NETWORK, IMAGE, unit(), rule="lrp"), "choose among gradient, deconvnet, guided"),
+        (
+            lambda: rules.project(NETWORK, IMAGE, unit(), rule="lrp"),
+            "choose among gradient, deconvnet, guided",
+        ),
     ):
         with pytest.raises(ValueError, match=says):
             call()
 
 
-# --- disks and permissions -------------------------------------------------------------------------------------------
+# --- disks and permissions -----------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -358,7 +423,9 @@ def readable():
 def test_without_permission_to_write(readable, capsys, monkeypatch):
     photographs(readable / "photos")
     monkeypatch.chdir(readable)
-    assert main(training(readable / "photos", readable / "first")) == 0  # imports what it needs, as the user may
+    assert (
+        main(training(readable / "photos", readable / "first")) == 0
+    )  # imports what it needs, as the user may
     (readable / "cache").mkdir()
     (readable / "run").mkdir()
     monkeypatch.setenv("ZFREPRO_CACHE", str(readable / "cache"))
@@ -368,13 +435,18 @@ def test_without_permission_to_write(readable, capsys, monkeypatch):
     line = ["data", "imagenet", "--data", str(readable / "photos"), "--image-size", "28"]
     with as_nobody():
         refused(line, capsys, "Permission denied", str(readable / "cache"))
-        refused(training(readable / "photos", readable / "run"), capsys, "Permission denied", str(readable / "run"))
+        refused(
+            training(readable / "photos", readable / "run"),
+            capsys,
+            "Permission denied",
+            str(readable / "run"),
+        )
         with pytest.raises(PermissionError, match=str(readable / "run" / "a.json")):
             records.write_json(readable / "run" / "a.json", {})
     assert listing(readable) == before
 
 
-# --- a GPU without memory --------------------------------------------------------------------------------------------
+# --- a GPU without memory ------------------------------------------------------------------------
 
 
 class Crowded(torch.nn.Module):
@@ -387,7 +459,9 @@ class Crowded(torch.nn.Module):
     def forward(self, x):
         self.seen.append(len(x))
         if len(x) > self.most:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has a total of ...")
+            raise torch.OutOfMemoryError(
+                "CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has a total of ..."
+            )
         return self.network(x)
 
 
@@ -408,7 +482,8 @@ def test_batches_are_halved_where_memory_is_short_and_say_so(capsys):
         "out of GPU memory with 4 images at once: going on with 2",
     ]
     with pytest.raises(
-        RuntimeError, match="out of GPU memory with one image at a time; free some, or use --device cpu"
+        RuntimeError,
+        match="out of GPU memory with one image at a time; free some, or use --device cpu",
     ):
         list(device.with_oom_backoff(lambda part: Crowded(None, 0)(part), [torch.zeros(2)]))
 
@@ -419,7 +494,9 @@ def test_occlusion_goes_on_with_smaller_batches(most, capsys):
     images = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     settings = {"patch": 20, "stride": 22, "batch": 8, "progress": False}
     whole = occlusion.occlude(network, images, layer="convs.conv5", **settings)
-    found = occlusion.occlude(Crowded(network, most), images, layer="network.convs.conv5", **settings)
+    found = occlusion.occlude(
+        Crowded(network, most), images, layer="network.convs.conv5", **settings
+    )
     for name in ("probabilities", "clean", "activity", "clean_activity"):
         torch.testing.assert_close(getattr(found, name), getattr(whole, name))
     assert "images at once: going on with 1" in capsys.readouterr().err
@@ -427,7 +504,9 @@ def test_occlusion_goes_on_with_smaller_batches(most, capsys):
 
 def test_the_gallery_and_the_evaluation_go_on_with_smaller_batches(capsys, monkeypatch):
     network = small(networks.zfnet(), 96)
-    stored = torch.randint(0, 256, (10, 3, 110, 110), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    stored = torch.randint(
+        0, 256, (10, 3, 110, 110), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     trained = Trained(network, tiny(image_size=96), tuple("abcdefghij"), mean_image(stored))
     images = trained.preprocess(stored)
 
@@ -456,7 +535,9 @@ def test_the_gallery_and_the_evaluation_go_on_with_smaller_batches(capsys, monke
     monkeypatch.setattr(network, "features", crowded(features))
     monkeypatch.setattr(network, "forward", crowded(forward))
     original = deconvnet.project_crops
-    monkeypatch.setattr(deconvnet, "project_crops", lambda n, x, *rest: crowded(lambda x: original(n, x, *rest))(x))
+    monkeypatch.setattr(
+        deconvnet, "project_crops", lambda n, x, *rest: crowded(lambda x: original(n, x, *rest))(x)
+    )
     for a, b in zip(everything(), whole, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
     assert "out of GPU memory with 8 images at once: going on with 4" in capsys.readouterr().err

@@ -1,4 +1,5 @@
-"""The book's sources: pages that open with their answer, short cells, described figures, no typed results."""
+"""The book's sources: pages that open with their answer, short cells, described figures, no typed
+results."""
 
 import re
 from pathlib import Path
@@ -38,7 +39,9 @@ def test_a_notebook_is_valid_and_stored_without_outputs(path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     assert notebook.metadata.kernelspec.name == "python3" and "widgets" not in notebook.metadata
-    dirty = [cell.id for cell in code_cells(path) if cell.outputs or cell.execution_count is not None]
+    dirty = [
+        cell.id for cell in code_cells(path) if cell.outputs or cell.execution_count is not None
+    ]
     assert not dirty
 
 
@@ -89,7 +92,9 @@ ALLOWED = {  # not measured here
     "transfer": {"68.6": "worked out from the paper's Table 6", "75.2": "the same"},
 }  # fmt: skip
 NOT_OURS = [
-    re.compile(r":::+\{admonition\}[^\n]*\n:class: paper-says.*?^:::+$", re.S | re.M),  # what the paper says
+    re.compile(
+        r":::+\{admonition\}[^\n]*\n:class: paper-says.*?^:::+$", re.S | re.M
+    ),  # what the paper says
     re.compile(r"```+\{(?:exercise|solution)\}.*?^```+$", re.S | re.M),  # worked by hand
     re.compile(r"^(`{3,}).*?^\1$", re.S | re.M),  # code
     re.compile(r"\$\$.*?\$\$|\$[^$]+\$", re.S),
@@ -119,7 +124,9 @@ def test_results_are_found_and_what_is_not_ours_is_left():
 
 @each_notebook
 def test_no_page_states_a_result_that_was_typed(path):
-    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
+    cells = [
+        cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"
+    ]
     allowed = EVERYWHERE | set(ALLOWED.get(path.stem, {}))
     found = {number for cell in cells for number in typed_numbers(cell.source)} - allowed
     assert not found, "print these from a record or a live value"

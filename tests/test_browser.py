@@ -1,8 +1,9 @@
-"""The built book in headless Chromium, read from its folder with the network off. Run after the book is built.
+"""The built book in headless Chromium, read from its folder with the network off. Run after the
+book is built.
 
-`make test` does; by itself: make book, then pytest tests/test_browser.py. `ZFREPRO_HTML` names another folder. A page
-is loaded once for a width and theme; what is wrong with it is listed together.
-"""
+`make test` does; by itself: make book, then pytest tests/test_browser.py. `ZFREPRO_HTML` names
+another folder. A page is loaded once for a width and theme; what is wrong with it is listed
+together."""
 
 import functools
 import html.parser
@@ -31,7 +32,9 @@ AXE = importlib.util.find_spec("axe_core_python")
 AXE_OPTIONS = {"runOnly": ["wcag2a", "wcag2aa", "best-practice"], "resultTypes": ["violations"]}
 
 if not PAGES:
-    pytest.skip("the book is not built, so its pages are not tested: make book", allow_module_level=True)
+    pytest.skip(
+        "the book is not built, so its pages are not tested: make book", allow_module_level=True
+    )
 
 each_page = pytest.mark.parametrize("page", PAGES)
 
@@ -131,7 +134,8 @@ def first_screen(browser) -> list[str]:  # noqa: F811
     """The answer and the hero, as far as they are not on the first screen."""
     bottoms = browser.evaluate(
         "['.zf-answer', 'img, svg, .zf-explorer'].map(s => [...document.querySelectorAll("
-        "`.bd-article :is(${s})`)].map(e => e.getBoundingClientRect()).filter(b => b.height > 90 || "
+        "`.bd-article :is(${s})`)].map(e => e.getBoundingClientRect()).filter(b => b.height > 90 "
+        "|| "
         "s === '.zf-answer').map(b => b.bottom + scrollY)[0] ?? null)"
     )
     pairs = zip(("answer", "hero"), bottoms, strict=True)
@@ -148,11 +152,18 @@ def test_a_page_reads_well_on_a_desktop(page, browser):  # noqa: F811
         if not alt or re.search(r"\b[0-9a-f]{32,}\b|\.(png|svg|jpe?g)$", alt):
             faults.append(f"a picture described as {alt!r}")
     levels = browser.evaluate(
-        "[...document.querySelectorAll('.bd-article :is(h1, h2, h3, h4, h5, h6)')].map(h => Number(h.tagName[1]))"
+        "[...document.querySelectorAll('.bd-article :is(h1, h2, h3, h4, h5, h6)')].map(h => "
+        "Number(h.tagName[1]))"
     )
-    if levels[0] != 1 or levels.count(1) != 1 or any(b > a + 1 for a, b in zip(levels, levels[1:], strict=False)):
+    if (
+        levels[0] != 1
+        or levels.count(1) != 1
+        or any(b > a + 1 for a, b in zip(levels, levels[1:], strict=False))
+    ):
         faults.append(f"headings of levels {levels}")
-    height = browser.evaluate("document.querySelector('.bd-article').getBoundingClientRect().height")
+    height = browser.evaluate(
+        "document.querySelector('.bd-article').getBoundingClientRect().height"
+    )
     if height > TALLEST:
         faults.append(f"{height:.0f} px high")
     if is_chapter(page):
@@ -166,8 +177,10 @@ def test_dark_mode_leaves_pictures_of_features_alone(page, browser):  # noqa: F8
     opened(browser, page, theme="dark", settle=0.5)
     assert browser.evaluate("document.documentElement.dataset.theme") == "dark"
     faults = browser.evaluate(
-        "[...document.querySelectorAll('.bd-article img.dark-light')].filter(i => { const s = getComputedStyle(i);"
-        "return s.filter !== 'none' || s.opacity !== '1' || s.mixBlendMode !== 'normal' }).map(i => i.alt)"
+        "[...document.querySelectorAll('.bd-article img.dark-light')].filter(i => "
+        "{ const s = getComputedStyle(i);"
+        "return s.filter !== 'none' || s.opacity !== '1' || s.mixBlendMode !== 'normal' "
+        "}).map(i => i.alt)"
     )
     faults += accessibility(browser)
     assert not faults, "\n".join(faults)
@@ -178,8 +191,10 @@ def test_no_page_scrolls_sideways_on_a_phone(page, browser):  # noqa: F811
     opened(browser, page, width=PHONE)
     wide = browser.evaluate("document.documentElement.scrollWidth")
     culprits = browser.evaluate(
-        f"[...document.querySelectorAll('.bd-article *')].filter(e => e.getBoundingClientRect().right > {PHONE} && "
-        "!e.closest('.zf-scroll, .cell_output, .pst-scrollable-table-container, pre, .zf-window, math'))"
+        "[...document.querySelectorAll('.bd-article *')].filter(e => "
+        f"e.getBoundingClientRect().right > {PHONE} && "
+        "!e.closest('.zf-scroll, .cell_output, .pst-scrollable-table-container, pre, .zf-window, "
+        "math'))"
         ".slice(0, 3).map(e => e.outerHTML.slice(0, 80))"
     )
     assert wide <= PHONE, culprits
@@ -191,7 +206,9 @@ def test_explorers_answer_to_mouse_and_keyboard(page, browser):  # noqa: F811
         pytest.skip("no explorer on this page")
     opened(browser, page)
     browser.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
-    kinds = browser.evaluate("[...document.querySelectorAll('.zf-explorer')].map(e => e.dataset.kind)")
+    kinds = browser.evaluate(
+        "[...document.querySelectorAll('.zf-explorer')].map(e => e.dataset.kind)"
+    )
     for number, kind in enumerate(kinds):
         root = f"document.querySelectorAll('.zf-explorer')[{number}]"
         assert not browser.evaluate(f"{root}.offsetParent === null"), f"explorer {number}, {kind}"

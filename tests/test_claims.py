@@ -1,4 +1,6 @@
-"""Claims: conditions judged on made-up intervals, rules put into words, and every claim of the book."""
+"""Claims: conditions judged on made-up intervals, rules put into words, and every claim of the
+book.
+"""
 
 import json
 import math
@@ -7,7 +9,19 @@ import re
 import pytest
 
 from zfrepro import claims, page, records
-from zfrepro.claims import Above, AllOf, AnyOf, Below, Claim, Finding, Includes, Quantity, Truth, Within, ordered
+from zfrepro.claims import (
+    Above,
+    AllOf,
+    AnyOf,
+    Below,
+    Claim,
+    Finding,
+    Includes,
+    Quantity,
+    Truth,
+    Within,
+    ordered,
+)
 from zfrepro.stats import Interval
 
 YES, OPEN, NO = Truth.YES, Truth.UNRESOLVED, Truth.NO
@@ -27,8 +41,10 @@ def record(drop=(2.0, 1.0, 3.0), gain=(6.0, 5.0, 7.0)) -> dict:
         (Above(DROP, 0.5), YES, 1.5), (Above(DROP, 1.5), OPEN, 0.5), (Above(DROP, 2.5), OPEN, -0.5),
         (Above(DROP, 3.0), NO, -1.0), (Above(DROP, 4.0), NO, -2.0),
         (Below(DROP, 4.0), YES, 2.0), (Below(DROP, 2.5), OPEN, 0.5), (Below(DROP, 1.0), NO, -1.0),
-        (Above(GAIN, DROP), YES, 2.0), (Below(GAIN, DROP), NO, -2.0), (Above(DROP, DROP), OPEN, 0.0),
-        (Within(DROP, 0.0, 4.0), YES, 2.0), (Within(DROP, 1.5, 4.0), OPEN, 0.5), (Within(DROP, 4.0, 5.0), NO, -2.0),
+        (Above(GAIN, DROP), YES, 2.0), (Below(GAIN, DROP), NO, -2.0), (Above(DROP, DROP), OPEN,
+        0.0),
+        (Within(DROP, 0.0, 4.0), YES, 2.0), (Within(DROP, 1.5, 4.0), OPEN, 0.5), (Within(DROP, 4.0,
+        5.0), NO, -2.0),
         (Includes(DROP, 1.2), YES, math.inf), (Includes(DROP, 3.2), NO, -math.inf),
         (ordered(DROP, GAIN), YES, 2.0), (ordered(GAIN, DROP), NO, -2.0),
         (AllOf(Above(DROP, 0.5), Above(GAIN, 6.5)), OPEN, -0.5),
@@ -42,7 +58,9 @@ def test_conditions_are_judged_by_intervals(condition, truth, margin):
     assert condition.margin(record()) == pytest.approx(margin)
 
 
-@pytest.mark.parametrize("condition", [Above(DROP, 0), Below(DROP, 0), Within(DROP, 0, 1), Above(GAIN, DROP)])
+@pytest.mark.parametrize(
+    "condition", [Above(DROP, 0), Below(DROP, 0), Within(DROP, 0, 1), Above(GAIN, DROP)]
+)
 def test_nan_resolves_nothing(condition):
     assert condition.judge(record(drop=NAN)) is OPEN
     assert condition.margin(record(drop=NAN)) == 0
@@ -71,25 +89,30 @@ def test_bounds_are_scaled_for_sensitivity_but_not_other_quantities():
 
 
 def made_up(**changes) -> Claim:
-    parts = dict(name="made-up", chapter="gallery", place="Fig. 0", says="says <this>", measure="points",
+    parts = dict(name="made-up", chapter="gallery", place="Fig. 0", says="says <this>",
+    measure="points",
                  holds=Above(DROP, 1.5), paper="12 points")  # fmt: skip
     return Claim(**parts | changes)
 
 
 def test_a_rule_is_put_into_words():
     rule = made_up(
-        holds=AllOf(Above(DROP, 1.5), AnyOf(Below(DROP, GAIN), Within(GAIN, 0, 2))), size=Includes(DROP, 3)
+        holds=AllOf(Above(DROP, 1.5), AnyOf(Below(DROP, GAIN), Within(GAIN, 0, 2))),
+        size=Includes(DROP, 3),
     ).rule()
     assert rule == (
-        "Agrees if drop is above +1.5 points and (drop is below gain or gain is between 0 points and +2.0 points); "
-        "same direction, other size, unless the interval of the drop includes +3.0 points. Judged by 95 % intervals."
+        "Agrees if drop is above +1.5 points and (drop is below gain or gain is between 0 points "
+        "and +2.0 points); "
+        "same direction, other size, unless the interval of the drop includes +3.0 points. Judged "
+        "by 95 % intervals."
     )
 
 
 @pytest.mark.parametrize(
     "drop, outcome",
     [
-        ((4, 3, 5), "agrees"), ((2.4, 2, 2.8), "same direction, other size"), ((2, 1, 3), "not resolved"),
+        ((4, 3, 5), "agrees"), ((2.4, 2, 2.8), "same direction, other size"), ((2, 1, 3),
+        "not resolved"),
         ((1, 0, 1.2), "contradicts"), (NAN, "not resolved"),
     ],
 )  # fmt: skip
@@ -102,7 +125,9 @@ def test_outcomes_follow_the_record(drop, outcome):
 def test_a_premise_that_is_absent_is_told_before_the_rule_is_put():
     reason = made_up(applicable=lambda found: "no such maps").judge(record())
     assert (reason.outcome, str(reason)) == ("not applicable", "no such maps")
-    assert made_up(untestable=lambda found: "too few images").judge(record()).outcome == "not tested"
+    assert (
+        made_up(untestable=lambda found: "too few images").judge(record()).outcome == "not tested"
+    )
     with pytest.raises(ValueError, match="choose among"):
         Finding("confirmed")
 
@@ -119,20 +144,26 @@ def results(tmp_path, monkeypatch):
 def test_sensitivity_and_control_are_computed_from_the_record(results):
     claim = made_up(control=lambda found: {"drop": found["gain"]})
     assert claim.sensitivity("diorama") == ["agrees", "not resolved", "contradicts"]
-    assert claim.control_outcome("diorama") == "agrees" and claim.control_outcome("imagenet20") is None
+    assert (
+        claim.control_outcome("diorama") == "agrees" and claim.control_outcome("imagenet20") is None
+    )
     assert made_up().control_outcome("diorama") is None
     assert made_up(holds=Above(GAIN, DROP)).sensitivity("diorama") == []  # no number to change
 
 
 def test_without_a_record_a_claim_is_not_tested_and_says_what_to_run(results):
     finding = made_up().finding("imagenet20")
-    assert finding == Finding("not tested", reason="python -m zfrepro measure gallery --dataset imagenet20")
+    assert finding == Finding(
+        "not tested", reason="python -m zfrepro measure gallery --dataset imagenet20"
+    )
 
 
 @pytest.mark.parametrize("content", ['{"other": 1}', '{"drop": "three"}', '{"drop": []}'])
 def test_a_record_of_another_form_is_one_clear_error(results, content):
     (results / "gallery" / "diorama.json").write_text(content)
-    with pytest.raises(ValueError, match=r"results/gallery/diorama\.json does not hold .* the claim made-up reads"):
+    with pytest.raises(
+        ValueError, match=r"results/gallery/diorama\.json does not hold .* the claim made-up reads"
+    ):
         made_up().finding("diorama")
 
 
@@ -143,11 +174,19 @@ def test_a_damaged_record_names_its_file(results):
 
 
 def test_a_row_shows_the_controls_and_escapes_text(monkeypatch, results):
-    claim = made_up(holds=Above(GAIN, DROP), control=lambda found: found, printed=record(gain=(9, 9, 9)))
+    claim = made_up(
+        holds=Above(GAIN, DROP), control=lambda found: found, printed=record(gain=(9, 9, 9))
+    )
     monkeypatch.setattr(claims, "of_chapter", lambda chapter: (claim,))
     shown = page.claims_table("gallery").data
-    assert 'id="claim-made-up"' in shown and "says &lt;this&gt;" in shown and "<code>python -m zfrepro" in shown
-    assert f"an untrained network: {page.outcome_label('agrees')}" in shown  # so the rule says nothing of learning
+    assert (
+        'id="claim-made-up"' in shown
+        and "says &lt;this&gt;" in shown
+        and "<code>python -m zfrepro" in shown
+    )
+    assert (
+        f"an untrained network: {page.outcome_label('agrees')}" in shown
+    )  # so the rule says nothing of learning
     assert "The printed numbers themselves, put through the rule: agrees." in shown
 
 
@@ -192,7 +231,9 @@ def test_every_record_gives_an_outcome_with_numbers(claim, dataset):
         assert finding.reason
         return
     assert records.read(claim.file(dataset)) == found
-    assert finding.outcome == claim.outcome(found) and all(re.search(r"\d|nan", line) for line in finding.evidence)
+    assert finding.outcome == claim.outcome(found) and all(
+        re.search(r"\d|nan", line) for line in finding.evidence
+    )
     truth = claim.holds.judge(found)
     margin = claim.holds.margin(found)
     assert not (truth is YES and margin < 0 or truth is NO and margin > 0)

@@ -1,4 +1,5 @@
-"""The command line: one line for each foreseen failure, and a network from photographs to results/."""
+"""The command line: one line for each foreseen failure, and a network from photographs to results/.
+"""
 
 import dataclasses
 import json
@@ -36,7 +37,7 @@ def options_of(recipe: dict) -> list[str]:
     return [part for k, v in recipe.items() for part in (f"--{k.replace('_', '-')}", str(v))]
 
 
-# --- failures --------------------------------------------------------------------------------------------------------
+# --- failures ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,10 @@ def options_of(recipe: dict) -> list[str]:
         ("data imagenette", ["set ZFREPRO_DATA (or --data)"]),
         ("data imagenette --data nowhere", ["nowhere: no imagenette/train/CLASS/", "--download"]),
         ("data imagenette --download", ["--download needs --data (or ZFREPRO_DATA)"]),
-        ("data imagewoof --download --data nowhere", ["imagewoof cannot be downloaded", "imagewoof2-320.tgz"]),
+        (
+            "data imagewoof --download --data nowhere",
+            ["imagewoof cannot be downloaded", "imagewoof2-320.tgz"],
+        ),
         ("data diorama --download --data nowhere", ["diorama cannot be downloaded", "drawn"]),
         ("train --arch vgg", ["unknown architecture 'vgg'"]),
         ("train --dataset cifar", ["unknown data set 'cifar'"]),
@@ -58,7 +62,10 @@ def options_of(recipe: dict) -> list[str]:
         ("train --lr 0", ["lr 0.0: must be above 0"]),
         ("train --image-size 20", ["an image of 20 px is too small"]),
         ("train --device tpu", ["device 'tpu': choose cpu, cuda or cuda:NUMBER"]),
-        ("eval none.safetensors", ["none.safetensors: no such file", "python -m zfrepro train --help"]),
+        (
+            "eval none.safetensors",
+            ["none.safetensors: no such file", "python -m zfrepro train --help"],
+        ),
         ("ship", ["name at least one folder"]),
         ("eval", ["name at least one .safetensors file"]),
         ("ship nowhere", ["nowhere: no record.json there"]),
@@ -98,7 +105,15 @@ def test_cuda_where_there_is_none(device, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "line", ["", "fly", "train --learning-rate 1", "train --lr fast", "train --scale huge", "table --units x"]
+    "line",
+    [
+        "",
+        "fly",
+        "train --learning-rate 1",
+        "train --lr fast",
+        "train --scale huge",
+        "table --units x",
+    ],
 )
 def test_wrong_usage_is_exit_code_2(line, capsys):
     with pytest.raises(SystemExit) as stop:
@@ -124,7 +139,7 @@ def test_errors_of_several_lines_become_one(monkeypatch, capsys):
     assert capsys.readouterr().err == "zfrepro data: no kernel image for this device\n"
 
 
-# --- help and table --------------------------------------------------------------------------------------------------
+# --- help and table ------------------------------------------------------------------------------
 
 
 def help_of(command: str, capsys) -> str:
@@ -162,14 +177,28 @@ def test_a_pipe_that_closes_early_is_no_error():
 def test_table(capsys):
     assert main(["table"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[3].split() == ["conv2", "5", "2", "256", "26", "614,656", "415,334,400", "27", "8", "0"]
+    assert lines[3].split() == [
+        "conv2",
+        "5",
+        "2",
+        "256",
+        "26",
+        "614,656",
+        "415,334,400",
+        "27",
+        "8",
+        "0",
+    ]
     assert lines[-1].split()[:2] == ["total", "62,357,608"]
-    assert main("table --arch zfnet-wide --image-size 96 --width 0.25 --units 32 --classes 7".split()) == 0
+    assert (
+        main("table --arch zfnet-wide --image-size 96 --width 0.25 --units 32 --classes 7".split())
+        == 0
+    )
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2].split() == ["fc8", "7", "1", "231", "224", "96"]
 
 
-# --- recipes ---------------------------------------------------------------------------------------------------------
+# --- recipes -------------------------------------------------------------------------------------
 
 positive = st.floats(1e-6, 10, allow_nan=False)
 share = st.floats(0, 0.999)
@@ -177,12 +206,16 @@ recipes = st.builds(
     Recipe,
     arch=st.sampled_from(list(ARCHITECTURES)), dataset=st.sampled_from(DATASETS),
     image_size=st.sampled_from([96, 128, 224]), width=st.sampled_from([0.25, 0.5, 1.0]),
-    units=st.sampled_from([32, 256, 512, 4096]), epochs=st.sampled_from([1, 30, 70]), batch=st.sampled_from([128, 8]),
+    units=st.sampled_from([32, 256, 512, 4096]), epochs=st.sampled_from([1, 30, 70]),
+    batch=st.sampled_from([128, 8]),
     lr=st.one_of(positive, st.sampled_from([0.01, 0.04])), momentum=st.sampled_from([0.9, 0.0]),
-    weight_decay=st.one_of(positive, st.sampled_from([0.0, 5e-4])), dropout=share, clip=st.sampled_from([0.1, 0.0]),
+    weight_decay=st.one_of(positive, st.sampled_from([0.0, 5e-4])), dropout=share,
+    clip=st.sampled_from([0.1, 0.0]),
     crops=st.sampled_from(CROPS), area=st.floats(0.01, 1), init=st.sampled_from(INITIAL_WEIGHTS),
-    input_scale=st.sampled_from([1.0, 64.0]), schedule=st.sampled_from(SCHEDULES), patience=st.integers(0, 9),
-    warmup=st.floats(0, 5), label_smoothing=st.sampled_from([0.0, 0.1]), ema=st.sampled_from([0.0, 0.998]),
+    input_scale=st.sampled_from([1.0, 64.0]), schedule=st.sampled_from(SCHEDULES),
+    patience=st.integers(0, 9),
+    warmup=st.floats(0, 5), label_smoothing=st.sampled_from([0.0, 0.1]), ema=st.sampled_from([0.0,
+    0.998]),
     precision=st.sampled_from(["fp32", "bf16"]), seed=st.integers(0, 2**31),
 )  # fmt: skip
 
@@ -204,7 +237,12 @@ def test_the_recorded_command_is_short():
 
 def test_single_options_win_over_scale_and_scale_over_recipe():
     recipe = parse("train --recipe modern --scale mini --lr 0.5 --image-size 128".split()).made()
-    assert (recipe.lr, recipe.image_size, recipe.width, recipe.epochs) == (0.5, 128, 0.5, MODERN["epochs"])
+    assert (recipe.lr, recipe.image_size, recipe.width, recipe.epochs) == (
+        0.5,
+        128,
+        0.5,
+        MODERN["epochs"],
+    )
 
 
 def test_scales():
@@ -213,14 +251,23 @@ def test_scales():
         assert scale_of(Recipe(**sizes)) == name
 
 
-# --- from photographs to results/ ------------------------------------------------------------------------------------
+# --- from photographs to results/ ----------------------------------------------------------------
 
 
 @pytest.fixture
 def trained(tmp_path, capsys):
     """The folder of a finished run on miniature photographs, and what it was started with."""
     photographs(tmp_path / "photos")
-    line = ["train", "--data", str(tmp_path / "photos"), "--out", str(tmp_path / "run"), "--device", "cpu", "--quiet"]
+    line = [
+        "train",
+        "--data",
+        str(tmp_path / "photos"),
+        "--out",
+        str(tmp_path / "run"),
+        "--device",
+        "cpu",
+        "--quiet",
+    ]
     line += options_of(TINY | {"dataset": "imagenet", "epochs": 2, "batch": 4, "ema": 0.9})
     assert main(line) == 0
     return tmp_path / "run", line, capsys.readouterr().out
@@ -233,18 +280,29 @@ def test_train_eval_and_ship(trained, tmp_path, capsys):
         "checkpoint.safetensors", "weights.safetensors", "probabilities.safetensors", "record.json",
     }  # fmt: skip
     record = records.read_json(run / "record.json")
-    assert record["scale"] == "own" and record["dataset"]["train"] == 12 and len(record["history"]) == 2
+    assert (
+        record["scale"] == "own"
+        and record["dataset"]["train"] == 12
+        and len(record["history"]) == 2
+    )
     assert record["weights_sha256"] == records.sha256(run / "weights.safetensors")
-    assert record["parameters"] == sum(p.numel() for p in Recipe(**record["recipe"]).network(3).parameters())
+    assert record["parameters"] == sum(
+        p.numel() for p in Recipe(**record["recipe"]).network(3).parameters()
+    )
     assert "CPU" in record["device"] and record["seconds"] > 0
     again = parse(record["command"].split()[3:]).made()
     assert dataclasses.asdict(again) == record["recipe"]
-    assert record["dataset"]["fingerprint"] in (run / "weights.safetensors").read_bytes()[:4000].decode("latin-1")
+    assert record["dataset"]["fingerprint"] in (run / "weights.safetensors").read_bytes()[
+        :4000
+    ].decode("latin-1")
 
     assert main(["eval", str(run / "weights.safetensors"), "--data", str(tmp_path / "photos")]) == 0
     said = capsys.readouterr().out
     for name in ("one_crop", "ten_crops"):
-        assert f"{name.replace('_', ' '):9}  top-1 error {record['errors'][name]['top1_error']:5.2f} %" in said
+        assert (
+            f"{name.replace('_', ' '):9}  top-1 error {record['errors'][name]['top1_error']:5.2f} %"
+            in said
+        )
 
     assert main(["ship", str(run)]) == 0
     shipped = tmp_path / "results" / "networks" / "imagenet-zfnet"

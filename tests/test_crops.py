@@ -1,4 +1,5 @@
-"""Projections on receptive-field crops equal those on the whole image, at every position of every layer."""
+"""Projections on receptive-field crops equal those on the whole image, at every position of every
+layer."""
 
 import pytest
 import torch
@@ -80,7 +81,7 @@ def test_images_of_another_size_are_refused(size, told):
         deconvnet.project_crops(small(zfnet(), 96), torch.zeros(1, 3, *size), "conv3", units)
 
 
-# --- units that share images ------------------------------------------------------------------------
+# --- units that share images ---------------------------------------------------------------------
 
 
 def random_units(network: Network, layer: str, images: torch.Tensor, count: int):

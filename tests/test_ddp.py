@@ -1,4 +1,5 @@
-"""Several processes train as one would; a miniature of ILSVRC-2012 goes through the paper's recipe from end to end."""
+"""Several processes train as one would; a miniature of ILSVRC-2012 goes through the paper's recipe
+from end to end."""
 
 import os
 import subprocess
@@ -16,17 +17,45 @@ from zfrepro.cli import main
 from zfrepro.data.transforms import CROPS, augment
 
 CPU = torch.device("cpu")
-WNIDS = ("n02110341", "n01440764", "n03888257")  # as the folders of ILSVRC-2012 are named; labels follow their order
-SIZES = ["--image-size", "64", "--width", "0.125", "--units", "16", "--epochs", "2", "--batch", "5", "--lr", "0.05"]
-EQUAL = ["--dropout", "0", "--precision", "fp32", "--init", "modern", "--input-scale", "64"]  # so that it learns
+WNIDS = (
+    "n02110341",
+    "n01440764",
+    "n03888257",
+)  # as the folders of ILSVRC-2012 are named; labels follow their order
+SIZES = [
+    "--image-size",
+    "64",
+    "--width",
+    "0.125",
+    "--units",
+    "16",
+    "--epochs",
+    "2",
+    "--batch",
+    "5",
+    "--lr",
+    "0.05",
+]
+EQUAL = [
+    "--dropout",
+    "0",
+    "--precision",
+    "fp32",
+    "--init",
+    "modern",
+    "--input-scale",
+    "64",
+]  # so that it learns
 
 
-# --- two processes and one -------------------------------------------------------------------------------------------
+# --- two processes and one -----------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def miniature(tmp_path_factory):
-    """`imagenet/{train,val}/WNID/*`, seven and three images a class: odd numbers, so that shares differ in size."""
+    """`imagenet/{train,val}/WNID/*`, seven and three images a class: odd numbers, so that shares
+    differ in size.
+    """
     folder = photographs(tmp_path_factory.mktemp("photos"), train=7, val=3)
     for part in ("train", "val"):
         for number, wnid in enumerate(WNIDS):
@@ -38,9 +67,28 @@ def miniature(tmp_path_factory):
 def runs(miniature, tmp_path_factory):
     """The same command by two processes and by one: what the two said, and both folders."""
     root = tmp_path_factory.mktemp("runs")
-    words = ["train", "--dataset", "imagenet", "--data", str(miniature), *SIZES, *EQUAL, "--device", "cpu", "--quiet"]
+    words = [
+        "train",
+        "--dataset",
+        "imagenet",
+        "--data",
+        str(miniature),
+        *SIZES,
+        *EQUAL,
+        "--device",
+        "cpu",
+        "--quiet",
+    ]
     cache = {"ZFREPRO_CACHE": str(root / "cache"), "OMP_NUM_THREADS": "1"}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+    ]
     two = subprocess.run(
         [*torchrun, "zfrepro", *words, "--out", str(root / "two")],
         cwd=records.ROOT, env=os.environ | cache, capture_output=True, text=True, timeout=120,
@@ -58,7 +106,9 @@ def test_two_processes_end_where_one_does(runs):
     assert ours.keys() == theirs.keys() and any(name.startswith("momentum.") for name in ours)
     for name, values in theirs.items():
         assert (ours[name] - values).abs().max() <= 1e-4 * values.abs().max() + 1e-9, name
-    untrained = training.start(weights.load_weights(one / "weights.safetensors", device=CPU).recipe, 3, CPU).network
+    untrained = training.start(
+        weights.load_weights(one / "weights.safetensors", device=CPU).recipe, 3, CPU
+    ).network
     moved = theirs["network.convs.conv3.weight"] - untrained.convs["conv3"].weight
     assert moved.abs().max() > 1e-3  # so that the agreement says something
 
@@ -72,7 +122,9 @@ def test_the_mean_image_is_the_same_to_the_last_bit(runs):
 def test_losses_and_errors_agree_and_are_of_all_images(runs):
     _, two, one = runs
     ours, theirs = (records.read_json(run / "record.json") for run in (two, one))
-    assert (ours["processes"], theirs["processes"]) == (2, 1) and ours["command"] == theirs["command"]
+    assert (ours["processes"], theirs["processes"]) == (2, 1) and ours["command"] == theirs[
+        "command"
+    ]
     for a, b in zip(ours["history"], theirs["history"], strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
         assert (a["train_error"], a["val_top1_error"]) == (b["train_error"], b["val_top1_error"])
@@ -92,8 +144,28 @@ def test_labels_follow_the_order_of_wordnet_numbers(runs):
 
 def test_a_miniature_of_imagenet_trains_by_the_papers_recipe(miniature, tmp_path, monkeypatch):
     monkeypatch.setenv("ZFREPRO_CACHE", str(tmp_path / "cache"))
-    sizes = ["--image-size", "64", "--width", "0.125", "--units", "16", "--epochs", "1", "--batch", "7"]
-    words = ["train", "--dataset", "imagenet", "--data", str(miniature), *sizes, "--out", str(tmp_path / "run")]
+    sizes = [
+        "--image-size",
+        "64",
+        "--width",
+        "0.125",
+        "--units",
+        "16",
+        "--epochs",
+        "1",
+        "--batch",
+        "7",
+    ]
+    words = [
+        "train",
+        "--dataset",
+        "imagenet",
+        "--data",
+        str(miniature),
+        *sizes,
+        "--out",
+        str(tmp_path / "run"),
+    ]
     assert main([*words, "--device", "cpu", "--quiet"]) == 0
     recipe = records.read_json(tmp_path / "run" / "record.json")["recipe"]
     paper = vars(training.Recipe())
@@ -105,7 +177,7 @@ def test_a_miniature_of_imagenet_trains_by_the_papers_recipe(miniature, tmp_path
     assert main([*words, "--device", "cpu", "--quiet"]) == 0
 
 
-# --- the parts -------------------------------------------------------------------------------------------------------
+# --- the parts -----------------------------------------------------------------------------------
 
 
 def as_process(monkeypatch, rank: int, count: int) -> None:
@@ -130,20 +202,31 @@ def test_views_do_not_depend_on_who_makes_them(crops):
     whole = augment(images, 16, crops, torch.Generator().manual_seed(5))
     for share in (slice(0, 3), slice(3, 7)):
         generator = torch.Generator().manual_seed(5)
-        assert torch.equal(augment(images[share], 16, crops, generator, of=7, share=share), whole[share])
+        assert torch.equal(
+            augment(images[share], 16, crops, generator, of=7, share=share), whole[share]
+        )
 
 
 def test_one_process_alone_has_everything_and_waits_for_nobody(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     network, values = torch.nn.Linear(2, 2), torch.ones(3)
     with distributed.group(CPU), distributed.rank0_first(CPU):
-        assert (distributed.rank(), distributed.count(), distributed.shard(5)) == (0, 1, slice(0, 5))
-        assert distributed.all_reduce_sum(values) is values and distributed.wrap_ddp(network) is network
+        assert (distributed.rank(), distributed.count(), distributed.shard(5)) == (
+            0,
+            1,
+            slice(0, 5),
+        )
+        assert (
+            distributed.all_reduce_sum(values) is values
+            and distributed.wrap_ddp(network) is network
+        )
 
 
 def test_more_processes_than_images_are_refused(tmp_path, monkeypatch):
     as_process(monkeypatch, 0, 9)
-    with pytest.raises(ValueError, match="9 processes for 8 images at a time: start fewer, or raise --batch"):
+    with pytest.raises(
+        ValueError, match="9 processes for 8 images at a time: start fewer, or raise --batch"
+    ):
         training.train(tiny(batch=8), stripes(), tmp_path, device=CPU, progress=False)
 
 
@@ -153,7 +236,10 @@ def test_the_first_process_holds_the_folder_for_all(tmp_path, monkeypatch):
         with commands.file_lock(tmp_path):
             pass
         monkeypatch.setenv("RANK", "0")
-        with pytest.raises(RuntimeError, match="another run is writing here"), commands.file_lock(tmp_path):
+        with (
+            pytest.raises(RuntimeError, match="another run is writing here"),
+            commands.file_lock(tmp_path),
+        ):
             pass
 
 
@@ -165,7 +251,9 @@ def test_each_process_takes_a_gpu_of_its_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     monkeypatch.setenv("LOCAL_RANK", "2")
-    assert device.pick() == torch.device("cuda:2") and device.pick("cuda:1") == torch.device("cuda:1")
+    assert device.pick() == torch.device("cuda:2") and device.pick("cuda:1") == torch.device(
+        "cuda:1"
+    )
     assert chosen == [2, 1]
     monkeypatch.setenv("LOCAL_RANK", "4")
     with pytest.raises(RuntimeError, match="there are 4 GPUs"):

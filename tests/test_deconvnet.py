@@ -21,7 +21,9 @@ def test_unpool_sums_where_windows_share_their_maximum():
     assert pooled.flatten().tolist() == [9.0] * 4
     back = deconvnet.unpool(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), switches, x.shape)
     assert back[0, 0, 2, 2] == 10 and back.sum() == 10
-    overwritten = F.max_unpool2d(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), switches, 3, 2, output_size=(5, 5))
+    overwritten = F.max_unpool2d(
+        torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]]), switches, 3, 2, output_size=(5, 5)
+    )
     assert overwritten[0, 0, 2, 2] in (1, 2, 3, 4)  # what this project must not do
 
 
@@ -71,7 +73,9 @@ def test_explicit_equals_captum_without_norm(make, layer):
     ours = deconvnet.project(network, images, layer, units)
     model = as_modules(network, layer)
     for i in range(2):
-        neuron = tuple(t[i].item() for t in (units.maps, units.rows, units.columns) if t is not None)
+        neuron = tuple(
+            t[i].item() for t in (units.maps, units.rows, units.columns) if t is not None
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             theirs = NeuronDeconvolution(model, model[-1]).attribute(images[i : i + 1], neuron)
@@ -98,7 +102,10 @@ def test_layers_above_the_probed_one_are_not_run():
 
 def test_bad_requests_name_the_remedy():
     network = small(zfnet())
-    image, unit = torch.randn(1, 3, 96, 96), Units(torch.tensor([0]), torch.tensor([0]), torch.tensor([0]))
+    image, unit = (
+        torch.randn(1, 3, 96, 96),
+        Units(torch.tensor([0]), torch.tensor([0]), torch.tensor([0])),
+    )
     with pytest.raises(ValueError, match="no layer 'conv9'"):
         deconvnet.project(network, image, "conv9", unit)
     with pytest.raises(ValueError, match="row and column"):

@@ -1,8 +1,8 @@
 """The same numbers again: in another process, and on pages whatever ran before them.
 
-Tests and pages share nothing but the cache of images, whose files are named after what is in them and are written
-whole or not at all (test_kills.py); so their order does not matter, as long as no page leaves anything behind.
-"""
+Tests and pages share nothing but the cache of images, whose files are named after what is in them
+and are written whole or not at all (test_kills.py); so their order does not matter, as long as no
+page leaves anything behind."""
 
 import ast
 import json
@@ -40,14 +40,17 @@ folder = pathlib.Path(sys.argv[1])
 quiet = {"progress": False, "say": lambda *_, **__: None}
 state, mean = training.train(recipe, world, folder, device=torch.device("cpu"), **quiet)
 note("training", *state.network.state_dict().values())
-said = training.predict_proba(state.network, world.val.images, mean, scale=64.0, image_size=64, ten=True)
+said = training.predict_proba(state.network, world.val.images, mean, scale=64.0, image_size=64,
+ten=True)
 note("evaluation", said)
 network = small(networks.zfnet(), 64)
 images = torch.randn(12, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 tops = gallery.top_units(network, images.split(5), progress=False)
-note("search", *(t for top in tops.values() for t in (top.values, top.images, top.rows, top.columns)))
+note("search", *(t for top in tops.values() for t in (top.values, top.images, top.rows,
+top.columns)))
 note("projections", gallery.projections(network, lambda i: images[i], tops["conv2"], range(8)))
-covered = occlusion.occlude(network, images[:1], patch=20, stride=22, layer="convs.conv5", progress=False)
+covered = occlusion.occlude(network, images[:1], patch=20, stride=22, layer="convs.conv5",
+progress=False)
 note("occlusion", covered.probabilities, covered.activity)
 found["intervals"] = stats.bootstrap(torch.rand(30, generator=torch.Generator().manual_seed(0)), 0)
 found["sets"] = sorted({"order", "of", "a", "set"})
@@ -63,15 +66,28 @@ def test_two_processes_find_the_same_numbers(tmp_path):
         folder.mkdir()
         environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
         words = [sys.executable, "-c", NUMBERS, "run"]
-        running.append(subprocess.Popen(words, stdout=subprocess.PIPE, cwd=folder, env=environment, text=True))
+        running.append(
+            subprocess.Popen(words, stdout=subprocess.PIPE, cwd=folder, env=environment, text=True)
+        )
     one, two = (json.loads(process.communicate()[0]) for process in running)
     assert all(process.returncode == 0 for process in running)
     assert one == two and len(one) == 8
 
 
-# --- pages -----------------------------------------------------------------------------------------------------------
+# --- pages ---------------------------------------------------------------------------------------
 
-DRAWS = "rand", "randn", "randint", "randperm", "rand_like", "randn_like", "multinomial", "normal", "choice", "shuffle"
+DRAWS = (
+    "rand",
+    "randn",
+    "randint",
+    "randperm",
+    "rand_like",
+    "randn_like",
+    "multinomial",
+    "normal",
+    "choice",
+    "shuffle",
+)
 WRITES = (
     r"\.write_\w+\(|\bopen\([^)]*[\"'][wax]b?[\"']|savefig\(|\bsave\(|save_file\(|\.to_csv\(|\bmkdir\(|%store|unlink\("
 )
@@ -84,13 +100,19 @@ def code_of(path: Path) -> str:
 
 def unseeded(code: str) -> list[str]:
     """Random draws that name no generator and come before any seed, as `line: call`."""
-    functions = re.compile(rf"\b(torch|random|init)\.({'|'.join(DRAWS)})$|\.(uniform|normal|random)_$")
+    functions = re.compile(
+        rf"\b(torch|random|init)\.({'|'.join(DRAWS)})$|\.(uniform|normal|random)_$"
+    )
     seeded, found = False, []
     calls = (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call))
     for call in sorted(calls, key=lambda call: call.lineno):
         name = ast.unparse(call.func)
         seeded |= name in ("torch.manual_seed", "np.random.seed", "random.seed")
-        if functions.search(name) and not seeded and not any(k.arg == "generator" for k in call.keywords):
+        if (
+            functions.search(name)
+            and not seeded
+            and not any(k.arg == "generator" for k in call.keywords)
+        ):
             found.append(f"{call.lineno}: {ast.unparse(call)}")
     return found
 

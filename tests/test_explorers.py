@@ -181,7 +181,12 @@ def test_captions_of_tables_are_what_screen_readers_hear():
 
 
 def test_versions_and_dates_are_no_numbers():
-    row = {"version": "2.14.1", "date": "2026-11-24", "error": "12.3 ± 0.4", "gain": "−0.3 (−1 to 1)"}
+    row = {
+        "version": "2.14.1",
+        "date": "2026-11-24",
+        "error": "12.3 ± 0.4",
+        "gain": "−0.3 (−1 to 1)",
+    }
     cells = re.findall(r'class="[^"]*(zf-\w+)" *>([^<]*)</td>', page.table([row], caption="x").data)
     kinds = {text: kind for kind, text in cells}
     assert list(kinds.values()) == ["zf-text", "zf-text", "zf-number", "zf-number"]

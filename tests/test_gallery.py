@@ -103,7 +103,7 @@ def test_fewer_images_than_places():
     assert pixels.shape == (1, 9, 3, 7, 7) and not pixels[0, 2:].any()
 
 
-# --- any model and any data -------------------------------------------------------------------------
+# --- any model and any data ----------------------------------------------------------------------
 
 MODELS = {
     "resnet18": ("layer2", "layer3.0.conv1", "fc"),
@@ -386,7 +386,7 @@ def test_images_of_another_size_are_refused():
         gallery.projections(model, iter(images.split(2)), top, [0])
 
 
-# --- Fig. 2 as one job ------------------------------------------------------------------------------
+# --- Fig. 2 as one job ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("make", "memory"), [(zfnet, 0), (zfnet, 2**30), (krizhevsky, 60_000)])
@@ -439,12 +439,14 @@ def test_figure2_of_any_model_and_of_fields_larger_than_the_image():
             assert relative(panel.projections, drawn) < 1e-5 and drawn.any()
 
 
-# --- the page ---------------------------------------------------------------------------------------
+# --- the page ------------------------------------------------------------------------------------
 
 
 def test_a_gallery_in_one_call(tmp_path):
     model, images = torchvision_model("vgg11"), noise()
-    made = gallery_page.gallery(model, Pairs(images, [0] * 14), "features.8", maps=3, progress=False)
+    made = gallery_page.gallery(
+        model, Pairs(images, [0] * 14), "features.8", maps=3, progress=False
+    )
     file = made.save(tmp_path / "page.html")
     assert [f.name for f in tmp_path.iterdir()] == ["page.html"]
     page = file.read_text()
@@ -491,7 +493,8 @@ import importlib, sys, types
 for name in {blocked}: sys.modules[name] = None
 sys.modules["zfrepro"] = package = types.ModuleType("zfrepro")
 package.__path__ = [{str(root / "zfrepro")!r}]
-for name in ("deconvnet", "receptive_field", "gallery", "gallery_page"): importlib.import_module("zfrepro." + name)
+for name in ("deconvnet", "receptive_field", "gallery",
+"gallery_page"): importlib.import_module("zfrepro." + name)
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
 
@@ -501,7 +504,7 @@ def test_nan_is_refused():
         gallery.TopTracker("conv1", 2).add(torch.full((1, 2, 3, 3), torch.nan))
 
 
-# --- how alike pictures are --------------------------------------------------------------------------
+# --- how alike pictures are ----------------------------------------------------------------------
 
 
 def test_similarity_is_one_for_equal_pictures_and_the_mean_over_pairs():

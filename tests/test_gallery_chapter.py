@@ -1,4 +1,6 @@
-"""The gallery chapter: its measures by hand, its study on a made-up data set, its claims and pictures."""
+"""The gallery chapter: its measures by hand, its study on a made-up data set, its claims and
+pictures.
+"""
 
 import json
 import re
@@ -131,7 +133,7 @@ def test_shares_on_the_object_stand_beside_those_of_the_same_places():
     assert [t[0].item() for t in measures.shares_on_mask(top, network, mask)] == [1, 0.5]
 
 
-# --- the study --------------------------------------------------------------------------------------
+# --- the study -----------------------------------------------------------------------------------
 
 
 def test_difference_of_means_and_its_interval():
@@ -167,7 +169,7 @@ def test_units_on_the_object_are_counted_with_controls(study):
     assert found["over"]["conv1"][0] == pytest.approx(lead[0] - found["lead"]["conv1"][0], abs=0.1)
 
 
-# --- claims -----------------------------------------------------------------------------------------
+# --- claims --------------------------------------------------------------------------------------
 
 BY_NAME = {claim.name: claim for claim in claims.CLAIMS}
 
@@ -207,7 +209,7 @@ def test_pixels_and_contrast_are_judged_apart():
     assert BY_NAME["gallery-variation-contrast"].source == "own"
 
 
-# --- pictures ---------------------------------------------------------------------------------------
+# --- pictures ------------------------------------------------------------------------------------
 
 
 def test_projections_stand_left_of_their_patches():

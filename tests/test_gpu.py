@@ -38,7 +38,9 @@ def close(found: torch.Tensor, wanted: torch.Tensor, tolerance: float) -> bool:
 def pair(gpu):
     """The same small network here and there."""
     architecture = zfnet().with_width(0.25).with_units(64)
-    network = initialise_(build(architecture, 96, 10), "modern", torch.Generator().manual_seed(0)).eval()
+    network = initialise_(
+        build(architecture, 96, 10), "modern", torch.Generator().manual_seed(0)
+    ).eval()
     network.requires_grad_(False)
     return network, copy.deepcopy(network).to(gpu, memory_format=torch.channels_last)
 
@@ -66,7 +68,12 @@ def test_fp32_training_follows_the_cpu(gpu, tmp_path):
     recipe = tiny(epochs=2, dropout=0.0, precision="fp32")
     states = {
         device.type: train(
-            recipe, stripes(), tmp_path / device.type, device=device, progress=False, say=lambda *_, **__: None
+            recipe,
+            stripes(),
+            tmp_path / device.type,
+            device=device,
+            progress=False,
+            say=lambda *_, **__: None,
         )
         for device in (CPU, gpu)
     }
@@ -88,9 +95,14 @@ def test_bf16_training_learns_and_goes_on_from_its_checkpoint(gpu, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(recipe, stripes(), tmp_path, after_epoch=stop, **whole)
     said = []
-    state, _ = train(recipe, stripes(), tmp_path, **whole | {"say": lambda *text, **__: said.append(text[0])})
+    state, _ = train(
+        recipe, stripes(), tmp_path, **whole | {"say": lambda *text, **__: said.append(text[0])}
+    )
     assert said[0].endswith("after epoch 2")
-    assert state.history[-1]["loss"] < 0.5 * state.history[0]["loss"] and state.history[-1]["val_top1_error"] < 20
+    assert (
+        state.history[-1]["loss"] < 0.5 * state.history[0]["loss"]
+        and state.history[-1]["val_top1_error"] < 20
+    )
 
 
 @pytest.mark.parametrize("crops", CROPS)
@@ -101,7 +113,9 @@ def test_ten_more_steps_wait_for_the_gpu_once_more(gpu, crops):
     def waits(steps: int) -> int:
         split = stripes(train=steps * recipe.batch).train
         state = start(recipe, 3, gpu)
-        train_epoch(recipe, state, split, mean, 0, progress=False)  # the first steps choose algorithms
+        train_epoch(
+            recipe, state, split, mean, 0, progress=False
+        )  # the first steps choose algorithms
         torch.cuda.set_sync_debug_mode("warn")
         try:
             with warnings.catch_warnings(record=True) as said:
@@ -117,19 +131,32 @@ def test_ten_more_steps_wait_for_the_gpu_once_more(gpu, crops):
 @pytest.mark.parametrize("layer", ["conv3", "conv5"])
 def test_search_and_projections(pair, layer):
     images = seeded(12, 3, 96, 96)
-    tops = [gallery.top_units(network, images.split(5), [layer], progress=False)[layer] for network in pair]
+    tops = [
+        gallery.top_units(network, images.split(5), [layer], progress=False)[layer]
+        for network in pair
+    ]
     assert close(tops[1].values, tops[0].values, 1e-4)
-    assert (tops[1].images.cpu() == tops[0].images).float().mean() > 0.95  # ties may fall either way
+    assert (
+        tops[1].images.cpu() == tops[0].images
+    ).float().mean() > 0.95  # ties may fall either way
     here, there = pair
     wanted = gallery.projections(here, lambda i: images[i], tops[0], range(4))
-    found = gallery.projections(there, lambda i: images[i.cpu()].to(there.convs.conv1.weight.device), tops[0], range(4))
+    found = gallery.projections(
+        there, lambda i: images[i.cpu()].to(there.convs.conv1.weight.device), tops[0], range(4)
+    )
     assert close(found, wanted, 1e-3)
 
 
 def test_occlusion(pair, gpu):
     image = seeded(1, 3, 96, 96)
     wanted, found = (
-        occlude(network, image.to(next(network.parameters()).device), patch=24, stride=12, progress=False)
+        occlude(
+            network,
+            image.to(next(network.parameters()).device),
+            patch=24,
+            stride=12,
+            progress=False,
+        )
         for network in pair
     )
     assert close(found.probabilities, wanted.probabilities, 1e-4)
@@ -137,12 +164,20 @@ def test_occlusion(pair, gpu):
 
 @pytest.mark.parametrize("name", ["11s4-5s1", "7s4-blur-5s1"])
 def test_the_diagnosis_of_a_run(gpu, name):
-    network = build(STEMS[name].with_width(0.25).with_units(64), 96, 10).eval().requires_grad_(False)
+    network = (
+        build(STEMS[name].with_width(0.25).with_units(64), 96, 10).eval().requires_grad_(False)
+    )
     there, images = copy.deepcopy(network).to(gpu), seeded(4, 3, 96, 96)
     wanted, found = filters.aliased(network, images), filters.aliased(there, images.to(gpu))
     assert all(close(found[stride], wanted[stride], 1e-3) for stride in wanted)
     maps = network.features(images, ["conv1"])["conv1"]
-    assert close(filters.subpixel_shift(maps.to(gpu), 0.25, 0.0), filters.subpixel_shift(maps, 0.25, 0.0), 1e-4)
     assert close(
-        filters.consistency(maps.to(gpu), maps.roll(1, 3).to(gpu)), filters.consistency(maps, maps.roll(1, 3)), 1e-4
+        filters.subpixel_shift(maps.to(gpu), 0.25, 0.0),
+        filters.subpixel_shift(maps, 0.25, 0.0),
+        1e-4,
+    )
+    assert close(
+        filters.consistency(maps.to(gpu), maps.roll(1, 3).to(gpu)),
+        filters.consistency(maps, maps.roll(1, 3)),
+        1e-4,
     )

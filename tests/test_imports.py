@@ -12,7 +12,9 @@ import zfrepro
 
 ROOT = Path(__file__).resolve().parents[1]
 MAY_IMPORT = {"zfrepro": {"zfrepro", "diorama"}, "diorama": {"diorama"}}
-FILES = [file for top in ("zfrepro", "diorama", "book") for file in sorted((ROOT / top).rglob("*.py"))]
+FILES = [
+    file for top in ("zfrepro", "diorama", "book") for file in sorted((ROOT / top).rglob("*.py"))
+]
 
 
 def module_of(file: Path) -> str:
@@ -24,7 +26,9 @@ MODULES = {module_of(file): file for file in FILES}
 
 
 def imports(file: Path, everywhere: bool = True) -> set[str]:
-    """Modules of this repository that a file imports, at its top level alone or also within functions."""
+    """Modules of this repository that a file imports, at its top level alone or also within
+    functions.
+    """
     tree = ast.parse(file.read_text())
     nodes = ast.walk(tree) if everywhere else tree.body
     package = module_of(file) if file.name == "__init__.py" else module_of(file).rpartition(".")[0]
@@ -44,13 +48,20 @@ def test_imports_run_one_way(file):
     top, *rest = module_of(file).split(".")
     for name in imports(file):
         other, *parts = name.split(".")
-        assert top not in MAY_IMPORT or other in MAY_IMPORT[top], f"{module_of(file)} imports {name}"
+        assert top not in MAY_IMPORT or other in MAY_IMPORT[top], (
+            f"{module_of(file)} imports {name}"
+        )
         if top == other == "book" and len(rest) > 1:
-            assert parts[:1] == rest[:1], f"chapter {rest[0]} imports {name}: move what both need down"
+            assert parts[:1] == rest[:1], (
+                f"chapter {rest[0]} imports {name}: move what both need down"
+            )
 
 
 def test_there_are_no_cycles():
-    graph = {name: imports(file, everywhere=False) & MODULES.keys() - {name} for name, file in MODULES.items()}
+    graph = {
+        name: imports(file, everywhere=False) & MODULES.keys() - {name}
+        for name, file in MODULES.items()
+    }
     assert list(TopologicalSorter(graph).static_order())
 
 
@@ -74,7 +85,10 @@ import zfrepro.MODULE
 @pytest.mark.parametrize("module", ["deconvnet", "networks", "layers", "receptive_field"])
 def test_an_instrument_needs_torch_and_numpy_only(module):
     run = subprocess.run(
-        [sys.executable, "-c", BLOCKING.replace("MODULE", module)], capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "-c", BLOCKING.replace("MODULE", module)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
     )
     assert run.returncode == 0, run.stderr
 

@@ -1,8 +1,8 @@
-"""Work killed at random moments, again and again: it loses at most one unit, and no later run trusts what was left.
+"""Work killed at random moments, again and again: it loses at most one unit, and no later run
+trusts what was left.
 
-Each kill is a SIGKILL of the process and its children. Processes are forked from one that has torch loaded, since
-starting Python would take longer than the work.
-"""
+Each kill is a SIGKILL of the process and its children. Processes are forked from one that has torch
+loaded, since starting Python would take longer than the work."""
 
 import contextlib
 import json
@@ -56,19 +56,29 @@ def _alone(work: Callable[[Path], None], folder: Path, ready) -> None:
 @pytest.fixture(scope="module")
 def server():
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "zfrepro.training", "book.gallery.measure", "tests.test_kills"])
+    context.set_forkserver_preload(
+        ["torch", "zfrepro.training", "book.gallery.measure", "tests.test_kills"]
+    )
     return context
 
 
 def kill_at_random(
-    server, work: Callable[[Path], None], root: Path, times: int, longest: float, check: Callable[[Path, int], None]
+    server,
+    work: Callable[[Path], None],
+    root: Path,
+    times: int,
+    longest: float,
+    check: Callable[[Path, int], None],
 ) -> list[Path]:
-    """Start `work` on a folder and kill it within `longest` seconds, again and again, then let it end.
+    """Start `work` on a folder and kill it within `longest` seconds, again and again, then let it
+    end.
 
     Args:
-        check: given the folder and the number of kills it has seen, after every kill and at the end.
+        check: given the folder and the number of kills it has seen, after every kill and at the
+            end.
     Returns:
-        The folders, all finished: work that ends before its kill leaves its folder to be checked and takes a new one.
+        The folders, all finished: work that ends before its kill leaves its folder to be checked
+        and takes a new one.
     """
     moments, kills, folders, seen = random.Random(times), 0, [], 0
     while True:
@@ -95,11 +105,13 @@ def kill_at_random(
             seen = -1  # finished: the next kills fall on a new one
 
 
-# --- training --------------------------------------------------------------------------------------------------------
+# --- training ------------------------------------------------------------------------------------
 
-# --- a sweep ---------------------------------------------------------------------------------------------------------
+# --- a sweep -------------------------------------------------------------------------------------
 
-CHOSEN = [tiny(arch=arch, seed=seed) for seed in (0, 1) for arch in ("krizhevsky", "zfnet", "zfnet-wide")]
+CHOSEN = [
+    tiny(arch=arch, seed=seed) for seed in (0, 1) for arch in ("krizhevsky", "zfnet", "zfnet-wide")
+]
 STUB = """
 import os, sys, time
 own, log, name = sys.argv[1:]
@@ -125,18 +137,26 @@ def sweep(folder: Path) -> None:
 
 def test_a_sweep(server, tmp_path):
     def check(folder: Path, kills: int) -> None:
-        done = sorted(file.parent.name.removeprefix("diorama-") for file in folder.glob("runs/*/record.json"))
-        filed = records.read_json(folder / "results.json")["runs"] if (folder / "results.json").exists() else []
+        done = sorted(
+            file.parent.name.removeprefix("diorama-") for file in folder.glob("runs/*/record.json")
+        )
+        filed = (
+            records.read_json(folder / "results.json")["runs"]
+            if (folder / "results.json").exists()
+            else []
+        )
         names = sorted(f"{run['arch']}-seed{run['seed']}" for run in filed)
         assert len(set(names)) == len(names) and set(names) <= set(done)
         assert len(done) - len(names) <= 1  # one may have ended and not been filed yet
-        assert len(begun(folder)) - len(done) <= kills  # none is trained again but those that were killed
+        assert (
+            len(begun(folder)) - len(done) <= kills
+        )  # none is trained again but those that were killed
 
     for folder in kill_at_random(server, sweep, tmp_path, 4, 0.8, check):
         assert len(records.read_json(folder / "results.json")["runs"]) == len(CHOSEN)
 
 
-# --- a measurement: the gallery --------------------------------------------------------------------------------------
+# --- a measurement: the gallery ------------------------------------------------------------------
 
 
 def gallery_study() -> studies.Study:
@@ -158,7 +178,9 @@ def measure(folder: Path) -> None:
         return {name: note(name, run) for name, run in parts(study).items()}
 
     gallery.parts = noted
-    found = studies.measure("gallery", gallery_study(), folder / "scratch", say=lambda *_, **__: None)
+    found = studies.measure(
+        "gallery", gallery_study(), folder / "scratch", say=lambda *_, **__: None
+    )
     records.write_json(folder / "result.json", found)
 
 
@@ -170,13 +192,15 @@ def test_the_gallery(server, tmp_path):
 
     folders = kill_at_random(server, measure, tmp_path / "runs", 2, 1.0, check)
     found = [records.read_json(folder / "result.json") for folder in folders]
-    whole = studies.measure("gallery", gallery_study(), tmp_path / "whole", say=lambda *_, **__: None)
+    whole = studies.measure(
+        "gallery", gallery_study(), tmp_path / "whole", say=lambda *_, **__: None
+    )
     for one in found:
         one.pop("seconds")
         assert one == json.loads(json.dumps({k: v for k, v in whole.items() if k != "seconds"}))
 
 
-# --- caches of images ------------------------------------------------------------------------------------------------
+# --- caches of images ----------------------------------------------------------------------------
 
 
 def decode(folder: Path) -> None:

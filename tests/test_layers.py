@@ -8,14 +8,23 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.networks import relative
-from zfrepro.layers import NORM_ALPHA, NORM_BETA, NORM_K, NORM_SIZE, CeilConv2d, ceil_size, clip_filters_, contrast_norm
+from zfrepro.layers import (
+    NORM_ALPHA,
+    NORM_BETA,
+    NORM_K,
+    NORM_SIZE,
+    CeilConv2d,
+    ceil_size,
+    clip_filters_,
+    contrast_norm,
+)
 
 
 def torch_norm(x: torch.Tensor, size: int = NORM_SIZE, alpha: float = NORM_ALPHA) -> torch.Tensor:
     return F.local_response_norm(x, size, alpha, NORM_BETA, NORM_K)
 
 
-# --- sizes -----------------------------------------------------------------------------------------------------------
+# --- sizes ---------------------------------------------------------------------------------------
 
 
 @given(st.integers(1, 300), st.integers(1, 11), st.integers(1, 5), st.integers(0, 3))
@@ -39,7 +48,10 @@ def test_ceil_sizes_of_the_paper():
     assert ceil_size(224, 11, 4) == 55  # Krizhevsky's, without the folklore's 227 px
 
 
-@given(st.integers(11, 60), st.sampled_from([(7, 2, 0), (5, 2, 0), (11, 4, 0), (3, 1, 1), (5, 1, 2), (3, 2, 1)]))
+@given(
+    st.integers(11, 60),
+    st.sampled_from([(7, 2, 0), (5, 2, 0), (11, 4, 0), (3, 1, 1), (5, 1, 2), (3, 2, 1)]),
+)
 @settings(max_examples=40, deadline=None)
 def test_ceil_conv_is_a_conv_with_enough_zeros_behind(size, shape):
     kernel, stride, padding = shape
@@ -54,17 +66,23 @@ def test_ceil_conv_is_a_conv_with_enough_zeros_behind(size, shape):
 
 def test_ceil_pool_of_torch_follows_the_same_rule():
     for size in range(3, 70):
-        assert F.max_pool2d(torch.zeros(1, 1, size, size), 3, 2, ceil_mode=True).shape[-1] == ceil_size(size, 3, 2)
+        assert F.max_pool2d(torch.zeros(1, 1, size, size), 3, 2, ceil_mode=True).shape[
+            -1
+        ] == ceil_size(size, 3, 2)
 
 
-# --- contrast norm ---------------------------------------------------------------------------------------------------
+# --- contrast norm -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("shape", [(2, 96, 9, 7), (1, 1, 4, 4), (3, 3, 5, 5), (2, 5, 1, 1), (1, 256, 6, 6)])
+@pytest.mark.parametrize(
+    "shape", [(2, 96, 9, 7), (1, 1, 4, 4), (3, 3, 5, 5), (2, 5, 1, 1), (1, 256, 6, 6)]
+)
 @pytest.mark.parametrize("spread", [1.0, 100.0])  # at 100 the squares outweigh k
 def test_contrast_norm_equals_torch_both_ways(shape, layout, spread):
-    x = (spread * torch.randn(shape, generator=torch.Generator().manual_seed(0))).contiguous(memory_format=layout)
+    x = (spread * torch.randn(shape, generator=torch.Generator().manual_seed(0))).contiguous(
+        memory_format=layout
+    )
     top = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
     a, b = contrast_norm(ours), torch_norm(theirs)
@@ -74,10 +92,17 @@ def test_contrast_norm_equals_torch_both_ways(shape, layout, spread):
     assert torch.equal(ours.detach(), x)  # the input is left alone
 
 
-@pytest.mark.parametrize("size, alpha, beta, k", [(3, 0.5, 0.75, 1.0), (5, 1.0, 0.5, 2.0), (7, 0.3, 1.0, 0.1)])
+@pytest.mark.parametrize(
+    "size, alpha, beta, k", [(3, 0.5, 0.75, 1.0), (5, 1.0, 0.5, 2.0), (7, 0.3, 1.0, 0.1)]
+)
 def test_contrast_norm_with_other_numbers(size, alpha, beta, k):
     x = torch.randn(2, 8, 3, 3)
-    assert relative(contrast_norm(x, size, alpha, beta, k), F.local_response_norm(x, size, alpha, beta, k)) < 1e-5
+    assert (
+        relative(
+            contrast_norm(x, size, alpha, beta, k), F.local_response_norm(x, size, alpha, beta, k)
+        )
+        < 1e-5
+    )
 
 
 def test_contrast_norm_by_hand():
@@ -113,7 +138,7 @@ def test_contrast_norm_refuses_even_windows_and_other_shapes():
         contrast_norm(torch.zeros(4, 2, 2))
 
 
-# --- filter clipping -------------------------------------------------------------------------------------------------
+# --- filter clipping -----------------------------------------------------------------------------
 
 
 def test_clipping_equals_a_loop_and_leaves_small_filters_alone():

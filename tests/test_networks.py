@@ -7,7 +7,16 @@ import torch.nn.functional as F
 from tests.networks import relative, small
 from zfrepro import networks
 from zfrepro.layers import contrast_norm
-from zfrepro.networks import ARCHITECTURES, Full, architecture, build, initialise_, krizhevsky, zfnet, zfnet_wide
+from zfrepro.networks import (
+    ARCHITECTURES,
+    Full,
+    architecture,
+    build,
+    initialise_,
+    krizhevsky,
+    zfnet,
+    zfnet_wide,
+)
 
 
 def count(spelled) -> int:
@@ -22,7 +31,9 @@ def plain(network, x) -> dict[str, torch.Tensor]:
     for c in network.architecture.convs:
         conv = network.convs[c.name]
         short = [(-(s + 2 * c.padding - c.kernel)) % c.stride for s in x.shape[-2:]]
-        x = F.conv2d(F.pad(x, (0, short[1], 0, short[0])), conv.weight, conv.bias, c.stride, c.padding).relu()
+        x = F.conv2d(
+            F.pad(x, (0, short[1], 0, short[0])), conv.weight, conv.bias, c.stride, c.padding
+        ).relu()
         found[c.name] = x
         if c.norm and first:
             x = F.local_response_norm(x, 5, 1e-4, 0.75, 2.0)
@@ -65,7 +76,9 @@ def test_what_the_rows_take_out_and_change():
     without67 = full - 37_752_832 - 16_781_312 - 4_097_000 + (9216 + 1) * 1000
     assert count(rows["krizhevsky-without-6-7"]) == without67
     # Without 3 and 4 conv5 filters the 256 maps of conv2.
-    assert full - count(rows["krizhevsky-without-3-4"]) == 885_120 + 1_327_488 + (384 - 256) * 9 * 256
+    assert (
+        full - count(rows["krizhevsky-without-3-4"]) == 885_120 + 1_327_488 + (384 - 256) * 9 * 256
+    )
     assert rows["krizhevsky-without-3-4-6-7"].fulls == ()
     assert [c.name for c in rows["krizhevsky-without-3-4-6-7"].convs] == ["conv1", "conv2", "conv5"]
     assert {f.units for f in rows["zfnet-fc2048"].fulls} == {2048}
@@ -90,8 +103,12 @@ def test_sizes_of_figure_3():
 @pytest.mark.parametrize("before, expected", [(False, ["pool", "norm"]), (True, ["norm", "pool"])])
 def test_order_of_norm_and_pool(monkeypatch, before, expected):
     order, pool = [], F.max_pool2d
-    monkeypatch.setattr(networks, "contrast_norm", lambda x: order.append("norm") or contrast_norm(x))
-    monkeypatch.setattr(networks.F, "max_pool2d", lambda *a, **k: order.append("pool") or pool(*a, **k))
+    monkeypatch.setattr(
+        networks, "contrast_norm", lambda x: order.append("norm") or contrast_norm(x)
+    )
+    monkeypatch.setattr(
+        networks.F, "max_pool2d", lambda *a, **k: order.append("pool") or pool(*a, **k)
+    )
     network = small(krizhevsky() if before else zfnet(), 64)
     network.features(torch.randn(1, 3, 64, 64), ["conv3"])
     assert order == expected * 2
@@ -116,17 +133,24 @@ def test_features_equal_a_plain_re_implementation(name, size):
             assert list(alone) == [layer] and torch.equal(alone[layer], together[layer])
         assert relative(network(images), expected["fc8"]) < 1e-4
     assert torch.equal(images, kept)
-    assert all(together[layer].min() >= 0 for layer in network.layers[:-1]) and together["fc8"].min() < 0
+    assert (
+        all(together[layer].min() >= 0 for layer in network.layers[:-1])
+        and together["fc8"].min() < 0
+    )
 
 
-@pytest.mark.parametrize("layer, above", [("conv1", "conv2"), ("conv4", "conv5"), ("conv5", "fc6"), ("fc6", "fc7")])
+@pytest.mark.parametrize(
+    "layer, above", [("conv1", "conv2"), ("conv4", "conv5"), ("conv5", "fc6"), ("fc6", "fc7")]
+)
 def test_features_stop_at_the_highest_layer(layer, above):
     network = small(zfnet(), 64)
 
     def fail(*_):
         raise AssertionError(f"{above} ran")
 
-    handle = (network.convs if above.startswith("conv") else network.fulls)[above].register_forward_pre_hook(fail)
+    handle = (network.convs if above.startswith("conv") else network.fulls)[
+        above
+    ].register_forward_pre_hook(fail)
     try:
         network.features(torch.randn(1, 3, 64, 64), ["conv1", layer])
         with pytest.raises(AssertionError, match=above):
@@ -144,13 +168,17 @@ def test_dropout_acts_in_training_only():
 
 @pytest.mark.parametrize("layers", [[], ["conv6"], ["conv1", "pool1"]])
 def test_unknown_layers_are_named_with_the_choices(layers):
-    with pytest.raises(ValueError, match="choose among conv1, conv2, conv3, conv4, conv5, fc6, fc7, fc8"):
+    with pytest.raises(
+        ValueError, match="choose among conv1, conv2, conv3, conv4, conv5, fc6, fc7, fc8"
+    ):
         small(zfnet(), 64).features(torch.zeros(1, 3, 64, 64), layers)
 
 
 def test_images_of_another_size_are_refused_where_it_matters():
     network = small(zfnet(), 96)
-    assert network.features(torch.zeros(1, 3, 64, 64), ["conv5"])["conv5"].ndim == 4  # convolutions take any size
+    assert (
+        network.features(torch.zeros(1, 3, 64, 64), ["conv5"])["conv5"].ndim == 4
+    )  # convolutions take any size
     with pytest.raises(ValueError, match=r"need images of 96 px, these are \(64, 64\)"):
         network(torch.zeros(1, 3, 64, 64))
 
@@ -193,24 +221,32 @@ def test_architectures_are_values():
 
 
 def test_paper_initial_weights():
-    network = initialise_(build(zfnet().with_width(0.5), 64, 20), "paper", torch.Generator().manual_seed(0))
+    network = initialise_(
+        build(zfnet().with_width(0.5), 64, 20), "paper", torch.Generator().manual_seed(0)
+    )
     for layer in (*network.convs.values(), *network.fulls.values()):
         assert layer.weight.std().item() == pytest.approx(0.01, rel=0.06)
         assert abs(layer.weight.mean().item()) < 5e-4 and not layer.bias.any()
 
 
 def test_modern_initial_weights():
-    network = initialise_(build(zfnet().with_width(0.5), 64, 20), "modern", torch.Generator().manual_seed(0))
+    network = initialise_(
+        build(zfnet().with_width(0.5), 64, 20), "modern", torch.Generator().manual_seed(0)
+    )
     for name, layer in (*network.convs.items(), *network.fulls.items()):
         he = (2 / layer.weight[0].numel()) ** 0.5
         expected = 0.01 if name in ("conv1", "fc8") else he
-        assert layer.weight.std().item() == pytest.approx(expected, rel=0.06) and not layer.bias.any()
+        assert (
+            layer.weight.std().item() == pytest.approx(expected, rel=0.06) and not layer.bias.any()
+        )
 
 
 def test_initial_weights_depend_on_the_generator_alone():
     def made(seed: int) -> torch.Tensor:
         network = build(zfnet().with_width(0.125).with_units(8), 64, 3)
-        return initialise_(network, "modern", torch.Generator().manual_seed(seed)).fulls["fc8"].weight
+        return (
+            initialise_(network, "modern", torch.Generator().manual_seed(seed)).fulls["fc8"].weight
+        )
 
     assert torch.equal(made(1), made(1)) and not torch.equal(made(1), made(2))
     with pytest.raises(ValueError, match="'lecun': choose among paper, modern"):

@@ -1,4 +1,6 @@
-"""The page on a network of one's own: real photographs of any mode, a network that learned something."""
+"""The page on a network of one's own: real photographs of any mode, a network that learned
+something.
+"""
 
 import pytest
 import torch

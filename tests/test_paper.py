@@ -19,7 +19,10 @@ def test_figure_3_is_the_computed_geometry():
 
 @pytest.mark.parametrize("architecture", [zfnet(), krizhevsky()], ids=lambda a: a.name)
 def test_tiles_of_the_figures_are_receptive_fields(architecture):
-    fields = {name: stage(architecture, 224, name).field.size for name in paper.PATCH_SIZES[architecture.name]}
+    fields = {
+        name: stage(architecture, 224, name).field.size
+        for name in paper.PATCH_SIZES[architecture.name]
+    }
     assert fields == paper.PATCH_SIZES[architecture.name]
 
 
@@ -29,7 +32,11 @@ def test_other_architectures_end_in_the_same_grid():
 
 def test_table_2_has_the_architectures_in_order_and_agrees_with_table_1():
     assert list(paper.TABLE2) == list(ARCHITECTURES)
-    for first, second in (("replication", "krizhevsky"), ("zfnet", "zfnet"), ("zfnet-wide", "zfnet-wide")):
+    for first, second in (
+        ("replication", "krizhevsky"),
+        ("zfnet", "zfnet"),
+        ("zfnet-wide", "zfnet-wide"),
+    ):
         one, two = paper.TABLE1[first], paper.TABLE2[second]
         assert (one.val1, one.val5) == (two.val1, two.val5)
 

@@ -37,7 +37,7 @@ def load(root, name: str = "imagenet", **more):
     return data.load(name, 28, root=root, progress=False, **more)
 
 
-# --- layouts ---------------------------------------------------------------------------------------------------------
+# --- layouts -------------------------------------------------------------------------------------
 
 
 def test_a_folder_becomes_images_labels_and_names(tmp_path):
@@ -59,7 +59,9 @@ def test_the_usual_names_of_the_folder_are_known(tmp_path, below):
     assert len(load(tmp_path).train) == 12
 
 
-@pytest.mark.parametrize("name, below", [("imagenette", "imagenette2-320"), ("imagewoof", "imagenet20")])
+@pytest.mark.parametrize(
+    "name, below", [("imagenette", "imagenette2-320"), ("imagewoof", "imagenet20")]
+)
 def test_known_sets_have_names_for_their_classes(tmp_path, name, below):
     for part in ("train", "val"):
         for wnid in photos.WNIDS["imagenet20"]:
@@ -92,7 +94,7 @@ def test_nested_folders_count_and_previews_and_notes_do_not(tmp_path):
     assert load(tmp_path).train.labels.bincount().tolist() == [5, 4, 4]
 
 
-# --- formats ---------------------------------------------------------------------------------------------------------
+# --- formats -------------------------------------------------------------------------------------
 
 
 def square(colour=(200, 100, 50), side: int = 24) -> Image.Image:
@@ -102,13 +104,19 @@ def square(colour=(200, 100, 50), side: int = 24) -> Image.Image:
 @pytest.mark.parametrize(
     "mode, suffix, expected",
     [
-        ("L", "png", (124, 124, 124)), ("L", "jpg", (124, 124, 124)), ("LA", "png", (124, 124, 124)),
+        ("L", "png", (124, 124, 124)), ("L", "jpg", (124, 124, 124)), ("LA", "png", (124, 124,
+        124)),
         ("1", "png", None), ("P", "png", (200, 100, 50)), ("RGBA", "png", (200, 100, 50)),
-        ("RGBA", "webp", (200, 100, 50)), ("CMYK", "jpg", (200, 100, 50)), ("YCbCr", "jpg", (200, 100, 50)),
+        ("RGBA", "webp", (200, 100, 50)), ("CMYK", "jpg", (200, 100, 50)), ("YCbCr", "jpg", (200,
+        100, 50)),
     ],
 )  # fmt: skip
 def test_modes(tmp_path, mode, suffix, expected):
-    image = square().convert(mode, palette=Image.Palette.ADAPTIVE) if mode == "P" else square().convert(mode)
+    image = (
+        square().convert(mode, palette=Image.Palette.ADAPTIVE)
+        if mode == "P"
+        else square().convert(mode)
+    )
     image.save(tmp_path / f"a.{suffix}")
     found = photos.decode(tmp_path / f"a.{suffix}", 16).astype(int)
     assert found.shape == (16, 16, 3)
@@ -120,7 +128,11 @@ def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path):
     values = np.linspace(0, 65535, 32 * 32).reshape(32, 32).astype(np.uint16)
     Image.fromarray(values).save(tmp_path / "a.png")
     found = photos.decode(tmp_path / "a.png", 32)
-    assert np.abs(found[..., 0] - values / 257.0).max() <= 1 and found.max() == 255 and found.min() == 0
+    assert (
+        np.abs(found[..., 0] - values / 257.0).max() <= 1
+        and found.max() == 255
+        and found.min() == 0
+    )
 
 
 @pytest.mark.parametrize("width, height", [(1, 1), (1, 50), (300, 2), (33, 17)])
@@ -134,13 +146,17 @@ def test_tiny_and_thin_images(tmp_path, width, height):
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_the_central_square_is_taken(tmp_path, width, height, suffix):
     image = Image.new("RGB", (width, height), (255, 0, 0))
-    image.paste((0, 0, 255), ((width - 32) // 2, (height - 32) // 2, (width + 32) // 2, (height + 32) // 2))
-    image.save(tmp_path / f"a.{suffix}", **({"quality": 95, "subsampling": 0} if suffix == "jpg" else {}))
+    image.paste(
+        (0, 0, 255), ((width - 32) // 2, (height - 32) // 2, (width + 32) // 2, (height + 32) // 2)
+    )
+    image.save(
+        tmp_path / f"a.{suffix}", **({"quality": 95, "subsampling": 0} if suffix == "jpg" else {})
+    )
     middle = photos.decode(tmp_path / f"a.{suffix}", 16)[1:-1, 1:-1]
     assert (middle[..., 2] > 230).all() and (middle[..., 0] < 25).all()
 
 
-# --- what can be wrong with a folder ---------------------------------------------------------------------------------
+# --- what can be wrong with a folder -------------------------------------------------------------
 
 
 def test_no_folder_named():
@@ -182,7 +198,9 @@ def test_a_name_that_is_not_utf8(tmp_path, below, skip_damaged):
         load(tmp_path, skip_damaged=skip_damaged)
     one_line(error, f"{folder}: the name {below!r} is not UTF-8; rename it")
     str(error.value).encode()
-    file.rename(file.with_name("9.png")) if file.parent.name == "class1" else shutil.rmtree(file.parent)
+    file.rename(file.with_name("9.png")) if file.parent.name == "class1" else shutil.rmtree(
+        file.parent
+    )
     load(tmp_path, skip_damaged=skip_damaged)
 
 
@@ -194,7 +212,9 @@ def test_a_known_set_without_one_of_its_classes(tmp_path):
 
 
 def test_unknown_names(tmp_path):
-    with pytest.raises(ValueError, match="unknown data set 'cifar'; there are: diorama, imagenette"):
+    with pytest.raises(
+        ValueError, match="unknown data set 'cifar'; there are: diorama, imagenette"
+    ):
         data.load("cifar")
     with pytest.raises(ValueError, match="choose among train, val"):
         load(tmp_path, parts=("test",))
@@ -209,7 +229,9 @@ def test_what_cannot_be_downloaded_says_where_it_is(tmp_path, name):
 
 
 def fetched(kind: str, monkeypatch, fails: list[BaseException]) -> None:
-    """Stands in for torchvision's class, which unpacks beside the archive and does not look whether all is there."""
+    """Stands in for torchvision's class, which unpacks beside the archive and does not look whether
+    all is there.
+    """
 
     def fetch(root, *_, download, **__):
         assert download
@@ -225,7 +247,11 @@ def fetched(kind: str, monkeypatch, fails: list[BaseException]) -> None:
 
 def unpack(kind: str, folder: Path, classes: int | None) -> None:
     if kind == "Imagenette":
-        below = [folder / part / wnid for part in ("train", "val") for wnid in list(photos.IMAGENETTE)[:classes]]
+        below = [
+            folder / part / wnid
+            for part in ("train", "val")
+            for wnid in list(photos.IMAGENETTE)[:classes]
+        ]
     else:
         below = [folder / "101_ObjectCategories" / f"class{i}" for i in range(classes or 4)]
     for place in below:
@@ -239,24 +265,35 @@ SETS = [("imagenette", "Imagenette", 10), ("caltech101", "Caltech101", 4)]
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(28, "No space left on device")])
 @pytest.mark.parametrize("name, kind, classes", SETS)
-def test_a_download_that_broke_off_is_not_taken_for_the_set(tmp_path, monkeypatch, name, kind, classes, failure):
+def test_a_download_that_broke_off_is_not_taken_for_the_set(
+    tmp_path, monkeypatch, name, kind, classes, failure
+):
     fetched(kind, monkeypatch, [failure])
     root = tmp_path / "new"
     with pytest.raises(type(failure)):
         photos.download(name, root)
     assert list(root.iterdir()) == []
     folder = photos.download(name, root)
-    assert len(load(root, name).val.labels.unique()) == classes and folder == photos.find_folder(name, root)
+    assert len(load(root, name).val.labels.unique()) == classes and folder == photos.find_folder(
+        name, root
+    )
     before = listing(root)
-    assert photos.download(name, root) == folder and listing(root) == before  # there already: nothing is fetched
+    assert (
+        photos.download(name, root) == folder and listing(root) == before
+    )  # there already: nothing is fetched
     assert [f.name for f in root.iterdir()] == [folder.relative_to(root).parts[0]]
 
 
 @pytest.mark.parametrize("name, kind, classes", SETS)
-def test_what_a_killed_download_left_goes_when_it_is_old(tmp_path, monkeypatch, name, kind, classes):
+def test_what_a_killed_download_left_goes_when_it_is_old(
+    tmp_path, monkeypatch, name, kind, classes
+):
     fetched(kind, monkeypatch, [])
     target = {"Imagenette": "imagenette2-320", "Caltech101": "caltech101"}[kind]
-    old, recent = tmp_path / f".{target}.a.part", tmp_path / f".{target}.b.part"  # the second may be another's at work
+    old, recent = (
+        tmp_path / f".{target}.a.part",
+        tmp_path / f".{target}.b.part",
+    )  # the second may be another's at work
     for left in (old, recent):
         unpack(kind, left / target, classes=1)
     os.utime(old, (1, 1))
@@ -265,14 +302,16 @@ def test_what_a_killed_download_left_goes_when_it_is_old(tmp_path, monkeypatch, 
     assert len(load(tmp_path, name).val.labels.unique()) == classes
 
 
-# --- the cache -------------------------------------------------------------------------------------------------------
+# --- the cache -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def decoded(monkeypatch):
     """Names of the files decoded so far."""
     names, decode = [], photos.decode
-    monkeypatch.setattr(photos, "decode", lambda file, size: names.append(file.name) or decode(file, size))
+    monkeypatch.setattr(
+        photos, "decode", lambda file, size: names.append(file.name) or decode(file, size)
+    )
     return names
 
 
@@ -282,7 +321,10 @@ def test_the_second_load_decodes_nothing_and_is_equal(tmp_path, decoded):
     assert len(decoded) == 18
     second = load(tmp_path)
     assert len(decoded) == 18
-    assert torch.equal(first.train.images, second.train.images) and first.fingerprint == second.fingerprint
+    assert (
+        torch.equal(first.train.images, second.train.images)
+        and first.fingerprint == second.fingerprint
+    )
 
 
 def test_nothing_is_written_outside_the_cache(tmp_path, cache, monkeypatch):
@@ -354,7 +396,9 @@ def test_a_cache_with_any_damaged_byte_in_its_header_is_made_again(tmp_path):
     file, shape = tmp_path / "a.npy", (12, 32, 32, 3)
     np.save(file, np.zeros(shape, np.uint8))
     whole, random = file.read_bytes(), np.random.default_rng(0)
-    for at, byte in zip(random.integers(128, size=200), random.integers(256, size=200), strict=True):
+    for at, byte in zip(
+        random.integers(128, size=200), random.integers(256, size=200), strict=True
+    ):
         file.write_bytes(whole[:at] + bytes([byte]) + whole[at + 1 :])
         found = photos._cached(file, shape)
         assert found is None or (found.shape, found.dtype) == (shape, np.uint8)
@@ -364,7 +408,9 @@ def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path, cache):
     resource = pytest.importorskip("resource")
     photographs(tmp_path)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))  # a write beyond it fails as on a full disk
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (5000, hard)
+    )  # a write beyond it fails as on a full disk
     try:
         with pytest.raises(OSError) as error:
             load(tmp_path)
@@ -402,26 +448,37 @@ def test_caltech101_is_split_class_by_class(tmp_path):
             Image.new("RGB", (20, 16), (i, 10, 10)).save(folder / name / f"image_{i:04d}.png")
     found = data.load("caltech101", 14, root=tmp_path, progress=False)
     assert found.classes == ("BACKGROUND_Google", "accordion")
-    assert found.train.labels.bincount().tolist() == [30, 30] and found.val.labels.bincount().tolist() == [50, 3]
+    assert found.train.labels.bincount().tolist() == [
+        30,
+        30,
+    ] and found.val.labels.bincount().tolist() == [50, 3]
     reds = [set(s.images[s.labels == 1, 0, 4, 4].tolist()) for s in (found.train, found.val)]
-    assert not reds[0] & reds[1] and reds[0] | reds[1] == set(range(33))  # each image in one part only
+    assert not reds[0] & reds[1] and reds[0] | reds[1] == set(
+        range(33)
+    )  # each image in one part only
     again = data.load("caltech101", 14, root=tmp_path, progress=False)
-    assert torch.equal(again.val.images, found.val.images) and again.fingerprint == found.fingerprint
+    assert (
+        torch.equal(again.val.images, found.val.images) and again.fingerprint == found.fingerprint
+    )
     for file in sorted((folder / "accordion").iterdir())[:5]:
         file.unlink()
     with pytest.raises(DataError, match="accordion: 28 images; needs more than 30"):
         data.load("caltech101", 14, root=tmp_path, progress=False)
 
 
-# --- what cameras, scanners and archives hand in ----------------------------------------------------------------------
+# --- what cameras, scanners and archives hand in -------------------------------------------------
 
 
 def halves() -> Image.Image:
     """White above black, 64 x 64."""
-    return Image.fromarray(np.repeat([255, 0], 32)[:, None].repeat(64, 1).astype(np.uint8)).convert("RGB")
+    return Image.fromarray(np.repeat([255, 0], 32)[:, None].repeat(64, 1).astype(np.uint8)).convert(
+        "RGB"
+    )
 
 
-@pytest.mark.parametrize("resolution", [IFDRational(72), IFDRational(1, 0)])  # Pillow's own turning gives up at 1/0
+@pytest.mark.parametrize(
+    "resolution", [IFDRational(72), IFDRational(1, 0)]
+)  # Pillow's own turning gives up at 1/0
 def test_a_turned_photograph_stands_upright_everywhere(tmp_path, resolution):
     exif = Image.Exif()
     exif[photos.ORIENTATION] = 6  # its top is at the right
@@ -445,7 +502,9 @@ def test_sixteen_bits_of_a_pgm_and_no_range_of_a_float(tmp_path):
     (tmp_path / "a.pgm").write_bytes(b"P5 4 4 65535\n" + np.full(16, 40_000, ">u2").tobytes())
     assert (photos.decode(tmp_path / "a.pgm", 4) == round(40_000 / 257)).all()
     Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(tmp_path / "a.tiff")
-    with pytest.raises(DataError, match=r"a.tiff: cannot be decoded \(its pixels have no fixed range; save it"):
+    with pytest.raises(
+        DataError, match=r"a.tiff: cannot be decoded \(its pixels have no fixed range; save it"
+    ):
         photos.decode(tmp_path / "a.tiff", 4)
 
 
@@ -462,7 +521,10 @@ def test_every_suffix_and_link_counts_and_the_rest_is_told(tmp_path, capsys):
     (folder / "loop").symlink_to(folder)
     files, labels = photos.list_images(tmp_path / "set", ["class0"])
     assert len(files) == len(photos.SUFFIXES) + 1 == len(labels)
-    assert "left out what is no image by its name: 1 .heic, 1 dangling links" in capsys.readouterr().err
+    assert (
+        "left out what is no image by its name: 1 .heic, 1 dangling links"
+        in capsys.readouterr().err
+    )
 
 
 def test_flat_validation_images_and_kaggles_archive(tmp_path):
@@ -473,15 +535,23 @@ def test_flat_validation_images_and_kaggles_archive(tmp_path):
     for folder in (root / "val").glob("class*"):
         if folder.is_dir():
             folder.rmdir()
-    with pytest.raises(DataError, match="val: the images lie flat; move each into the folder of its class"):
+    with pytest.raises(
+        DataError, match="val: the images lie flat; move each into the folder of its class"
+    ):
         photos.class_folders("imagenet", root)
 
 
 def test_any_folder_in_this_layout_is_a_data_set(tmp_path):
     root = photographs(tmp_path, "flowers")
     found = data.load(str(root), 28, progress=False)
-    assert (found.name, found.classes, len(found.train)) == ("flowers", ("class0", "class1", "class2"), 12)
-    with pytest.raises(DataError, match="roses: no such folder; a data set is a folder with train/CLASS/"):
+    assert (found.name, found.classes, len(found.train)) == (
+        "flowers",
+        ("class0", "class1", "class2"),
+        12,
+    )
+    with pytest.raises(
+        DataError, match="roses: no such folder; a data set is a folder with train/CLASS/"
+    ):
         data.load(str(tmp_path / "roses"), 28)
 
 

@@ -1,8 +1,7 @@
 """Laws that hold for any network, image and file, tried on random ones (hypothesis).
 
-Two more are beside what they are about: receptive fields equal the measured support (test_receptive_field.py), and the
-streaming search equals a sort (test_gallery.py).
-"""
+Two more are beside what they are about: receptive fields equal the measured support
+(test_receptive_field.py), and the streaming search equals a sort (test_gallery.py)."""
 
 import tempfile
 from pathlib import Path
@@ -24,7 +23,9 @@ from zfrepro.occlusion import occlude
 from zfrepro.weights import load_weights, save_weights
 
 few = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 
 
@@ -33,14 +34,17 @@ def convs(draw, layer: int) -> Conv:
     """Any kernel, stride and padding below the kernel; strides may leave gaps."""
     kernel = draw(st.integers(1, 5))
     return Conv(
-        layer, draw(st.integers(1, 4)), kernel, draw(st.integers(1, 3)), draw(st.integers(0, kernel - 1)),
+        layer, draw(st.integers(1, 4)), kernel, draw(st.integers(1, 3)), draw(st.integers(0,
+        kernel - 1)),
         pool=draw(st.booleans()), norm=draw(st.booleans()),
     )  # fmt: skip
 
 
 @st.composite
 def random_networks(draw, smallest: int = 8, largest: int = 48) -> Network:
-    """A network of one to four convolutional and up to two hidden fully connected layers, in double precision."""
+    """A network of one to four convolutional and up to two hidden fully connected layers, in double
+    precision.
+    """
     layers = tuple(draw(convs(i + 1)) for i in range(draw(st.integers(1, 4))))
     fulls = tuple(Full(6 + i, draw(st.integers(1, 5))) for i in range(draw(st.integers(0, 2))))
     spelled = Architecture("random", layers, fulls, norm_before_pool=draw(st.booleans()))
@@ -57,11 +61,15 @@ def random_networks(draw, smallest: int = 8, largest: int = 48) -> Network:
 
 def pictures(network: Network, seed: int, count: int = 2) -> Tensor:
     side = network.image_size
-    return torch.randn(count, 3, side, side, dtype=torch.double, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(
+        count, 3, side, side, dtype=torch.double, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def upward(network: Network, up: ForwardTrace, layer: str, x: Tensor) -> Tensor:
-    """The linear part of the way up: filters without biases, and pools that take what the switches name."""
+    """The linear part of the way up: filters without biases, and pools that take what the switches
+    name.
+    """
     for c in network.architecture.convs:
         conv = network.convs[c.name]
         x = conv(x) - conv.bias[:, None, None]
@@ -82,11 +90,15 @@ def upward(network: Network, up: ForwardTrace, layer: str, x: Tensor) -> Tensor:
 @given(random_networks(), st.integers(0, 99), st.data())
 @few
 def test_the_deconvnet_without_rectifiers_is_the_adjoint_of_the_way_up(network, seed, data):
-    """<Ax, z> = <x, Bz> for all x and z: the way down with fixed switches is the transpose, and exactly that."""
+    """<Ax, z> = <x, Bz> for all x and z: the way down with fixed switches is the transpose, and
+    exactly that.
+    """
     layer = data.draw(st.sampled_from(network.layers))
     up = deconvnet.forward(network, pictures(network, seed), layer)
     x = pictures(network, seed + 1)
-    z = torch.randn(up.activations.shape, dtype=torch.double, generator=torch.Generator().manual_seed(seed))
+    z = torch.randn(
+        up.activations.shape, dtype=torch.double, generator=torch.Generator().manual_seed(seed)
+    )
     with mock.patch.object(F, "relu", lambda value: value):
         down = deconvnet.backward(network, up, layer, z)
     ax = upward(network, up, layer, x)
@@ -103,10 +115,15 @@ def test_crops_equal_whole_images(network, seed, data):
     activations = deconvnet.forward(network, image, layer).activations
     last = activations.shape[-1] - 1
     places = st.tuples(st.integers(0, last), st.integers(0, last))
-    rows, columns = torch.tensor([(0, 0), (0, last), (last, last), *data.draw(st.lists(places, max_size=5))]).T
+    rows, columns = torch.tensor(
+        [(0, 0), (0, last), (last, last), *data.draw(st.lists(places, max_size=5))]
+    ).T
     units = Units(activations[0, :, rows, columns].argmax(0), rows, columns)
     images = image.expand(len(units), -1, -1, -1)
-    found, whole = deconvnet.project_crops(network, images, layer, units), deconvnet.project(network, images, layer, units)
+    found, whole = (
+        deconvnet.project_crops(network, images, layer, units),
+        deconvnet.project(network, images, layer, units),
+    )
     side = found.pixels.shape[-1]
     assert relative(found.pixels, deconvnet.crop(whole, found.tops, found.lefts, side)) < 1e-9
     for picture, top, left in zip(whole, found.tops.tolist(), found.lefts.tolist(), strict=True):
@@ -117,7 +134,8 @@ def test_crops_equal_whole_images(network, seed, data):
 
 @torch.no_grad()
 @given(
-    st.integers(4, 20), st.integers(4, 20), st.integers(1, 3), st.integers(1, 9), st.integers(1, 20),
+    st.integers(4, 20), st.integers(4, 20), st.integers(1, 3), st.integers(1, 9), st.integers(1,
+    20),
     st.integers(0, 99), st.data(),
 )  # fmt: skip
 @few
@@ -125,9 +143,13 @@ def test_occlusion_equals_the_loop(height, width, count, batch, patch, seed, dat
     patch = min(patch, height, width)
     stride = data.draw(st.floats(1, 8).filter(lambda s: s * 64 % 1 == 0) | st.integers(1, 8))
     torch.manual_seed(seed)
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3)).eval()
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3)
+    ).eval()
     images, fill = torch.randn(2, count, 3, height, width)
-    found = occlude(model, images, patch=patch, stride=stride, fill=fill, batch=batch, layer="0", progress=False)
+    found = occlude(
+        model, images, patch=patch, stride=stride, fill=fill, batch=batch, layer="0", progress=False
+    )
 
     def places(side: int) -> list[int]:
         firsts = {round(i * stride) for i in range(side) if i * stride + patch <= side}
@@ -140,14 +162,20 @@ def test_occlusion_equals_the_loop(height, width, count, batch, patch, seed, dat
                 x = image.clone()
                 square = (slice(None), slice(top, top + patch), slice(left, left + patch))
                 x[square] = own[square]
-                torch.testing.assert_close(found.probabilities[i, r, q], model(x[None]).softmax(1)[0])
-                torch.testing.assert_close(found.activity[i, r, q], model[:2](x[None]).sum((2, 3))[0])
+                torch.testing.assert_close(
+                    found.probabilities[i, r, q], model(x[None]).softmax(1)[0]
+                )
+                torch.testing.assert_close(
+                    found.activity[i, r, q], model[:2](x[None]).sum((2, 3))[0]
+                )
 
 
 recipes = st.builds(
     tiny,
-    arch=st.sampled_from(list(ARCHITECTURES)), image_size=st.sampled_from([64, 80, 96]), units=st.integers(4, 32),
-    width=st.sampled_from([0.05, 0.1]), seed=st.integers(0, 2**31), lr=st.floats(1e-6, 1), dropout=st.floats(0, 0.99),
+    arch=st.sampled_from(list(ARCHITECTURES)), image_size=st.sampled_from([64, 80, 96]),
+    units=st.integers(4, 32),
+    width=st.sampled_from([0.05, 0.1]), seed=st.integers(0, 2**31), lr=st.floats(1e-6, 1),
+    dropout=st.floats(0, 0.99),
 )  # fmt: skip
 
 
@@ -163,9 +191,14 @@ def test_saved_networks_equal_loaded_ones(recipe, names, seed):
         found = load_weights(file, expected_sha256=sha, device=torch.device("cpu"))
         again = save_weights(file, found.network, found.recipe, found.classes, found.mean)
     assert sha == again  # nothing is lost by saving once more
-    assert (found.recipe, found.classes) == (recipe, tuple(names)) and torch.equal(found.mean, mean.half().float())
+    assert (found.recipe, found.classes) == (recipe, tuple(names)) and torch.equal(
+        found.mean, mean.half().float()
+    )
     loaded = found.network.state_dict()
-    assert all(torch.equal(loaded[name], value.half().float()) for name, value in network.state_dict().items())
+    assert all(
+        torch.equal(loaded[name], value.half().float())
+        for name, value in network.state_dict().items()
+    )
 
 
 contents = st.recursive(

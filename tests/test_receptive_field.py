@@ -120,7 +120,8 @@ def alexnet() -> list[Step]:
 
 
 def resnet(*blocks: int) -> list[Step]:
-    """The longest path as TF-Slim has it: the 3x3 convolutions, the stride in the last of a block."""
+    """The longest path as TF-Slim has it: the 3x3 convolutions, the stride in the last of a block.
+    """
     steps = [Step("conv1", 7, 2, 3), Step("pool1", 3, 2, ceil=True)]  # padded behind only
     for part, count in enumerate(blocks, 2):
         for i in range(count):
@@ -180,14 +181,16 @@ def test_pools_that_overhang_are_those_of_torch():
             assert found == pool(torch.zeros(1, 1, size, size)).shape[2], (size, kernel, stride)
 
 
-# --- empirical -------------------------------------------------------------------------------------------------------
+# --- empirical -----------------------------------------------------------------------------------
 
 
 def support(network, layer: str, unit: int, size: int) -> tuple[int, int]:
-    """First pixel and the one after the last that move unit (unit, unit) of a layer, on the vertical axis.
+    """First pixel and the one after the last that move unit (unit, unit) of a layer, on the
+    vertical axis.
 
-    With positive weights and nearly flat, positive images every path carries gradient; max-pooling takes one of its
-    nine inputs at a time, so random images are tried until the support no longer grows.
+    With positive weights and nearly flat, positive images every path carries gradient; max-pooling
+    takes one of its nine inputs at a time, so random images are tried until the support no longer
+    grows.
     """
     seen = torch.zeros(size, dtype=torch.bool)
     generator = torch.Generator().manual_seed(0)
@@ -203,7 +206,9 @@ def support(network, layer: str, unit: int, size: int) -> tuple[int, int]:
 
 
 def averaging(architecture: Architecture, size: int):
-    """The network with positive weights, and with averages where max-pools were: the same geometry, full support."""
+    """The network with positive weights, and with averages where max-pools were: the same geometry,
+    full support.
+    """
     network = (
         build(architecture.with_maps(*(2 for _ in architecture.convs)), size, 2).double().eval()
     )
@@ -214,7 +219,8 @@ def averaging(architecture: Architecture, size: int):
     def pool_and_norm(conv: Conv, x: torch.Tensor) -> torch.Tensor:
         if not conv.pool:
             return x
-        # A max over the window, made smooth: the logarithm of summed exponentials, with the ceil rule's overhang.
+        # A max over the window, made smooth: the logarithm of summed exponentials, with the ceil
+        # rule's overhang.
         short = [-(s - 3) % 2 for s in x.shape[-2:]]
         x = nn.functional.pad(x / x.detach().max(), (0, short[1], 0, short[0]))
         return nn.functional.avg_pool2d(x.exp(), 3, 2).log()
@@ -248,7 +254,9 @@ def test_field_of_the_paper_inside_a_large_image():
 
 
 def test_real_max_pools_reach_the_same_pixels():
-    """The network as it is, pools and all: over many images a unit's gradient fills its field and never leaves it."""
+    """The network as it is, pools and all: over many images a unit's gradient fills its field and
+    never leaves it.
+    """
     architecture = zfnet().with_maps(2, 2, 2, 2, 2)
     network = build(architecture, 96, 2).double().eval()
     for conv in network.convs.values():
@@ -261,7 +269,9 @@ def test_real_max_pools_reach_the_same_pixels():
 
 @st.composite
 def convs(draw) -> tuple[int, int, int, bool]:
-    """Kernel, stride, padding, pool: windows without gaps, the last of which still holds a pixel of the image."""
+    """Kernel, stride, padding, pool: windows without gaps, the last of which still holds a pixel of
+    the image.
+    """
     kernel = draw(st.integers(1, 7))
     padding = draw(st.integers(0, kernel - 1))
     return kernel, draw(st.integers(1, max(1, kernel - padding))), padding, draw(st.booleans())
@@ -307,7 +317,7 @@ def test_multiply_adds_of_a_training_step_are_those_that_torch_counts(name):
     )  # two images, two a pair
 
 
-# --- of any model -----------------------------------------------------------------------------------
+# --- of any model --------------------------------------------------------------------------------
 
 
 @given(st.lists(SIZES, min_size=1, max_size=3), st.integers(24, 40), st.integers(24, 40))

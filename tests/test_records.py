@@ -25,7 +25,9 @@ def test_a_record_comes_back(root):
 
 
 def test_a_missing_record_names_file_and_command(root):
-    with pytest.raises(FileNotFoundError, match=re.escape(str(root / "x.json")) + ".*python -m zfrepro train"):
+    with pytest.raises(
+        FileNotFoundError, match=re.escape(str(root / "x.json")) + ".*python -m zfrepro train"
+    ):
         records.read("x")
 
 
@@ -49,17 +51,25 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(root, monkeypatch, 
     monkeypatch.setattr(records.os, "fsync" if moment == "write" else "replace", full)
     with pytest.raises(OSError, match=re.escape(f"No space left on device: '{file}'")):
         records.write_json(file, {"new": True})
-    assert json.loads(file.read_text()) == {"old": True} and [f.name for f in root.iterdir()] == ["a.json"]
+    assert json.loads(file.read_text()) == {"old": True} and [f.name for f in root.iterdir()] == [
+        "a.json"
+    ]
 
 
 def test_default_root_is_in_the_checkout(monkeypatch):
     monkeypatch.delenv("ZFREPRO_RESULTS")
-    assert records.results_root() == records.ROOT / "results" and (records.ROOT / "pyproject.toml").exists()
+    assert (
+        records.results_root() == records.ROOT / "results"
+        and (records.ROOT / "pyproject.toml").exists()
+    )
 
 
 def test_sha256(root):
     (root / "abc").write_bytes(b"abc")  # the test vector of FIPS 180
-    assert records.sha256(root / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert (
+        records.sha256(root / "abc")
+        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
 
 
 def test_provenance_says_what_is_needed_to_repeat(monkeypatch):
@@ -67,7 +77,9 @@ def test_provenance_says_what_is_needed_to_repeat(monkeypatch):
     found = records.provenance()
     assert found["command"] == "python -m zfrepro train --seed 3"
     assert records.provenance("make it")["command"] == "make it"
-    assert {"python", "torch"} <= set(found["versions"]) and re.fullmatch(r"\d{4}-\d\d-\d\d", found["date"])
+    assert {"python", "torch"} <= set(found["versions"]) and re.fullmatch(
+        r"\d{4}-\d\d-\d\d", found["date"]
+    )
     json.dumps(found)
 
 

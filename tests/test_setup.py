@@ -33,11 +33,21 @@ DIRECT = list({r.name: r for r in requirements(*PROJECT["optional-dependencies"]
 
 
 def test_lock_pins_each_direct_dependency_within_its_range():
-    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if line[0] != "#"]
-    assert all(re.fullmatch(r"(?!zfrepro)[A-Za-z0-9._-]+==[A-Za-z0-9.!_-]+", line) for line in lines)
-    locked = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines)}
+    lines = [
+        line for line in (ROOT / "requirements.lock").read_text().splitlines() if line[0] != "#"
+    ]
+    assert all(
+        re.fullmatch(r"(?!zfrepro)[A-Za-z0-9._-]+==[A-Za-z0-9.!_-]+", line) for line in lines
+    )
+    locked = {
+        canonicalize_name(name): version for name, version in (line.split("==") for line in lines)
+    }
     names = {r.name: locked.get(canonicalize_name(r.name)) for r in DIRECT}
-    outside = [r for r in DIRECT if not names[r.name] or not r.specifier.contains(names[r.name], prereleases=True)]
+    outside = [
+        r
+        for r in DIRECT
+        if not names[r.name] or not r.specifier.contains(names[r.name], prereleases=True)
+    ]
     assert not outside, "make lock"
 
 
@@ -52,13 +62,16 @@ def test_conda_environment_installs_the_project_with_the_lock():
     items = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     python, pip, below = items
     assert SpecifierSet(PROJECT["requires-python"]).contains(python.removeprefix("python="))
-    # Nothing else is listed, so packages and bounds are those of pyproject.toml and cannot drift from them.
+    # Nothing else is listed, so packages and bounds are those of pyproject.toml and cannot drift
+    # from them.
     assert pip == "pip" and below == {"pip": ["-c requirements.lock", "-e .[book,test]"]}
     assert (ROOT / "requirements.lock").is_file()
 
 
 def test_binder_installs_torch_without_cuda_and_the_package_in_place():
-    python, pip, *packages = yaml.safe_load((ROOT / "binder" / "environment.yml").read_text())["dependencies"]
+    python, pip, *packages = yaml.safe_load((ROOT / "binder" / "environment.yml").read_text())[
+        "dependencies"
+    ]
     assert python in (ROOT / "environment.yml").read_text() and pip == "pip"
     bounds = [str(r) for r in requirements() if r.name in ("torch", "torchvision")]
     assert [package.replace("pytorch-cpu", "torch") for package in packages] == bounds
@@ -71,10 +84,17 @@ def test_binder_installs_torch_without_cuda_and_the_package_in_place():
 def test_the_book_has_buttons_for_colab_and_binder():
     buttons = CONFIG["launch_buttons"]
     assert buttons["colab_url"] and buttons["binderhub_url"]
-    assert CONFIG["repository"]["url"].startswith("https://github.com/")  # Colab reads from nowhere else
+    assert CONFIG["repository"]["url"].startswith(
+        "https://github.com/"
+    )  # Colab reads from nowhere else
 
 
-OTHER_NAMES = {"scikit-learn": "sklearn", "scikit-image": "skimage", "pillow": "PIL", "ipywidgets": "IPython"}
+OTHER_NAMES = {
+    "scikit-learn": "sklearn",
+    "scikit-image": "skimage",
+    "pillow": "PIL",
+    "ipywidgets": "IPython",
+}
 
 
 def imported(code: str) -> set[str]:
@@ -89,10 +109,16 @@ def imported(code: str) -> set[str]:
 
 def test_what_pages_and_packages_import_is_declared():
     # The first cell of a notebook installs the extra `pages`.
-    code = [file.read_text() for folder in ("zfrepro", "diorama", "book") for file in (ROOT / folder).rglob("*.py")]
+    code = [
+        file.read_text()
+        for folder in ("zfrepro", "diorama", "book")
+        for file in (ROOT / folder).rglob("*.py")
+    ]
     pages = [nbformat.read(path, as_version=4) for path in (ROOT / "book").rglob("*.ipynb")]
     code += [cell.source for page in pages for cell in page.cells if cell.cell_type == "code"]
-    declared = {name for r in requirements("pages") for name in (r.name, OTHER_NAMES.get(r.name, r.name))}
+    declared = {
+        name for r in requirements("pages") for name in (r.name, OTHER_NAMES.get(r.name, r.name))
+    }
     others = {"cycler", "timm"}  # with matplotlib; of the list of supported networks, see tests
     assert set().union(*map(imported, code)) <= declared | others | {"zfrepro", "diorama", "book"}
 
@@ -111,7 +137,9 @@ def test_no_photographs_and_a_small_repository():
 
 
 # Written in pieces, so that this file does not name what it looks for.
-HOSTS = [host.replace(" ", ".") for host in ("pypi org", "files pythonhosted", "download pytorch org")]
+HOSTS = [
+    host.replace(" ", ".") for host in ("pypi org", "files pythonhosted", "download pytorch org")
+]
 PLACES = re.compile(r"(?<![\w./:~-])/(?:work|root|home|Users)" + r"/[\w.-]")
 
 

@@ -9,7 +9,8 @@ from book import status
 from zfrepro import claims, records
 
 NAMES = sorted(
-    f.relative_to(records.results_root()).with_suffix("").as_posix() for f in records.results_root().rglob("*.json")
+    f.relative_to(records.results_root()).with_suffix("").as_posix()
+    for f in records.results_root().rglob("*.json")
 )
 
 
@@ -59,13 +60,35 @@ def test_every_record_that_a_page_reads_is_there():
 
 
 def test_a_sweep_is_one_row_with_the_command_of_all_its_runs(monkeypatch):
-    run = {"seconds": 90, "device": "CPU", "versions": {"torch": "2"}, "date": "2026-01-02", "commit": "a"}
+    run = {
+        "seconds": 90,
+        "device": "CPU",
+        "versions": {"torch": "2"},
+        "date": "2026-01-02",
+        "commit": "a",
+    }
     runs = [run | {"seed": 0}, run | {"seed": 1, "commit": "b", "date": "2026-01-03"}]
-    record = {"kind": "sweep", "chapter": "ablation", "scale": "micro", "dataset": {"name": "diorama"}, "runs": runs}
-    monkeypatch.setattr(status, "all_records", lambda: {"sweeps/x": record | {"recipe": {"epochs": 16}}})
+    record = {
+        "kind": "sweep",
+        "chapter": "ablation",
+        "scale": "micro",
+        "dataset": {"name": "diorama"},
+        "runs": runs,
+    }
+    monkeypatch.setattr(
+        status, "all_records", lambda: {"sweeps/x": record | {"recipe": {"epochs": 16}}}
+    )
     (row,) = status.recorded()
-    assert row["command"] == "python -m zfrepro sweep ablation --dataset diorama --scale micro --epochs 16 --seeds 2"
-    assert (row["minutes"], row["device"], row["date"], row["commit"]) == (3, "CPU", "2026-01-03", "a, b")
+    assert (
+        row["command"]
+        == "python -m zfrepro sweep ablation --dataset diorama --scale micro --epochs 16 --seeds 2"
+    )
+    assert (row["minutes"], row["device"], row["date"], row["commit"]) == (
+        3,
+        "CPU",
+        "2026-01-03",
+        "a, b",
+    )
 
 
 def test_unknown_kinds_are_refused():
@@ -88,7 +111,10 @@ def test_the_speeds_are_those_of_the_record():
     for benchmark in machines.values():
         rows, found = status.speeds(benchmark), benchmark["results"]
         assert [row["what"] for row in rows] == [result["name"] for result in found]
-        assert all(row["ratio"] == pytest.approx(r["ratio"], rel=0.01) for row, r in zip(rows, found, strict=True))
+        assert all(
+            row["ratio"] == pytest.approx(r["ratio"], rel=0.01)
+            for row, r in zip(rows, found, strict=True)
+        )
         assert {row["goal"].split(", ")[-1] for row in rows} <= {"", "reached", "missed"}
 
 

@@ -16,17 +16,22 @@ from zfrepro.cli import main
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no signals and no /dev/full")
 
-OPTIONS = "--dataset imagenet --image-size 64 --width 0.125 --units 16 --epochs 3 --batch 8 --ema 0.9 --init modern"
-OPTIONS += (
-    " --input-scale 64 --precision fp32 --device cpu --quiet"  # by the paper's recipe else: plateau schedule, dropout
-)
+OPTIONS = "--dataset imagenet --image-size 64 --width 0.125 --units 16 --epochs 3 --batch 8"
+OPTIONS += " --ema 0.9 --init modern --input-scale 64 --precision fp32 --device cpu --quiet"
 
-KILLED = ("in the second epoch", "a checkpoint half written", "weights half written", "before the record")
+KILLED = (
+    "in the second epoch",
+    "a checkpoint half written",
+    "weights half written",
+    "before the record",
+)
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """Miniature photographs and their cache, in the environment. One thread: more of them sum in another order."""
+    """Miniature photographs and their cache, in the environment. One thread: more of them sum in
+    another order.
+    """
     root = tmp_path_factory.mktemp("world")
     photographs(root / "photos", train=11)
     with pytest.MonkeyPatch.context() as patch:
@@ -42,7 +47,14 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="module")
 def runs(world):
     """The folder of all runs of `tests.killed_runs`, and the exit codes of their starts."""
-    words = [sys.executable, "-m", "tests.killed_runs", str(world / "runs"), "train", *OPTIONS.split()]
+    words = [
+        sys.executable,
+        "-m",
+        "tests.killed_runs",
+        str(world / "runs"),
+        "train",
+        *OPTIONS.split(),
+    ]
     done = subprocess.run(words, cwd=records.ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return world / "runs", json.loads(done.stdout.splitlines()[-1])
@@ -53,15 +65,23 @@ def differing(ours, theirs) -> list[str]:
     found = []
     for name in ("checkpoint.safetensors", "weights.safetensors", "probabilities.safetensors"):
         a, b = load_file(ours / name), load_file(theirs / name)
-        found += [f"{name}: {key}" for key in a.keys() | b.keys() if key not in a or not torch.equal(a[key], b[key])]
+        found += [
+            f"{name}: {key}"
+            for key in a.keys() | b.keys()
+            if key not in a or not torch.equal(a[key], b[key])
+        ]
     mine, other = (records.read_json(run / "record.json") for run in (ours, theirs))
     found += ["errors"] if mine["errors"] != other["errors"] else []
     for epoch, rows in enumerate(zip(mine["history"], other["history"], strict=True), 1):
-        found += [f"epoch {epoch}: {key}" for key in rows[0] if key != "seconds" and rows[0][key] != rows[1][key]]
+        found += [
+            f"epoch {epoch}: {key}"
+            for key in rows[0]
+            if key != "seconds" and rows[0][key] != rows[1][key]
+        ]
     return found
 
 
-# --- killed ----------------------------------------------------------------------------------------------------------
+# --- killed --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("moment", KILLED)
@@ -69,7 +89,9 @@ def test_a_run_that_is_killed_ends_as_if_it_had_not_been(runs, moment):
     root, codes = runs
     assert codes["whole"] == [0] and codes[moment] == [-signal.SIGKILL, 0]
     assert differing(root / moment, root / "whole") == []
-    assert sorted(os.listdir(root / moment)) == sorted(os.listdir(root / "whole"))  # no halves of files
+    assert sorted(os.listdir(root / moment)) == sorted(
+        os.listdir(root / "whole")
+    )  # no halves of files
 
 
 def test_a_run_that_is_killed_again_and_again_does_too(runs):
@@ -92,12 +114,16 @@ def test_the_comparison_can_fail(runs, tmp_path):
     assert differing(other, root / "whole")
 
 
-# --- no room -----------------------------------------------------------------------------------------------
+# --- no room -------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, the disk without room")
+@pytest.mark.skipif(
+    not os.path.exists("/dev/full"), reason="needs /dev/full, the disk without room"
+)
 @pytest.mark.parametrize("file", ["checkpoint", "weights", "probabilities", "record"])
-def test_a_full_disk_stops_with_its_name_and_loses_nothing(runs, tmp_path, monkeypatch, capsys, file):
+def test_a_full_disk_stops_with_its_name_and_loses_nothing(
+    runs, tmp_path, monkeypatch, capsys, file
+):
     root, _ = runs
     name = f"{file}.json" if file == "record" else f"{file}.safetensors"
     partial, once = tmp_path / "run" / f".{name}.{os.getpid()}.part", training.train_epoch
@@ -114,7 +140,9 @@ def test_a_full_disk_stops_with_its_name_and_loses_nothing(runs, tmp_path, monke
     assert error.count("\n") == 1 and "No space left on device" in error and name in error
     monkeypatch.undo()
     recipe = training.Recipe(**records.read_json(root / "whole" / "record.json")["recipe"])
-    state, _ = training.load_checkpoint(tmp_path / "run" / "checkpoint.safetensors", recipe, torch.device("cpu"))
+    state, _ = training.load_checkpoint(
+        tmp_path / "run" / "checkpoint.safetensors", recipe, torch.device("cpu")
+    )
     assert len(state.history) == (1 if file == "checkpoint" else 3)
     assert main(words) == 0  # there is room again
     assert differing(tmp_path / "run", root / "whole") == []

@@ -1,4 +1,5 @@
-"""Sweeps: equal budgets, one process a run, every run filed when it is done, nothing repeated, nothing left behind."""
+"""Sweeps: equal budgets, one process a run, every run filed when it is done, nothing repeated,
+nothing left behind."""
 
 import json
 import os
@@ -27,15 +28,21 @@ STUB = "import os, signal, sys, time; from pathlib import Path; own = Path(sys.a
 def sweep(tmp_path, monkeypatch):
     """A sweep of three tiny networks whose trainings are stubs that only write their record."""
     monkeypatch.setattr(sweeps, "SWEEPS", {"ablation": ARCHS})
-    monkeypatch.setattr(device, "fast_bf16", lambda where: False)  # as in the records that the stubs write
+    monkeypatch.setattr(
+        device, "fast_bf16", lambda where: False
+    )  # as in the records that the stubs write
     return Stubs(tmp_path, monkeypatch)
 
 
 class Stubs:
-    """Runs sweeps with `script` as the training of each network, and remembers which were started."""
+    """Runs sweeps with `script` as the training of each network, and remembers which were started.
+    """
 
     def __init__(self, root: Path, monkeypatch):
-        self.folder, self.target = root / "runs", root / "results" / "sweeps" / "ablation-diorama.json"
+        self.folder, self.target = (
+            root / "runs",
+            root / "results" / "sweeps" / "ablation-diorama.json",
+        )
         self.scripts: dict[str, str] = {}  # arch -> what its training does instead
         self.started: list[str] = []
         self.said: list[str] = []
@@ -46,16 +53,22 @@ class Stubs:
         self.started.append(f"{recipe.arch} {recipe.seed}")
         own.mkdir(parents=True, exist_ok=True)
         (own / "to-be.json").write_text(json.dumps(record_of(recipe, self.fingerprint)))
-        script = STUB + self.scripts.get(recipe.arch, "(own / 'to-be.json').rename(own / 'record.json')")
+        script = STUB + self.scripts.get(
+            recipe.arch, "(own / 'to-be.json').rename(own / 'record.json')"
+        )
         with open(own / "log.txt", "w") as log:
-            return subprocess.Popen([sys.executable, "-S", "-c", script, str(own)], stdout=log, stderr=log)
+            return subprocess.Popen(
+                [sys.executable, "-S", "-c", script, str(own)], stdout=log, stderr=log
+            )
 
     def run(self, seeds=(0,), say=None, **more):
         chosen = [tiny(arch=arch, seed=seed) for seed in seeds for arch in ARCHS]
         if "epochs" in more:
             chosen = [replace(recipe, epochs=more["epochs"]) for recipe in chosen]
         more.pop("epochs", None)
-        sweeps.run("ablation", chosen, self.folder, self.target, say=say or self.said.append, **more)
+        sweeps.run(
+            "ablation", chosen, self.folder, self.target, say=say or self.said.append, **more
+        )
 
     def filed(self) -> list[str]:
         return [f"{run['arch']} {run['seed']}" for run in records.read_json(self.target)["runs"]]
@@ -68,7 +81,8 @@ def record_of(recipe, fingerprint="0") -> dict:
     """The record that `train` would write."""
     both = {"top1_error": 40.0, "top5_error": 10.0}
     return {
-        "kind": "training", "scale": "own", "command": "train", "commit": "c", "versions": {}, "date": "d",
+        "kind": "training", "scale": "own", "command": "train", "commit": "c", "versions": {},
+        "date": "d",
         "device": "cpu", "precision": "fp32", "recipe": asdict(recipe),
         "dataset": {"name": "diorama", "fingerprint": fingerprint},
         "parameters": 10, "multiply_adds": 20, "weights_sha256": "w", "seconds": 6.0,
@@ -77,19 +91,23 @@ def record_of(recipe, fingerprint="0") -> dict:
     }  # fmt: skip
 
 
-# --- what is trained -------------------------------------------------------------------------------------------------
+# --- what is trained -----------------------------------------------------------------------------
 
 
 def test_the_ablation_is_the_whole_table_with_one_budget():
     chosen = sweeps.recipes("ablation", "diorama")
     assert {recipe.arch for recipe in chosen} == set(ARCHITECTURES) and len(chosen) == 12 * 3
-    assert [recipe.seed for recipe in chosen] == [0] * 12 + [1] * 12 + [2] * 12  # a part of it is a comparison too
+    assert [recipe.seed for recipe in chosen] == [0] * 12 + [1] * 12 + [
+        2
+    ] * 12  # a part of it is a comparison too
     assert all(sweeps.shared(recipe) == sweeps.shared(chosen[0]) for recipe in chosen)
 
 
 def test_some_networks_of_a_sweep_are_trained_alone_and_others_refused():
     chosen = sweeps.recipes("architecture", "diorama", [0, 1], networks=["7s2-5s2", "11s4-5s1"])
-    assert [(r.arch, r.seed) for r in chosen] == [(arch, seed) for seed in (0, 1) for arch in ("7s2-5s2", "11s4-5s1")]
+    assert [(r.arch, r.seed) for r in chosen] == [
+        (arch, seed) for seed in (0, 1) for arch in ("7s2-5s2", "11s4-5s1")
+    ]
     whole = sweeps.recipes("architecture", "diorama", [0])
     assert sweeps.shared(chosen[0]) == sweeps.shared(whole[0])
     with pytest.raises(ValueError, match="architecture has no zfnet; it has: 11s4-5s2, "):
@@ -98,23 +116,35 @@ def test_some_networks_of_a_sweep_are_trained_alone_and_others_refused():
 
 def test_epochs_change_the_budget_of_all_and_unknown_sweeps_are_refused():
     assert {recipe.epochs for recipe in sweeps.recipes("ablation", "diorama", epochs=2)} == {2}
-    with pytest.raises(ValueError, match="no sweep called 'rows'; there are: ablation, architecture, training"):
+    with pytest.raises(
+        ValueError, match="no sweep called 'rows'; there are: ablation, architecture, training"
+    ):
         sweeps.recipes("rows", "diorama")
 
 
 def test_networks_of_the_papers_size_have_a_budget_and_a_record_of_their_own():
-    small, large = (sweeps.recipes("training", "imagenet20", [0], scale)[0] for scale in ("micro", "paper"))
+    small, large = (
+        sweeps.recipes("training", "imagenet20", [0], scale)[0] for scale in ("micro", "paper")
+    )
     assert (large.image_size, large.units, large.width) == (224, 4096, 1.0)
-    assert {name: getattr(large, name) for name in sweeps.LARGE} == sweeps.LARGE and small.batch != large.batch
+    assert {
+        name: getattr(large, name) for name in sweeps.LARGE
+    } == sweeps.LARGE and small.batch != large.batch
     assert sweeps.recipes("training", "imagenet20", [0], "paper", epochs=3)[0].epochs == 3
     assert sweeps.record_name("training", "imagenet20") == "sweeps/training-imagenet20"
-    assert sweeps.record_name("training", "imagenet20", "paper") == "sweeps/training-imagenet20-paper"
-    assert sweeps.record_name("ablation", "imagenet20", "paper") == "sweeps/ablation-imagenet20"  # as its page says
+    assert (
+        sweeps.record_name("training", "imagenet20", "paper") == "sweeps/training-imagenet20-paper"
+    )
+    assert (
+        sweeps.record_name("ablation", "imagenet20", "paper") == "sweeps/ablation-imagenet20"
+    )  # as its page says
 
 
 def test_a_run_is_the_command_train_with_the_recipe_and_its_own_folder(tmp_path, monkeypatch):
     started = {}
-    monkeypatch.setattr(subprocess, "Popen", lambda words, **more: started.update(words=words, **more))
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda words, **more: started.update(words=words, **more)
+    )
     recipe = sweeps.recipes("ablation", "imagenet20")[5]
     sweeps._start(recipe, tmp_path / "own", 2, ["--data", "a folder"])
     assert started["words"][1:4] == ["-m", "zfrepro", "train"]
@@ -139,13 +169,15 @@ def test_what_a_record_lacks_is_named():
     record = sweeps.as_record({"a": Errors(1, 2, 3), "b": Errors(1, 2, 3)})
     assert sweeps.lacking(record, ["a", "b"]) == ""
     assert sweeps.lacking(record, ["a", "c"]) == "no run yet of c"
-    apart = record | {"runs": [run for run in record["runs"] if (run["arch"] == "a") == run["seed"]]}
+    apart = record | {
+        "runs": [run for run in record["runs"] if (run["arch"] == "a") == run["seed"]]
+    }
     assert sweeps.lacking(apart, ["a", "b"]) == "no seed in common of a, b"
     once = record | {"runs": [run for run in record["runs"] if run["seed"] == 0]}
     assert sweeps.lacking(once, ["a", "b"]).startswith("one seed only")
 
 
-# --- filing ----------------------------------------------------------------------------------------------------------
+# --- filing --------------------------------------------------------------------------------------
 
 
 def test_every_run_is_filed_and_the_time_left_is_told(sweep):
@@ -157,7 +189,10 @@ def test_every_run_is_filed_and_the_time_left_is_told(sweep):
     assert found["runs"][0]["history"] == {"loss": [1.235], "val_top1_error": [40.0]}
     assert {run["jobs"] for run in found["runs"]} == {2}
     assert sweep.said[0] == "ablation on diorama: 6 runs, 0 of them done before"
-    assert all("top-1 error 40.0 % in 0.1 min; about " in line and "min left" in line for line in sweep.said[1:])
+    assert all(
+        "top-1 error 40.0 % in 0.1 min; about " in line and "min left" in line
+        for line in sweep.said[1:]
+    )
     assert [line.split()[0] for line in sweep.said[1:]] == [f"{n}/6" for n in range(1, 7)]
     assert sweep.said[-1].endswith("about 0 min left")
 
@@ -179,7 +214,10 @@ def test_runs_of_another_precision_are_told(sweep):
     sweep.run()
     assert not any("bf16" in line for line in sweep.said)
     sweep.run(seeds=(0, 1))
-    assert "some runs of the record are in bf16, those to come in fp32: compare within either" in sweep.said
+    assert (
+        "some runs of the record are in bf16, those to come in fp32: compare within either"
+        in sweep.said
+    )
 
 
 def test_fewer_seeds_than_the_record_holds_are_counted_right_and_lose_nothing(sweep):
@@ -194,7 +232,9 @@ def test_fewer_seeds_than_the_record_holds_are_counted_right_and_lose_nothing(sw
 def test_another_budget_is_refused_and_fresh_begins_anew(sweep):
     sweep.run()
     before = sweep.target.read_bytes()
-    with pytest.raises(SweepError, match="its runs have another epochs; --fresh starts a new record"):
+    with pytest.raises(
+        SweepError, match="its runs have another epochs; --fresh starts a new record"
+    ):
         sweep.run(epochs=4)
     assert sweep.target.read_bytes() == before and len(sweep.started) == 3
     sweep.run(epochs=4, fresh=True)
@@ -231,16 +271,21 @@ def test_a_run_that_dies_without_a_word_is_named_too(sweep):
 def test_no_reader_sees_half_a_record(sweep, monkeypatch):
     sweep.run()
     before = sweep.target.read_bytes()
-    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "disk is full")))
+    monkeypatch.setattr(
+        os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "disk is full"))
+    )
     with pytest.raises(OSError, match="disk is full"):
         sweep.run(seeds=(0, 1))
     assert sweep.target.read_bytes() == before
     assert [file.name for file in sweep.target.parent.iterdir()] == [sweep.target.name]
 
 
-# --- interruptions ---------------------------------------------------------------------------------------------------
+# --- interruptions -------------------------------------------------------------------------------
 
-ENDLESS = "(own / 'part').write_text(str(os.getpid())); (own / 'part').rename(own / 'pid'); time.sleep(60)"
+ENDLESS = (
+    "(own / 'part').write_text(str(os.getpid())); "
+    "(own / 'part').rename(own / 'pid'); time.sleep(60)"
+)
 
 
 def alive(pid: int) -> bool:
@@ -271,7 +316,10 @@ def test_an_interrupted_sweep_ends_its_runs_and_goes_on_where_it_was(sweep):
     assert sweep.filed() == ["krizhevsky 0"] and not any(map(alive, sweep.pids()))
     sweep.scripts.clear()
     sweep.run(jobs=2)
-    assert sorted(sweep.started) == ["krizhevsky 0", "zfnet 0", "zfnet 0", "zfnet-wide 0"] and len(sweep.filed()) == 3
+    assert (
+        sorted(sweep.started) == ["krizhevsky 0", "zfnet 0", "zfnet 0", "zfnet-wide 0"]
+        and len(sweep.filed()) == 3
+    )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to catch")
@@ -292,7 +340,7 @@ def test_a_terminated_sweep_ends_its_runs_and_puts_the_old_handler_back(sweep):
         signal.signal(signal.SIGTERM, before)
 
 
-# --- the command -----------------------------------------------------------------------------------------------------
+# --- the command ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -320,7 +368,9 @@ def test_a_sweep_trains_files_and_repeats_nothing(command, capsys, monkeypatch):
 def test_budgets_have_folders_of_their_own(command, monkeypatch):
     # or the checkpoints of one budget would stop the runs of another
     used = []
-    monkeypatch.setattr(sweeps, "run", lambda sweep, chosen, folder, target, **more: used.append(folder))
+    monkeypatch.setattr(
+        sweeps, "run", lambda sweep, chosen, folder, target, **more: used.append(folder)
+    )
     for epochs in ("1", "2"):
         assert main([*command[:-1], epochs]) == 0
     assert main(command[:-2]) == 0

@@ -1,4 +1,5 @@
-"""The tools behind `make`: what is cached and what is not, runs compared, and installations on poor machines."""
+"""The tools behind `make`: what is cached and what is not, runs compared, and installations on poor
+machines."""
 
 import ast
 import importlib.metadata
@@ -62,10 +63,19 @@ def checkout(tmp_path, monkeypatch) -> Path:
     """A checkout in small, photographs, and records kept elsewhere."""
     for name in [name for name in os.environ if name.startswith("ZFREPRO_")]:
         monkeypatch.delenv(name)
-    for file in ("zfrepro/a.py", "results/gallery/a.json", "kept/a.json", "book/gallery/figures.py"):
+    for file in (
+        "zfrepro/a.py",
+        "results/gallery/a.json",
+        "kept/a.json",
+        "book/gallery/figures.py",
+    ):
         write(tmp_path / file, "1")
     photographs(tmp_path / "photos", "imagenet")
-    for name, value in {"DATASET": "imagenet", "DATA": tmp_path / "photos", "RESULTS": tmp_path / "kept"}.items():
+    for name, value in {
+        "DATASET": "imagenet",
+        "DATA": tmp_path / "photos",
+        "RESULTS": tmp_path / "kept",
+    }.items():
         monkeypatch.setenv(f"ZFREPRO_{name}", str(value))
     return tmp_path
 
@@ -75,7 +85,8 @@ CAT = "photos/imagenet/train/class0"
 
 @pytest.mark.parametrize(
     "file",
-    ["zfrepro/a.py", "zfrepro/data/new.py", "diorama/a.py", "book/gallery/figures.py", "book/_static/a.js",
+    ["zfrepro/a.py", "zfrepro/data/new.py", "diorama/a.py", "book/gallery/figures.py",
+    "book/_static/a.js",
      "results/gallery/a.json", "kept/a.json", f"{CAT}/0.png", f"{CAT}/new.png"],
 )  # fmt: skip
 def test_the_cache_is_emptied_when_a_file_has_changed_that_pages_read(checkout, file):
@@ -106,7 +117,12 @@ def test_the_cache_is_kept_when_nothing_has_changed_that_pages_show(checkout, mo
     before = notebooks.cache_key(checkout)
     monkeypatch.setenv("ZFREPRO_CACHE", str(checkout / "elsewhere"))
     monkeypatch.setenv("ZFREPRO_SKIP_DAMAGED", "")  # as if it were not set
-    for file in ("zfrepro/__pycache__/a.pyc", f"{CAT}/boxes.txt", "photos/imagenette/train/a.png", "book/a.ipynb"):
+    for file in (
+        "zfrepro/__pycache__/a.pyc",
+        f"{CAT}/boxes.txt",
+        "photos/imagenette/train/a.png",
+        "book/a.ipynb",
+    ):
         write(checkout / file, "22")
     assert notebooks.cache_key(checkout) == before
 
@@ -135,22 +151,32 @@ def test_the_lock_holds_exact_versions_only():
 def test_every_notebook_begins_with_the_cell_that_installs(path):
     first, *others = nbformat.read(path, as_version=4).cells
     remedy = "python tools/make.py cells"
-    assert first.cell_type == "code" and first.id == "install" not in [cell.id for cell in others], remedy
+    assert first.cell_type == "code" and first.id == "install" not in [
+        cell.id for cell in others
+    ], remedy
     assert first.metadata.get("tags") == ["remove-cell"], remedy
-    assert ast.unparse(ast.parse(first.source)) == ast.unparse(ast.parse(notebooks.install_cell())), remedy
+    assert ast.unparse(ast.parse(first.source)) == ast.unparse(
+        ast.parse(notebooks.install_cell())
+    ), remedy
 
 
 def test_an_older_cell_is_replaced_and_the_others_stay(tmp_path):
     path = page(tmp_path, "a", "1", "2")
     for _ in range(2):
         notebooks.write_install_cells(tmp_path)
-        assert [cell.source for cell in nbformat.read(path, 4).cells] == [notebooks.install_cell(), "1", "2"]
+        assert [cell.source for cell in nbformat.read(path, 4).cells] == [
+            notebooks.install_cell(),
+            "1",
+            "2",
+        ]
 
 
 @pytest.mark.parametrize("missing", [True, False])
 def test_the_cell_installs_only_where_the_package_is_missing(monkeypatch, missing):
     ran: list[list[str]] = []
-    monkeypatch.setattr(subprocess, "run", lambda words, check: ran.append(words) if check else None)
+    monkeypatch.setattr(
+        subprocess, "run", lambda words, check: ran.append(words) if check else None
+    )
     monkeypatch.setattr(sys, "path", before := list(sys.path))
     if missing:
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -160,17 +186,25 @@ def test_the_cell_installs_only_where_the_package_is_missing(monkeypatch, missin
         assert not ran and sys.path == before
         return
     clone, install = ran
-    assert clone[:2] == ["git", "clone"] and {"--branch=try", "https://example.org/me/mine"} < set(clone)
+    assert clone[:2] == ["git", "clone"] and {"--branch=try", "https://example.org/me/mine"} < set(
+        clone
+    )
     assert install[:4] == [sys.executable, "-m", "pip", "install"]
     assert install[install.index("-e") + 1] == f"{clone[-1]}[pages]" and sys.path[0] == clone[-1]
-    assert not clone[-1].isidentifier()  # or the folder would itself look like the package, the next time
+    assert not clone[
+        -1
+    ].isidentifier()  # or the folder would itself look like the package, the next time
 
 
 def programs(folder: Path, **bodies: str) -> Path:
-    """A folder with shell scripts of these names and bodies, and nothing else but what a script needs."""
+    """A folder with shell scripts of these names and bodies, and nothing else but what a script
+    needs.
+    """
     folder.mkdir()
     for name in ("id", "chmod"):
-        (folder / name).symlink_to(next(f"{d}/{name}" for d in ("/usr/bin", "/bin") if Path(d, name).exists()))
+        (folder / name).symlink_to(
+            next(f"{d}/{name}" for d in ("/usr/bin", "/bin") if Path(d, name).exists())
+        )
     for name, body in bodies.items():
         file = folder / name.replace("_", "-")
         file.write_text(f"#!/bin/sh\n{body}\n")
@@ -200,7 +234,9 @@ def test_a_browser_is_found_or_fetched_or_its_lack_said(tmp_path, bodies, words)
     found = subprocess.run(command, env={"PATH": str(folder)}, capture_output=True, text=True)
     assert found.returncode == 0 and not found.stderr
     lines = found.stdout.splitlines()
-    assert len(lines) == len(words) and all(word in line for word, line in zip(words, lines, strict=True))
+    assert len(lines) == len(words) and all(
+        word in line for word, line in zip(words, lines, strict=True)
+    )
 
 
 def test_a_program_that_does_not_run_is_no_browser(tmp_path, monkeypatch):
@@ -225,12 +261,16 @@ OLD = 'case "$*" in *version_info*) exit 1;; --version) echo Python 3.9;; esac'
 def test_setup_says_in_one_line_what_to_do(tmp_path, body, remedy):
     folder = programs(tmp_path / "bin", **({"python3": body} if body else {}), cc=RUNS)
     command = ["/bin/sh", str(ROOT / "tools" / "setup.sh"), "python3", str(tmp_path / "venv")]
-    found = subprocess.run(command, cwd=tmp_path, env={"PATH": str(folder)}, capture_output=True, text=True)
+    found = subprocess.run(
+        command, cwd=tmp_path, env={"PATH": str(folder)}, capture_output=True, text=True
+    )
     assert found.returncode == 1 and remedy in found.stderr and len(found.stderr.splitlines()) == 1
 
 
 def test_a_missing_compiler_is_only_a_note(tmp_path):
     folder = programs(tmp_path / "bin", python3='case "$*" in *ensurepip*) exit 1;; esac')
     command = ["/bin/sh", str(ROOT / "tools" / "setup.sh"), "python3", str(tmp_path / "venv")]
-    found = subprocess.run(command, cwd=tmp_path, env={"PATH": str(folder)}, capture_output=True, text=True)
+    found = subprocess.run(
+        command, cwd=tmp_path, env={"PATH": str(folder)}, capture_output=True, text=True
+    )
     assert "note: no C compiler" in found.stdout

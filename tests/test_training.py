@@ -39,13 +39,22 @@ def run(recipe: Recipe, out, dataset=WORLD):
 
 
 def same(a: State, b: State) -> bool:
-    """Weights, averages, momentum, schedule and history (but for the clock) are equal to the last bit."""
-    assert a.network.state_dict().keys() == b.network.state_dict().keys() and a.average.keys() == b.average.keys()
+    """Weights, averages, momentum, schedule and history (but for the clock) are equal to the last
+    bit.
+    """
+    assert (
+        a.network.state_dict().keys() == b.network.state_dict().keys()
+        and a.average.keys() == b.average.keys()
+    )
     pairs = [(v, b.network.state_dict()[k]) for k, v in a.network.state_dict().items()]
     pairs += [(v, b.average[k]) for k, v in a.average.items()]
     for p, q in zip(a.network.parameters(), b.network.parameters(), strict=True):
-        pairs.append((a.optimiser.state[p]["momentum_buffer"], b.optimiser.state[q]["momentum_buffer"]))
-    histories = [[{k: v for k, v in row.items() if k != "seconds"} for row in s.history] for s in (a, b)]
+        pairs.append(
+            (a.optimiser.state[p]["momentum_buffer"], b.optimiser.state[q]["momentum_buffer"])
+        )
+    histories = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in s.history] for s in (a, b)
+    ]
     return (
         all(torch.equal(x, y) for x, y in pairs)
         and (a.rate, a.waited) == (b.rate, b.waited)
@@ -53,7 +62,7 @@ def same(a: State, b: State) -> bool:
     )
 
 
-# --- learning --------------------------------------------------------------------------------------------------------
+# --- learning ------------------------------------------------------------------------------------
 
 
 def test_loss_falls_and_the_made_up_world_is_learnt(tmp_path):
@@ -62,7 +71,13 @@ def test_loss_falls_and_the_made_up_world_is_learnt(tmp_path):
     assert state.history[-1]["loss"] < 0.5 * state.history[0]["loss"]
     assert state.history[-1]["val_top1_error"] < 20 and state.history[-1]["train_error"] < 40
     assert torch.equal(mean, mean_image(WORLD.train.images))
-    assert list(state.history[0]) == ["loss", "train_error", "val_top1_error", "val_top5_error", "seconds"]
+    assert list(state.history[0]) == [
+        "loss",
+        "train_error",
+        "val_top1_error",
+        "val_top5_error",
+        "seconds",
+    ]
 
 
 @pytest.mark.parametrize("fast", [True, False])
@@ -72,13 +87,19 @@ def test_an_epoch_of_bf16_is_close_to_one_of_fp32_and_is_one_where_bf16_is_slow(
     for precision in ("fp32", "bf16"):
         recipe = tiny(precision=precision, dropout=0.0)
         state = start(recipe, 3, CPU)
-        losses.append(train_epoch(recipe, state, WORLD.train, mean_image(WORLD.train.images), 0, False)["loss"])
+        losses.append(
+            train_epoch(recipe, state, WORLD.train, mean_image(WORLD.train.images), 0, False)[
+                "loss"
+            ]
+        )
     assert losses[0] == pytest.approx(losses[1], rel=0.03)
     assert (losses[0] != losses[1]) == fast
 
 
 def test_a_compiled_network_learns_the_same(tmp_path, monkeypatch):
-    """By the compiler's graphs, without the machine code that a compiler of the system would be needed for."""
+    """By the compiler's graphs, without the machine code that a compiler of the system would be
+    needed for.
+    """
     compiled = []
 
     def traced(network, **options):
@@ -88,7 +109,9 @@ def test_a_compiled_network_learns_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", traced)
     recipe = tiny(epochs=1, precision="fp32")
     plain, _ = run(recipe, tmp_path / "plain")
-    state, _ = train(recipe, WORLD, tmp_path / "compiled", device=CPU, progress=False, say=quiet, compiled=True)
+    state, _ = train(
+        recipe, WORLD, tmp_path / "compiled", device=CPU, progress=False, say=quiet, compiled=True
+    )
     assert compiled == [state.network]
     assert state.history[0]["loss"] == pytest.approx(plain.history[0]["loss"], rel=1e-4)
     for a, b in zip(state.network.parameters(), plain.network.parameters(), strict=True):
@@ -105,7 +128,9 @@ def test_filters_stay_within_the_radius_and_reach_it():
         filters = [c.weight.square().mean((1, 2, 3)).sqrt() for c in state.network.convs.values()]
         return torch.cat(filters).max().item()
 
-    assert largest(0.1) == pytest.approx(0.1, rel=1e-5) and largest(0.03) == pytest.approx(0.03, rel=1e-5)
+    assert largest(0.1) == pytest.approx(0.1, rel=1e-5) and largest(0.03) == pytest.approx(
+        0.03, rel=1e-5
+    )
     assert largest(0.0) > 0.15  # 0 leaves them alone
 
 
@@ -113,7 +138,9 @@ def test_the_average_follows_the_weights(tmp_path):
     recipe = tiny(ema=0.9, epochs=1)
     state, _ = run(recipe, tmp_path)
     averaged = training.evaluated(recipe, state, CPU)
-    moved = [(averaged.state_dict()[k] - v).abs().max() for k, v in state.network.state_dict().items()]
+    moved = [
+        (averaged.state_dict()[k] - v).abs().max() for k, v in state.network.state_dict().items()
+    ]
     assert max(moved) > 0
     # By hand: the decay is (1 + t) / (10 + t) until it reaches the recipe's.
     weights, average = [1.0, 3.0, -2.0], 0.0
@@ -124,7 +151,9 @@ def test_the_average_follows_the_weights(tmp_path):
         decay = min(0.9, (1 + step) / (10 + step))
         average = decay * average + (1 - decay) * weight
     assert by_hand.average["weight"].item() == pytest.approx(average)
-    assert training.evaluated(tiny(), start(tiny(), 3, CPU), CPU).training  # without an average, the network itself
+    assert training.evaluated(
+        tiny(), start(tiny(), 3, CPU), CPU
+    ).training  # without an average, the network itself
 
 
 def test_the_same_seed_gives_the_same_run_and_another_does_not(tmp_path):
@@ -137,11 +166,13 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(tmp_path):
 
 def test_fewer_images_than_a_batch():
     recipe, few = tiny(batch=64), stripes(train=5)
-    found = train_epoch(recipe, start(recipe, 3, CPU), few.train, mean_image(few.train.images), 0, False)
+    found = train_epoch(
+        recipe, start(recipe, 3, CPU), few.train, mean_image(few.train.images), 0, False
+    )
     assert math.isfinite(found["loss"]) and 0 <= found["train_error"] <= 100
 
 
-# --- stop and go on --------------------------------------------------------------------------------------------------
+# --- stop and go on ------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +195,9 @@ def test_an_interrupted_run_ends_bit_for_bit_the_same(tmp_path, monkeypatch, uni
     monkeypatch.undo()
     state, mean = run(recipe, tmp_path)
     assert same(state, uninterrupted[0]) and torch.equal(mean, uninterrupted[1])
-    assert state.rate < recipe.lr and len(state.history) == 4  # the plateau rule acted, so its state was carried over
+    assert (
+        state.rate < recipe.lr and len(state.history) == 4
+    )  # the plateau rule acted, so its state was carried over
 
 
 def test_a_finished_run_is_left_alone(tmp_path):
@@ -176,7 +209,9 @@ def test_a_finished_run_is_left_alone(tmp_path):
 
 def test_loaded_tensors_keep_the_layout_that_makes_them_fast(tmp_path):
     run(tiny(epochs=1, ema=0.9), tmp_path)
-    state, _ = training.load_checkpoint(tmp_path / "checkpoint.safetensors", tiny(epochs=1, ema=0.9), CPU)
+    state, _ = training.load_checkpoint(
+        tmp_path / "checkpoint.safetensors", tiny(epochs=1, ema=0.9), CPU
+    )
     parameter = state.network.convs["conv2"].weight
     buffer = state.optimiser.state[parameter]["momentum_buffer"]
     assert parameter.stride() == buffer.stride() == state.average["convs.conv2.weight"].stride()
@@ -199,21 +234,31 @@ def refused(checkpoint, recipe=None, dataset=WORLD) -> str:
     return text
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "pickle", "foreign", "weights", "tensor", "average"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "empty", "text", "pickle", "foreign", "weights", "tensor", "average"]
+)
 def test_a_damaged_or_foreign_checkpoint_is_refused(checkpoint, damage):
     whole = checkpoint.read_bytes()
-    tensors = {k: v.clone() for k, v in load_file(checkpoint).items()}  # those it gives are views of the file
+    tensors = {
+        k: v.clone() for k, v in load_file(checkpoint).items()
+    }  # those it gives are views of the file
     with safe_open(checkpoint, "pt") as opened:
         info = opened.metadata()
     if damage in ("truncated", "empty", "text"):
-        checkpoint.write_bytes({"truncated": whole[: len(whole) // 2], "empty": b"", "text": b"hello"}[damage])
+        checkpoint.write_bytes(
+            {"truncated": whole[: len(whole) // 2], "empty": b"", "text": b"hello"}[damage]
+        )
     elif damage == "pickle":
         torch.save(tensors, checkpoint)
     elif damage == "foreign":
         save_file({"a": torch.zeros(2)}, checkpoint)
     elif damage == "weights":  # the other kind of file this package writes
         recipe = json.loads(info["zfrepro"])["recipe"]
-        save_file(tensors, checkpoint, {"zfrepro": json.dumps({"recipe": recipe, "classes": ["a", "b", "c"]})})
+        save_file(
+            tensors,
+            checkpoint,
+            {"zfrepro": json.dumps({"recipe": recipe, "classes": ["a", "b", "c"]})},
+        )
     elif damage == "tensor":
         tensors["network.convs.conv2.weight"] = torch.zeros(3, 3)
         save_file(tensors, checkpoint, info)
@@ -231,7 +276,9 @@ def test_a_checkpoint_of_another_recipe_names_what_differs(checkpoint):
 def test_a_checkpoint_of_other_data_is_refused(checkpoint):
     assert "3 classes, made-up has 4" in refused(checkpoint, dataset=stripes(classes=4))
     others = replace(WORLD, fingerprint="of other images")
-    assert "made with other images than those of made-up here" in refused(checkpoint, dataset=others)
+    assert "made with other images than those of made-up here" in refused(
+        checkpoint, dataset=others
+    )
 
 
 @pytest.mark.parametrize("when", ["loss", "last update"])
@@ -256,7 +303,9 @@ def test_divergence_stops_and_leaves_the_last_checkpoint(tmp_path, monkeypatch, 
         monkeypatch.setattr(training, "normalise", broken_input)
     else:
         monkeypatch.setattr(torch.optim.SGD, "step", broken_update)
-    with pytest.raises(FloatingPointError, match="epoch 2.*lower --lr .now 0.02.*checkpoint is untouched") as error:
+    with pytest.raises(
+        FloatingPointError, match="epoch 2.*lower --lr .now 0.02.*checkpoint is untouched"
+    ) as error:
         run(recipe, tmp_path / "run")
     assert "\n" not in str(error.value)
     monkeypatch.undo()
@@ -266,12 +315,18 @@ def test_divergence_stops_and_leaves_the_last_checkpoint(tmp_path, monkeypatch, 
     assert len(state.history) == 3
 
 
-# --- recipe and schedule ---------------------------------------------------------------------------------------------
+# --- recipe and schedule -------------------------------------------------------------------------
 
 
 def test_defaults_are_the_papers():
     paper = Recipe()
-    assert (paper.batch, paper.lr, paper.momentum, paper.dropout, paper.epochs) == (128, 0.01, 0.9, 0.5, 70)
+    assert (paper.batch, paper.lr, paper.momentum, paper.dropout, paper.epochs) == (
+        128,
+        0.01,
+        0.9,
+        0.5,
+        70,
+    )
     assert (paper.clip, paper.weight_decay, paper.init, paper.crops) == (0.1, 0.0, "paper", "ten")
     assert (paper.image_size, paper.width, paper.units, paper.input_scale) == (224, 1.0, 4096, 1.0)
 
@@ -279,10 +334,14 @@ def test_defaults_are_the_papers():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"crops": "five"}, {"schedule": "step"}, {"precision": "fp16"}, {"init": "he"}, {"arch": "alexnet"},
-        {"lr": 0.0}, {"lr": math.nan}, {"lr": math.inf}, {"epochs": 0}, {"batch": -1}, {"width": 0.0}, {"units": 0},
-        {"momentum": 1.0}, {"dropout": 1.0}, {"dropout": -0.1}, {"ema": 1.0}, {"label_smoothing": 1.5},
-        {"area": 0.0}, {"area": 1.1}, {"clip": -1.0}, {"weight_decay": -1.0}, {"patience": -1}, {"warmup": -1.0},
+        {"crops": "five"}, {"schedule": "step"}, {"precision": "fp16"}, {"init": "he"},
+        {"arch": "alexnet"},
+        {"lr": 0.0}, {"lr": math.nan}, {"lr": math.inf}, {"epochs": 0}, {"batch": -1},
+        {"width": 0.0}, {"units": 0},
+        {"momentum": 1.0}, {"dropout": 1.0}, {"dropout": -0.1}, {"ema": 1.0},
+        {"label_smoothing": 1.5},
+        {"area": 0.0}, {"area": 1.1}, {"clip": -1.0}, {"weight_decay": -1.0}, {"patience": -1},
+        {"warmup": -1.0},
         {"image_size": 16}, {"input_scale": 0.0},
     ],
     ids=str,
@@ -309,7 +368,9 @@ def test_cosine_schedule():
 
 def test_plateau_schedule(tmp_path, monkeypatch):
     stream = iter([50.0, 40.0, 41.0, 40.0, 39.0, 45.0, 45.0, 45.0])
-    monkeypatch.setattr(training, "evaluate", lambda *_: {"top1_error": next(stream), "top5_error": 0.0})
+    monkeypatch.setattr(
+        training, "evaluate", lambda *_: {"top1_error": next(stream), "top5_error": 0.0}
+    )
     monkeypatch.setattr(training, "save_checkpoint", lambda *_: None)
     seen = []
 
@@ -319,7 +380,8 @@ def test_plateau_schedule(tmp_path, monkeypatch):
 
     monkeypatch.setattr(training, "train_epoch", pretend)
     run(tiny(epochs=8, lr=1.0, patience=1), tmp_path)
-    # Two epochs in a row without a new best (41, 40) cost a factor of ten, and so do the next two (45, 45).
+    # Two epochs in a row without a new best (41, 40) cost a factor of ten, and so do the next two
+    # (45, 45).
     assert seen == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.1, 0.01])
 
 
@@ -330,7 +392,7 @@ def test_rates_reach_the_optimiser():
     assert state.optimiser.param_groups[0]["lr"] == learning_rate(recipe, state, 5 / 6)
 
 
-# --- errors ----------------------------------------------------------------------------------------------------------
+# --- errors --------------------------------------------------------------------------------------
 
 
 def test_errors_by_hand():
@@ -341,7 +403,10 @@ def test_errors_by_hand():
             [0.40, 0.20, 0.15, 0.10, 0.08, 0.05, 0.02],  # of class 5: sixth
         ]
     )
-    assert errors(probabilities, torch.tensor([0, 4, 5])) == {"top1_error": 200 / 3, "top5_error": 100 / 3}
+    assert errors(probabilities, torch.tensor([0, 4, 5])) == {
+        "top1_error": 200 / 3,
+        "top5_error": 100 / 3,
+    }
 
 
 @pytest.mark.parametrize("count, classes", [(500, 20), (77, 5), (1, 1000)])
@@ -354,7 +419,9 @@ def test_errors_equal_sklearn(count, classes):
         if k >= classes:
             assert found[f"top{k}_error"] == 0
         else:
-            share = top_k_accuracy_score(labels.numpy(), probabilities.numpy(), k=k, labels=np.arange(classes))
+            share = top_k_accuracy_score(
+                labels.numpy(), probabilities.numpy(), k=k, labels=np.arange(classes)
+            )
             assert found[f"top{k}_error"] == pytest.approx(100 * (1 - share), abs=1e-9)
 
 
@@ -367,7 +434,9 @@ def test_scores_at_the_centre_and_over_ten_crops_equal_a_loop():
     ten = predict_proba(network, images, mean, ten=True, batch=2, **more)
     assert one.shape == ten.shape == (5, 3) and torch.allclose(ten.sum(1), torch.ones(5))
     network.train()
-    assert torch.allclose(predict_proba(network, images, mean, batch=3, **more), one, atol=1e-6)  # and without dropout
+    assert torch.allclose(
+        predict_proba(network, images, mean, batch=3, **more), one, atol=1e-6
+    )  # and without dropout
     network.eval()
     with torch.no_grad():
         for i, image in enumerate(images):

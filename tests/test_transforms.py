@@ -4,7 +4,16 @@ import pytest
 import torch
 
 from zfrepro.data import transforms
-from zfrepro.data.transforms import CROPS, augment, center_crop, crop, mean_image, normalise, stored_size, ten_crops
+from zfrepro.data.transforms import (
+    CROPS,
+    augment,
+    center_crop,
+    crop,
+    mean_image,
+    normalise,
+    stored_size,
+    ten_crops,
+)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -45,14 +54,19 @@ def test_crop_takes_each_images_own_window():
     tops, lefts = torch.tensor([0, 1, 2, 5]), torch.tensor([5, 0, 3, 5])
     found = crop(images, tops, lefts, 4)
     assert found.shape == (4, 3, 4, 4)
-    assert torch.equal(found[:, 0, 0, 0].long(), tops) and torch.equal(found[:, 1, 0, 0].long(), lefts)
+    assert torch.equal(found[:, 0, 0, 0].long(), tops) and torch.equal(
+        found[:, 1, 0, 0].long(), lefts
+    )
     assert torch.equal(crop(images, 2, torch.tensor([3] * 4), 4), crop(images, 2, 3, 4))
     with pytest.raises(ValueError, match=r"10 px does not fit into images of \(9, 9\) px"):
         crop(images, 0, 0, 10)
 
 
 def test_center_crop():
-    assert center_crop(places(1, 256), 224)[0, :2, 0, 0].tolist() == [16, 16]  # 16 px left on every side
+    assert center_crop(places(1, 256), 224)[0, :2, 0, 0].tolist() == [
+        16,
+        16,
+    ]  # 16 px left on every side
     assert torch.equal(center_crop(places(1, 8), 8), places(1, 8))
 
 
@@ -69,7 +83,11 @@ def test_training_views_of_the_paper_are_all_ten_equally_often():
     views = augment(places(4000, 12), 8, "ten", generator())
     # Row and column of the upper left pixel: a flipped view has its last column there.
     keys, counts = torch.unique(views[:, :2, 0, 0].int(), dim=0, return_counts=True)
-    expected = [(top, left + flip) for top, left in ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2)) for flip in (0, 7)]
+    expected = [
+        (top, left + flip)
+        for top, left in ((0, 0), (0, 4), (4, 0), (4, 4), (2, 2))
+        for flip in (0, 7)
+    ]
     assert sorted(map(tuple, keys.tolist())) == sorted(expected)
     assert counts.min() > 300 and counts.max() < 500
 
@@ -94,7 +112,12 @@ def test_resized_crops_stay_inside_and_have_the_asked_sizes():
     side, size = 90, 60
     views = augment(places(500, side), size, "resized", generator(), (0.3, 0.9))
     rows, columns = views[:, 0], views[:, 1]
-    assert rows.min() >= 0 and rows.max() <= side - 1 and columns.min() >= 0 and columns.max() <= side - 1
+    assert (
+        rows.min() >= 0
+        and rows.max() <= side - 1
+        and columns.min() >= 0
+        and columns.max() <= side - 1
+    )
     # Two pixels in the middle tell the scale: image pixels for one pixel of the view.
     high = (rows[:, 40, 30] - rows[:, 20, 30]) / 20 * size / side
     wide = (columns[:, 30, 40] - columns[:, 30, 20]).abs() / 20 * size / side
@@ -104,9 +127,15 @@ def test_resized_crops_stay_inside_and_have_the_asked_sizes():
     assert shares[inside].min() > 0.299 and shares[inside].max() < 0.901
     assert aspect.min() > 0.749 and aspect.max() < 1.334
     assert shares.std() > 0.1 and aspect.std() > 0.1
-    # `reflection` would hide a window that leaves the image, so its borders are worked out from its middle.
-    for middle, length in ((rows[:, 29:31, 30].mean(1), high), (columns[:, 30, 29:31].mean(1), wide)):
-        assert (middle - length * side / 2).min() > -0.51 and (middle + length * side / 2).max() < side - 0.49
+    # `reflection` would hide a window that leaves the image, so its borders are worked out from its
+    # middle.
+    for middle, length in (
+        (rows[:, 29:31, 30].mean(1), high),
+        (columns[:, 30, 29:31].mean(1), wide),
+    ):
+        assert (middle - length * side / 2).min() > -0.51 and (
+            middle + length * side / 2
+        ).max() < side - 0.49
     # A window is a straight view: rows depend on rows alone.
     assert torch.allclose(rows, rows[:, :, :1].expand_as(rows), atol=1e-3)
 

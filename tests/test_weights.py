@@ -27,7 +27,9 @@ def made(recipe=RECIPE):
 @pytest.fixture
 def file(tmp_path):
     network, mean = made()
-    save_weights(tmp_path / "a.safetensors", network, RECIPE, CLASSES, mean, commit="abc", command="train")
+    save_weights(
+        tmp_path / "a.safetensors", network, RECIPE, CLASSES, mean, commit="abc", command="train"
+    )
     return tmp_path / "a.safetensors"
 
 
@@ -41,7 +43,9 @@ def test_a_network_comes_back_in_half_precision(file):
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         assert relative(found.network(images), network(images)) < 0.01
-    assert not found.network.training and not any(p.requires_grad for p in found.network.parameters())
+    assert not found.network.training and not any(
+        p.requires_grad for p in found.network.parameters()
+    )
 
 
 def test_the_file_is_half_precision_with_provenance_in_the_header(file):
@@ -57,7 +61,9 @@ def test_the_hash_is_that_of_the_file(file, tmp_path):
     sha = save_weights(tmp_path / "b.safetensors", network, RECIPE, CLASSES, mean)
     assert sha == hashlib.sha256((tmp_path / "b.safetensors").read_bytes()).hexdigest()
     load_weights(tmp_path / "b.safetensors", expected_sha256=sha, device=CPU)
-    with pytest.raises(WeightsError, match=f"SHA-256 is {records.sha256(file)[:12]}.*record says {sha[:12]}"):
+    with pytest.raises(
+        WeightsError, match=f"SHA-256 is {records.sha256(file)[:12]}.*record says {sha[:12]}"
+    ):
         load_weights(file, expected_sha256=sha, device=CPU)
 
 
@@ -67,7 +73,9 @@ def test_images_become_what_the_network_saw_in_training(file):
     expected = ((stored - found.mean) / 64)[:, :, 4:68, 4:68]
     assert torch.allclose(found.preprocess(stored), expected)
     assert torch.equal(found.center_crop(stored), stored[:, :, 4:68, 4:68])
-    with pytest.raises(ValueError, match=r"images are \(3, 80, 80\), this network's are stored as \(3, 73, 73\)"):
+    with pytest.raises(
+        ValueError, match=r"images are \(3, 80, 80\), this network's are stored as \(3, 73, 73\)"
+    ):
         found.preprocess(torch.zeros(2, 3, 80, 80, dtype=torch.uint8))
 
 
@@ -86,7 +94,9 @@ class Trap:
         return exec, ("raise SystemExit('code in a file was run')",)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "pickle", "trap", "foreign", "json", "no mean", "mean size"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "empty", "pickle", "trap", "foreign", "json", "no mean", "mean size"]
+)
 def test_other_files_are_refused(file, damage):
     tensors = {k: v.clone() for k, v in load_file(file).items()}
     with safe_open(file, "pt") as opened:
@@ -140,12 +150,14 @@ def test_a_missing_file_says_how_networks_are_made(tmp_path):
 def test_weights_that_half_precision_cannot_hold_are_not_written(tmp_path, value):
     network, mean = made()
     network.convs["conv2"].weight.data[0, 0, 0, 0] = value
-    with pytest.raises(WeightsError, match="a.safetensors: not written, network.convs.conv2.weight is not finite"):
+    with pytest.raises(
+        WeightsError, match="a.safetensors: not written, network.convs.conv2.weight is not finite"
+    ):
         save_weights(tmp_path / "a.safetensors", network, RECIPE, CLASSES, mean)
     assert list(tmp_path.iterdir()) == []
 
 
-# --- shipped networks ------------------------------------------------------------------------------------------------
+# --- shipped networks ----------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -168,7 +180,10 @@ def test_none_shipped_names_the_commands(results):
     text = str(error.value)
     assert str(results) in text and "\n" not in text
     assert "python -m zfrepro train --arch krizhevsky --dataset imagenette " in text
-    assert "--out runs/imagenette-krizhevsky, then python -m zfrepro ship runs/imagenette-krizhevsky" in text
+    assert (
+        "--out runs/imagenette-krizhevsky, then python -m zfrepro ship runs/imagenette-krizhevsky"
+        in text
+    )
 
 
 def test_the_named_commands_are_understood(results):
@@ -224,8 +239,14 @@ def test_record_names(results):
 
 def test_the_sets_of_ten_classes_choose_among_their_own():
     whole, ten = pretrained("zfnet", "imagenet20"), pretrained("zfnet", "imagewoof")
-    assert len(whole.classes) == 20 and len(ten.classes) == 10 and set(ten.classes) < set(whole.classes)
-    images = torch.randint(256, (2, *ten.mean.shape), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    assert (
+        len(whole.classes) == 20
+        and len(ten.classes) == 10
+        and set(ten.classes) < set(whole.classes)
+    )
+    images = torch.randint(
+        256, (2, *ten.mean.shape), generator=torch.Generator().manual_seed(0)
+    ).to(torch.uint8)
     with torch.no_grad():
         scores, own = whole.network(whole.preprocess(images)), ten.network(ten.preprocess(images))
     torch.testing.assert_close(own, scores[:, [whole.classes.index(name) for name in ten.classes]])

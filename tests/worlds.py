@@ -7,12 +7,21 @@ from zfrepro.data.transforms import stored_size
 from zfrepro.training import Recipe
 
 TINY = {
-    "arch": "zfnet", "dataset": "diorama", "image_size": 64, "width": 0.125, "units": 16, "epochs": 3, "batch": 8,
-    "lr": 0.02, "crops": "random", "init": "modern", "input_scale": 64.0, "precision": "fp32", "dropout": 0.5,
+    "arch": "zfnet", "dataset": "diorama", "image_size": 64, "width": 0.125, "units": 16,
+    "epochs": 3, "batch": 8,
+    "lr": 0.02, "crops": "random", "init": "modern", "input_scale": 64.0, "precision": "fp32",
+    "dropout": 0.5,
 }  # fmt: skip
 
 
-PLATEAU = {"schedule": "plateau", "patience": 0, "epochs": 4, "ema": 0.95, "momentum": 0.9, "weight_decay": 5e-4}
+PLATEAU = {
+    "schedule": "plateau",
+    "patience": 0,
+    "epochs": 4,
+    "ema": 0.95,
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+}
 """Changes to `TINY` that give a checkpoint everything it can hold."""
 
 
@@ -20,7 +29,9 @@ def tiny(**changes) -> Recipe:
     return Recipe(**(TINY | changes))
 
 
-def stripes(train: int = 48, val: int = 12, image_size: int = 64, classes: int = 3, seed: int = 0) -> Dataset:
+def stripes(
+    train: int = 48, val: int = 12, image_size: int = 64, classes: int = 3, seed: int = 0
+) -> Dataset:
     """Grey noise with one bright colour channel a class: easy, and different for every image."""
     generator = torch.Generator().manual_seed(seed)
 

@@ -1,10 +1,10 @@
 """A small Sphinx extension: mathematics as MathML, and pictures of a weight that a phone can load.
 
-Browsers draw MathML by themselves, so the pages need no script from elsewhere and can be read offline.
-A formula that docutils cannot translate is a warning, hence an error of the build.
+Browsers draw MathML by themselves, so the pages need no script from elsewhere and can be read
+offline. A formula that docutils cannot translate is a warning, hence an error of the build.
 
-Large figures are stored with 256 colours, dithered; the numbers of the book do not pass through them.
-"""
+Large figures are stored with 256 colours, dithered; the numbers of the book do not pass through
+them."""
 
 import html
 import io
@@ -28,7 +28,9 @@ ACCENTED = re.compile("(" + ACCENT + r"\s*(?:\{[^{}]*\}|\\[A-Za-z]+|\w))\s*_")
 
 def prepared(tex: str) -> str:
     """LaTeX that docutils reads as its author meant it."""
-    tex = ACCENTED.sub(r"\1{}_", tex.strip())  # or an index of an accented letter lands below the letter
+    tex = ACCENTED.sub(
+        r"\1{}_", tex.strip()
+    )  # or an index of an accented letter lands below the letter
     return re.sub(r"\\(begin|end)\{align\*?\}", r"\\\1{aligned}", tex)
 
 
@@ -69,8 +71,10 @@ def drop_useless_scripts(app, pagename, templatename, context, doctree) -> None:
 
 
 REPAIRS = {  # what axe-core finds in the pages that Sphinx writes
-    r'<section id="(?:exercise|solution)-content">': "<section>",  # sphinx-exercise: the same id many times
-    r' role="doc-biblioentry"': ' role="listitem"',  # what a list, such as that of the references, is made of
+    # sphinx-exercise: the same id many times
+    r'<section id="(?:exercise|solution)-content">': "<section>",
+    # what a list, such as that of the references, is made of
+    r' role="doc-biblioentry"': ' role="listitem"',
 }
 
 

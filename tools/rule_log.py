@@ -1,7 +1,7 @@
-"""Write results/rule_log.json: every commit that changed claims or the rules that judge them, from the git history.
+"""Write results/rule_log.json: every commit that changed claims or the rules that judge them, from
+the git history.
 
-    python tools/rule_log.py
-"""
+python tools/rule_log.py"""
 
 import subprocess
 import sys
@@ -15,8 +15,23 @@ from zfrepro import records  # noqa: E402
 PATHS = ("zfrepro/claims", "zfrepro/claims.py", "book/*/claims.py", "zfrepro/studies/claims*")
 
 if __name__ == "__main__":
-    command = ["git", "log", "--reverse", "--no-merges", "--date=short", "--format=%ad%x09%h%x09%s", "--", *PATHS]
-    lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    changes = [dict(zip(("date", "commit", "change"), line.split("\t"), strict=True)) for line in lines]
-    records.write_json(records.results_root() / "rule_log.json", {"kind": "log", "changes": changes})
+    command = [
+        "git",
+        "log",
+        "--reverse",
+        "--no-merges",
+        "--date=short",
+        "--format=%ad%x09%h%x09%s",
+        "--",
+        *PATHS,
+    ]
+    lines = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    changes = [
+        dict(zip(("date", "commit", "change"), line.split("\t"), strict=True)) for line in lines
+    ]
+    records.write_json(
+        records.results_root() / "rule_log.json", {"kind": "log", "changes": changes}
+    )
     print(f"{len(changes)} commits")

@@ -1,16 +1,18 @@
-"""The instruments of Zeiler & Fergus (2014), "Visualizing and Understanding Convolutional Networks".
+"""The instruments of Zeiler & Fergus (2014), "Visualizing and Understanding Convolutional
+Networks".
 
-The public names are loaded when they are first used, so that importing one instrument imports no other:
+The public names are loaded when they are first used, so that importing one instrument imports no
+other:
 
-    from zfrepro import occlude, pretrained, project, top_units
-"""
+    from zfrepro import occlude, pretrained, project, top_units"""
 
 import importlib
 
 __version__ = "0.2.0"
 
 _HOMES = {
-    "ARCHITECTURES": "networks", "Architecture": "networks", "build": "networks", "krizhevsky": "networks",
+    "ARCHITECTURES": "networks", "Architecture": "networks", "build": "networks",
+    "krizhevsky": "networks",
     "zfnet": "networks", "zfnet_wide": "networks",
     "Units": "deconvnet", "project": "rules",
     "top_units": "gallery", "occlude": "occlusion",

@@ -1,9 +1,9 @@
 """Claims and the rules that judge them. An outcome is computed from a record, never typed.
 
-A claim reads quantities of a record by their path and puts conditions on them. A condition holds, does not hold, or is
-not resolved, when the interval of a quantity holds values on both sides. The sentence that states a rule on a page is
-generated from the rule. Each chapter lists its claims in `book/CHAPTER/claims.py`, as `CLAIMS`.
-"""
+A claim reads quantities of a record by their path and puts conditions on them. A condition holds,
+does not hold, or is not resolved, when the interval of a quantity holds values on both sides. The
+sentence that states a rule on a page is generated from the rule. Each chapter lists its claims in
+`book/CHAPTER/claims.py`, as `CLAIMS`."""
 
 import importlib
 import math
@@ -49,8 +49,9 @@ class Quantity:
 
     Args:
         name: in words, as it stands in a sentence: `extra drop on the object`.
-        source: its path in the record (`main/object/extra`), or a function from the record to it. What is found there
-            is a number, an `Interval`, a mapping with mean, low, high and n, or a list of mean, low and high.
+        source: its path in the record (`main/object/extra`), or a function from the record to it.
+            What is found there is a number, an `Interval`, a mapping with mean, low, high and n, or
+            a list of mean, low and high.
         unit: as it follows the number: ` %`, ` points`.
         scale: factor from the record to the unit.
         form: format of the number.
@@ -106,7 +107,9 @@ class Condition:
         raise NotImplementedError
 
     def scaled(self, factor: float) -> "Condition":
-        """Return the condition with its numeric bounds multiplied, to see how the outcome hangs on them."""
+        """Return the condition with its numeric bounds multiplied, to see how the outcome hangs on
+        them.
+        """
         raise NotImplementedError
 
     def quantities(self) -> tuple[Quantity, ...]:
@@ -130,7 +133,9 @@ class _Compared(Condition):
     def _pair(self, record: Record) -> tuple[Interval, Interval]:
         """Return the interval that must be higher and the one that must be lower."""
         own = self.quantity.of(record)
-        other = self.bound.of(record) if isinstance(self.bound, Quantity) else Interval.of(self.bound)
+        other = (
+            self.bound.of(record) if isinstance(self.bound, Quantity) else Interval.of(self.bound)
+        )
         return (own, other) if self.sign > 0 else (other, own)
 
     def judge(self, record: Record) -> Truth:
@@ -150,10 +155,16 @@ class _Compared(Condition):
         return gap / half if half else math.copysign(math.inf, gap) if gap else 0.0
 
     def scaled(self, factor: float) -> "Condition":
-        return self if isinstance(self.bound, Quantity) else replace(self, bound=factor * self.bound)
+        return (
+            self if isinstance(self.bound, Quantity) else replace(self, bound=factor * self.bound)
+        )
 
     def sentence(self) -> str:
-        bound = self.bound.name if isinstance(self.bound, Quantity) else _number(self.bound, self.quantity)
+        bound = (
+            self.bound.name
+            if isinstance(self.bound, Quantity)
+            else _number(self.bound, self.quantity)
+        )
         return f"{self.quantity.name} is {self.word} {bound}"
 
     def quantities(self) -> tuple[Quantity, ...]:
@@ -222,7 +233,8 @@ class Includes(Condition):
         return self
 
     def sentence(self) -> str:
-        return f"the interval of the {self.quantity.name} includes {_number(self.value, self.quantity)}"
+        value = _number(self.value, self.quantity)
+        return f"the interval of the {self.quantity.name} includes {value}"
 
     def quantities(self) -> tuple[Quantity, ...]:
         return (self.quantity,)
@@ -244,7 +256,8 @@ class _Several(Condition):
 
     def sentence(self) -> str:
         return f" {self.word} ".join(
-            f"({part.sentence()})" if isinstance(part, _Several) else part.sentence() for part in self.parts
+            f"({part.sentence()})" if isinstance(part, _Several) else part.sentence()
+            for part in self.parts
         )
 
     def quantities(self) -> tuple[Quantity, ...]:
@@ -252,7 +265,9 @@ class _Several(Condition):
 
 
 class AllOf(_Several):
-    """Every part holds. One that does not hold decides; else one that is not resolved leaves it open."""
+    """Every part holds. One that does not hold decides; else one that is not resolved leaves it
+    open.
+    """
 
     word = "and"
 
@@ -300,8 +315,9 @@ class Finding:
 class Claim:
     """A sentence that can be checked, and the rule that checks it.
 
-    The outcome is `agrees` if `holds` and, where there is one, `size` is not refuted; `same direction, other size` if
-    `holds` but `size` is refuted; `contradicts` if `holds` is refuted; else `not resolved`.
+    The outcome is `agrees` if `holds` and, where there is one, `size` is not refuted; `same
+    direction, other size` if `holds` but `size` is refuted; `contradicts` if `holds` is refuted;
+    else `not resolved`.
     """
 
     name: str  # short and unique, for links: occlusion-object
@@ -311,15 +327,19 @@ class Claim:
     measure: str  # what is measured, with its unit
     holds: Condition
     size: Condition | None = None  # of the effect, where the source prints one
-    effect: Quantity | None = None  # what the scoreboard draws; default, the first quantity of `holds`
+    effect: Quantity | None = None  # what the scoreboard draws; default, the first of `holds`
     paper: str = ""  # the source's own number, in words; empty where it prints none
     paper_effect: float | None = None  # the same in the unit of `effect`, for the scoreboard
     source: str = "paper"  # one of SOURCES
-    untestable: Callable[[Record], str] = lambda record: ""  # why this record cannot tell; empty if it can
-    applicable: Callable[[Record], str] = lambda record: ""  # why the premise is absent; empty if it is not
+    # why this record cannot tell; empty if it can
+    untestable: Callable[[Record], str] = lambda record: ""
+    # why the premise is absent; empty if it is not
+    applicable: Callable[[Record], str] = lambda record: ""
     sweep: bool = False  # whether the record is one of `sweep CHAPTER`, not of `measure CHAPTER`
-    printed: Record = field(default_factory=dict)  # the source's own numbers, at the paths that the rule reads
-    control: Callable[[Record], Record] | None = None  # from a record to the same of an untrained network
+    # the source's own numbers, at the paths that the rule reads
+    printed: Record = field(default_factory=dict)
+    # from a record to the same of an untrained network
+    control: Callable[[Record], Record] | None = None
     note: str = ""  # such as: rule changed after the numbers were known
 
     def rule(self) -> str:
@@ -369,7 +389,8 @@ class Claim:
         """Judge the claim on the record of a data set; without a record it is `not tested`.
 
         Raises:
-            ValueError: the record lacks what the claim reads, with the command that measures it again.
+            ValueError: the record lacks what the claim reads, with the command that measures it
+                again.
         """
         found = self.read(dataset)
         if found is None:
@@ -394,7 +415,9 @@ class Claim:
             return None
 
     def sensitivity(self, dataset: str, factors: Sequence[float] = (0.5, 1.0, 2.0)) -> list[str]:
-        """Return the outcomes with the rule's numeric bounds multiplied by each factor; empty if it has none."""
+        """Return the outcomes with the rule's numeric bounds multiplied by each factor; empty if it
+        has none.
+        """
         found = self.read(dataset)
         if found is None or self.holds.scaled(2.0) == self.holds and self.size is None:
             return []
@@ -414,7 +437,8 @@ class Claim:
             return None
 
     def printed_outcome(self) -> str | None:
-        """Return what the rule makes of the source's printed numbers, or None where it prints none."""
+        """Return what the rule makes of the source's printed numbers, or None where it prints none.
+        """
         return self.outcome(self.printed) if self.printed else None
 
 

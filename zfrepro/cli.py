@@ -1,4 +1,4 @@
-"""The command line: `python -m zfrepro COMMAND --help`. Each command is a dataclass; its fields are the options."""
+"""Read the command line: each command is a dataclass, its fields are the options."""
 
 import argparse
 import contextlib
@@ -50,8 +50,9 @@ class Data:
     """Check that a data set is there, decode or draw it into the cache, and describe it."""
 
     name: Positional[str]
-    """diorama (drawn, needs nothing), imagenette, imagewoof, imagenet20, imagenet, caltech101, or the path of a folder
-    with train/CLASS/ and val/CLASS/."""
+    """diorama (drawn, needs nothing), imagenette, imagewoof, imagenet20, imagenet, caltech101, or
+    the path of a folder with train/CLASS/ and val/CLASS/.
+    """
     data: str | None = None
     """Folder that holds the photographs; by default $ZFREPRO_DATA."""
     image_size: int = 128
@@ -59,7 +60,9 @@ class Data:
     download: bool = False
     """Fetch it first, where torchvision knows how (imagenette, caltech101)."""
     skip_damaged: bool = False
-    """Leave out photographs that cannot be decoded, and name them; also if $ZFREPRO_SKIP_DAMAGED is set."""
+    """Leave out photographs that cannot be decoded, and name them; also if $ZFREPRO_SKIP_DAMAGED is
+    set.
+    """
 
     def run(self) -> None:
         from zfrepro.data import photos
@@ -67,7 +70,10 @@ class Data:
         if self.download:
             root = self.data or os.environ.get("ZFREPRO_DATA")
             if not root:
-                raise ValueError("--download needs --data (or ZFREPRO_DATA), the folder to put the photographs in")
+                raise ValueError(
+                    "--download needs --data (or ZFREPRO_DATA), "
+                    "the folder to put the photographs in"
+                )
             print(f"{self.name} is in {photos.download(self.name, Path(root).expanduser())}")
         loaded = data.load(
             self.name, self.image_size, root=self.data, skip_damaged=self.skip_damaged or None
@@ -75,7 +81,10 @@ class Data:
         for part in ("train", "val"):
             split = getattr(loaded, part)
             shape = tuple(split.images.shape[1:])
-            print(f"{loaded.name} {part}: {len(split):,} images of {shape}, {len(loaded.classes)} classes")
+            print(
+                f"{loaded.name} {part}: {len(split):,} images of {shape}, {len(loaded.classes)} "
+                "classes"
+            )
         print(f"fingerprint {loaded.fingerprint}; kept in {data.cache_root()}")
 
 
@@ -99,8 +108,10 @@ class Train:
     recipe: Literal["paper", "modern"] = "paper"
     """modern suits small data sets; `train --recipe modern --help` shows its values."""
     scale: Literal["paper", "compact", "mini", "micro"] | None = None
-    """Image size, width and units at once: paper (224 px, full width, 4096 units), compact (128 px, full width, 512),
-    mini (96 px, half width, 256) or micro (96 px, quarter width, 256). Single options win over it."""
+    """Image size, width and units at once: paper (224 px, full width, 4096 units), compact (128 px,
+    full width, 512), mini (96 px, half width, 256) or micro (96 px, quarter width, 256). Single
+    options win over it.
+    """
     data: str | None = None
     """Folder that holds the photographs; by default $ZFREPRO_DATA."""
     out: str | None = None
@@ -108,23 +119,30 @@ class Train:
     device: str | None = None
     """cpu or cuda; by default a GPU if there is one."""
     keep: tuple[int, ...] = ()
-    """Also keep the weights after these epochs and the last, as epoch-NNN.safetensors; Fig. 4 has 1 2 5 10 20 30 40
-    64."""
+    """Also keep the weights after these epochs and the last, as epoch-NNN.safetensors; Fig. 4 has 1
+    2 5 10 20 30 40 64.
+    """
     compile: bool = False
     """Let torch compile the network: worth its minute on a GPU, in long runs."""
     wait: bool = False
     """If another run writes into --out, wait for its end and go on from there."""
     skip_damaged: bool = False
-    """Leave out photographs that cannot be decoded, and name them; also if $ZFREPRO_SKIP_DAMAGED is set."""
+    """Leave out photographs that cannot be decoded, and name them; also if $ZFREPRO_SKIP_DAMAGED is
+    set.
+    """
     quiet: bool = False
     """A line an epoch and no progress bars."""
 
     def folder(self, recipe: Recipe) -> Path:
         """Return the folder of the run."""
-        return Path(self.out or f"runs/{data.dataset_name(recipe.dataset)}-{recipe.arch}-seed{recipe.seed}")
+        return Path(
+            self.out or f"runs/{data.dataset_name(recipe.dataset)}-{recipe.arch}-seed{recipe.seed}"
+        )
 
     def made(self) -> Recipe:
-        """Return the recipe, checked; the path of a data set is made absolute, so that the record names it anywhere."""
+        """Return the recipe, checked; the path of a data set is made absolute, so that the record
+        names it anywhere.
+        """
         chosen = asdict(self.settings)
         if data.is_path(chosen["dataset"]):
             chosen["dataset"] = str(Path(chosen["dataset"]).expanduser().resolve())
@@ -150,17 +168,21 @@ class Train:
                 records.remove_partial(out)
             with distributed.rank0_first(where):
                 dataset = data.load(
-                    recipe.dataset, recipe.image_size, root=self.data, progress=first and not self.quiet,
+                    recipe.dataset, recipe.image_size, root=self.data,
+                    progress=first and not self.quiet,
                     skip_damaged=self.skip_damaged or None,
                 )  # fmt: skip
-            origin = records.provenance(command_of(recipe) + (" --skip-damaged" if dataset.skipped else ""))
+            origin = records.provenance(
+                command_of(recipe) + (" --skip-damaged" if dataset.skipped else "")
+            )
             origin |= _origin_of_finished(out, recipe, dataset.fingerprint)
 
             def keep(state, mean) -> None:
                 epoch = len(state.history)
                 if self.keep and (epoch in self.keep or epoch == recipe.epochs):
                     weights.save_weights(
-                        out / f"epoch-{epoch:03}.safetensors", training.evaluated(recipe, state, where), recipe,
+                        out / f"epoch-{epoch:03}.safetensors",
+                        training.evaluated(recipe, state, where), recipe,
                         dataset.classes, mean, data=dataset.fingerprint, epoch=epoch, **origin,
                     )  # fmt: skip
 
@@ -172,9 +194,13 @@ class Train:
             return None
         network = training.evaluated(recipe, state, where)
         file = out / "weights.safetensors"
-        sha = weights.save_weights(file, network, recipe, dataset.classes, mean, data=dataset.fingerprint, **origin)
+        sha = weights.save_weights(
+            file, network, recipe, dataset.classes, mean, data=dataset.fingerprint, **origin
+        )
         print("evaluating the weights as written")
-        errors = evaluation([weights.load_weights(file, device=where)], dataset, not self.quiet, out)
+        errors = evaluation(
+            [weights.load_weights(file, device=where)], dataset, not self.quiet, out
+        )
         record = training.record(recipe, state, dataset, where, processes, origin, sha, errors)
         records.write_json(out / "record.json", record)
         return record
@@ -191,7 +217,9 @@ class Eval:
     data: str | None = None
     """Folder that holds the photographs; by default $ZFREPRO_DATA."""
     skip_damaged: bool = False
-    """Leave out photographs that cannot be decoded, and name them; also if $ZFREPRO_SKIP_DAMAGED is set."""
+    """Leave out photographs that cannot be decoded, and name them; also if $ZFREPRO_SKIP_DAMAGED is
+    set.
+    """
     device: str | None = None
     """cpu or cuda; by default a GPU if there is one."""
 
@@ -202,14 +230,21 @@ class Eval:
         networks = [weights.load_weights(file, device=where) for file in self.weights]
         recipe = networks[0].recipe
         dataset = data.load(
-            self.dataset or recipe.dataset, recipe.image_size, root=self.data, skip_damaged=self.skip_damaged or None
+            self.dataset or recipe.dataset,
+            recipe.image_size,
+            root=self.data,
+            skip_damaged=self.skip_damaged or None,
         )
         for file, network in zip(self.weights, networks, strict=True):
             if dataset.classes != network.classes:
-                raise ValueError(f"{file} knows other classes than {dataset.name}; name the data set it was trained on")
+                raise ValueError(
+                    f"{file} knows other classes than {dataset.name}; name the data set it was "
+                    "trained on"
+                )
             if network.recipe.image_size != recipe.image_size:
                 raise ValueError(
-                    f"{file} sees {network.recipe.image_size} px, {self.weights[0]} {recipe.image_size} px"
+                    f"{file} sees {network.recipe.image_size} px, {self.weights[0]} "
+                    f"{recipe.image_size} px"
                 )
         print(f"{dataset.name}, {len(dataset.val):,} validation images at {recipe.image_size} px")
         print_errors(evaluation(networks, dataset, True))
@@ -222,7 +257,9 @@ class Ship:
     runs: Positional[tuple[str, ...]]
     """Folders that `train` wrote."""
     numbers_only: bool = False
-    """Only the record, filed by seed, for the spread over seeds; by default the weights too, as the book's network."""
+    """Only the record, filed by seed, for the spread over seeds; by default the weights too, as the
+    book's network.
+    """
     replace: bool = False
     """Replace a shipped network even by one with a larger error."""
 
@@ -234,14 +271,18 @@ class Ship:
             record = _finished(run)
             target = records.results_root() / f"{_shipped_name(record, self.numbers_only)}.json"
             if target in made:
-                raise ValueError(f"{made[target][0]} and {run} would both become {target}; ship one of them")
+                raise ValueError(
+                    f"{made[target][0]} and {run} would both become {target}; ship one of them"
+                )
             if not self.replace:
                 refuse_weaker(record, target)
             made[target] = run, record
         for target, (run, record) in made.items():
             if not self.numbers_only:
                 trained = run / "weights.safetensors"
-                weights.load_weights(trained, expected_sha256=record["weights_sha256"], device=device.pick("cpu"))
+                weights.load_weights(
+                    trained, expected_sha256=record["weights_sha256"], device=device.pick("cpu")
+                )
                 records.write_atomically(target.with_suffix(".safetensors"), trained.read_bytes())
             records.write_json(target, record)
             print(f"wrote {target}")
@@ -265,7 +306,9 @@ class Measure:
     seed: int = 0
     """Seed of everything drawn at random."""
     runs: tuple[str, ...] = ()
-    """Folders of finished runs: of `train --keep` for evolution, of `sweep` for ablation and architecture."""
+    """Folders of finished runs: of `train --keep` for evolution, of `sweep` for ablation and
+    architecture.
+    """
     only: tuple[str, ...] = ()
     """Measure these parts alone, and put them into the record that is there."""
     scratch: str = "runs/measure"
@@ -290,10 +333,13 @@ class Measure:
         for arch in ("zfnet", "krizhevsky"):
             networks[arch] = weights.pretrained(arch, name, device=where)
             hashes[arch] = records.read(weights.record_name(arch, name))["weights_sha256"]
-        dataset = data.load(name, networks["zfnet"].recipe.image_size, root=self.data, progress=not self.quiet)
+        dataset = data.load(
+            name, networks["zfnet"].recipe.image_size, root=self.data, progress=not self.quiet
+        )
         if dataset.classes != networks["zfnet"].classes:
             raise ValueError(
-                f"{name} has {len(dataset.classes)} classes, its networks know {len(networks['zfnet'].classes)}; "
+                f"{name} has {len(dataset.classes)} classes, its networks know "
+                f"{len(networks['zfnet'].classes)}; "
                 "measure on the data set they were trained on"
             )
         study = measure.Study(
@@ -304,7 +350,9 @@ class Measure:
         command, scratch = self._command(name), Path(self.scratch)
         with file_lock(scratch / f"{self.chapter}-{name}", option="--scratch"):
             if self.only:
-                measure.refuse_other(records.read_json(target), measure.record(self.chapter, study, {}, command))
+                measure.refuse_other(
+                    records.read_json(target), measure.record(self.chapter, study, {}, command)
+                )
             found = measure.measure(self.chapter, study, scratch, only=self.only, fresh=self.fresh)
             record = measure.record(self.chapter, study, found, command)
             if self.only:  # read again, for other parts may have been measured meanwhile
@@ -357,23 +405,31 @@ class Sweep:
         require_positive(seeds=self.seeds, epochs=self.epochs, jobs=self.jobs)
         name = self.dataset or data.default_name()
         seeds = range(self.seeds) if self.seeds else None
-        chosen = sweeps.recipes(self.sweep, name, seeds, self.scale, self.epochs, self.networks or None)
-        data.load(name, chosen[0].image_size, root=self.data)  # decoded once, before all runs ask for it
+        chosen = sweeps.recipes(
+            self.sweep, name, seeds, self.scale, self.epochs, self.networks or None
+        )
+        # decoded once, before all runs ask for it
+        data.load(name, chosen[0].image_size, root=self.data)
         words = ["--data", self.data] if self.data else []
         words += ["--device", self.device] if self.device else []
         budget = f"-{self.epochs}epochs" if self.epochs else ""
         folder = Path(self.scratch) / f"{self.sweep}-{self.scale}{budget}"
         with file_lock(folder, option="--scratch"):
-            target = records.results_root() / f"{sweeps.record_name(self.sweep, name, self.scale)}.json"
+            target = (
+                records.results_root() / f"{sweeps.record_name(self.sweep, name, self.scale)}.json"
+            )
             sweeps.run(
-                self.sweep, chosen, folder, target, jobs=self.jobs, options=words, device=self.device,
+                self.sweep, chosen, folder, target, jobs=self.jobs, options=words,
+                device=self.device,
                 fresh=self.fresh, say=lambda text: print(text, flush=True),
             )  # fmt: skip
         print(f"wrote {target}")
 
 
 Command = Table | Data | Train | Eval | Ship | Measure | Sweep
-COMMANDS = {kind.__name__.lower(): kind for kind in (Table, Data, Train, Eval, Ship, Measure, Sweep)}
+COMMANDS = {
+    kind.__name__.lower(): kind for kind in (Table, Data, Train, Eval, Ship, Measure, Sweep)
+}
 
 
 def presets(words: list[str]) -> Settings:
@@ -383,7 +439,9 @@ def presets(words: list[str]) -> Settings:
     scan.add_argument("--scale")
     with contextlib.suppress(argparse.ArgumentError):
         chosen, _ = scan.parse_known_args(words)
-        return Settings(**(MODERN if chosen.recipe == "modern" else {}) | SCALES.get(chosen.scale, {}))
+        return Settings(
+            **(MODERN if chosen.recipe == "modern" else {}) | SCALES.get(chosen.scale, {})
+        )
     return Settings()
 
 
@@ -392,14 +450,17 @@ def parse(words: list[str] | None = None) -> Command:
     words = sys.argv[1:] if words is None else words
     start = {"train": Train(presets(words))}
     kinds = tuple(
-        Annotated[kind, tyro.conf.subcommand(name, **({"default": start[name]} if name in start else {}))]
+        Annotated[
+            kind, tyro.conf.subcommand(name, **({"default": start[name]} if name in start else {}))
+        ]
         for name, kind in COMMANDS.items()
     )
     return tyro.cli(
         Union[kinds],  # noqa: UP007, built at run time
-        args=words, prog="python -m zfrepro", config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes),
-        description="Train, evaluate and measure the networks of Zeiler & Fergus (2014). Start with: "
-        "python -m zfrepro table; python -m zfrepro train --scale mini --recipe modern",
+        args=words, prog="python -m zfrepro",
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitSubcommandPrefixes),
+        description="Train, evaluate and measure the networks of Zeiler & Fergus (2014). "
+        "Start with: python -m zfrepro table; python -m zfrepro train --scale mini --recipe modern",
     )  # fmt: skip
 
 
@@ -423,7 +484,8 @@ def main(words: list[str] | None = None) -> int:
         return 0
     except (*foreseen, FloatingPointError, OSError, RuntimeError, ValueError) as error:
         code, message = 1, f"zfrepro {name}: {' '.join(str(error).split())}{remedy(error)}"
-    print(message, file=sys.stderr)  # the exception is gone by now, and progress bars that it kept open are closed
+    # the exception is gone by now, and progress bars that it kept open are closed
+    print(message, file=sys.stderr)
     return code
 
 
@@ -444,7 +506,8 @@ def remedy(error: BaseException) -> str:
     name = str(error.filename or "")
     if name and data.cache_root() in (Path(name), *Path(name).parents):
         return "; free some space or set ZFREPRO_CACHE to another folder"
-    kinds = {13: "choose a folder that you may write to", 28: "free some space or choose another folder",
+    kinds = {13: "choose a folder that you may write to",
+             28: "free some space or choose another folder",
              30: "choose a folder on a disk that can be written to"}  # fmt: skip
     return f"; {kinds[error.errno]}" if error.errno in kinds else ""
 
@@ -481,24 +544,32 @@ def file_lock(folder: Path, wait: bool = False, option: str = "--out") -> Iterat
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            message = f"{folder}: another run is writing here; wait for it or choose another {option}"
+            message = (
+                f"{folder}: another run is writing here; wait for it or choose another {option}"
+            )
             raise RuntimeError(message) from None
         yield
 
 
 def refuse_finished(out: Path) -> None:
-    """Refuse a folder that holds a finished run without its checkpoint: training would overwrite it.
+    """Refuse a folder that holds a finished run without its checkpoint: training would overwrite
+    it.
 
     Raises:
         ValueError: naming the folder.
     """
     whole = all((out / name).is_file() for name in ("weights.safetensors", "record.json"))
     if whole and not (out / "checkpoint.safetensors").is_file():
-        raise ValueError(f"{out}: holds a finished run without its checkpoint; choose another --out, or remove it")
+        raise ValueError(
+            f"{out}: holds a finished run without its checkpoint; choose another --out, or remove "
+            "it"
+        )
 
 
 def _origin_of_finished(out: Path, recipe: Recipe, fingerprint: str) -> dict[str, Any]:
-    """Return who made a run that is whole already, and is only evaluated again; empty for any other."""
+    """Return who made a run that is whole already, and is only evaluated again; empty for any
+    other.
+    """
     file, checkpoint = out / "record.json", out / "checkpoint.safetensors"
     if not file.is_file() or not checkpoint.is_file():
         return {}
@@ -511,23 +582,34 @@ def _origin_of_finished(out: Path, recipe: Recipe, fingerprint: str) -> dict[str
     return {key: earlier[key] for key in made} if same and set(made) <= set(earlier) else {}
 
 
-def evaluation(networks, dataset, progress: bool, folder: Path | None = None) -> dict[str, dict[str, float]]:
-    """Return top-1 and top-5 errors in per cent, in fp32, of a network or of the mean probabilities of several.
+def evaluation(
+    networks, dataset, progress: bool, folder: Path | None = None
+) -> dict[str, dict[str, float]]:
+    """Return top-1 and top-5 errors in per cent, in fp32, of a network or of the mean probabilities
+    of several.
 
-    On the validation split at one crop and averaged over ten; on the training split, or a random part of a large one,
-    at one crop. With a folder, the probabilities behind the validation errors are kept there, see `ensembles`.
+    On the validation split at one crop and averaged over ten; on the training split, or a random
+    part of a large one, at one crop. With a folder, the probabilities behind the validation errors
+    are kept there, see `ensembles`.
     """
     from zfrepro import ensembles
 
     def probabilities(images, ten: bool = False):
-        return sum(network.predict_proba(images, ten=ten, progress=progress) for network in networks) / len(networks)
+        return sum(
+            network.predict_proba(images, ten=ten, progress=progress) for network in networks
+        ) / len(networks)
 
     part = dataset.train.shuffled(TRAIN_IMAGES)
     errors = {"train": training.errors(probabilities(part.images), part.labels)}
-    views = {"one_crop": probabilities(dataset.val.images), "ten_crops": probabilities(dataset.val.images, ten=True)}
+    views = {
+        "one_crop": probabilities(dataset.val.images),
+        "ten_crops": probabilities(dataset.val.images, ten=True),
+    }
     if folder:
         ensembles.save_probabilities(folder, views, dataset.val.labels)
-    return errors | {name: training.errors(values, dataset.val.labels) for name, values in views.items()}
+    return errors | {
+        name: training.errors(values, dataset.val.labels) for name, values in views.items()
+    }
 
 
 def print_errors(errors: dict[str, dict[str, float]]) -> None:
@@ -545,15 +627,20 @@ def _finished(run: Path) -> dict[str, Any]:
     """
     file = run / "record.json"
     if not file.is_file():
-        raise FileNotFoundError(f"{run}: no record.json there; give the --out folder of a finished `train`")
+        raise FileNotFoundError(
+            f"{run}: no record.json there; give the --out folder of a finished `train`"
+        )
     record = records.read_json(file)
     if fault := training.fault_of(record):
-        raise ValueError(f"{file}: not the record of a training ({fault}); give the --out folder of a `train`")
+        raise ValueError(
+            f"{file}: not the record of a training ({fault}); give the --out folder of a `train`"
+        )
     return record
 
 
 def _shipped_name(record: dict[str, Any], numbers_only: bool) -> str:
-    """Return where a run is filed below results/: as the network that the book shows, or by its seed.
+    """Return where a run is filed below results/: as the network that the book shows, or by its
+    seed.
 
     Raises:
         ValueError: names in the record that would lead out of results/.
@@ -561,9 +648,16 @@ def _shipped_name(record: dict[str, Any], numbers_only: bool) -> str:
     recipe = record["recipe"]
     names = "".join((recipe["dataset"], recipe["arch"], record["scale"]))
     if ".." in names or "\\" in names or "/" in recipe["arch"]:
-        raise ValueError(f"the record names {recipe['dataset']!r}, which would lead out of results/; mend its recipe")
+        raise ValueError(
+            f"the record names {recipe['dataset']!r}, which would lead out of results/; mend its "
+            "recipe"
+        )
     name = f"{data.dataset_name(recipe['dataset'])}-{recipe['arch']}"
-    return f"runs/{name}-{record['scale']}-seed{recipe['seed']}" if numbers_only else f"networks/{name}"
+    return (
+        f"runs/{name}-{record['scale']}-seed{recipe['seed']}"
+        if numbers_only
+        else f"networks/{name}"
+    )
 
 
 def refuse_weaker(record: dict[str, Any], target: Path) -> None:
@@ -580,7 +674,10 @@ def refuse_weaker(record: dict[str, Any], target: Path) -> None:
         return  # what is there cannot be read, so nothing is lost
     new = record["errors"]["one_crop"]["top1_error"]
     if new > old:
-        raise ValueError(f"{target} has {old:.1f} % top-1 error, the new run {new:.1f} %; --replace ships it anyway")
+        raise ValueError(
+            f"{target} has {old:.1f} % top-1 error, the new run {new:.1f} %; --replace ships it "
+            "anyway"
+        )
 
 
 def _below_runs(run: str) -> str:

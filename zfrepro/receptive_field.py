@@ -110,7 +110,8 @@ def stages(architecture: Architecture, image_size: int) -> list[Stage]:
             s.name, s.kernel, s.stride, s.padding, outputs, size, field,
             parameters=outputs * (own + 1) if own else 0, multiply_adds=outputs * own * size**2,
         )
-        for s, outputs, own, (size, field) in zip(steps, maps, weights, geometry.values(), strict=True)
+        for s, outputs, own, (size, field) in zip(steps, maps, weights, geometry.values(),
+        strict=True)
     ]  # fmt: skip
 
 

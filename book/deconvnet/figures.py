@@ -1,4 +1,5 @@
-"""Figures of the deconvnet chapter: the way up and down, rules of the ReLU, and resemblance with its control."""
+"""Figures of the deconvnet chapter: the way up and down, rules of the ReLU, and resemblance with
+its control."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,6 @@
-"""Is the deconvnet backpropagation with another ReLU, and do its pictures resemble what the unit saw?"""
+"""Is the deconvnet backpropagation with another ReLU, and do its pictures resemble what the unit
+saw?
+"""
 
 from typing import Any
 
@@ -16,7 +18,8 @@ COUNT = 60  # images
 
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Return Pearson's correlation of grey levels, picture by picture. (N, 3, H, W) each -> (N,)."""
+    """Return Pearson's correlation of grey levels, picture by picture. (N, 3, H, W) each -> (N,).
+    """
     a, b = (t.float().mean(1).flatten(1) for t in (a, b))
     return F.cosine_similarity(a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True), dim=1)
 
@@ -74,7 +77,8 @@ def parts(study: Study) -> Parts:
     trained, split = study.networks["zfnet"], study.dataset.val
     count = study.images or COUNT
     chosen = torch.linspace(0, len(split) - 1, count).round().long()
-    # in a random order, so that the other image, which is the one before, is seldom of the same class
+    # in a random order, so that the other image, which is the one before, is seldom of the same
+    # class
     chosen = chosen[torch.randperm(count, generator=torch.Generator().manual_seed(study.seed))]
     images = trained.preprocess(split.images[chosen])
     return {

@@ -1,4 +1,5 @@
-"""What Fig. 2 suggests, in numbers: purity of the top nine, similarity of pictures, hits on the object."""
+"""What Fig. 2 suggests, in numbers: purity of the top nine, similarity of pictures, hits on the
+object."""
 
 import functools
 from typing import Any

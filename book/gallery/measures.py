@@ -1,4 +1,5 @@
-"""What the gallery chapter measures on the strongest units: purity, how alike pictures are, and hits on the object."""
+"""What the gallery chapter measures on the strongest units: purity, how alike pictures are, and
+hits on the object."""
 
 from collections.abc import Iterable
 

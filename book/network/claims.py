@@ -21,7 +21,9 @@ def computed_gap(record: Record) -> int:
 
 
 def empirical_gap(record: Record) -> int:
-    """Return the largest difference of a computed receptive field from the reach of gradients, in px."""
+    """Return the largest difference of a computed receptive field from the reach of gradients, in
+    px.
+    """
     return max(
         abs(side - record["measured_fields"][name][layer])
         for name, geometry in record["geometry"].items()

@@ -121,7 +121,8 @@ def unfitted(*numbers: int) -> Callable[[Record], str]:
             return ""
         told = " and ".join(f"{value:.1f}" for value in reached.values())
         return (
-            f"the networks from scratch have not learned; they reach {told} % on their own training "
+            f"the networks from scratch have not learned; they reach {told} % on their own "
+            "training "
             f"images, and we require {FITTED:.0f} %"
         )
 
