@@ -222,7 +222,7 @@ def box_mask(boxes: Sequence[Sequence[float]], size: int) -> Tensor:
 
 
 def photographs_with_boxes(dataset: Dataset, root: Path | None) -> Split:
-    """Load the photographs of `results/occlusion/boxes.json`; their `mask` is as the network sees it.
+    """Load photographs of `results/occlusion/boxes.json`; their `mask` is as the network sees it.
 
     Args:
         root: folder of the photographs.
