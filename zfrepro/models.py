@@ -70,8 +70,7 @@ def uncompiled(model: Callable, layer: str | None) -> tuple[Callable, str | None
     return getattr(model, "_orig_mod", model), layer and layer.removeprefix("_orig_mod.")
 
 
-def title(model: Callable) -> str:
-    """Name a model for a message."""
+def _title(model: Callable) -> str:
     if isinstance(model, nn.Module):
         return type(model).__name__
     return getattr(model, "__name__", "the model")
@@ -87,7 +86,7 @@ def submodule(model: Callable, layer: str) -> nn.Module:
     modules = dict(model.named_modules(remove_duplicate=False)) if is_module else {}
     if layer not in modules:
         names = ", ".join(name for name in modules if name) or "none"
-        raise ValueError(f"no submodule {layer!r} in {title(model)}; there are: {names}")
+        raise ValueError(f"no submodule {layer!r} in {_title(model)}; there are: {names}")
     if isinstance(modules[layer], torch.jit.ScriptModule):
         raise ValueError(f"submodule {layer!r} is scripted, which cannot be watched: name another")
     return modules[layer]
@@ -159,7 +158,7 @@ def which_call(model: Callable, image: Tensor, layer: str | None, call: int | No
 
 def _not_called(model: Callable, layer: str) -> ValueError:
     return ValueError(
-        f"submodule {layer!r} of {title(model)} was not called as a module in the forward pass "
+        f"submodule {layer!r} of {_title(model)} was not called as a module in the forward pass "
         "(unused, or inside scripted code)"
     )
 
