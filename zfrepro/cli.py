@@ -328,7 +328,7 @@ class Measure:
         where, name = device.pick(self.device), self.dataset or data.default_name()
         target = records.results_root() / self.chapter / f"{name}.json"
         if self.only:  # before any data is read
-            measure.refuse_unknown(records.read_json(target), target, self.only)
+            measure.refuse_unknown(self.chapter, records.read_json(target), target, self.only)
         networks, hashes = {}, {}
         for arch in ("zfnet", "krizhevsky"):
             networks[arch] = weights.pretrained(arch, name, device=where)

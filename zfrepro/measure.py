@@ -9,6 +9,7 @@ the record there is."""
 
 import hashlib
 import importlib
+import inspect
 import json
 import time
 from collections.abc import Callable, Collection
@@ -140,14 +141,16 @@ def record(chapter: str, study: Study, found: dict[str, Any], command: str) -> d
     return made | found
 
 
-def refuse_unknown(earlier: dict[str, Any], file: Path, only: Collection[str]) -> None:
-    """Refuse parts that the record there does not have.
+def refuse_unknown(
+    chapter: str, earlier: dict[str, Any], file: Path, only: Collection[str]
+) -> None:
+    """Refuse parts that neither the record has nor the chapter's code names, before data are read.
 
     Raises:
-        ValueError: naming them and those that there are.
+        ValueError: naming them and those that the record has.
     """
-    known = earlier.get("seconds", {})
-    if unknown := [name for name in only if name not in known]:
+    known, code = earlier.get("seconds", {}), inspect.getsource(module_of(chapter))
+    if unknown := [name for name in only if name not in known and f'"{name}"' not in code]:
         raise ValueError(f"{file} has no part {', '.join(unknown)}; it has: {', '.join(known)}")
 
 
