@@ -16,12 +16,12 @@ from tests.networks import relative, small
 from tests.worlds import stripes, tiny
 from zfrepro import deconvnet, plots, records
 from zfrepro import measure as studies
-from zfrepro.rules import project
 from zfrepro.deconvnet import Units
 from zfrepro.layers import blur_down
 from zfrepro.measure import Study
 from zfrepro.networks import STEMS, architecture, build
 from zfrepro.receptive_field import empirical_receptive_field, stage
+from zfrepro.rules import project
 from zfrepro.weights import Trained, save_weights
 
 BLURRED = "7s4-blur-5s1"

@@ -35,7 +35,7 @@ def test_the_table_of_contents_names_every_page_once():
 
 @each_notebook
 def test_a_notebook_is_valid_and_stored_without_outputs(path):
-    # remedy: nbstripout book/*.ipynb book/*/*.ipynb
+    # remedy: nbstripout --keep-id book/*.ipynb book/*/*.ipynb
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     assert notebook.metadata.kernelspec.name == "python3" and "widgets" not in notebook.metadata

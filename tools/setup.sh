@@ -29,6 +29,6 @@ echo "zfrepro: installing into $venv (the first time takes some minutes and, on 
 
 # Notebooks are committed without outputs: running one in JupyterLab then changes nothing that git sees.
 if git rev-parse --git-dir >/dev/null 2>&1; then
-    "$venv/bin/nbstripout" --install ||
-        echo "zfrepro: note: nbstripout could not be set up as a git filter; strip notebooks before you commit them."
+    git config filter.nbstripout.clean "\"$(cd "$venv" && pwd)/bin/python\" -m nbstripout --keep-id"
+    git config filter.nbstripout.smudge cat
 fi
