@@ -28,7 +28,17 @@ def page(tmp_path_factory) -> str:
     """A page with a flip book of plain colours, a picture with 2 x 3 positions, and a table."""
     plain = np.broadcast_to(COLOURS[:, None, None].astype(np.uint8), (6, 30, 40, 3))
     heat = np.arange(6.0).reshape(2, 3)
-    parts = [
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("ZFREPRO_PAGES", raising=False)  # which says that the page has the script
+        parts = make_parts(plain, heat)
+    file = tmp_path_factory.mktemp("page") / "page.html"
+    file.write_text(PAGE.format(body="".join(shown.data for shown in parts)))
+    return file.as_uri()
+
+
+def make_parts(plain: np.ndarray, heat: np.ndarray) -> list:
+    """Return a flip book, a movable square and a table."""
+    return [
         explorers.frames(
             plain,
             {"layer": ["1", "2"], "map": ["a", "b", "c"]},
@@ -48,9 +58,6 @@ def page(tmp_path_factory) -> str:
             caption="x",
         ),
     ]
-    file = tmp_path_factory.mktemp("page") / "page.html"
-    file.write_text(PAGE.format(body="".join(shown.data for shown in parts)))
-    return file.as_uri()
 
 
 def colour_at(browser, x: float, y: float) -> np.ndarray:  # noqa: F811
