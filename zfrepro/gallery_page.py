@@ -63,7 +63,7 @@ class Gallery:
         links = " ".join(f'<a href="#unit-{number}">{number}</a>' for number in self.maps)
         sections = "".join(self._section(i) for i in range(len(self.maps)))
         return (
-            f'{_STYLE}<div class="zf-gallery"><h1>{html.escape(self.title)}</h1>'
+            f'{_STYLE}<div class="zf-gallery"><h2>{html.escape(self.title)}</h2>'
             f"<p>{len(self.maps)} of {len(self.top.values)} maps over {self.count:,} images, "
             f"receptive field {bound}{height} x {width} px. For each map the images that excite it "
             "most: the deconvnet's projections of the unit, and the patches that the unit sees. "
@@ -95,7 +95,7 @@ class Gallery:
             if self.lower.responds([i])[0, j]
         ]
         return (
-            f'<section id="unit-{number}"><h2><a href="#unit-{number}">Map {number}</a></h2>'
+            f'<section id="unit-{number}"><h3><a href="#unit-{number}">Map {number}</a></h3>'
             f"<p>strongest activation {float(self.top.values[number, 0]):.3g}; images {images}</p>"
             f'<div class="row">{"".join(pictures)}</div>'
             f'<div class="row">{_histogram(self.sample[:, i])}{"".join(examples)}</div></section>'

@@ -170,7 +170,7 @@ def _row(claim: Claim, linked: bool) -> str:
         f"<details><summary>Rule and controls</summary>{details}</details></th>"
         f"<td>{html.escape(claim.paper or 'none printed')}</td>"
         + "".join(
-            _cell(claim.finding(dataset), claim.control_outcome(dataset), 0 if linked else 2)
+            _cell(claim.finding(dataset), claim.control_outcome(dataset), 0 if linked else 1)
             for dataset in DATASETS
         )
         + "</tr>"
