@@ -54,7 +54,12 @@ def make_parts(plain: np.ndarray, heat: np.ndarray) -> list:
             alt="a grey field",
         ),
         table(
-            [{"net": "b", "error": 9.5}, {"net": "a", "error": 10.5}, {"net": "c", "error": None}],
+            [
+                {"net": "b", "error": 9.5},
+                {"net": "a", "error": 10.5},
+                {"net": "c", "error": None},
+                *({"net": f"d{i}", "error": 20.5 + i} for i in range(9)),
+            ],
             caption="x",
         ),
     ]
@@ -133,9 +138,10 @@ def test_numbers_are_sorted_as_numbers_and_dashes_come_last(browser, page):  # n
     errors = "[...document.querySelectorAll('tbody tr')].map(r => r.cells[1].textContent)"
     button = "document.querySelectorAll('thead button')[1]"
     browser.evaluate(f"{button}.click()")
-    assert browser.evaluate(errors) == ["9.5", "10.5", "–"]
+    others = [f"{20.5 + i}" for i in range(9)]
+    assert browser.evaluate(errors) == ["9.5", "10.5", *others, "–"]
     browser.evaluate(f"{button}.click()")
-    assert browser.evaluate(errors) == ["10.5", "9.5", "–"]
+    assert browser.evaluate(errors) == [*others[::-1], "10.5", "9.5", "–"]
 
 
 def test_the_mark_lies_on_the_position_of_the_heat_map(browser, page):  # noqa: F811

@@ -156,7 +156,8 @@
       for (const row of rows) row.hidden = !row.textContent.toLowerCase().includes(word);
       count.textContent = word ? `${rows.filter(row => !row.hidden).length} of ${rows.length} rows` : "";
     });
-    root.prepend(make("div", {className: "zf-controls"}, make("div", {}, make("label", {htmlFor: id, textContent: "filter"}), field, count)));
+    if (rows.length > 10) // fewer are seen at a glance
+      root.prepend(make("div", {className: "zf-controls"}, make("div", {}, make("label", {htmlFor: id, textContent: "filter"}), field, count)));
     const headings = [...root.querySelectorAll("thead th")];
     headings.forEach((heading, column) => {
       const button = make("button", {type: "button", textContent: heading.textContent, title: "sort by this column"});
