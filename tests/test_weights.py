@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from tests.networks import relative
 from tests.worlds import tiny
 from zfrepro import pretrained, records, weights
+from zfrepro.data.transforms import stored_size
 from zfrepro.weights import WeightsError, load_weights, save_weights
 
 CPU = torch.device("cpu")
@@ -143,7 +144,7 @@ def test_fields_of_a_later_version_do_not_matter(file):
 
 def test_a_missing_file_says_how_networks_are_made(tmp_path):
     assert "python -m zfrepro train --help" in refused(tmp_path / "none.safetensors")
-    assert "python -m zfrepro train --help" in refused(tmp_path)  # a folder
+    assert "name the weights.safetensors in it" in refused(tmp_path)
 
 
 @pytest.mark.parametrize("value", [float("nan"), 1e6])
@@ -252,3 +253,18 @@ def test_the_sets_of_ten_classes_choose_among_their_own():
     torch.testing.assert_close(own, scores[:, [whole.classes.index(name) for name in ten.classes]])
     with pytest.raises(ValueError, match="does not know cat"):
         whole.restrict_classes(("beagle", "cat"))
+
+
+def test_weights_that_are_not_finite_or_a_folder_are_refused(tmp_path):
+    recipe = tiny()
+    network, mean = recipe.network(3), torch.zeros(3, stored_size(64), stored_size(64))
+    file = tmp_path / "a.safetensors"
+    save_weights(file, network, recipe, ("a", "b", "c"), mean)
+    tensors = load_file(file)
+    tensors["network.fulls.fc8.bias"][1] = float("nan")
+    with safe_open(file, "pt") as opened:
+        save_file(tensors, file.with_name("nan.safetensors"), opened.metadata())
+    with pytest.raises(WeightsError, match=r"nan.safetensors: .*fc8.bias is not finite"):
+        load_weights(file.with_name("nan.safetensors"))
+    with pytest.raises(WeightsError, match="is a folder; name the weights.safetensors in it"):
+        load_weights(tmp_path)

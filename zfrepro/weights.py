@@ -134,6 +134,8 @@ def load_weights(
     """
     file = Path(file)
     device = device or devices.pick()
+    if file.is_dir():
+        raise WeightsError(f"{file}: is a folder; name the weights.safetensors in it")
     if not file.is_file():
         raise WeightsError(
             f"{file}: no such file; `python -m zfrepro train --help` says how networks are trained"
@@ -147,6 +149,8 @@ def load_weights(
         with safe_open(file, "pt") as opened:
             info = json.loads((opened.metadata() or {})["zfrepro"])
             tensors = {k: opened.get_tensor(k).float() for k in opened.keys()}  # noqa: SIM118
+        if wrong := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+            raise ValueError(f"{wrong[0]} is not finite")
         known = {f.name for f in fields(Recipe)}
         recipe = Recipe(**{k: v for k, v in info["recipe"].items() if k in known})
         network = recipe.network(len(info["classes"]))
