@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from IPython.display import HTML
 from matplotlib.figure import Figure
+from safetensors.torch import load_file
 from torch import Tensor
 
-from zfrepro import page, plots, rules, support
+from zfrepro import page, plots, records, rules, support
 from zfrepro.gallery_page import Gallery
 
 Record = Mapping[str, Any]
@@ -24,6 +25,20 @@ def top9(made: Gallery) -> Figure:
     projections, patches = zip(*((p[there], q[there]) for p, q, there in rows), strict=True)
     names = [f"map {number}" for number in made.maps]
     return plots.top9(projections, patches, names, side=max(plots.TILE, patches[0].shape[-1]))
+
+
+def recorded(name: str = "squeezenet1_0") -> Figure:
+    """Draw recorded projections of a pretrained network: nine a map, a layer a column."""
+    folder = records.results_root() / "own_network"
+    maps = records.read(f"own_network/{name}")["maps"]
+    pictures = load_file(folder / f"{name}.safetensors")
+    panels = [
+        (f"{layer}, map {numbers[i]}", plots.tiled(plots.as_colours(pictures[layer][i]), 3, gap=2))
+        for i in range(len(next(iter(maps.values()))))
+        for layer, numbers in maps.items()
+    ]
+    names, blocks = zip(*panels, strict=True)
+    return plots.side_by_side(blocks, names, columns=len(maps), width=9)
 
 
 def three_panels(view: Tensor, features: Tensor, heat: Tensor, name: str) -> Figure:
