@@ -28,7 +28,7 @@ echo "zfrepro: installing into $venv (the first time takes some minutes and, on 
     die "the install failed: the lines above say why. Run make again to continue."
 
 # Notebooks are committed without outputs: running one in JupyterLab then changes nothing that git sees.
-if git rev-parse --git-dir >/dev/null 2>&1; then
+if [ -z "${CI:-}" ] && git rev-parse --git-dir >/dev/null 2>&1; then
     git config filter.nbstripout.clean "\"$(cd "$venv" && pwd)/bin/python\" -m nbstripout --keep-id"
     git config filter.nbstripout.smudge cat
 fi
