@@ -38,7 +38,8 @@ def main() -> None:
     parser.add_argument("--data", help="folder that holds imagenet20")
     options = parser.parse_args()
     began, model = time.perf_counter(), squeezenet(options.weights)
-    split = data.load("imagenet20", 224, root=options.data, parts=("val",)).val.shuffled(IMAGES)
+    dataset = data.load("imagenet20", 224, root=options.data, parts=("val",))
+    split = dataset.val.shuffled(IMAGES)
     images = center_crop(split.images, SIZE).float() - torch.tensor(MEAN)[None, :, None, None]
     tops, pictures, maps = gallery.top_units(model, images, LAYERS), {}, {}
     for layer, top in tops.items():
@@ -56,7 +57,7 @@ def main() -> None:
         "kind": "study", "chapter": "own_network",
         **records.provenance("python -m book.own_network.measure_pretrained WEIGHTS --data DIR"),
         "device": device.describe(torch.device("cpu")),
-        "dataset": {"name": "imagenet20", "fingerprint": "validation, 224 px copy"},
+        "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint},
         "image_size": SIZE, "networks": {"squeezenet1_0": records.sha256(options.weights)},
         "images": IMAGES, "seed": 0, "maps": maps,
         "seconds": {"all": time.perf_counter() - began},
