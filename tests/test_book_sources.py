@@ -55,6 +55,14 @@ def test_code_is_short_and_what_is_visible_fits_the_column(path):
 
 
 @each_notebook
+def test_code_that_a_page_hides_is_collapsed_in_jupyterlab(path):
+    hidden = [cell for cell in code_cells(path) if tags(cell) & HIDDEN]
+    collapsed = {"source_hidden": True}
+    shown = [cell.id for cell in hidden if cell.metadata.get("jupyter") != collapsed]
+    assert not shown
+
+
+@each_notebook
 def test_numbers_come_from_cells_not_from_glue(path):
     text = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
     assert not re.search(r"\{glue|\bglue\(", text)

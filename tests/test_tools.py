@@ -196,6 +196,26 @@ def test_the_cell_installs_only_where_the_package_is_missing(monkeypatch, missin
     ].isidentifier()  # or the folder would itself look like the package, the next time
 
 
+def test_the_cell_goes_on_where_an_install_failed(monkeypatch, tmp_path):
+    ran: list[str] = []
+
+    def fails_once(command, check):
+        ran.append(command[0])
+        if command[0] == "git":
+            (tmp_path / command[-1]).mkdir()  # as git does, which refuses a folder that is there
+        elif ran.count(sys.executable) == 1:
+            raise subprocess.CalledProcessError(1, command)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(subprocess, "run", fails_once)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(subprocess.CalledProcessError):
+        exec(notebooks.install_cell(), {})
+    exec(notebooks.install_cell(), {})
+    assert ran == ["git", sys.executable, sys.executable]
+
+
 def programs(folder: Path, **bodies: str) -> Path:
     """A folder with shell scripts of these names and bodies, and nothing else but what a script
     needs.

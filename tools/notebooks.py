@@ -114,6 +114,7 @@ def fill_cache(folder: Path = ROOT / "book", build: Path = BUILD, root: Path = R
 # is installed in place, since the records lie beside it; `sys.path` is for the kernel that runs
 # already. The extra `book` would replace Colab's own Jupyter.
 INSTALL_CELL = """\
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -121,7 +122,8 @@ from importlib.util import find_spec
 if find_spec("zfrepro") is None:  # as on Colab: fetch the book with its records
     address = "{url}"
     clone = ["git", "clone", "--depth=1", "--branch={branch}", address, "zfrepro-book"]
-    subprocess.run(clone, check=True)
+    if not os.path.isdir("zfrepro-book"):  # left by an install that failed
+        subprocess.run(clone, check=True)
     install = [sys.executable, "-m", "pip", "install", "-e", "zfrepro-book[pages]"]
     subprocess.run(install, check=True)
     sys.path.insert(0, "zfrepro-book")"""
@@ -137,7 +139,9 @@ def write_install_cells(folder: Path = ROOT / "book") -> None:
     for file in sorted(folder.rglob("*.ipynb")):
         notebook = nbformat.read(file, as_version=4)
         cell = nbformat.v4.new_code_cell(
-            install_cell(), id="install", metadata={"tags": ["remove-cell"]}
+            install_cell(),
+            id="install",
+            metadata={"jupyter": {"source_hidden": True}, "tags": ["remove-cell"]},
         )
         cells = [cell, *(other for other in notebook.cells if other.get("id") != "install")]
         if cells != notebook.cells:
