@@ -148,6 +148,27 @@ def test_published_receptive_fields(name):
     assert (field.size, field.jump, -field.start) == (wanted, jump, padding)
 
 
+# kernels and strides (a pool is a mean of 2x2), side of the image; units, size, jump and centre of
+# unit 0, as the README of fornaxai/receptivefield prints them from gradients
+ESTIMATED = [
+    ([(7, 1), (5, 1), (2, 2), (5, 1)], 64, (23, 20, 2, 10)),
+    ([(3, 1), (3, 1), (2, 2), (3, 1), (3, 1)], 96, (42, 14, 2, 7)),
+    ([(3, 1), (3, 1), (2, 2), (3, 1), (3, 1), (2, 2), (3, 1), (3, 1)], 96, (17, 32, 4, 16)),
+    ([(5, 1), (3, 1), (2, 2), (3, 1), (3, 1), (2, 2), (3, 1), (3, 1)], 96, (16, 34, 4, 17)),
+]
+
+
+@pytest.mark.parametrize(("layers", "size", "wanted"), ESTIMATED)
+def test_fields_that_another_package_estimated(layers, size, wanted):
+    *_, (units, field) = chain(
+        (Step(str(i), kernel, stride) for i, (kernel, stride) in enumerate(layers)), size
+    ).values()
+    assert (units, field.size, field.jump, field.start + field.size / 2) == wanted
+    convolutions = [nn.Conv2d(3, 3, kernel, stride) for kernel, stride in layers]
+    found = probe(nn.Sequential(*convolutions), torch.randn(1, 3, size, size))
+    assert found.exact and found.units == (units, units) and found.rows == field
+
+
 SIZES = st.tuples(
     st.integers(1, 5), st.integers(1, 3), st.integers(0, 2), st.integers(1, 2), st.booleans()
 )
