@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zfrepro.layers import CeilConv2d, contrast_norm, require_index
-from zfrepro.models import evaluating
+from zfrepro.models import Layered, evaluating
 from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Network
-from zfrepro.receptive_field import Stage, stage, stages
+from zfrepro.receptive_field import Stage, field_of, stages
 
 
 @dataclass(frozen=True)
@@ -461,12 +461,12 @@ def _backward_on_crops(
     return levels["image"].zero_outside(x)
 
 
-def window(network: Network, layer: str, units: Units) -> tuple[Tensor, Tensor, int]:
+def window(network: Layered, layer: str, units: Units) -> tuple[Tensor, Tensor, int]:
     """Return first row and column (B,) of each unit's receptive field, and its side in pixels.
 
     A field larger than the image is replaced by the whole image.
     """
-    field = stage(network.architecture, network.image_size, layer).field
+    field = field_of(network, layer)
     if field.size >= network.image_size:
         zeros = torch.zeros_like(units.rows)
         return zeros, zeros, network.image_size

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from zfrepro import deconvnet, rules
 from zfrepro.deconvnet import Units, evaluating
 from zfrepro.layers import require_index
+from zfrepro.models import Layered
 from zfrepro.networks import Network
 from zfrepro.receptive_field import Fields, probe, stage
 from zfrepro.records import write_atomically
@@ -296,7 +297,7 @@ def layer_outputs(
         ValueError: a layer that does not exist, is run never or more than once, or whose output is
             neither.
     """
-    if isinstance(model, Network):
+    if isinstance(model, Layered):
         return model.features(images, layers)
     modules = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
     for layer in layers:
@@ -568,9 +569,7 @@ def _projector(model: Model, layer: str | None, fields: Fields) -> Callable:
         if layer in model.convs:
             return lambda x, units, of: deconvnet.project_crops(model, x, layer, units, of).pixels
         return lambda x, units, of: deconvnet.project(model, x[of], layer, units)
-    probed, name = model, layer
-    if isinstance(model, Network):
-        probed, name = (lambda x: model.features(x, [layer])[layer]), None
+    probed, name = (model.output(layer), None) if isinstance(model, Layered) else (model, layer)
 
     def project(images: Tensor, units: Units, of: Tensor) -> Tensor:
         pixels = rules.project(probed, images, units, name, of=of)

@@ -9,7 +9,7 @@ import itertools
 import sys
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +63,29 @@ def replacing_tensors(
     finally:
         for tensors, before in own:
             tensors.update(before)
+
+
+class Layered(nn.Module):
+    """A network whose layers have names: ZFNet's and its kin, or what `imagenet` adapts."""
+
+    image_size: int
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers, from pixels to classes; the last are the class scores."""
+        raise NotImplementedError
+
+    def features(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+        """Return the named layers' outputs after their ReLU, (B, C, H, W) or (B, units)."""
+        raise NotImplementedError
+
+    def output(self, layer: str) -> Callable[[Tensor], Tensor]:
+        """Return the function from images to one layer's output."""
+        return lambda images: self.features(images, [layer])[layer]
+
+    def first(self) -> nn.Conv2d:
+        """Return the first convolution."""
+        raise NotImplementedError
 
 
 def uncompiled(model: Callable, layer: str | None) -> tuple[Callable, str | None]:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zfrepro.layers import CeilConv2d, blur_down, ceil_size, contrast_norm
+from zfrepro.models import Layered
 
 POOL_KERNEL, POOL_STRIDE = 3, 2
 
@@ -211,7 +212,7 @@ def _pooled_size(architecture: Architecture, image_size: int) -> int:
     return size
 
 
-class Network(nn.Module):
+class Network(Layered):
     """The module of an `Architecture`. Its maps are taken after the ReLU, before the pool."""
 
     def __init__(
@@ -235,6 +236,10 @@ class Network(nn.Module):
     def layers(self) -> tuple[str, ...]:
         """Names of all layers with weights, from pixels to classes."""
         return (*self.convs, *self.fulls)
+
+    def first(self) -> CeilConv2d:
+        """Return the first convolution."""
+        return self.convs["conv1"]
 
     def forward(self, images: Tensor) -> Tensor:
         """images: (B, 3, S, S), mean subtracted -> class scores (B, classes)."""

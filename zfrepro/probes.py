@@ -6,7 +6,7 @@ the training images of a draw, its regularisation chosen inside those images, an
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from sklearn.svm import SVC, LinearSVC
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from zfrepro.networks import Network, initialise_
+from zfrepro.networks import Network
 from zfrepro.records import write_atomically
 from zfrepro.weights import Trained
 
@@ -261,8 +261,5 @@ def probe(
 
 
 def untrained(trained: Trained, seed: int = 0) -> Trained:
-    """Return the control: the same network and mean image, with weights as before any training."""
-    network = trained.recipe.network(len(trained.classes))
-    initialise_(network, trained.recipe.init, torch.Generator().manual_seed(10_007 + seed))
-    network.eval().requires_grad_(False).to(trained.mean.device, memory_format=torch.channels_last)
-    return replace(trained, network=network)
+    """Return the control: the same network and mean, with weights as before any training."""
+    return trained.untrained(seed)

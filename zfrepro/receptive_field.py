@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Architecture, build
+from zfrepro.models import Layered
+from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Architecture, Network, build
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,13 @@ def stage(architecture: Architecture, image_size: int, name: str) -> Stage:
             return found
     names = ", ".join(s.name for s in stages(architecture, image_size))
     raise ValueError(f"{architecture.name} has no stage {name!r}; it has {names}")
+
+
+def field_of(network: Layered, layer: str) -> Field:
+    """Return the receptive field of the units of a network's layer."""
+    if isinstance(network, Network):
+        return stage(network.architecture, network.image_size, layer).field
+    return network.field(layer)
 
 
 def table(

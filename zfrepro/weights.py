@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from zfrepro import device as devices
 from zfrepro.data import dataset_name
 from zfrepro.data.transforms import center_crop, normalise, stored_size
-from zfrepro.networks import Network, architecture
+from zfrepro.networks import Network, architecture, initialise_
 from zfrepro.records import read_json, results_root, sha256, write_atomically
 from zfrepro.training import Recipe, predict_proba
 
@@ -34,6 +34,16 @@ class Trained:
     classes: tuple[str, ...]
     mean: Tensor  # (3, R, R), of the training images
 
+    @property
+    def image_size(self) -> int:
+        """Side of what the network sees, in pixels."""
+        return self.recipe.image_size
+
+    @property
+    def scale(self) -> float | Tensor:
+        """What levels are divided by once the mean is subtracted; (3, 1, 1) if one a colour."""
+        return self.recipe.input_scale
+
     def preprocess(self, images: Tensor) -> Tensor:
         """Return what the network sees of stored images, mean subtracted.
 
@@ -45,9 +55,7 @@ class Trained:
                 f"this network's are stored as {tuple(self.mean.shape)}"
             )
         images = images.to(self.mean.device)
-        return center_crop(
-            normalise(images, self.mean, self.recipe.input_scale), self.recipe.image_size
-        )
+        return center_crop(normalise(images, self.mean, self.scale), self.image_size)
 
     def preprocess_crop(self, views: Tensor) -> Tensor:
         """Return what the network sees of images at its own size, mean subtracted.
@@ -57,11 +65,11 @@ class Trained:
         Raises:
             ValueError: pictures of another size.
         """
-        size = self.recipe.image_size
+        size = self.image_size
         if views.shape[1:] != (3, size, size):
             raise ValueError(f"pictures are {tuple(views.shape[1:])}, this network sees {size} px")
         mean = center_crop(self.mean[None], size)[0]
-        return normalise(views.to(self.mean.device), mean, self.recipe.input_scale)
+        return normalise(views.to(self.mean.device), mean, self.scale)
 
     def predict_proba(self, images: Tensor, *, ten: bool = False, progress: bool = False) -> Tensor:
         """Return the class probabilities of stored images, at the centre crop or ten crops.
@@ -69,8 +77,8 @@ class Trained:
         images: uint8 (N, 3, R, R) -> (N, classes), see `training.predict_proba`.
         """
         return predict_proba(
-            self.network, images, self.mean, scale=self.recipe.input_scale,
-            image_size=self.recipe.image_size, ten=ten, batch=BATCH, progress=progress,
+            self.network, images, self.mean, scale=self.scale,
+            image_size=self.image_size, ten=ten, batch=BATCH, progress=progress,
         )  # fmt: skip
 
     def restrict_classes(self, classes: tuple[str, ...]) -> "Trained":
@@ -92,7 +100,15 @@ class Trained:
 
     def center_crop(self, images: Tensor) -> Tensor:
         """Cut out what the network sees of stored images. (B, 3, R, R) -> (B, 3, S, S)."""
-        return center_crop(images, self.recipe.image_size)
+        return center_crop(images, self.image_size)
+
+    def untrained(self, seed: int = 0) -> "Trained":
+        """Return the control: the same network and mean, with weights as before any training."""
+        network = self.recipe.network(len(self.classes))
+        initialise_(network, self.recipe.init, torch.Generator().manual_seed(10_007 + seed))
+        network.eval().requires_grad_(False)
+        network.to(self.mean.device, memory_format=torch.channels_last)
+        return replace(self, network=network)
 
 
 def save_weights(

@@ -27,12 +27,13 @@ def mean_image(images: Tensor, chunk: int = 512) -> Tensor:
     return (pixel_sum(images, chunk) / len(images)).float()
 
 
-def normalise(images: Tensor, mean: Tensor, scale: float) -> Tensor:
+def normalise(images: Tensor, mean: Tensor, scale: float | Tensor) -> Tensor:
     """Return (image - mean image) / scale, in new memory.
 
     Args:
         images: uint8 or float in 0 to 255, (B, 3, R, R).
         mean: (3, R, R).
+        scale: a number, or (3, 1, 1) with one a colour.
     Returns:
         float (B, 3, R, R), channels-last.
     """

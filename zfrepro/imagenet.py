@@ -1,0 +1,277 @@
+"""Networks that others taught on ImageNet, as the instruments want them.
+
+    python -m zfrepro measure invariance --network squeezenet1_0 --weights FILE --dataset imagenet20
+
+Any classifier of torchvision, with weights from a file under torchvision's names. The instruments
+know ZFNet's layers, so each network says which of its own stands for which (`LAYERS`); the record
+repeats it. A layer that a network lacks is left out, and what needs it is not measured."""
+
+import pickle
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+import torch
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from zfrepro import device as devices
+from zfrepro.data import Dataset, Split, photos
+from zfrepro.data.transforms import stored_size
+from zfrepro.gallery import layer_outputs
+from zfrepro.models import Layered
+from zfrepro.receptive_field import Field, probe
+from zfrepro.records import sha256
+from zfrepro.weights import Trained, WeightsError
+
+MEAN_OF = "mean of "  # before a module whose maps are averaged over places
+OUTPUT = "output"
+LAYERS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        # first convolution; end of the early stage, middle and end of the middle one, end of the
+        # last; what the classifier reads, averaged as its scores are
+        "squeezenet1_0": {
+            "conv1": "features.1", "conv2": "features.5", "conv3": "features.8",
+            "conv4": "features.10", "conv5": "features.12", "fc7": "mean of features.12",
+        },
+        "alexnet": {
+            "conv1": "features.1", "conv2": "features.4", "conv3": "features.7",
+            "conv4": "features.9", "conv5": "features.11", "fc6": "classifier.2",
+            "fc7": "classifier.5",
+        },
+    }
+)  # fmt: skip
+"""For each network, ZFNet's layer -> the module that stands for it, as in `named_modules()`."""
+TITLES = {"squeezenet1_0": "SqueezeNet v1.0", "alexnet": "torchvision's AlexNet"}
+HAN = "b60d73d32d7bf4d51f93b7741aef64f1ff659b62dd52bb5adac2806579291685"
+"""SHA-256 of SqueezeNet v1.0 in Han et al.'s 8-bit form under torchvision's names. It wants Caffe's
+preparation, and its last convolution is padded by 1."""
+OFFICIAL = "ILSVRC2012_val_"  # names of ImageNet's validation images begin so
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a network wants its images: (levels of 0 to 255 - mean) / scale, a colour each."""
+
+    image_size: int
+    mean: tuple[float, float, float]
+    scale: tuple[float, float, float]
+
+
+TORCHVISION = Preparation(224, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+CAFFE = Preparation(227, (123.0, 117.0, 104.0), (1.0, 1.0, 1.0))
+
+
+class Adapted(Layered):
+    """A model of any kind with ZFNet's names for its layers; it gives scores of some classes."""
+
+    def __init__(
+        self, model: nn.Module, modules: Mapping[str, str], image_size: int, classes: Tensor
+    ):
+        super().__init__()
+        self.model, self.image_size = model, image_size
+        self.modules_of = dict(modules) | {"fc8": OUTPUT}
+        self.register_buffer("classes", classes, persistent=False)  # columns of the output
+        self._fields: dict[str, Field] = {}
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers, from pixels to classes."""
+        return tuple(self.modules_of)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images: (B, 3, S, S), prepared -> class scores (B, classes)."""
+        return self.model(images)[:, self.classes]
+
+    def features(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+        """Return the named layers' outputs, in one pass.
+
+        Returns:
+            (B, C, H, W), or (B, units) for full layers and averaged maps; for `fc8` the scores.
+        Raises:
+            ValueError: a layer that the network does not have.
+        """
+        wanted = list(dict.fromkeys(layers))
+        if not wanted or not set(wanted) <= set(self.layers):
+            raise ValueError(f"layers {sorted(wanted)}: choose among {', '.join(self.layers)}")
+        names = {layer: self.modules_of[layer] for layer in wanted}
+        modules = {n: None if n == OUTPUT else n.removeprefix(MEAN_OF) for n in names.values()}
+        asked = list(dict.fromkeys(modules.values()))
+        found = layer_outputs(self.model, images, asked, to_the_end=False)
+
+        def of(name: str) -> Tensor:
+            values = found[modules[name]]
+            if name == OUTPUT:
+                return values[:, self.classes]
+            return values.mean((2, 3)) if name.startswith(MEAN_OF) else values
+
+        return {layer: of(name) for layer, name in names.items()}
+
+    def field(self, layer: str) -> Field:
+        """Return the receptive field of a layer's units, found once, from gradients."""
+        if layer not in self._fields:
+            image = torch.randn(1, 3, *(self.image_size,) * 2, device=self.classes.device)
+            found = probe(lambda x: self.features(x, [layer])[layer], image)
+            self._fields[layer] = found.rows
+        return self._fields[layer]
+
+    def first(self) -> nn.Conv2d:
+        """Return the first convolution."""
+        return next(m for m in self.model.modules() if isinstance(m, nn.Conv2d))
+
+
+@dataclass(frozen=True)
+class Pretrained(Trained):
+    """A network that others trained: it has no recipe, and its mean is one colour."""
+
+    name: str = ""
+    preparation: Preparation = TORCHVISION
+    padded: bool = False
+
+    @property
+    def image_size(self) -> int:
+        return self.preparation.image_size
+
+    @property
+    def scale(self) -> Tensor:
+        return torch.tensor(self.preparation.scale, device=self.mean.device)[:, None, None]
+
+    def restrict_classes(self, classes: tuple[str, ...]) -> "Pretrained":
+        """Return the network asked to choose among some of its classes, in the order given.
+
+        Raises:
+            ValueError: a class it does not know.
+        """
+        if unknown := set(classes) - set(self.classes):
+            raise ValueError(f"the network does not know {', '.join(sorted(unknown))}")
+        rows = self.network.classes[[self.classes.index(name) for name in classes]]
+        own = self.network
+        network = Adapted(own.model, LAYERS[self.name], own.image_size, rows).eval()
+        return replace(self, network=network, classes=classes)
+
+    def untrained(self, seed: int = 0) -> "Pretrained":
+        """Return the control: the same network with torchvision's initial weights."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(10_007 + seed)
+            model = skeleton(self.name, padded=self.padded)
+        model.to(self.mean.device, memory_format=torch.channels_last)
+        own = self.network
+        network = Adapted(model, LAYERS[self.name], own.image_size, own.classes.clone()).eval()
+        return replace(self, network=network)
+
+
+def skeleton(name: str, *, padded: bool = False) -> nn.Module:
+    """Return a torchvision network with initial weights, in evaluation mode.
+
+    Args:
+        padded: SqueezeNet's last convolution padded by 1, as in its Caffe form.
+    Raises:
+        ValueError: a network without a list of layers here.
+    """
+    if name not in LAYERS:
+        raise ValueError(
+            f"unknown network {name!r}; there are: zfnet, {', '.join(LAYERS)}; {download(name)}"
+        )
+    model = torchvision.models.get_model(name, weights=None)
+    if padded:
+        model.classifier[1].padding = (1, 1)
+    return model.eval().requires_grad_(False)
+
+
+def download(name: str) -> str:
+    """Return how torchvision fetches the weights of a network, or those of SqueezeNet."""
+    known = name if name in LAYERS else "squeezenet1_0"
+    call = f"torchvision.models.{known}(weights='DEFAULT')"
+    return (
+        f'python -c "import torchvision; {call}" downloads weights, which torch keeps in '
+        "hub/checkpoints of its cache: give that file to --weights"
+    )
+
+
+def adapt(
+    name: str, model: nn.Module, preparation: Preparation = TORCHVISION, *, padded: bool = False,
+    device: torch.device | None = None,
+) -> Pretrained:  # fmt: skip
+    """Return a torchvision model as the instruments want it, with all its 1,000 classes."""
+    device = device or devices.pick()
+    model = model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    size = preparation.image_size
+    mean = torch.tensor(preparation.mean)[:, None, None].repeat(1, *(stored_size(size),) * 2)
+    categories = torchvision.models.get_model_weights(name).DEFAULT.meta["categories"]
+    every = torch.arange(len(categories))
+    network = Adapted(model, LAYERS[name], size, every).eval().to(device)
+    return Pretrained(network, None, tuple(categories), mean.to(device), name, preparation, padded)
+
+
+def load(
+    name: str, file: str | Path | None = None, *, device: torch.device | None = None
+) -> Pretrained:
+    """Load a torchvision network. Nothing in the file is executed.
+
+    Args:
+        name: one of `LAYERS`.
+        file: weights under torchvision's names, safetensors or torch's own; default, those that
+            torchvision has put into torch's cache. All want torchvision's preparation, but for the
+            file whose hash is `HAN`.
+    Raises:
+        ValueError: unknown network.
+        WeightsError: weights that are missing or do not fit, with torchvision's command.
+    """
+    made = skeleton(name)
+    file = Path(file).expanduser() if file else default_file(name)
+    if not file.is_file():
+        raise WeightsError(f"{file}: no such file; {download(name)}")
+    han = sha256(file) == HAN
+    if han:
+        made = skeleton(name, padded=True)
+    try:
+        if file.suffix == ".safetensors":
+            weights = load_file(file)
+        else:
+            weights = torch.load(file, map_location="cpu", weights_only=True)
+        made.load_state_dict(weights)
+    except (
+        SafetensorError,
+        pickle.UnpicklingError,
+        RuntimeError,
+        TypeError,
+        OSError,
+        EOFError,
+    ) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{file}: no weights of {name} ({reason}); {download(name)}") from error
+    return adapt(name, made, CAFFE if han else TORCHVISION, padded=han, device=device)
+
+
+def default_file(name: str) -> Path:
+    """Return where torch keeps torchvision's own weights of a network."""
+    url = torchvision.models.get_model_weights(name).DEFAULT.url
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(url).name
+
+
+def unseen(dataset: Dataset, root: str | Path | None = None) -> Tensor:
+    """Return which validation images are ImageNet's own validation images: bool (N,).
+
+    The others of ImageNet-20 are from ImageNet's training set, which such a network has seen.
+
+    Raises:
+        ValueError: no image's name says so.
+    """
+    folder = photos.find_folder(dataset.name, root)
+    files, _ = photos.list_part(folder, "val", list(photos.class_folders(dataset.name, folder)))
+    found = torch.tensor([file.name.startswith(OFFICIAL) for file in files])
+    if not found.any() or len(found) != len(dataset.val):
+        raise ValueError(
+            f"{folder}: no image is called {OFFICIAL}..., so a network taught on ImageNet may have "
+            "seen them all; use imagenet20"
+        )
+    return found
+
+
+def chosen(split: Split, rows: Tensor) -> Split:
+    """Return some images of a split. rows: bool (N,), or indices."""
+    truth = {name: values[rows] for name, values in split.truth.items()}
+    return Split(split.images[rows], split.labels[rows], truth)
