@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import HTML
 from matplotlib.figure import Figure
+from scipy.stats import norm
 
 from zfrepro import claims, page, plots, records
 from zfrepro.claims import CHAPTERS, DATASETS, OUTCOMES, Claim
@@ -27,6 +28,7 @@ VERBS = {
     "not tested": ("is not tested", "are not tested"),
 }  # fmt: skip
 LIMIT = 5.0  # half-widths beyond which the plot stops
+POWER = 1 + norm.ppf(0.8) / norm.ppf(0.975)  # half-widths to a detectable effect
 
 
 def of_source(source: str = "paper") -> list[Claim]:
@@ -154,6 +156,32 @@ def hanging() -> tuple[int, int]:
         if (f := claim.sensitivity(dataset))
     ]
     return sum(len(set(outcomes)) > 1 for outcomes in found), len(found)
+
+
+def detectable(source: str = "paper") -> HTML:
+    """Show beside each effect the smallest that our data would detect: two-sided at 5 %, with a
+    power of 80 %, from the half-width of its 95 % interval.
+
+    Where it is larger than the paper's effect, our data cannot refute the claim.
+    """
+    rows = []
+    for claim in of_source(source):
+        for dataset, name in DATASETS.items():
+            found, own = claim.finding(dataset), claim.drawn
+            if found.outcome in ("not tested", "not applicable"):
+                continue
+            effect = own.of(claim.read(dataset))
+            if not effect.high > effect.low:
+                continue
+            smallest = POWER * (effect.high - effect.low) / 2
+            paper = claim.paper_effect
+            rows.append({
+                "claim": claim.name, "data set": name, "outcome": found.outcome, "effect": own.name,
+                "ours": f"{effect.estimate:{own.form}}{own.unit}",
+                "smallest detectable": f"{smallest:.2g}{own.unit}",
+                "the paper's": None if paper is None else f"{paper:{own.form}}{own.unit}",
+            })  # fmt: skip
+    return page.table(rows, caption="Effects, and the smallest that our data would detect")
 
 
 def controls() -> HTML:

@@ -7,7 +7,9 @@ import math
 import re
 
 import pytest
+from scipy.stats import norm
 
+from book import scoreboard
 from zfrepro import claims, page, records
 from zfrepro.claims import (
     Above,
@@ -237,3 +239,14 @@ def test_every_record_gives_an_outcome_with_numbers(claim, dataset):
     truth = claim.holds.judge(found)
     margin = claim.holds.margin(found)
     assert not (truth is YES and margin < 0 or truth is NO and margin > 0)
+
+
+def test_an_effect_of_the_smallest_detectable_size_is_found_four_times_in_five():
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", scoreboard.detectable().data)
+    rows = {tuple(row[:2]): row for row in zip(*[iter(cells)] * 7, strict=True)}
+    *_, smallest, paper = rows["training-better", "ImageNet-20"]
+    claim = next(c for c in claims.all_claims() if c.name == "training-better")
+    effect = claim.drawn.of(claim.read("imagenet20"))
+    error = (effect.high - effect.low) / 2 / norm.ppf(0.975)
+    found = norm.sf(norm.ppf(0.975) - float(smallest.split()[0]) / error)
+    assert found == pytest.approx(0.8, abs=0.03) and paper == "-2.1 points"
