@@ -1,6 +1,21 @@
-"""Hypothesis draws the same examples in every run, so that a run of CI can be repeated."""
+"""What every test may use.
 
+Hypothesis draws the same examples in every run, so that a run of CI can be repeated."""
+
+import pytest
 from hypothesis import settings
 
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def own_places(tmp_path, monkeypatch):
+    """Read nothing of the user's, write nothing into the checkout; `cache` and `results` are here.
+    """
+    for name in ("DATA", "DATASET", "DEVICE", "SKIP_DAMAGED"):
+        monkeypatch.delenv(f"ZFREPRO_{name}", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    for name in ("cache", "results"):
+        monkeypatch.setenv(f"ZFREPRO_{name.upper()}", str(tmp_path / name))
+    monkeypatch.chdir(tmp_path)

@@ -96,14 +96,14 @@ def two_at_once(name: str) -> list[int]:
     """While one run pauses, another starts in its folder; then the first is killed and a third
     finishes.
     """
-    there = ROOT / "paused"
+    paused = ROOT / "paused"
 
     def pause() -> None:
-        there.touch()
+        paused.touch()
         time.sleep(600)
 
     first = start(name, lambda: at_step(5, pause))
-    while not there.exists():
+    while not paused.exists():
         time.sleep(0.01)
     codes = [ended(start(name))]
     os.kill(first, signal.SIGKILL)

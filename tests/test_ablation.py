@@ -8,7 +8,7 @@ from scipy import stats
 
 from book.ablation import claims, figures
 from book.ablation import measure as study
-from tests.worlds import stripes, tiny
+from tests.datasets import stripes, tiny
 from zfrepro import plots, records
 from zfrepro.evolution import cka, layer_features
 from zfrepro.networks import ARCHITECTURES, architecture, build

@@ -12,17 +12,17 @@ from torch import nn
 
 from book.architecture import claims, figures, filters
 from book.architecture import measure as study_of
+from tests import datasets
+from tests.datasets import tiny
 from tests.networks import relative, small
-from tests.worlds import stripes, tiny
 from zfrepro import deconvnet, plots, records
 from zfrepro import measure as studies
 from zfrepro.deconvnet import Units
 from zfrepro.layers import blur_down
-from zfrepro.measure import Study
 from zfrepro.networks import STEMS, architecture, build
 from zfrepro.receptive_field import empirical_receptive_field, stage
 from zfrepro.rules import project
-from zfrepro.weights import Trained, save_weights
+from zfrepro.weights import save_weights
 
 BLURRED = "7s4-blur-5s1"
 FULL = [name for name in STEMS if "blur" not in name]
@@ -354,14 +354,8 @@ def test_differences_over_images_decide(low, high, wanted):
 
 
 @pytest.fixture(scope="module")
-def study() -> Study:
-    dataset = stripes(val=12, image_size=96)
-    mean = torch.full((3, *dataset.val.images.shape[2:]), 60.0)
-    networks = {}
-    for arch in ("zfnet", "krizhevsky"):
-        network = small(architecture(arch)).requires_grad_(False)
-        networks[arch] = Trained(network, tiny(arch=arch, image_size=96), dataset.classes, mean)
-    return Study(dataset, networks, torch.device("cpu"), images=8, progress=False)
+def study():
+    return datasets.study(12, ("zfnet", "krizhevsky"), images=8)
 
 
 @pytest.fixture(scope="module")

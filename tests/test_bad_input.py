@@ -17,9 +17,9 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.datasets import TINY, tiny
 from tests.networks import small
 from tests.photographs import listing, photographs, picture
-from tests.worlds import TINY, tiny
 from zfrepro import data, deconvnet, device, gallery, networks, occlusion, records, rules
 from zfrepro.cli import main
 from zfrepro.data import DataError, photos
@@ -27,15 +27,7 @@ from zfrepro.data.transforms import mean_image, stored_size
 from zfrepro.deconvnet import Units
 from zfrepro.weights import Trained, save_weights
 
-
-@pytest.fixture(autouse=True)
-def own_places(tmp_path, monkeypatch):
-    """Nothing of the user's is read, nothing of the checkout is written."""
-    for name in ("ZFREPRO_DATA", "ZFREPRO_DATASET", "ZFREPRO_DEVICE", "ZFREPRO_SKIP_DAMAGED"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("ZFREPRO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("ZFREPRO_RESULTS", str(tmp_path / "results"))
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("own_places")
 
 
 def training(root, out="run", **changes) -> list[str]:

@@ -13,8 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.datasets import TINY
 from tests.photographs import photographs
-from tests.worlds import TINY
 from zfrepro import records, training, weights
 from zfrepro.cli import COMMANDS, file_lock, main, parse
 from zfrepro.data import DATASETS
@@ -22,15 +22,7 @@ from zfrepro.data.transforms import CROPS
 from zfrepro.networks import ARCHITECTURES, INITIAL_WEIGHTS
 from zfrepro.training import MODERN, SCALES, SCHEDULES, Recipe, command_of, scale_of
 
-
-@pytest.fixture(autouse=True)
-def own_places(tmp_path, monkeypatch):
-    """Nothing of the user's is read, nothing of the checkout is written."""
-    for name in ("ZFREPRO_DATA", "ZFREPRO_DATASET", "ZFREPRO_DEVICE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("ZFREPRO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("ZFREPRO_RESULTS", str(tmp_path / "results"))
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("own_places")
 
 
 def options_of(recipe: dict) -> list[str]:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.datasets import stripes, tiny
 from tests.photographs import photographs
-from tests.worlds import stripes, tiny
 from zfrepro import cli as commands
 from zfrepro import distributed, records, training, weights
 from zfrepro.cli import main

@@ -8,24 +8,19 @@ import torch
 
 from book.deconvnet import claims, figures
 from book.deconvnet import measure as study_module
+from tests import datasets
 from tests.networks import relative, small
-from tests.worlds import stripes, tiny
 from zfrepro import deconvnet
 from zfrepro import measure as studies
 from zfrepro.deconvnet import Units
-from zfrepro.measure import Study
 from zfrepro.networks import krizhevsky, zfnet
-from zfrepro.weights import Trained
 
 BACKPROPAGATION, RESEMBLES = claims.CLAIMS
 
 
 @pytest.fixture(scope="module")
-def study() -> Study:
-    dataset = stripes(val=24, image_size=96)
-    mean = torch.full((3, *dataset.val.images.shape[2:]), 60.0)
-    trained = Trained(small(zfnet()), tiny(image_size=96), dataset.classes, mean)
-    return Study(dataset, {"zfnet": trained}, torch.device("cpu"), images=24, progress=False)
+def study():
+    return datasets.study()
 
 
 def test_correlation_by_hand():

@@ -21,7 +21,7 @@ NUMBERS = """
 import hashlib, json, pathlib, sys, torch
 torch.set_num_threads(1)
 from tests.networks import small
-from tests.worlds import stripes, tiny
+from tests.datasets import stripes, tiny
 from zfrepro import gallery, networks, occlusion, stats, training
 import diorama
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from book.evolution import claims, figures, measure
-from tests.worlds import stripes, tiny
+from tests.datasets import stripes, tiny
 from zfrepro import evolution, plots
 from zfrepro.evolution import cka, converged, cosine, grow, image_changed, probe_accuracy, snapshots
 from zfrepro.gallery import Top

@@ -11,24 +11,19 @@ import torch
 from book.gallery import claims, figures, measures
 from book.gallery import measure as study_module
 from book.gallery.explorer import FeatureBrowser
+from tests import datasets
 from tests.networks import small
-from tests.worlds import stripes, tiny
-from zfrepro import deconvnet, gallery, networks
+from zfrepro import deconvnet, gallery
 from zfrepro import measure as studies
 from zfrepro.data import Split
 from zfrepro.deconvnet import Units
-from zfrepro.measure import Study
 from zfrepro.networks import zfnet
 from zfrepro.receptive_field import stage
-from zfrepro.weights import Trained
 
 
 @pytest.fixture(scope="module")
-def study() -> Study:
-    dataset = stripes(val=24, image_size=96)
-    mean = torch.full((3, *dataset.val.images.shape[2:]), 60.0)
-    trained = Trained(small(networks.zfnet()), tiny(image_size=96), dataset.classes, mean)
-    return Study(dataset, {"zfnet": trained}, torch.device("cpu"), images=24, progress=False)
+def study():
+    return datasets.study()
 
 
 def test_purity_counts_the_most_frequent_class():

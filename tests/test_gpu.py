@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from book.architecture import filters
-from tests.worlds import stripes, tiny
+from tests.datasets import stripes, tiny
 from zfrepro import device as devices
 from zfrepro import gallery
 from zfrepro.data.transforms import CROPS, augment

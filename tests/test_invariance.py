@@ -10,8 +10,8 @@ from torchvision.transforms.v2 import functional as tv
 from book.invariance import figures
 from book.invariance import measure as study_of
 from book.invariance.explorer import TransformExplorer
+from tests.datasets import tiny
 from tests.networks import small
-from tests.worlds import tiny
 from zfrepro import claims
 from zfrepro.data import Split
 from zfrepro.invariance import Change, changes_of, linearity, one_pixel, respond_to, warp, warp_view

@@ -21,18 +21,15 @@ import pytest
 import torch
 
 import diorama
-from tests.networks import small
+from tests.datasets import study, tiny
 from tests.photographs import photographs
 from tests.test_sweeps import record_of
-from tests.worlds import stripes, tiny
-from zfrepro import data, networks, records, sweeps
+from zfrepro import data, records, sweeps
 from zfrepro import measure as studies
 from zfrepro.data import photos
-from zfrepro.weights import Trained
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
 
-CPU = torch.device("cpu")
 LOG = "log"  # in a folder of work: a line for each unit begun
 
 
@@ -105,8 +102,6 @@ def kill_at_random(
             seen = -1  # finished: the next kills fall on a new one
 
 
-# --- training ------------------------------------------------------------------------------------
-
 # --- a sweep -------------------------------------------------------------------------------------
 
 CHOSEN = [
@@ -159,13 +154,6 @@ def test_a_sweep(server, tmp_path):
 # --- a measurement: the gallery ------------------------------------------------------------------
 
 
-def gallery_study() -> studies.Study:
-    world = stripes(val=12, image_size=96)
-    mean = torch.full((3, *world.val.images.shape[2:]), 60.0)
-    trained = Trained(small(networks.zfnet()), tiny(image_size=96), world.classes, mean)
-    return studies.Study(world, {"zfnet": trained}, CPU, images=12, progress=False)
-
-
 def measure(folder: Path) -> None:
     from book.gallery import measure as gallery
 
@@ -178,9 +166,7 @@ def measure(folder: Path) -> None:
         return {name: note(name, run) for name, run in parts(study).items()}
 
     gallery.parts = noted
-    found = studies.measure(
-        "gallery", gallery_study(), folder / "scratch", say=lambda *_, **__: None
-    )
+    found = studies.measure("gallery", study(12), folder / "scratch", say=lambda *_, **__: None)
     records.write_json(folder / "result.json", found)
 
 
@@ -192,9 +178,7 @@ def test_the_gallery(server, tmp_path):
 
     folders = kill_at_random(server, measure, tmp_path / "runs", 2, 1.0, check)
     found = [records.read_json(folder / "result.json") for folder in folders]
-    whole = studies.measure(
-        "gallery", gallery_study(), tmp_path / "whole", say=lambda *_, **__: None
-    )
+    whole = studies.measure("gallery", study(12), tmp_path / "whole", say=lambda *_, **__: None)
     for one in found:
         one.pop("seconds")
         assert one == json.loads(json.dumps({k: v for k, v in whole.items() if k != "seconds"}))

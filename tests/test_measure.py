@@ -1,23 +1,15 @@
 """Recorded measurements: single parts join the record there is, and hide nothing that it tells."""
 
 import pytest
-import torch
 
 from book.deconvnet import measure as study_module
-from tests.networks import small
-from tests.worlds import stripes, tiny
+from tests import datasets
 from zfrepro import measure as studies
-from zfrepro import networks
-from zfrepro.measure import Study
-from zfrepro.weights import Trained
 
 
 @pytest.fixture(scope="module")
-def study() -> Study:
-    dataset = stripes(val=12, image_size=96)
-    mean = torch.full((3, *dataset.val.images.shape[2:]), 60.0)
-    trained = Trained(small(networks.zfnet()), tiny(image_size=96), dataset.classes, mean)
-    return Study(dataset, {"zfnet": trained}, torch.device("cpu"), images=12, progress=False)
+def study():
+    return datasets.study(12)
 
 
 def test_single_parts_are_measured_and_join_the_record(study, tmp_path):

@@ -12,7 +12,7 @@ from book.occlusion import figures, measures
 from book.occlusion import measure as study
 from book.occlusion.explorer import OcclusionExplorer
 from book.occlusion.measure import Row
-from tests.worlds import stripes, tiny
+from tests.datasets import stripes, tiny
 from zfrepro import claims, deconvnet, records
 from zfrepro.data import Dataset, Split
 from zfrepro.data.transforms import center_crop, mean_image

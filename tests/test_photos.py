@@ -18,11 +18,7 @@ from zfrepro.data import DataError, photos
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """A cache of the test's own, and none of the user's settings."""
-    for name in ("ZFREPRO_DATA", "ZFREPRO_DATASET", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("ZFREPRO_CACHE", str(tmp_path / "cache"))
+def cache(own_places, tmp_path):
     return tmp_path / "cache"
 
 

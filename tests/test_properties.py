@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from tests.datasets import tiny
 from tests.networks import relative
-from tests.worlds import tiny
 from zfrepro import deconvnet, records
 from zfrepro.data.transforms import stored_size
 from zfrepro.deconvnet import ForwardTrace, Units

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.datasets import tiny
 from tests.photographs import photographs
-from tests.worlds import tiny
 from zfrepro import device, records, sweeps
 from zfrepro.cli import main, parse
 from zfrepro.networks import ARCHITECTURES

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import top_k_accuracy_score
 
-from tests.worlds import PLATEAU, stripes, tiny
+from tests.datasets import PLATEAU, stripes, tiny
 from zfrepro import device, training
 from zfrepro.data.transforms import mean_image, ten_crops
 from zfrepro.training import (

@@ -11,9 +11,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from book.transfer import caltech256, claims, figures, measure, targets, voc2012
+from tests.datasets import stripes, tiny
 from tests.networks import small
 from tests.photographs import picture
-from tests.worlds import stripes, tiny
 from zfrepro import paper, probes, records
 from zfrepro.data import DataError
 from zfrepro.data.transforms import mean_image
@@ -21,10 +21,7 @@ from zfrepro.measure import Study
 from zfrepro.networks import krizhevsky, zfnet
 from zfrepro.weights import Trained
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("ZFREPRO_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_places")
 
 
 def clusters(number: int = 40, classes: int = 4, size: int = 12, noise: float = 2.0, seed: int = 0):

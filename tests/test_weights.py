@@ -9,8 +9,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from tests.datasets import tiny
 from tests.networks import relative
-from tests.worlds import tiny
 from zfrepro import pretrained, records, weights
 from zfrepro.data.transforms import stored_size
 from zfrepro.weights import WeightsError, load_weights, save_weights
