@@ -170,6 +170,18 @@ def test_bad_input_is_refused(network, images, changes, says):
         occlude(network, images, **({"patch": 20, "stride": 20} | changes))
 
 
+@pytest.mark.parametrize("fill", [0.5, 300, -1])
+def test_a_fill_that_the_images_cannot_hold_is_refused(network, images, fill):
+    stored = (images * 40 + 128).clamp(0, 255).byte()
+    with pytest.raises(ValueError, match="fill: the images are torch.uint8"):
+        occlude(lambda x: network(x.float()), stored, patch=20, stride=20, fill=fill)
+
+
+def test_complex_scores_are_refused(network, images):
+    with pytest.raises(ValueError, match="complex scores: give scores="):
+        occlude(lambda x: torch.complex(network(x), network(x)), images, patch=20, stride=20)
+
+
 @pytest.mark.parametrize(
     ("masks", "says"),
     [

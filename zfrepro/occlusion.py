@@ -309,9 +309,12 @@ def _pair(what: str, value: float | tuple[float, float]) -> tuple[float, float]:
 
 def _fitted(fill: Tensor | float, images: Tensor) -> Tensor:
     """Return the fill in the shape of the images."""
-    fill = torch.as_tensor(fill, dtype=images.dtype, device=images.device)
-    if not fill.isfinite().all():
+    given = torch.as_tensor(fill, device=images.device)
+    if not given.isfinite().all():
         raise ValueError("fill: holds NaN or infinite values")
+    fill = given.to(images.dtype)
+    if not images.is_floating_point() and not fill.equal(given):
+        raise ValueError(f"fill: the images are {images.dtype}, which cannot hold its values")
     try:
         return fill.expand_as(images)
     except RuntimeError as error:
@@ -554,6 +557,8 @@ def _class_scores(output: object, count: int) -> Tensor:
             f"the model returns {tuple(output.shape)} for {count} images: wanted one score a "
             "class, (B, classes); give scores= a function that makes it so"
         )
+    if values.is_complex():
+        raise ValueError("the model returns complex scores: give scores= a function to real ones")
     return values
 
 
