@@ -15,6 +15,7 @@ import torchvision
 from captum.attr import NeuronDeconvolution
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import nn
 
 from tests.networks import relative, small
@@ -372,6 +373,41 @@ def test_memory_stays_flat():
 def test_what_cannot_be_searched_is_refused(model, layer, data, says):
     with pytest.raises(ValueError, match=says):
         gallery.top_units(model(), data, layer, progress=False)
+
+
+class Items(torch.utils.data.Dataset):
+    def __init__(self, items: list):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        return self.items[index]
+
+
+@pytest.mark.parametrize(
+    "items", [[Image.new("RGB", (8, 8))] * 4, [torch.zeros(3, 8 + i, 8) for i in range(4)]]
+)
+def test_items_that_make_no_batch_are_refused(items):
+    with pytest.raises(ValueError, match="images 0 to 3 .* needs a transform that gives tensors"):
+        gallery.top_units(tiny(), Items(items), "1", progress=False)
+
+
+def test_images_that_were_not_searched_are_refused():
+    model, images = tiny(), noise(6, 32)
+    top = gallery.top_units(model, images, "1", progress=False)["1"]
+    for fewer in (images[:1], Items(list(images[:1]))):
+        with pytest.raises(ValueError, match=r"image [1-5]: there are 1, counted from 0"):
+            gallery.projections(model, fewer, top, [0, 1])
+
+
+def test_images_of_five_channels_are_projected_but_not_drawn():
+    model, images = nn.Sequential(nn.Conv2d(5, 4, 3), nn.ReLU()), torch.randn(4, 5, 8, 8)
+    top = gallery.top_units(model, images, "1", progress=False)["1"]
+    assert gallery.projections(model, images, top, [0]).shape == (1, 9, 5, 3, 3)
+    with pytest.raises(ValueError, match="images of 5 channels cannot be drawn"):
+        gallery_page.gallery(model, images, "1", progress=False)
 
 
 def test_images_of_another_size_are_refused():

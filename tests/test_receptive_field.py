@@ -417,6 +417,38 @@ class Gate(nn.Module):
         return x * x.mean((2, 3), keepdim=True).sigmoid()
 
 
+class Swallow(nn.Module):
+    """A rectifier that turns NaN into 0."""
+
+    def forward(self, x):
+        return torch.where(x > 0, x, 0.0)
+
+
+def test_operations_that_swallow_nan_hide_nothing():
+    torch.manual_seed(0)
+    convolutions = [nn.Conv2d(3, 3, 3, padding=1) for _ in range(4)]
+    deep = nn.Sequential(*(m for conv in convolutions for m in (conv, Swallow())))
+    for model in (deep, lambda x: deep(x) + x):
+        found = probe(model, torch.randn(1, 3, 48, 48))
+        assert found.rows == found.columns == Field(9, 1, -4)
+
+
+def test_swapped_axes_get_the_whole_image_as_a_bound():
+    found = probe(lambda x: x.transpose(2, 3), torch.randn(1, 3, 20, 20))
+    assert found.rows.size == found.columns.size == 20 and not found.exact
+
+
+def test_a_layer_without_gradient_is_probed_all_the_same():
+    conv = nn.Conv2d(3, 3, 5)
+    found = probe(lambda x: conv(x).detach(), torch.randn(1, 3, 20, 20))
+    assert found.rows == found.columns == Field(5, 1, 0)
+
+
+def test_several_images_are_refused_by_a_probe():
+    with pytest.raises(ValueError, match=r"image \(2, 3, 8, 8\): wanted one"):
+        probe(nn.Identity(), torch.randn(2, 3, 8, 8))
+
+
 def test_what_sees_the_whole_image_gets_it():
     for model in (Gate(), nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())):
         found = probe(model, torch.randn(1, 3, 20, 24))

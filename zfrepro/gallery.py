@@ -154,7 +154,13 @@ class _CollateIndexed:
 
     def __call__(self, rows: Sequence[tuple[int, object]]) -> tuple[Tensor, object]:
         indices, items = zip(*rows, strict=True)
-        return torch.tensor(indices), self.collate(list(items))
+        try:
+            return torch.tensor(indices), self.collate(list(items))
+        except (TypeError, RuntimeError) as error:
+            raise ValueError(
+                f"images {indices[0]} to {indices[-1]} of the data set do not make a batch: it "
+                f"needs a transform that gives tensors of one size ({error})"
+            ) from error
 
 
 class _Remaining:
@@ -238,7 +244,12 @@ def _batches(data: Data, size: int, seen: Tensor) -> Iterator[_Batch]:
 def fetcher(images: Data | Fetch) -> Fetch:
     """Return a function from indices (B,) to images (B, 3, H, W)."""
     if isinstance(images, Tensor):
-        return lambda chosen: images[chosen]
+
+        def pick(chosen: Tensor) -> Tensor:
+            require_index("image", chosen, len(images))
+            return images[chosen]
+
+        return pick
     if isinstance(images, torch.utils.data.DataLoader):
         images = images.dataset
     if not _map_style(images):
@@ -250,6 +261,7 @@ def fetcher(images: Data | Fetch) -> Fetch:
         )
 
     def fetch(chosen: Tensor) -> Tensor:
+        require_index("image", chosen, len(images))
         items = (images[int(i)] for i in chosen)
         return torch.stack([item[0] if isinstance(item, (tuple, list)) else item for item in items])
 
@@ -631,12 +643,10 @@ def _project(
         list(_chunks(order, batch)), desc=f"projecting {top.layer}", unit="batch",
         disable=not progress,
     )  # fmt: skip
-    pixels = torch.zeros(len(indices), 3, *fields.window_size)
-    start = 0
-    for found in with_oom_backoff(project_part, bar):
-        pixels[order[start : start + len(found)]] = found.float()
-        start += len(found)
-    return pixels
+    found = [part.float() for part in with_oom_backoff(project_part, bar)]
+    if not found:
+        return torch.zeros(0, 3, *fields.window_size)
+    return torch.cat(found)[order.argsort()]
 
 
 def patches(

@@ -209,6 +209,11 @@ def gallery(
     """
     fetch = fetcher(data)
     shown = fetch if pictures is None else fetcher(pictures)
+    channels = fetch(torch.zeros(1, dtype=torch.int64)).shape[1]
+    if channels not in (1, 3):
+        raise ValueError(
+            f"images of {channels} channels cannot be drawn; top_units and projections take them"
+        )
     top = top_units(model, data, layer, k, batch=batch, progress=progress)[layer]
     chosen, count = _choose(top, maps), length_of(data)
     fields = fields_of(model, layer, example_of(fetch, top))

@@ -285,6 +285,8 @@ def _gradient_windows(
         leaf = images.clone().requires_grad_()
         maps = function(leaf * 1)  # not the leaf itself, which a model could not change in place
         values = maps[torch.arange(len(units)), :, units[:, 0], units[:, 1]]
+        if not values.requires_grad:  # no gradient leads there
+            return torch.tensor([images.shape[-2], -1, images.shape[-1], -1]).repeat(len(units), 1)
         (gradient,) = torch.autograd.grad((values * torch.randn_like(values)).sum(), leaf)
     support = gradient.ne(0).any(1)
     found = []
@@ -296,26 +298,40 @@ def _gradient_windows(
 
 
 @torch.no_grad()
-def _infected(
+def _sees_outside(
     function: Callable[[Tensor], Tensor], image: Tensor, units: Tensor, windows: Tensor
 ) -> Tensor:
-    """Return which units are not finite when all pixels outside a window are NaN.
+    """Return which units depend on pixels outside a window.
 
-    A NaN reaches whatever is computed from it, also by a weight of zero or behind a ReLU, so a unit
-    that stays finite sees nothing outside its window.
+    They do if they are not finite when those pixels are NaN, which reaches whatever is computed
+    from it, also by a weight of zero or behind a ReLU; or, where an operation swallows NaN, if they
+    differ when those pixels are noise.
 
     Args:
         windows: (U, 4) top, bottom, left, right.
     Returns:
         (U,) bool.
     """
-    images = torch.full_like(image, torch.nan).repeat(len(units), 1, 1, 1)
+    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(1)).to(image.device)
+    noise = image + 10 * image.std().clamp_min(1e-3) * noise
+    infected, changed, clean = (
+        _values(function, outside, image, units, windows)
+        for outside in (torch.full_like(image, torch.nan), noise, image)
+    )
+    differs = (changed - clean).abs() > 1e-3 * clean.abs().amax()
+    return (~infected.isfinite() | differs).any(1).cpu()
+
+
+def _values(
+    function: Callable[[Tensor], Tensor], outside: Tensor, image: Tensor, units: Tensor,
+    windows: Tensor,
+) -> Tensor:  # fmt: skip
+    """Return the activations of each unit for an image with other pixels outside its window."""
+    images = outside.repeat(len(units), 1, 1, 1)
     for own, (top, bottom, left, right) in zip(images, windows.tolist(), strict=True):
         inside = (..., slice(top, bottom + 1), slice(left, right + 1))
         own[inside] = image[0][inside]
-    maps = function(images)
-    values = maps[torch.arange(len(units)), :, units[:, 0], units[:, 1]]
-    return ~values.isfinite().all(1).cpu()
+    return function(images)[torch.arange(len(units)), :, units[:, 0], units[:, 1]]
 
 
 def _bisect(function: Callable[[Tensor], Tensor], image: Tensor, units: Tensor) -> Tensor:
@@ -329,7 +345,7 @@ def _bisect(function: Callable[[Tensor], Tensor], image: Tensor, units: Tensor) 
             middle = torch.div(clean + infected, 2, rounding_mode="floor")
             trial = whole.clone()
             trial[:, side] = middle
-            bad = _infected(function, image, units, trial)
+            bad = _sees_outside(function, image, units, trial)
             clean, infected = torch.where(bad, clean, middle), torch.where(bad, middle, infected)
         found[:, side] = clean
     return found
@@ -365,9 +381,9 @@ def probe(function: Callable[[Tensor], Tensor], image: Tensor, *, tries: int = 8
     """Find the receptive fields of a layer of any model, from gradients.
 
     The non-zero gradients of five units, over random images, say what a unit sees at least; the
-    pixels outside set to NaN say whether it sees more. Where both agree, the field is exact.
-    Otherwise, as where filters hold zeros, it is an upper bound. Units that no common size and step
-    explains get the whole image.
+    pixels outside set to NaN and to noise say whether it sees more. Where both agree, the field is
+    exact. Otherwise, as where filters hold zeros, it is an upper bound. Units that no common size
+    and step explains get the whole image.
 
     Args:
         function: from images (B, 3, H, W) to the layer's maps (B, C, h, w) or units (B, C), each
@@ -376,7 +392,11 @@ def probe(function: Callable[[Tensor], Tensor], image: Tensor, *, tries: int = 8
         tries: random images.
     Returns:
         `Fields`.
+    Raises:
+        ValueError: no image or several.
     """
+    if image.ndim != 4 or len(image) != 1:
+        raise ValueError(f"image {tuple(image.shape)}: wanted one, (1, 3, H, W)")
     image = image.detach().float()
     height, width = image.shape[-2:]
     with torch.no_grad():
@@ -388,7 +408,7 @@ def probe(function: Callable[[Tensor], Tensor], image: Tensor, *, tries: int = 8
         return found if found.ndim == 4 else found[:, :, None, None]
 
     places = [torch.tensor([0, 1, n // 2, n - 2, n - 1]).clamp(0, n - 1) for n in grid]
-    units = torch.stack(places, 1)
+    units = torch.stack([places[0], places[1].roll(1)], 1)  # off the diagonal: axes may be swapped
     windows = torch.tensor([height, -1, width, -1]).repeat(len(units), 1)
     exact = False
     generator = torch.Generator().manual_seed(0)
@@ -398,7 +418,7 @@ def probe(function: Callable[[Tensor], Tensor], image: Tensor, *, tries: int = 8
         found = _gradient_windows(maps, noise, units)
         windows[:, ::2] = torch.minimum(windows[:, ::2], found[:, ::2])
         windows[:, 1::2] = torch.maximum(windows[:, 1::2], found[:, 1::2])
-        if exact := not _infected(maps, image, units, windows).any():
+        if exact := not _sees_outside(maps, image, units, windows).any():
             break
     if not exact:
         windows = _bisect(maps, image, units)
