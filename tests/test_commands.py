@@ -201,7 +201,7 @@ recipes = st.builds(
     units=st.sampled_from([32, 256, 512, 4096]), epochs=st.sampled_from([1, 30, 70]),
     batch=st.sampled_from([128, 8]),
     lr=st.one_of(positive, st.sampled_from([0.01, 0.04])), momentum=st.sampled_from([0.9, 0.0]),
-    weight_decay=st.one_of(positive, st.sampled_from([0.0, 5e-4])), dropout=share,
+    weight_decay=st.sampled_from([0.0, 5e-4, 0.01]), dropout=share,
     clip=st.sampled_from([0.1, 0.0]),
     crops=st.sampled_from(CROPS), area=st.floats(0.01, 1), init=st.sampled_from(INITIAL_WEIGHTS),
     input_scale=st.sampled_from([1.0, 64.0]), schedule=st.sampled_from(SCHEDULES),

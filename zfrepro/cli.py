@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import os
 import shlex
 import sys
@@ -41,6 +42,7 @@ class Table:
         if self.arch == "list":
             print("\n".join(ARCHITECTURES))
             return
+        require_positive(classes=self.classes)
         chosen = architecture(self.arch, width=self.width, units=self.units)
         print(format_table(chosen, self.image_size, self.classes))
 
@@ -327,7 +329,14 @@ class Measure:
         require_positive(images=self.images)
         where, name = device.pick(self.device), self.dataset or data.default_name()
         target = records.results_root() / self.chapter / f"{name}.json"
-        if self.only:  # before any data is read
+        # what can be told before any data is read
+        if unfinished := [run for run in self.runs if not Path(run, training.WEIGHTS).is_file()]:
+            raise ValueError(
+                f"--runs {unfinished[0]}: no {training.WEIGHTS} there; name finished runs"
+            )
+        if self.only and not target.is_file():
+            raise ValueError(f"{target}: no record to add to; leave --only out")
+        if self.only:
             measure.refuse_unknown(self.chapter, records.read_json(target), target, self.only)
         networks, hashes = {}, {}
         for arch in ("zfnet", "krizhevsky"):
@@ -408,6 +417,9 @@ class Sweep:
         chosen = sweeps.recipes(
             self.sweep, name, seeds, self.scale, self.epochs, self.networks or None
         )
+        target = records.results_root() / f"{sweeps.record_name(self.sweep, name, self.scale)}.json"
+        if not self.fresh:  # told before any data is read
+            sweeps.read(target, chosen[0])
         # decoded once, before all runs ask for it
         data.load(name, chosen[0].image_size, root=self.data)
         words = ["--data", self.data] if self.data else []
@@ -415,9 +427,6 @@ class Sweep:
         budget = f"-{self.epochs}epochs" if self.epochs else ""
         folder = Path(self.scratch) / f"{self.sweep}-{self.scale}{budget}"
         with file_lock(folder, option="--scratch"):
-            target = (
-                records.results_root() / f"{sweeps.record_name(self.sweep, name, self.scale)}.json"
-            )
             sweeps.run(
                 self.sweep, chosen, folder, target, jobs=self.jobs, options=words,
                 device=self.device,
@@ -506,9 +515,11 @@ def remedy(error: BaseException) -> str:
     name = str(error.filename or "")
     if name and data.cache_root() in (Path(name), *Path(name).parents):
         return "; free some space or set ZFREPRO_CACHE to another folder"
-    kinds = {13: "choose a folder that you may write to",
-             28: "free some space or choose another folder",
-             30: "choose a folder on a disk that can be written to"}  # fmt: skip
+    kinds = {errno.EACCES: "choose a folder that you may write to",
+             errno.EEXIST: "a file has the name of a folder: choose another",
+             errno.ENOTDIR: "a file has the name of a folder: choose another",
+             errno.ENOSPC: "free some space or choose another folder",
+             errno.EROFS: "choose a folder on a disk that can be written to"}  # fmt: skip
     return f"; {kinds[error.errno]}" if error.errno in kinds else ""
 
 
@@ -575,7 +586,10 @@ def _origin_of_finished(out: Path, recipe: Recipe, fingerprint: str) -> dict[str
         return {}
     if len(training.checkpoint_info(checkpoint)["history"]) < recipe.epochs:
         return {}
-    earlier, made = records.read_json(file), ("command", "commit", "versions", "date")
+    try:
+        earlier, made = records.read_json(file), ("command", "commit", "versions", "date")
+    except ValueError as error:
+        raise ValueError(f"{error}; once it is removed, this command writes it anew") from error
     dataset = earlier.get("dataset")
     same = earlier.get("recipe") == vars(recipe) and isinstance(dataset, dict)
     same = same and dataset.get("fingerprint") == fingerprint
@@ -646,13 +660,13 @@ def _shipped_name(record: dict[str, Any], numbers_only: bool) -> str:
         ValueError: names in the record that would lead out of results/.
     """
     recipe = record["recipe"]
-    names = "".join((recipe["dataset"], recipe["arch"], record["scale"]))
-    if ".." in names or "\\" in names or "/" in recipe["arch"]:
+    dataset = data.dataset_name(recipe["dataset"])
+    if not dataset or ".." in recipe["dataset"] or "\\" in dataset:
         raise ValueError(
-            f"the record names {recipe['dataset']!r}, which would lead out of results/; mend its "
-            "recipe"
+            f"the record names the data set {recipe['dataset']!r}, which would lead out of "
+            "results/; mend its recipe"
         )
-    name = f"{data.dataset_name(recipe['dataset'])}-{recipe['arch']}"
+    name = f"{dataset}-{recipe['arch']}"
     return (
         f"runs/{name}-{record['scale']}-seed{recipe['seed']}"
         if numbers_only

@@ -106,6 +106,8 @@ def measure(
         file = scratch / f"{chapter}-{revision}-{study.dataset.name}-{study.key}" / f"{name}.json"
         if file.is_file() and not fresh and name not in getattr(module, "MERGED", ()):
             kept = records.read_json(file)
+            if not {"value", "seconds"} <= kept.keys():
+                raise ValueError(f"{file}: not what `measure` keeps; remove it to measure it again")
             say(f"{number}/{len(parts)} {name}: kept from before")
         else:
             began = time.perf_counter()
@@ -149,7 +151,9 @@ def refuse_unknown(
     Raises:
         ValueError: naming them and those that the record has.
     """
-    known, code = earlier.get("seconds", {}), inspect.getsource(module_of(chapter))
+    known, code = earlier.get("seconds"), inspect.getsource(module_of(chapter))
+    if not isinstance(known, dict) or not isinstance(earlier.get("added", []), list):
+        raise ValueError(f"{file}: not a record of `measure`; without --only all is measured anew")
     if unknown := [name for name in only if name not in known and f'"{name}"' not in code]:
         raise ValueError(f"{file} has no part {', '.join(unknown)}; it has: {', '.join(known)}")
 

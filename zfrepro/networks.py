@@ -53,7 +53,15 @@ class Architecture:
     norm_before_pool: bool = False  # Krizhevsky's order; ZFNet's norm comes after the pool
 
     def with_maps(self, *maps: int) -> "Architecture":
-        """Return the layers with other numbers of maps, in the order of `convs`."""
+        """Return the layers with other numbers of maps, in the order of `convs`.
+
+        Raises:
+            ValueError: more or fewer numbers than layers.
+        """
+        if len(maps) != len(self.convs):
+            raise ValueError(
+                f"{len(maps)} numbers of maps for {len(self.convs)} layers: give one a layer"
+            )
         convs = tuple(replace(c, maps=m) for c, m in zip(self.convs, maps, strict=True))
         return replace(self, convs=convs)
 

@@ -205,12 +205,15 @@ def read(target: Path, recipe: Recipe) -> dict[str, Any]:
     """Return a sweep's record; without a file, one of no runs.
 
     Raises:
-        SweepError: its runs were trained with other options.
+        SweepError: it is damaged, or its runs were trained with other options.
     """
     if not target.exists():
         return {"runs": [], "dataset": None}
     found = records.read_json(target)
-    theirs = found.get("recipe", {})
+    theirs, runs, needed = found.get("recipe"), found.get("runs"), {"arch", "seed", "errors"}
+    whole = isinstance(theirs, dict) and isinstance(runs, list)
+    if not whole or not all(isinstance(run, dict) and needed <= run.keys() for run in runs):
+        raise SweepError(f"{target}: not a whole record of a sweep; check it out, or use --fresh")
     if differing := [key for key, value in shared(recipe).items() if theirs.get(key) != value]:
         raise SweepError(
             f"{target}: its runs have another {', '.join(differing)}; --fresh starts a new record"

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -17,8 +18,16 @@ from tqdm.auto import tqdm
 
 from zfrepro import device as devices
 from zfrepro import distributed
-from zfrepro.data import Dataset, Split
-from zfrepro.data.transforms import CROPS, augment, center_crop, normalise, pixel_sum, ten_crops
+from zfrepro.data import LARGEST_IMAGE, Dataset, Split
+from zfrepro.data.transforms import (
+    CROPS,
+    augment,
+    center_crop,
+    normalise,
+    pixel_sum,
+    stored_size,
+    ten_crops,
+)
 from zfrepro.layers import clip_filters_
 from zfrepro.networks import (
     INITIAL_WEIGHTS,
@@ -31,7 +40,10 @@ from zfrepro.networks import (
 from zfrepro.receptive_field import multiply_adds
 from zfrepro.records import write_atomically
 
+WEIGHTS = "weights.safetensors"  # of a finished run, in its folder
 SCHEDULES = ("plateau", "cosine")
+KINDS = {str: "a word", int: "a whole number", float: "a number"}
+LARGEST = {"image_size": LARGEST_IMAGE, "width": 64, "units": 2**16}  # beyond, no memory would do
 
 
 @dataclass(frozen=True)
@@ -90,6 +102,11 @@ class Recipe:
     """Seed of the weights, the order of the images, the crops and dropout."""
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            kinds = (int, float) if field.type is float else field.type
+            if isinstance(value, bool) or not isinstance(value, kinds):
+                raise ValueError(f"{field.name} {value!r}: must be {KINDS[field.type]}")
         for name, value, choices in (
             ("crops", self.crops, CROPS),
             ("init", self.init, INITIAL_WEIGHTS),
@@ -107,6 +124,16 @@ class Recipe:
         for name in ("momentum", "dropout", "label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)}: must be at least 0 and below 1")
+        for name, most in LARGEST.items():
+            if getattr(self, name) > most:
+                raise ValueError(f"{name} {getattr(self, name)}: must be at most {most:,}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed {self.seed}: must be at least 0 and below 2**32")
+        if self.lr * self.weight_decay >= 1:
+            raise ValueError(
+                f"weight_decay {self.weight_decay}: at lr {self.lr} each step would take away more "
+                "than the weights; lower it"
+            )
         if not 0 < self.area <= 1:
             raise ValueError(f"area {self.area}: must be above 0 and at most 1")
         # unknown networks and images too small for them are told before any data is read
@@ -425,17 +452,43 @@ def fault_of(record: dict[str, Any]) -> str:
         wanted = (int, float) if kind is float else kind
         if not isinstance(record.get(name), wanted):
             return f"{name} is missing or of another type"
-    named = record["recipe"]
-    if (
-        not all(isinstance(named.get(name), str) for name in ("dataset", "arch"))
-        or "seed" not in named
-    ):
+    if not {"dataset", "arch", "seed"} <= set(record["recipe"]):
         return "its recipe lacks dataset, arch or seed"
     try:
-        float(record["errors"]["one_crop"]["top1_error"])
-    except (KeyError, TypeError, ValueError):
+        known_recipe(record["recipe"])
+    except (TypeError, ValueError) as error:
+        return f"its recipe: {error}"
+    if record["scale"] not in (*SCALES, "own"):
+        return f"its scale {record['scale']!r} is none of {', '.join(SCALES)}, own"
+    if not _is_history(record["history"]):
+        return "its history is not of epochs"
+    try:
+        found = record["errors"]["one_crop"]["top1_error"]
+    except (KeyError, TypeError):
         return "its errors lack one_crop"
-    return ""
+    return "" if _is_number(found, 0, 100) else f"its top1_error {found!r} is no per cent"
+
+
+def known_recipe(named: dict[str, Any]) -> Recipe:
+    """Return the recipe of a file, without options that this version does not know.
+
+    Raises:
+        ValueError: a value that no recipe can have.
+    """
+    return Recipe(**{f.name: named[f.name] for f in fields(Recipe) if f.name in named})
+
+
+def _is_number(value: Any, low: float = -math.inf, high: float = math.inf) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value) and low <= value <= high
+
+
+def _is_history(rows: Any) -> bool:
+    """Return whether rows are those of `train`, one an epoch."""
+    keys = ("loss", "train_error", "val_top1_error", "val_top5_error", "seconds")
+    return isinstance(rows, list) and all(
+        isinstance(row, dict) and all(_is_number(row.get(key)) for key in keys) for row in rows
+    )
 
 
 # --- checkpoints ---------------------------------------------------------------------------------
@@ -474,11 +527,19 @@ def checkpoint_info(file: Path) -> dict[str, Any]:
             info = json.loads((opened.metadata() or {})["zfrepro"])
     except Exception as error:  # safetensors raises its own kinds for damage
         raise _not_whole(file, error) from error
-    needed = {"recipe", "history", "rate", "waited", "classes"}
-    if not isinstance(info, dict) or not needed <= set(info):
+    whole = {
+        "recipe": lambda value: isinstance(value, dict),
+        "history": _is_history,
+        "rate": lambda value: _is_number(value, 0),
+        "waited": lambda value: isinstance(value, int),
+        "classes": lambda value: isinstance(value, int) and value > 0,
+    }
+    if not isinstance(info, dict) or not whole.keys() <= info.keys():
         raise CheckpointError(
             f"{file}: not a checkpoint but another file of zfrepro; remove it to start anew"
         )
+    if wrong := [name for name, holds in whole.items() if not holds(info[name])]:
+        raise _not_whole(file, ValueError(f"its {wrong[0]} is not what `train` writes"))
     return info
 
 
@@ -497,8 +558,9 @@ def load_checkpoint(file: Path, recipe: Recipe, device: torch.device) -> tuple[S
             f"{file}: made with another {', '.join(differing)}; use the same options or another "
             "--out"
         )
+    if len(info["history"]) > recipe.epochs:
+        raise _not_whole(file, ValueError(f"its history is longer than {recipe.epochs} epochs"))
     state = start(recipe, info["classes"], device)
-
     with safe_open(file, "pt") as opened:
         tensors = {k: opened.get_tensor(k) for k in opened.keys()}  # noqa: SIM118
 
@@ -509,6 +571,13 @@ def load_checkpoint(file: Path, recipe: Recipe, device: torch.device) -> tuple[S
 
     average, momenta = part("average."), part("momentum.")
     try:
+        if wrong := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+            raise ValueError(f"{wrong[0]} is not finite")
+        side = stored_size(recipe.image_size)
+        shapes = dict(state.network.named_parameters()) | {"mean": torch.empty(3, side, side)}
+        for name, tensor in (average | momenta | {"mean": tensors["mean"]}).items():
+            if tensor.shape != shapes[name].shape:
+                raise ValueError(f"{name} has another shape")
         state.network.load_state_dict(part("network."))
         for name in state.average:
             state.average[name].copy_(average[name])
@@ -519,7 +588,7 @@ def load_checkpoint(file: Path, recipe: Recipe, device: torch.device) -> tuple[S
                 state.optimiser.state[parameter]["momentum_buffer"] = momentum
         # not a view of the file, which the next checkpoint replaces
         mean = tensors["mean"].to(device, copy=True)
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError, ValueError) as error:
         raise _not_whole(file, error) from error
     state.history, state.rate, state.waited = info["history"], info["rate"], info["waited"]
     state.data = info.get("data", "")  # which early checkpoints do not tell
@@ -527,7 +596,7 @@ def load_checkpoint(file: Path, recipe: Recipe, device: torch.device) -> tuple[S
 
 
 def _not_whole(file: Path, error: Exception) -> CheckpointError:
-    reason = " ".join(str(error).split())
+    reason = f"no {error}" if isinstance(error, KeyError) else shorten(str(error), 200)
     return CheckpointError(
         f"{file}: not a whole zfrepro checkpoint ({reason}); remove it to start anew"
     )

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from zfrepro.data import dataset_name
 from zfrepro.data.transforms import center_crop, normalise, stored_size
 from zfrepro.networks import Network, architecture, initialise_
 from zfrepro.records import read_json, results_root, sha256, write_atomically
-from zfrepro.training import Recipe, predict_proba
+from zfrepro.training import Recipe, known_recipe, predict_proba
 
 BATCH = 64  # images evaluated at once, or fewer where they do not fit
 
@@ -131,7 +132,8 @@ def save_weights(
     for name, tensor in tensors.items():
         if not tensor.isfinite().all():
             raise WeightsError(
-                f"{file}: not written, {name} is not finite in half precision; train it again"
+                f"{file}: not written, {name} is not finite in half precision; "
+                "train it again with a lower --lr"
             )
     data = save(
         tensors, {"zfrepro": json.dumps({"recipe": asdict(recipe), "classes": classes, **more})}
@@ -167,8 +169,7 @@ def load_weights(
             tensors = {k: opened.get_tensor(k).float() for k in opened.keys()}  # noqa: SIM118
         if wrong := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
             raise ValueError(f"{wrong[0]} is not finite")
-        known = {f.name for f in fields(Recipe)}
-        recipe = Recipe(**{k: v for k, v in info["recipe"].items() if k in known})
+        recipe = known_recipe(info["recipe"])
         network = recipe.network(len(info["classes"]))
         mean = tensors.pop("mean")
         if mean.shape != (3, stored_size(recipe.image_size), stored_size(recipe.image_size)):
@@ -177,9 +178,8 @@ def load_weights(
             )
         network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items()})
     except Exception as error:  # safetensors, json and torch each raise their own kinds for damage
-        reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
         # torch lists every tensor that does not fit
-        reason = reason if len(reason) < 200 else reason[:200] + "..."
+        reason = f"no {error}" if isinstance(error, KeyError) else shorten(str(error), 200)
         raise WeightsError(
             f"{file}: not whole weights of this package ({reason}); make or fetch them again"
         ) from error

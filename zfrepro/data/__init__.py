@@ -18,6 +18,7 @@ from zfrepro.data.transforms import stored_size
 PHOTOGRAPHS = ("imagenette", "imagewoof", "imagenet20", "imagenet", "caltech101")
 DATASETS = ("diorama", *PHOTOGRAPHS)
 PARTS = ("train", "val")
+LARGEST_IMAGE = 4096  # px of a network's input; a thousand of them would fill most memories
 DIORAMA_SPLITS = {"train": (8000, 0), "val": (1000, 1)}  # pictures and seed
 
 
@@ -118,6 +119,8 @@ def load(
         raise ValueError(
             f"unknown data set {name!r}; there are: {', '.join(DATASETS)}, or the path of a folder"
         )
+    if not 1 <= image_size <= LARGEST_IMAGE:
+        raise ValueError(f"image size {image_size}: must be 1 to {LARGEST_IMAGE:,} px")
     if not set(parts) <= set(PARTS):
         raise ValueError(f"parts {parts!r}: choose among {', '.join(PARTS)}")
     if name == "diorama":
@@ -134,6 +137,9 @@ def load_diorama(
 ) -> Dataset:
     """Draw 8,000 training and 1,000 validation images of the Diorama, with their truth."""
     import diorama
+
+    if not 16 <= stored_size(image_size) <= 512:
+        raise ValueError(f"image size {image_size}: the diorama is drawn for 14 to 448 px")
 
     def split(part: str) -> Split | None:
         if part not in parts:
