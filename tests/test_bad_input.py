@@ -85,18 +85,10 @@ def broken(kind: str, root: Path) -> tuple[str, ...]:
     )
 
 
-KINDS = [
-    "missing",
-    "empty",
-    "nested too deep",
-    "not nested",
-    "an empty class",
-    "truncated",
-    "no image",
-]
+KINDS = "missing, empty, nested too deep, not nested, an empty class, truncated, no image"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS.split(", "))
 def test_a_folder_that_cannot_be_used_stops_every_command_and_nothing_changes(
     kind, tmp_path, capsys
 ):
@@ -264,15 +256,7 @@ def test_a_measurement_on_other_classes_than_the_networks_is_refused(tmp_path, c
         file = tmp_path / "results" / "networks" / f"imagenet20-{arch}.safetensors"
         sha = save_weights(file, recipe.network(10), recipe, names, mean)
         records.write_json(file.with_suffix(".json"), {"weights_sha256": sha})
-    line = [
-        "measure",
-        "gallery",
-        "--dataset",
-        "imagenet20",
-        "--data",
-        str(tmp_path / "photos"),
-        "--quiet",
-    ]
+    line = f"measure gallery --dataset imagenet20 --data {tmp_path}/photos --quiet".split()
     refused(line, capsys, "imagenet20 has 20 classes, its networks know 10", "trained on")
     assert not (tmp_path / "results" / "gallery").exists()
 
@@ -368,7 +352,6 @@ def test_unknown_layers_maps_and_options_of_the_gallery_and_of_occlusion():
     for call, says in (
         (lambda: gallery.top_units(NETWORK, [IMAGE], ["conv9"]), "conv9.*choose among conv1"),
         (lambda: gallery.top_units(NETWORK, [IMAGE], k=0), "k 0: must be at least 1"),
-        (lambda: gallery.top_units(NETWORK, [], progress=False), "no images to search"),
         (
             lambda: gallery.projections(NETWORK, lambda i: IMAGE[i], top, [16]),
             "conv1: map 16: there are 16",
@@ -376,11 +359,6 @@ def test_unknown_layers_maps_and_options_of_the_gallery_and_of_occlusion():
         (lambda: gallery.patches(NETWORK, IMAGE, top, [-1]), "conv1: map -1: there are 16"),
         (lambda: answer.of(torch.tensor([0, 10])), "class 10: there are 10"),
         (lambda: answer.activity_of(torch.tensor([0, 99])), "map 99: there are 32"),
-        (lambda: NETWORK.features(IMAGE, ["conv9"]), "choose among conv1"),
-        (
-            lambda: rules.project(NETWORK, IMAGE, unit(), rule="lrp"),
-            "choose among gradient, deconvnet, guided",
-        ),
     ):
         with pytest.raises(ValueError, match=says):
             call()

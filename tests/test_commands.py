@@ -169,18 +169,7 @@ def test_a_pipe_that_closes_early_is_no_error():
 def test_table(capsys):
     assert main(["table"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[3].split() == [
-        "conv2",
-        "5",
-        "2",
-        "256",
-        "26",
-        "614,656",
-        "415,334,400",
-        "27",
-        "8",
-        "0",
-    ]
+    assert lines[3].split() == "conv2 5 2 256 26 614,656 415,334,400 27 8 0".split()
     assert lines[-1].split()[:2] == ["total", "62,357,608"]
     assert (
         main("table --arch zfnet-wide --image-size 96 --width 0.25 --units 32 --classes 7".split())
@@ -250,16 +239,7 @@ def test_scales():
 def trained(tmp_path, capsys):
     """The folder of a finished run on miniature photographs, and what it was started with."""
     photographs(tmp_path / "photos")
-    line = [
-        "train",
-        "--data",
-        str(tmp_path / "photos"),
-        "--out",
-        str(tmp_path / "run"),
-        "--device",
-        "cpu",
-        "--quiet",
-    ]
+    line = f"train --data {tmp_path}/photos --out {tmp_path}/run --device cpu --quiet".split()
     line += options_of(TINY | {"dataset": "imagenet", "epochs": 2, "batch": 4, "ema": 0.9})
     assert main(line) == 0
     return tmp_path / "run", line, capsys.readouterr().out

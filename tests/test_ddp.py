@@ -17,35 +17,16 @@ from zfrepro.cli import main
 from zfrepro.data.transforms import CROPS, augment
 
 CPU = torch.device("cpu")
-WNIDS = (
-    "n02110341",
-    "n01440764",
-    "n03888257",
-)  # as the folders of ILSVRC-2012 are named; labels follow their order
-SIZES = [
-    "--image-size",
-    "64",
-    "--width",
-    "0.125",
-    "--units",
-    "16",
-    "--epochs",
-    "2",
-    "--batch",
-    "5",
-    "--lr",
-    "0.05",
-]
-EQUAL = [
-    "--dropout",
-    "0",
-    "--precision",
-    "fp32",
-    "--init",
-    "modern",
-    "--input-scale",
-    "64",
-]  # so that it learns
+# as the folders of ILSVRC-2012 are named; labels follow their order
+WNIDS = ("n02110341", "n01440764", "n03888257")
+SMALL = "--image-size 64 --width 0.125 --units 16"
+LEARNS = "--epochs 2 --batch 5 --lr 0.05 --dropout 0 --precision fp32 --init modern"
+LEARNS += " --input-scale 64"
+
+
+def train_words(data, options: str) -> list[str]:
+    words = ["train", "--dataset", "imagenet", "--data", str(data), "--device", "cpu", "--quiet"]
+    return [*words, *SMALL.split(), *options.split()]
 
 
 # --- two processes and one -----------------------------------------------------------------------
@@ -67,30 +48,11 @@ def miniature(tmp_path_factory):
 def runs(miniature, tmp_path_factory):
     """The same command by two processes and by one: what the two said, and both folders."""
     root = tmp_path_factory.mktemp("runs")
-    words = [
-        "train",
-        "--dataset",
-        "imagenet",
-        "--data",
-        str(miniature),
-        *SIZES,
-        *EQUAL,
-        "--device",
-        "cpu",
-        "--quiet",
-    ]
+    words = train_words(miniature, LEARNS)
     cache = {"ZFREPRO_CACHE": str(root / "cache"), "OMP_NUM_THREADS": "1"}
-    torchrun = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-    ]
+    torchrun = "-m torch.distributed.run --standalone --nproc-per-node 2 -m zfrepro".split()
     two = subprocess.run(
-        [*torchrun, "zfrepro", *words, "--out", str(root / "two")],
+        [sys.executable, *torchrun, *words, "--out", str(root / "two")],
         cwd=records.ROOT, env=os.environ | cache, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert two.returncode == 0, two.stderr
@@ -144,37 +106,15 @@ def test_labels_follow_the_order_of_wordnet_numbers(runs):
 
 def test_a_miniature_of_imagenet_trains_by_the_papers_recipe(miniature, tmp_path, monkeypatch):
     monkeypatch.setenv("ZFREPRO_CACHE", str(tmp_path / "cache"))
-    sizes = [
-        "--image-size",
-        "64",
-        "--width",
-        "0.125",
-        "--units",
-        "16",
-        "--epochs",
-        "1",
-        "--batch",
-        "7",
-    ]
-    words = [
-        "train",
-        "--dataset",
-        "imagenet",
-        "--data",
-        str(miniature),
-        *sizes,
-        "--out",
-        str(tmp_path / "run"),
-    ]
-    assert main([*words, "--device", "cpu", "--quiet"]) == 0
+    options = f"--epochs 1 --batch 7 --out {tmp_path / 'run'}"
+    assert main(train_words(miniature, options)) == 0
     recipe = records.read_json(tmp_path / "run" / "record.json")["recipe"]
     paper = vars(training.Recipe())
     assert {key for key in paper if recipe[key] != paper[key]} == {
         "dataset", "image_size", "width", "units", "epochs", "batch",
     }  # fmt: skip
     # The folder that holds train and val may be named itself, too.
-    words[words.index(str(miniature))] = str(miniature / "imagenet")
-    assert main([*words, "--device", "cpu", "--quiet"]) == 0
+    assert main(train_words(miniature / "imagenet", options)) == 0
 
 
 # --- the parts -----------------------------------------------------------------------------------

@@ -82,7 +82,10 @@ import zfrepro.MODULE
 """
 
 
-@pytest.mark.parametrize("module", ["deconvnet", "networks", "layers", "receptive_field"])
+INSTRUMENTS = ("deconvnet", "networks", "layers", "receptive_field", "gallery", "gallery_page")
+
+
+@pytest.mark.parametrize("module", INSTRUMENTS)
 def test_an_instrument_needs_torch_and_numpy_only(module):
     run = subprocess.run(
         [sys.executable, "-c", BLOCKING.replace("MODULE", module)],

@@ -38,16 +38,6 @@ def test_ceil_size_is_the_fewest_windows_that_cover_everything(size, kernel, str
     assert ceil_size(size, kernel, stride, padding) == windows
 
 
-def test_ceil_sizes_of_the_paper():
-    assert ceil_size(224, 7, 2) == 110  # Fig. 3; rounding down gives 109
-    assert ceil_size(110, 3, 2) == 55
-    assert ceil_size(55, 5, 2) == 26
-    assert ceil_size(26, 3, 2) == 13
-    assert ceil_size(13, 3, 1, 1) == 13
-    assert ceil_size(13, 3, 2) == 6
-    assert ceil_size(224, 11, 4) == 55  # Krizhevsky's, without the folklore's 227 px
-
-
 @given(
     st.integers(11, 60),
     st.sampled_from([(7, 2, 0), (5, 2, 0), (11, 4, 0), (3, 1, 1), (5, 1, 2), (3, 2, 1)]),

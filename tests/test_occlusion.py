@@ -4,10 +4,8 @@ import copy
 import itertools
 import subprocess
 import sys
-import threading
 import warnings
 from functools import partial
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -81,8 +79,7 @@ def test_any_classifier_oblong_images_and_functions():
     images = torch.randn(1, 3, 20, 32)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     result = occlude(model, images, patch=8, stride=4, layer="2")
-    assert model.training and all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
-    assert not model[2]._forward_hooks
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     expected, _ = plain_loop(model.eval(), images, 8, 4)
     assert result.probabilities.shape == (1, 4, 7, 5) and result.activity.shape == (1, 4, 7, 4)
     for found in (result, occlude(lambda x: model(x), images, patch=8, stride=4)):
@@ -156,7 +153,6 @@ def test_fills():
         ({"patch": (3, 5, 5)}, r"patch \(3, 5, 5\): wanted one number, or two"),
         ({"stride": (1,)}, r"stride \(1,\): wanted one number, or two"),
         ({"layer": "conv9"}, "no submodule 'conv9'"),
-        ({"call": 1}, "call=1: needs the name of a layer"),
         ({"precision": "fp8"}, "choose among fp32, bf16"),
         ({"batch": 0}, "at least 1"),
         ({"fill": torch.zeros(3, 3, 3)}, "does not fit"),
@@ -209,30 +205,6 @@ def test_one_class_an_image_and_a_watched_layer_are_asked_for(network, images):
             ask()
 
 
-@pytest.mark.parametrize("when", [0, 1, 2])
-def test_a_model_that_fails_midway_is_left_as_it_was(when):
-    class Failing(nn.Module):
-        passes = 0
-
-        def __init__(self):
-            super().__init__()
-            self.conv = nn.Conv2d(3, 2, 3)
-
-        def forward(self, x):
-            Failing.passes += 1
-            if Failing.passes > when:
-                raise KeyError("inside")
-            return self.conv(x).mean((2, 3))
-
-    model = Failing().train()
-    handle, weight = model.conv.register_forward_hook(lambda *_: None), model.conv.weight
-    with pytest.raises(KeyError, match="inside"):
-        occlude(model, PICTURES, layer="conv", precision="bf16", **SMALL)
-    assert model.training and model.conv.training and model.conv.weight is weight
-    assert list(model.conv._forward_hooks) == [handle.id]
-    assert torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
-
-
 # --- Captum's numbers ---
 
 
@@ -263,76 +235,29 @@ def as_images(*rows):
     return torch.tensor(rows)[:, None, None]
 
 
-def flat(x):
-    return x.flatten(1)
-
-
-def steps(first, second):
-    return ((first - 1).relu() - second.relu()).relu()
-
-
-SUMS, STEPS = Sums(), (torch.tensor([[-10.0], [3]]), torch.tensor([[-5.0], [1]]))
-THREE = (
-    torch.tensor([[23.0, 100, 0], [20, 50, 30]]),
-    torch.tensor([[20.0, 50, 30], [0, 100, 0]]),
-    torch.tensor([[0.0, 100, 10], [2, 10, 3]]),
-)
 GRID, ONES = torch.arange(16.0).view(1, 1, 4, 4), torch.ones(1, 1, 4, 4)
 
 
-def beside(number, image):
-    """The sum of three inputs as a function of one of them, the others kept."""
-    others = sum(x[image] for k, x in enumerate(THREE) if k != number)
-    return lambda x: SUMS(flat(x) + others)
+def sums(x):
+    return Sums()(x.flatten(1))
 
 
 CAPTUM_CASES = {
-    "one value": (lambda x: SUMS(flat(x)), as_images([20.0, 50, 30]), 1, 1, 0, [[80, 200, 120]]),
-    "two values": (
-        lambda x: SUMS(flat(x)), as_images([20.0, 50, 30]), 2, 1, 10.0, [[200, 220, 240]],
-    ),
-    "stride": (lambda x: SUMS(flat(x)), as_images([20.0, 50, 30]), 2, 2, 0, [[280, 280, 120]]),
+    "one value": (sums, as_images([20.0, 50, 30]), 1, 1, 0, [[80, 200, 120]]),
+    "two values": (sums, as_images([20.0, 50, 30]), 2, 1, 10.0, [[200, 220, 240]]),
+    "stride": (sums, as_images([20.0, 50, 30]), 2, 2, 0, [[280, 280, 120]]),
     "two images": (
-        lambda x: SUMS(flat(x)), as_images([2.0, 10, 3], [20, 50, 30]), 1, 1, 0,
-        [[8, 35, 12], [80, 200, 120]],
-    ),
-    "first of two inputs": (
-        lambda x: steps(flat(x), STEPS[1][1:]), STEPS[0][1:, None, None], 1, 1, 0, [[1]],
+        sums, as_images([2.0, 10, 3], [20, 50, 30]), 1, 1, 0, [[8, 35, 12], [80, 200, 120]],
     ),
     "second of two inputs": (
-        lambda x: steps(STEPS[0][1:], flat(x)), STEPS[1][1:, None, None], 1, 1, 0, [[-1]],
+        lambda x: ((torch.tensor([[3.0]]) - 1).relu() - x.flatten(1).relu()).relu(),
+        as_images([1.0]), 1, 1, 0, [[-1]],
     ),
-    "first of two inputs, dead": (
-        lambda x: steps(flat(x), STEPS[1][:1]), STEPS[0][:1, None, None], 1, 1, 0, [[0]],
+    "first of three inputs, with baseline": (
+        lambda x: sums(x + as_images([20.0, 60, 40])), as_images([23.0, 100, 0]), 3, 2,
+        torch.tensor([1.0, 4, 7]), [[444, 444, 444]],
     ),
-    **{
-        f"input {number} of three, image {image}": (
-            beside(number, image), THREE[number][image][None, None, None], width, 1, 0,
-            [expected],
-        )
-        for number, width, rows in (
-            (0, 3, ([492, 492, 492], [400, 400, 400])),
-            (1, 1, ([80, 200, 120], [0, 400, 0])),
-            (2, 2, ([400, 420, 440], [48, 50, 52])),
-        )
-        for image, expected in enumerate(rows)
-    },
-    **{
-        f"input {number} of three, image {image}, with baseline": (
-            beside(number, image), THREE[number][image][None, None, None], width, stride, fill,
-            [expected],
-        )
-        for number, image, width, stride, fill, expected in (
-            (0, 0, 3, 2, torch.tensor([1.0, 4, 7]), [444, 444, 444]),
-            (0, 1, 3, 2, torch.tensor([3.0, 6, 9]), [328, 328, 328]),
-            (1, 0, 1, 1, 3.0, [68, 188, 108]),
-            (1, 1, 1, 1, 3.0, [-12, 388, -12]),
-            (2, 0, 2, 2, 4.0, [368, 368, 24]),
-            (2, 1, 2, 2, 6.0, [0, 0, -12]),
-        )
-    },
     "whole image": (lambda x: OneConv()(x + ONES), GRID, 4, 1, 0, [[67] * 4] * 4),
-    "whole second image": (lambda x: OneConv()(GRID + x), ONES, 4, 1, 0, [[13] * 4] * 4),
     "rectangle": (
         lambda x: OneConv()(x + ONES), GRID, (2, 3), (2, 1), 0,
         [[17, 17, 17, 17]] * 2 + [[64, 65.5, 65.5, 67]] * 2,
@@ -344,14 +269,13 @@ CAPTUM_CASES = {
 
 
 @pytest.mark.parametrize("case", CAPTUM_CASES)
-@pytest.mark.parametrize("batch", [1, 3, 16])
-def test_captums_own_numeric_cases(case, batch):
+def test_captums_own_numeric_cases(case):
     model, images, window, stride, fill, expected = CAPTUM_CASES[case]
     if isinstance(window, int):
         window = (min(window, images.shape[2]), window)
     result = occlude(
         model, images, patch=window, stride=stride, border="overhang", fill=fill, scores="none",
-        batch=batch,
+        batch=3,
     )  # fmt: skip
     drops = result.clean[:, None, None, 0] - result.probabilities[..., 0]
     expected = torch.tensor(expected, dtype=torch.float32).view(len(images), *images.shape[2:])
@@ -394,12 +318,6 @@ def test_equals_captum_on_rectangles_and_overhanging_windows(size, window, strid
 )
 def test_corners_by_hand(arguments, expected):
     assert corners(*arguments).tolist() == expected
-
-
-def test_the_last_position_covers_the_border():
-    images = torch.ones(1, 1, 32, 32)
-    border = occlude(lambda x: x[:, 0, -1], images, patch=10, stride=9, scores="none")
-    assert border.probabilities[0, -1, -1].tolist() == [1.0] * 22 + [0.0] * 10
 
 
 @torch.no_grad()
@@ -514,9 +432,6 @@ def test_scores_by_hand(scores, by_hand):
         (lambda z: z.flatten(), "softmax", r"returns \(4,\) for 1 images"),
         (lambda z: z * torch.nan, "softmax", "NaN or infinite scores"),
         (lambda z: z / 0, "none", "NaN or infinite scores"),
-        (lambda z: (z, z), "softmax", "the output is a tuple with 2 tensors: needs one"),
-        (lambda z: {"a": z, "b": z}, "softmax", "a dict with 2 tensors"),
-        (lambda z: "cat", "softmax", "a str with 0 tensors"),
         (lambda z: z, "logit", "choose among softmax, sigmoid, none or a function"),
         (lambda z: z, lambda z: z[:, :, None], r"returns \(1, 4, 1\)"),
     ],
@@ -531,16 +446,12 @@ def test_scores_that_cannot_be_meant_are_refused(answer, scores, says):
 @pytest.mark.parametrize(
     ("answer", "scores"),
     [
-        (lambda z: SimpleNamespace(logits=z, hidden=z), "softmax"),
-        (lambda z: {"logits": z, "auxiliary": z + 1}, "softmax"),
-        (lambda z: {"out": z}, "softmax"),
-        (lambda z: (z, None), "softmax"),
         (lambda z: (z + 1, z), lambda out: out[1].softmax(1)),
         (dense, lambda out: out.mean((2, 3)).softmax(1)),
         (lambda z: z.log_softmax(1), "softmax"),
     ],
 )
-def test_containers_of_one_meaning_are_read(answer, scores):
+def test_other_outputs_are_read_by_a_function(answer, scores):
     result = occlude(Answering(answer), PICTURES, scores=scores, **SMALL)
     expected = occlude(Answering(lambda z: z), PICTURES, **SMALL)
     torch.testing.assert_close(result.probabilities, expected.probabilities)
@@ -590,78 +501,11 @@ class Viewing(nn.Module):
 
 
 @torch.no_grad()
-@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
-@pytest.mark.parametrize("norm", [
-    None, nn.utils.weight_norm, nn.utils.spectral_norm, nn.utils.parametrizations.weight_norm,
-    nn.utils.parametrizations.spectral_norm,
-])  # fmt: skip
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_networks_that_view_or_normalise_their_weights(norm, precision):
-    model = Viewing()
-    if norm:
-        with torch.enable_grad():
-            model.conv, model.full = norm(model.conv), norm(model.full)
-            model(PICTURES)
-    before = {k: v.clone() for k, v in model.state_dict().items()}
-    result = occlude(model, PICTURES, layer="conv", precision=precision, **SMALL)
-    assert model.training and all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
-    expected, _ = plain_loop(model.eval(), PICTURES, 4, 4)
-    tolerance = 1e-5 if precision == "fp32" else 0.02
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.02)])
+def test_networks_that_view_get_another_layout(precision, tolerance):
+    result = occlude(Viewing(), PICTURES, layer="conv", precision=precision, **SMALL)
+    expected, _ = plain_loop(Viewing().eval(), PICTURES, 4, 4)
     torch.testing.assert_close(result.probabilities, expected, atol=tolerance, rtol=0)
-    assert not model.conv._forward_hooks
-
-
-def test_models_that_cannot_be_copied_and_functions():
-    model = Viewing().eval()
-    model.lock = threading.Lock()
-    expected = occlude(Viewing(), PICTURES, **SMALL).probabilities
-    for given in (model, lambda x: model(x)):
-        assert torch.equal(occlude(given, PICTURES, **SMALL).probabilities, expected)
-
-
-def test_models_and_images_of_inference_mode():
-    with torch.inference_mode():
-        model, images = Viewing(), PICTURES.clone()
-        result = occlude(model, images, **SMALL)
-    assert torch.equal(result.probabilities, occlude(model, images, **SMALL).probabilities)
-    assert not result.probabilities.requires_grad
-
-
-@torch.no_grad()
-def test_a_model_that_works_in_place_spares_the_images():
-    model = Viewing().eval()
-    for given in (PICTURES.clone(), PICTURES.clone(memory_format=torch.channels_last)):
-        result = occlude(lambda x: model(x.mul_(0.5)), given, **SMALL)
-        assert torch.equal(given, PICTURES)
-        expected = occlude(lambda x: model(x * 0.5), PICTURES, **SMALL)
-        assert torch.equal(result.probabilities, expected.probabilities)
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
-def test_compiled_and_scripted_models():
-    model = Viewing().eval()
-    expected = occlude(model, PICTURES, layer="conv", **SMALL)
-    compiled, scripted = torch.compile(model, backend="eager"), torch.jit.script(model)
-    compiled(PICTURES)
-    result = occlude(compiled, PICTURES, layer="_orig_mod.conv", **SMALL)
-    torch.testing.assert_close(result.probabilities, expected.probabilities)
-    torch.testing.assert_close(result.activity, expected.activity)
-    result = occlude(scripted, PICTURES, **SMALL)
-    torch.testing.assert_close(result.probabilities, expected.probabilities)
-    with pytest.raises(ValueError, match="submodule 'conv' is scripted, which cannot be watched"):
-        occlude(scripted, PICTURES, layer="conv", **SMALL)
-
-
-@torch.no_grad()
-def test_one_of_several_calls_of_a_module_is_watched():
-    torch.manual_seed(0)
-    first, second, relu = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.ReLU()
-    model = nn.Sequential(first, relu, second, relu, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    watch = partial(occlude, model, PICTURES, scores="none", **SMALL)
-    for call, layer in enumerate(("0", "2")):
-        assert torch.equal(watch(layer="1", call=call).activity, watch(layer=layer).activity)
-    with pytest.raises(ValueError, match="'1' is called 2 times: choose one, call=0 to 1"):
-        watch(layer="1")
 
 
 class Rearranged(nn.Module):

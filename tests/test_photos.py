@@ -259,14 +259,13 @@ def unpack(kind: str, folder: Path, classes: int | None) -> None:
 SETS = [("imagenette", "Imagenette", 10), ("caltech101", "Caltech101", 4)]
 
 
-@pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(28, "No space left on device")])
 @pytest.mark.parametrize("name, kind, classes", SETS)
 def test_a_download_that_broke_off_is_not_taken_for_the_set(
-    tmp_path, monkeypatch, name, kind, classes, failure
+    tmp_path, monkeypatch, name, kind, classes
 ):
-    fetched(kind, monkeypatch, [failure])
+    fetched(kind, monkeypatch, [KeyboardInterrupt()])
     root = tmp_path / "new"
-    with pytest.raises(type(failure)):
+    with pytest.raises(KeyboardInterrupt):
         photos.download(name, root)
     assert list(root.iterdir()) == []
     folder = photos.download(name, root)
@@ -415,14 +414,6 @@ def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path, cache):
     assert re.search(r"File too large: '.*train-32-.*\.npy'", str(error.value))
     assert listing(cache) == {}
     assert len(load(tmp_path).train) == 12
-
-
-def test_a_cache_that_cannot_be_made_is_named(tmp_path, monkeypatch):
-    photographs(tmp_path)
-    (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv("ZFREPRO_CACHE", str(tmp_path / "file"))
-    with pytest.raises(OSError, match=str(tmp_path / "file")):
-        load(tmp_path)
 
 
 def test_only_a_few_images_are_decoded_ahead():

