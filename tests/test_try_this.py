@@ -1,0 +1,169 @@
+"""Each chapter's *Try this* cell answers to its parameters: other values give another output, which
+says what it shows.
+
+Of the cells before it only the statements run that it depends on: the others draw figures."""
+
+import ast
+import contextlib
+import io
+import itertools
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from tests.test_book_sources import CHAPTERS, tags
+from zfrepro import data
+
+
+def bound(tree: ast.AST) -> set[str]:
+    """Names that a statement binds, or changes in place."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store):
+            found |= read(node)
+        elif isinstance(node, ast.FunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.alias):
+            found.add((node.asname or node.name).split(".")[0])
+    for node in ast.walk(tree):
+        if isinstance(node, ast.comprehension):
+            found -= bound(node.target)
+    return found
+
+
+def read(tree: ast.AST) -> set[str]:
+    """Names that a statement reads, but for those of its own loops and functions."""
+    found, own = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            found.add(node.id)
+        elif isinstance(node, ast.comprehension | ast.For):
+            own |= bound(node.target)
+        elif isinstance(node, ast.arg):
+            own.add(node.arg)
+        elif isinstance(node, ast.FunctionDef):
+            own |= set().union(*map(bound, node.body))
+    return found - own
+
+
+def needed_statements(statements: list[ast.stmt], names: set[str]) -> list[ast.stmt]:
+    """Those of the statements that values of `names` at their end depend on."""
+    kept = []
+    for statement in reversed(statements):
+        if bound(statement) & names:
+            kept.append(statement)
+            # a plain assignment makes a name anew, so what it held before does not count
+            if isinstance(statement, ast.Assign) and not read(ast.Tuple(statement.targets)):
+                names = names - bound(statement)
+            names = names | read(statement)
+    return kept[::-1]
+
+
+def before_and_cell(path: Path) -> tuple[ast.Module, str]:
+    """What the cell to try needs of the cells before it, and its source."""
+    cells = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+    (last,) = (i for i, cell in enumerate(cells) if "try-this" in tags(cell))
+    source, names = cells[last].source, set()
+    for statement in reversed(ast.parse(source).body):
+        names = names - bound(statement) | read(statement)
+    statements = [s for cell in cells[:last] for s in ast.parse(cell.source).body]
+    return ast.Module(needed_statements(statements, names), []), source
+
+
+def with_parameters(source: str, changes: dict[str, str]) -> str:
+    """The cell with other values: its first paragraph holds nothing but parameters."""
+    parameters, gap, rest = source.partition("\n\n")
+    tree = ast.parse(parameters)
+    assert gap and all(isinstance(node, ast.Assign) for node in tree.body)
+    assert set(changes) <= set().union(*map(bound, tree.body))
+    return "\n".join([parameters, *(f"{k} = {v}" for k, v in changes.items()), gap, rest])
+
+
+def words_and_picture(value: Any, printed: str) -> tuple[str, bytes]:
+    """The words of an output, and its pictures."""
+    if isinstance(value, Figure):
+        words = [text.get_text() for text in value.findobj(Text)]
+        value.savefig(stream := io.BytesIO(), dpi=50, metadata={"Software": None})
+        return " ".join([printed, *words]), stream.getvalue()
+    return printed + getattr(value, "data", ""), b""
+
+
+def run(source: str, names: dict[str, Any]) -> tuple[str, bytes]:
+    *body, last = ast.parse(source).body
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile(ast.Module(body, []), "cell", "exec"), names)
+        value = None
+        if isinstance(last, ast.Expr):
+            value = eval(compile(ast.Expression(last.value), "cell", "eval"), names)
+        else:
+            exec(compile(ast.Module([last], []), "cell", "exec"), names)
+    return words_and_picture(value, printed.getvalue())
+
+
+SMALL = {"train": (64, 0), "val": (96, 1)}  # images of the diorama that are drawn, and their seeds
+QUICK = {
+    "correspondence": {"side_px": "40"},
+    "evolution": {"epochs": "(1, 2)", "images": "32"},
+    "gallery": {"count": "48"},
+    "transfer": {"numbers": "(1, 5)", "folds": "1"},
+}
+"""Values that keep a cell short, in all its runs."""
+
+CHANGES = {
+    "ablation": [{"BASE": '"zfnet"'}, {"WITHOUT": "(7,)"}, {"UNITS": "2048"}, {"CLASSES": "20"},
+                 {"IMAGE_SIZE": "128"}, {"WITHOUT": "()", "MAPS": "(96, 256, 512, 512, 256)"}],
+    "architecture": [{"arch": '"zfnet"'}, {"number": "3"}, {"image": "2"}, {"image": "None"},
+                     {"image": "None", "frequency": "0.4"}, {"image": "None", "degrees": "10"}],
+    "correspondence": [{"layer": '"conv5"'}, {"layer": '"fc6"'}, {"side_px": "20"},
+                       {"distance": "correspondence.sign_distance"}],
+    "deconvnet": [{"image_number": "5"}, {"layer": '"conv2"'}, {"unit": "(12, 6, 6)"},
+                  {"layer": '"conv1"', "unit": "(3, 50, 50)"}],
+    "evolution": [{"layer": '"conv4"'}, {"maps": "[5, 6]"}, {"epochs": "(1, 3)"},
+                  {"images": "48"}, {"seed": "1"}],
+    "gallery": [{"layer": '"conv5"'}, {"layer": '"fc6"'}, {"layer": '"fc8"', "chosen": "[0, 9]"},
+                {"chosen": "[5]"}, {"count": "96"}],
+    "invariance": [{"scene_number": "12"}, {"architecture": '"zfnet"'}],
+    "network": [{"IMAGE": "9"}, {"LAYER": '"conv2"'}, {"ROW": "9"}, {"COLUMN": "0"},
+                {"NETWORK": "zfrepro.krizhevsky()"}],
+    "occlusion": [{"architecture": '"zfnet"'}, {"images": "[3]"}, {"images": "[3, 5]"},
+                  {"square_side": "20"}, {"shows": '"blur"'}, {"shows": '"noise"'}],
+    "own_network": [{"layer_name": "own.layers[1]"}, {"layer_name": '"no.such"'},
+                    {"photo": 'photographs["coffee"]'},
+                    {"photo": 'photographs["coffee"].convert("RGBA")', "layer_name": '"layer4"'},
+                    {"photo": 'photographs["coffee"].convert("L")'}],
+    "projections": [{"layer": '"conv3"'}, {"number": "9"}, {"number": "5000"},
+                    *({"way": f'"{way}"'} for way in ("deconvnet", "gradient", "guided",
+                      "another unit", "another image's"))],
+    "synthetic": [{"IMAGE": "9"}, {"PART": '"ear"'}, {"DEGREES": "90"}],
+    "training": [{"CHANGED": '"krizhevsky"'}, {"BASE": '"krizhevsky"'}, {"COLUMN": '"Diorama"'},
+                 {"PART": '"one_crop"'}, {"KIND": '"top1_error"'}],
+    "transfer": [{"layer": '"fc7"'}, {"kind": '"softmax"'}, {"numbers": "(2,)"}, {"folds": "2"}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_a_cell_to_try_answers_to_each_parameter(path, tmp_path_factory, monkeypatch):
+    for variable in ("ZFREPRO_DATASET", "ZFREPRO_DATA"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(data, "DIORAMA_SPLITS", SMALL)
+    monkeypatch.setenv("ZFREPRO_CACHE", str(tmp_path_factory.getbasetemp() / "few"))
+    monkeypatch.chdir(path.parent)
+    before, source = before_and_cell(path)
+    names: dict[str, Any] = {}
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(compile(before, path.name, "exec"), names)
+    quick = QUICK.get(path.stem, {})
+
+    def shown(change: dict[str, str]) -> tuple[str, bytes]:
+        return run(with_parameters(source, quick | change), dict(names))
+
+    outputs = {str(change): shown(change) for change in ({}, *CHANGES[path.stem])}
+    assert shown({}) == outputs["{}"]  # run again, the cell shows the same
+    pairs = itertools.combinations(outputs.items(), 2)
+    assert not [(a, b) for (a, one), (b, other) in pairs if one == other]
