@@ -59,7 +59,7 @@ def hero(trained: Trained, split: Split, tops: dict[str, gallery.Top]) -> Figure
             ax.imshow(plots.array(block), interpolation="nearest")
             ax.axis("off")
             figure.text(left / width, (bottom + size + 7) / height, title, fontsize=17)
-    return plots.alone(figure)
+    return plots.detached(figure)
 
 
 def pipeline(trained: Trained, split: Split, top: gallery.Top) -> Figure:
@@ -91,7 +91,7 @@ def pipeline(trained: Trained, split: Split, top: gallery.Top) -> Figure:
         ax.set_title(title, loc="left")
         ax.axis("off")
     figure.tight_layout(pad=0.3)
-    return plots.alone(figure)
+    return plots.detached(figure)
 
 
 CARDS: tuple[tuple[str, str, str], ...] = (

@@ -94,7 +94,7 @@ def margins(dataset: str, source: str = "paper", width: float = 8.5) -> Figure:
     ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=4)
     ax.spines["left"].set_visible(False)
     figure.tight_layout(pad=0.4)
-    return plots.alone(figure)
+    return plots.detached(figure)
 
 
 def bars(source: str = "paper") -> HTML:

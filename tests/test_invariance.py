@@ -10,11 +10,19 @@ from torchvision.transforms.v2 import functional as tv
 from book.invariance import figures
 from book.invariance import measure as study_of
 from book.invariance.explorer import TransformExplorer
+from book.invariance.warps import (
+    Change,
+    changes_of,
+    linearity,
+    one_pixel,
+    respond_to,
+    warp,
+    warp_view,
+)
 from tests.datasets import tiny
 from tests.networks import small
 from zfrepro import claims
 from zfrepro.data import Split
-from zfrepro.invariance import Change, changes_of, linearity, one_pixel, respond_to, warp, warp_view
 from zfrepro.networks import zfnet
 from zfrepro.weights import Trained
 

@@ -17,8 +17,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from zfrepro.networks import Architecture
-from zfrepro.receptive_field import stages
 from zfrepro.stats import Interval
 
 GREY = 0.5
@@ -88,12 +86,6 @@ def as_colours(images: Tensor) -> Tensor:
     return images.float() / 255 if images.dtype == torch.uint8 else images.float()
 
 
-def energy(maps: Tensor) -> Tensor:
-    """Return how strong feature maps are at each place, as grey. (C, H, W) -> (3, H, W)."""
-    strength = maps.float().square().sum(0).sqrt()
-    return (strength / strength.amax().clamp_min(1e-12)).expand(3, -1, -1)
-
-
 def tiled(images: Tensor, columns: int, gap: int = 1, ground: float = 1.0) -> Tensor:
     """Set pictures in rows with gaps between. (N, 3, h, w) of 0 to 1 -> (3, H, W)."""
     n, _, height, width = images.shape
@@ -122,7 +114,7 @@ def blocks(images: Tensor, columns: int, *, gap: int = 6, ground: float = 1.0) -
     return tiled(squares, columns, gap, ground)
 
 
-def alone(figure: Figure) -> Figure:
+def detached(figure: Figure) -> Figure:
     """Return the figure off pyplot's list, or a cell that ends with it would show it twice."""
     plt.close(figure)
     return figure
@@ -136,7 +128,7 @@ def png(figure: Figure) -> bytes:
     issue 312).
     """
     data = io.BytesIO()
-    alone(figure).savefig(data, format="png")
+    detached(figure).savefig(data, format="png")
     return data.getvalue()
 
 
@@ -148,7 +140,7 @@ def _frame(image: Tensor, width: float, title: str | None = None) -> Figure:
     ax.axis("off")
     if title:
         ax.set_title(title, fontsize=10)
-    return alone(figure)
+    return detached(figure)
 
 
 def filters(weight: Tensor, columns: int = 16, width: float = 8) -> Figure:
@@ -200,7 +192,7 @@ def top9(
             figure.text(
                 x / total[0], type_at, names[i], fontsize=10.5 * scale, va="bottom", weight="bold"
             )
-    return alone(figure)
+    return detached(figure)
 
 
 def mean_sd(values: Sequence[float], digits: int = 1) -> str:
@@ -253,7 +245,7 @@ def intervals(
     if ax.get_legend_handles_labels()[1]:
         ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4)
     figure.tight_layout(pad=0.4)
-    return alone(figure)
+    return detached(figure)
 
 
 def learning_curves(
@@ -283,42 +275,7 @@ def learning_curves(
     handles = axes[0, 0].get_legend_handles_labels()
     figure.legend(*handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=3)
     figure.tight_layout(pad=0.4)
-    return alone(figure)
-
-
-def receptive_fields(
-    architecture: Architecture, image: Tensor, layers: Sequence[str], width: float = 9
-) -> Figure:
-    """Draw the receptive fields of the middle units of some layers, and what each contains.
-
-    Args:
-        image: (3, S, S), uint8 or 0 to 1.
-    """
-    side = image.shape[-1]
-    colours = plt.get_cmap("plasma")(np.linspace(0.95, 0.4, len(layers)))
-    by_name = {s.name: s for s in stages(architecture, side)}
-    columns = math.ceil(len(layers) / 2)
-    figure = plt.figure(figsize=(width, width / (1 + columns / 2)))
-    grid = figure.add_gridspec(2, 2 + columns, wspace=0.08, hspace=0.18)
-    main = figure.add_subplot(grid[:, :2])
-    main.imshow(array(as_colours(image)))
-    for i, (name, colour) in enumerate(zip(layers, colours, strict=True)):
-        first, end = by_name[name].field.window(by_name[name].size // 2)
-        main.add_patch(
-            plt.Rectangle(
-                (first - 0.5, first - 0.5), end - first, end - first, fill=False, ec=colour, lw=2
-            )
-        )
-        ax = figure.add_subplot(grid[i // columns, 2 + i % columns])
-        low, high = max(first, 0), min(end, side)
-        ax.imshow(array(as_colours(image)[:, low:high, low:high]))
-        ax.set_title(f"{name}: {end - first} px", fontsize=10)
-        ax.set(xticks=[], yticks=[])
-        for spine in ax.spines.values():
-            spine.set(visible=True, color=colour, lw=2.5)
-    main.axis("off")
-    figure.subplots_adjust(0, 0.01, 1, 0.94)
-    return alone(figure)
+    return detached(figure)
 
 
 def side_by_side(
@@ -336,7 +293,7 @@ def side_by_side(
         ax.imshow(array(as_colours(picture)), interpolation="nearest")
         ax.set_title(title, fontsize=9)
     figure.tight_layout(pad=0.4)
-    return alone(figure)
+    return detached(figure)
 
 
 def grid(
@@ -362,89 +319,8 @@ def grid(
     for edge in ax.spines.values():
         edge.set_visible(False)
     figure.tight_layout(pad=0.3)
-    return alone(figure)
+    return detached(figure)
 
 
 def _resized(picture: Tensor, side: int) -> Tensor:
     return torch.nn.functional.interpolate(picture[None], (side, side), mode="nearest")[0]
-
-
-def network(
-    architecture: Architecture, picture: Tensor, features: Mapping[str, Tensor],
-    probabilities: Mapping[str, float], *, classes: int = 1000, width: float = 7.4,
-) -> Figure:  # fmt: skip
-    """Draw Fig. 3 as a strip: a picture, the maps of each layer, the probabilities of its classes.
-
-    Args:
-        architecture: whose numbers of maps, filters and units the labels state.
-        picture: (3, S, S), uint8 or 0 to 1.
-        features: by layer its activations, (C, h, w) or (units,); their square roots are drawn, of
-            a conv layer those of the four maps with the highest mean.
-        probabilities: by class, the five highest are drawn.
-        classes: their number, as stated.
-    """
-    sizes = {s.name: s.size for s in stages(architecture, picture.shape[-1])}
-    middle, x = 52.0, 0.0  # a unit is a pixel or so of the page
-    figure, ax = plt.subplots()
-
-    def station(title: str, lines: Sequence[str], across: float, ends: bool = False) -> None:
-        nonlocal x
-        ax.text(x, middle + 56, title, fontsize=9, weight="bold", va="bottom")
-        ax.text(x, -4, "\n".join(lines), fontsize=8.5, va="top", linespacing=1.2)
-        x += across
-        if not ends:
-            arrow = {"arrowstyle": "-|>", "color": TEXT, "lw": 1.4, "shrinkA": 0, "shrinkB": 0}
-            ax.annotate("", (x + 14, middle), (x + 1, middle), arrowprops=arrow)
-            x += 16
-
-    def draw(image: Tensor, left: float, low: float, wide: float, high: float, **colours) -> None:
-        ax.imshow(
-            image.numpy(),
-            extent=(left, left + wide, low, low + high),
-            interpolation="nearest",
-            **colours,
-        )
-        ax.add_patch(plt.Rectangle((left, low), wide, high, fill=False, ec="white", lw=0.6))
-
-    side = picture.shape[-1]
-    draw(as_colours(picture).permute(1, 2, 0), x, middle - 42, 84, 84)
-    station("image", [f"{side}x{side}", "3 colours"], 84)
-    for conv in architecture.convs:
-        size = sizes[conv.name]
-        across, step = 24 + 3.8 * size**0.5, 6
-        maps = features[conv.name]
-        strongest = maps[maps.mean((1, 2)).argsort(descending=True)[:4]].sqrt()
-        for i, own in enumerate(strongest.flip(0)):
-            shift = step * (len(strongest) - 1 - i)
-            low = middle - (across + 3 * step) / 2 + shift
-            draw(own, x + shift, low, across, across, cmap="magma", vmin=0)
-        stride = f", stride {conv.stride}" if conv.stride > 1 else ""
-        lines = [f"{conv.kernel}x{conv.kernel}{stride}", f"{conv.maps:,} maps", f"{size}x{size}"]
-        after = sizes.get(f"pool{conv.layer}")
-        pooled = [f"pool {after}x{after}"] if conv.pool else []
-        norm = ["norm"] if conv.norm else []
-        lines += [*norm, *pooled] if architecture.norm_before_pool else [*pooled, *norm]
-        station(f"layer {conv.layer}", lines, max(across + 3 * step, 70 if conv.stride > 1 else 60))
-    for full in architecture.fulls:
-        units = features[full.name]
-        rows = math.ceil(len(units) / 8)
-        shown_units = F.pad(units.sqrt(), (0, 8 * rows - len(units))).view(rows, 8)
-        draw(shown_units, x, middle - 42, 21, 84, cmap="magma", vmin=0)
-        station(f"layer {full.layer}", [f"{full.units:,}", "units"], 37)
-    best = sorted(probabilities, key=probabilities.get, reverse=True)[:5]
-    for i, name in enumerate(best):
-        y = middle + 34 - 17 * i
-        ax.barh(y, 40 * probabilities[name], 11, left=x + 60, color=PALETTE[0])
-        ax.text(x + 57, y, name, ha="right", va="center", fontsize=8.5)
-        ax.text(
-            x + 62 + 40 * probabilities[name],
-            y,
-            f"{probabilities[name]:.2f}",
-            va="center",
-            fontsize=8.5,
-        )
-    station("layer 8", ["softmax over", f"{classes:,} classes"], 128, ends=True)
-    ax.set(xlim=(-2, x), ylim=(-88, middle + 70), aspect="equal", position=(0, 0, 1, 1))
-    ax.axis("off")
-    figure.set_size_inches(width, width * (middle + 158) / (x + 2))
-    return alone(figure)

@@ -9,9 +9,10 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -50,13 +51,18 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def write_atomically(file: Path, data: bytes) -> None:
-    """Write under another name in the same folder, then rename: no reader sees half a file."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+@contextlib.contextmanager
+def writing(file: Path) -> Iterator[BinaryIO]:
+    """Open another name in the same folder and rename it at the end: no reader sees half a file.
+
+    Raises:
+        OSError: it cannot be written, as on a full disk, with its name; what was there stays.
+    """
     partial = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as stream:
-            stream.write(data)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(partial, file)
@@ -66,6 +72,12 @@ def write_atomically(file: Path, data: bytes) -> None:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def write_atomically(file: Path, data: bytes) -> None:
+    """Write a file as `writing` does."""
+    with writing(file) as stream:
+        stream.write(data)
 
 
 def remove_partial(folder: Path, age: float = 0.0) -> None:

@@ -116,7 +116,7 @@ def table2(found: Mapping[str, Record]) -> Figure:
     np.atleast_1d(axes)[0].set_yticks(heights, [LINES[name] for name in TABLE2])
     np.atleast_1d(axes)[0].invert_yaxis()
     figure.tight_layout(pad=0.4)
-    return plots.alone(figure)
+    return plots.detached(figure)
 
 
 def as_table(found: Mapping[str, Record]) -> HTML:
@@ -228,4 +228,4 @@ def features(studies: Mapping[str, Record]) -> Figure:
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
     figure.tight_layout(pad=0.4)
-    return plots.alone(figure)
+    return plots.detached(figure)

@@ -241,7 +241,7 @@ def spectra(found: Mapping[str, Record]) -> Figure:
     axes[0, 0].set_ylabel("filters, %")
     axes[0, 0].legend(loc="upper right")
     figure.tight_layout(pad=0.4)
-    return plots.alone(figure)
+    return plots.detached(figure)
 
 
 # --- one filter ----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from book.correspondence.measure import CONTROLS, LAYERS, MEASURES, TESTED
 from zfrepro import paper
 from zfrepro.claims import DATASETS
 from zfrepro.correspondence import PARTS
-from zfrepro.plots import PALETTE, TEXT, alone
+from zfrepro.plots import PALETTE, TEXT, detached
 from zfrepro.stats import Interval
 
 Record = Mapping[str, Any]
@@ -45,7 +45,7 @@ def delta_against_changed(records: Mapping[str, Record], width: float = 7.5) -> 
     )
     ax.legend(loc="lower right", ncols=2)
     figure.tight_layout(pad=0.4)
-    return alone(figure)
+    return detached(figure)
 
 
 def margin_rows(record: Record) -> tuple[list[Row], list[str]]:

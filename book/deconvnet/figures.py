@@ -98,7 +98,7 @@ def up_and_down(
     for row, text in enumerate(texts):
         y = 1 - (row * (panel + head) + 0.07) / high
         figure.text(0, y, text, fontsize=11, weight="bold", va="top")
-    return plots.alone(figure)
+    return plots.detached(figure)
 
 
 def _mark_field(ax: plt.Axes, projection: Tensor) -> None:

@@ -144,7 +144,7 @@ def curves(
         column[-1].set_xlabel("share of the training, %")
     axes[0, -1].legend(loc="best")
     figure.tight_layout(pad=0.5)
-    return plots.alone(figure)
+    return plots.detached(figure)
 
 
 def freezing(found: Mapping[str, Record]) -> Figure:

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
+from book.invariance.warps import FAMILIES, linearity
 from zfrepro.claims import Above, AllOf, Below, Claim, Quantity, Record
-from zfrepro.invariance import FAMILIES, linearity
 from zfrepro.stats import Interval
 
 LINEAR = 0.9  # R squared from which a curve counts as quasi-linear

@@ -6,9 +6,9 @@ import ipywidgets as widgets
 import torch
 
 from book.invariance.figures import UNITS, notes
+from book.invariance.warps import FAMILIES, FILLS, Change, respond_to, warp_view
 from zfrepro.data import Split
 from zfrepro.explorers import LiveExplorer, image_html
-from zfrepro.invariance import FAMILIES, FILLS, Change, respond_to, warp_view
 from zfrepro.weights import Trained
 
 RANGES = {  # lowest amount, highest, and where it starts

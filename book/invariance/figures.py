@@ -12,9 +12,9 @@ from torch import Tensor
 
 import diorama
 from book.invariance.measure import renderings
+from book.invariance.warps import FAMILIES, FILLS, Change, Response, warp_view
 from zfrepro import page, plots
 from zfrepro.claims import DATASETS
-from zfrepro.invariance import FAMILIES, FILLS, Change, Response, warp_view
 from zfrepro.stats import Interval
 from zfrepro.weights import Trained
 
@@ -80,7 +80,7 @@ def fig5(
                 ax.plot(at, values[:, k], lw=1.4, color=plots.PALETTE[k])
             ax.set_ylim(bottom=0)
         row[3].set_xlabel(label)
-    return plots.alone(figure)
+    return plots.detached(figure)
 
 
 def _picture(ax, image: Tensor, colour: str) -> None:
@@ -137,7 +137,7 @@ def scene_renderings(
         _picture(ax, view[0].cpu().float() / 255, plots.PALETTE[2 if right else 1])
         ax.set_title(title)
         ax.set_xlabel(f"{trained.classes[best]} {p[best]:.2f}\n{stay}".rstrip())
-    return plots.alone(figure)
+    return plots.detached(figure)
 
 
 RENDERED = {
@@ -194,7 +194,7 @@ def layers(found: Mapping[str, Mapping[str, Any]], width: float = 9) -> Figure:
         ax.set_xlabel(label)
     lines, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(lines, labels, loc="outside upper center", ncols=len(labels))
-    return plots.alone(figure)
+    return plots.detached(figure)
 
 
 def notes(

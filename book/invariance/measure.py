@@ -8,9 +8,16 @@ import torch
 from torch import Tensor
 
 import diorama
+from book.invariance.warps import (
+    FILLS,
+    Response,
+    changes_of,
+    one_pixel,
+    respond,
+    respond_to,
+)
 from diorama.scene import Scene
 from zfrepro.data.transforms import stored_size
-from zfrepro.invariance import FILLS, Response, changes_of, one_pixel, respond, respond_to
 from zfrepro.measure import Parts, Study
 from zfrepro.stats import rounded, rounded_all, summary
 from zfrepro.weights import Trained

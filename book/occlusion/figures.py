@@ -108,7 +108,7 @@ def fig7(
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
-    return plots.alone(figure)
+    return plots.detached(figure)
 
 
 def _image(ax, image: Tensor, patch: int) -> None:
@@ -214,7 +214,7 @@ def parts(record: Record, count: int = 6, width: float = 9, size: int = 192) -> 
     scale = plt.cm.ScalarMappable(plt.Normalize(0, highest), colours)
     bar = figure.colorbar(scale, ax=axes[1], fraction=0.02, pad=0.01, label="drop in probability")
     bar.outline.set_visible(False)
-    return plots.alone(figure)
+    return plots.detached(figure)
 
 
 def _telling(scenes: diorama.Scene, name: str, drops: Mapping[str, float]) -> int:
@@ -302,7 +302,7 @@ def histograms(found: Found, width: float = 8) -> Figure:
         ax.set_title(f"{DATASETS[dataset]}, {maps['strongest']['n']} images; line: mean")
         ax.set_xlabel("correlation of (b) with (d)")
     axes[0, 0].set_ylabel("images")
-    return plots.alone(figure)
+    return plots.detached(figure)
 
 
 LEVELS = {"lowest": "min", "median": "median", "highest": "max"}

@@ -72,7 +72,7 @@ def truth(drawing: diorama.Drawing) -> Figure:
         names = [diorama.PART_NAMES[number] for number in numbers]
         row[2].legend(patches, names, loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8)
     figure.tight_layout(pad=0.3)
-    return plots.alone(figure)
+    return plots.detached(figure)
 
 
 def cast(kind: int, side: int = 160) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -119,7 +119,7 @@ def spectra(samples: Mapping[str, Tensor]) -> Figure:
     ax.set_xticks([3, 5, 10, 20, 40], ["3", "5", "10", "20", "40"])
     ax.legend(loc="lower left")
     figure.tight_layout(pad=0.4)
-    return plots.alone(figure)
+    return plots.detached(figure)
 
 
 def filters(weights: Mapping[str, Tensor]) -> Figure:

@@ -187,7 +187,7 @@ def few_shot(found: Mapping[str, Record]) -> Figure:
     axes[-1].legend(loc="upper left")
     axes[0].set_ylabel("mean per-class accuracy, %")
     figure.tight_layout(pad=0.4)
-    return plots.alone(figure)
+    return plots.detached(figure)
 
 
 def by_layer(found: Mapping[str, Record]) -> Figure:
@@ -220,7 +220,7 @@ def by_layer(found: Mapping[str, Record]) -> Figure:
     handles, labels = axes[-1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=4)
     figure.tight_layout(pad=0.4, rect=(0, 0.09, 1, 1))
-    return plots.alone(figure)
+    return plots.detached(figure)
 
 
 def gains(found: Mapping[str, Record]) -> Figure:

@@ -85,7 +85,7 @@ def caltech256(image_size: int, root: str | Path | None = None, *, progress: boo
     if not classes:
         raise DataError(f"{folder}: no class folders such as 001.ak47 inside")
     files, labels = photos.list_images(folder, classes)
-    images = photos.decoded(
+    images = photos.load_images(
         files, folder, stored_size(image_size), data.cache_root() / "caltech256", progress=progress
     )
     lines = [f"{f.relative_to(folder)} {f.stat().st_size}" for f in files]
@@ -120,7 +120,7 @@ def voc2012(
     for file in files:
         if not file.is_file():
             raise DataError(f"{file}: in the lists and not there")
-    images = photos.decoded(
+    images = photos.load_images(
         files,
         folder / "JPEGImages",
         stored_size(image_size),

@@ -176,10 +176,9 @@ def load_photographs(
         files, numbers = photos.list_part(folder, part, list(labels))
         own = folder / part if (folder / part).is_dir() else folder
         if not skip_damaged:
-            return Split(
-                photos.decoded(files, own, size, cache, progress=progress), torch.tensor(numbers)
-            )
-        images, bad = photos.decoded_but_damaged(files, own, size, cache, progress=progress)
+            images = photos.load_images(files, own, size, cache, progress=progress)
+            return Split(images, torch.tensor(numbers))
+        images, bad = photos.load_sound_images(files, own, size, cache, progress=progress)
         numbers = [number for file, number in zip(files, numbers, strict=True) if file not in bad]
         if bad:
             _report_skipped(f"{name} {part}", bad, len(files))

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
-from zfrepro.records import DAY, remove_partial, write_json
+from zfrepro.records import DAY, remove_partial, write_json, writing
 
 # torchvision's
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
@@ -207,7 +207,7 @@ def fingerprint(folder: Path, classes: list[str]) -> str:
     return _digest(lines)
 
 
-def decoded(
+def load_images(
     files: list[Path], root: Path, size: int, cache: Path, *, progress: bool = True
 ) -> torch.Tensor:
     """Return all files as one uint8 tensor (N, 3, size, size), channels-last.
@@ -242,10 +242,10 @@ def _cache_file(files: list[Path], root: Path, size: int, cache: Path) -> Path:
     return cache / f"{root.name}-{size}-{DECODER}-{_digest(lines)}.npy"
 
 
-def decoded_but_damaged(
+def load_sound_images(
     files: list[Path], root: Path, size: int, cache: Path, *, progress: bool = True
 ) -> tuple[torch.Tensor, dict[Path, str]]:
-    """Return `decoded` of the files that can be, and the others with the reason.
+    """Return `load_images` of the files that can be, and the others with the reason.
 
     The others are listed beside the decoded images, under the same key, so that a mended file is
     looked at again.
@@ -258,14 +258,14 @@ def decoded_but_damaged(
     bad = _listed(kept, root)
     if bad is None:
         try:
-            return decoded(files, root, size, cache, progress=progress), {}
+            return load_images(files, root, size, cache, progress=progress), {}
         except DataError:
             bad = _damaged(files, size, f"checking {root.name}", progress)
         write_json(kept, {str(file.relative_to(root)): reason for file, reason in bad.items()})
     sound = [file for file in files if file not in bad]
     if not sound:
         raise DataError(f"{root}: none of its {len(files):,} images can be decoded")
-    return decoded(sound, root, size, cache, progress=progress), bad
+    return load_images(sound, root, size, cache, progress=progress), bad
 
 
 def _listed(file: Path, root: Path) -> dict[Path, str] | None:
@@ -318,28 +318,13 @@ def _write_array(file: Path, shape: tuple[int, ...], rows: Iterable[np.ndarray])
 
     By plain writes: on a full disk they raise, where a write to a mapped file kills the process.
     """
-    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-    header = {
-        "descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)),
-        "fortran_order": False,
-        "shape": shape,
-    }
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+    descr = np.lib.format.dtype_to_descr(np.dtype(np.uint8))
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    with writing(file) as stream:
         remove_partial(file.parent, DAY)
-        with open(partial, "wb") as stream:
-            np.lib.format.write_array_header_1_0(stream, header)
-            for row in rows:
-                stream.write(np.ascontiguousarray(row).data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(partial, file)
-    except OSError as error:
-        # A failed write says no name, a failed opening the partial's.
-        raise OSError(error.errno, error.strerror or str(error), str(file)) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+        np.lib.format.write_array_header_1_0(stream, header)
+        for row in rows:
+            stream.write(np.ascontiguousarray(row).data)
 
 
 # Names under which the sets are usually unpacked. ImageNet-20 holds the two smaller sets.
