@@ -48,13 +48,13 @@ def check(name: str, record: dict[str, Any]) -> None:
     missing = [key for key in KEYS[kind] if key not in record]
     if missing:
         raise ValueError(
-            f"results/{name}.json: a record of kind {kind} without {', '.join(missing)}; make it "
-            "again"
+            f"results/{name}.json: a record of kind {kind} without {', '.join(missing)}; "
+            "measure it again"
         )
     for number, run in enumerate(record["runs"] if kind == "sweep" else ()):
         if missing := [key for key in RUN if key not in run]:
             raise ValueError(
-                f"results/{name}.json: run {number} without {', '.join(missing)}; make it again"
+                f"results/{name}.json: run {number} without {', '.join(missing)}; measure it again"
             )
 
 

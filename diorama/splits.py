@@ -1,4 +1,4 @@
-"""Whole data sets of drawings, in memory and on disk."""
+"""Whole data sets of rendered images, in memory and on disk."""
 
 import os
 import zipfile
@@ -26,15 +26,15 @@ def split(
     cache: Path | None = None,
     progress: bool = True,
 ) -> dict[str, Tensor]:
-    """Return the drawings of indices 0 to count - 1, from the cache if they are there.
+    """Return the images of indices 0 to count - 1, from the cache if they are there.
 
     Args:
         count: how many, at least 1.
         seed: 0 for training, 1 for validation.
         size: side in pixels.
         novel: the novel classes.
-        cache: folder to keep drawings in; None keeps none.
-        progress: show a progress bar while drawing.
+        cache: folder to keep images in; None keeps none.
+        progress: show a progress bar while rendering.
 
     Returns:
         images, labels, mask, parts, keypoints, visible, as in `Drawing`.

@@ -32,7 +32,7 @@ def test_a_record_without_a_key_is_refused():
             record = whole(kind)
             status.check("some/record", record)
             del record[missing]
-            says = f"some/record.json: a record of kind {kind} without {missing}; make it again"
+            says = f"some/record.json: a record of kind {kind} without {missing}; measure it again"
             with pytest.raises(ValueError, match=says):
                 status.check("some/record", record)
 

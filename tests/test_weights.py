@@ -125,7 +125,7 @@ def test_other_files_are_refused(file, damage):
     else:
         tensors["mean"] = torch.zeros(3, 8, 8).half()
         write_parts(file, tensors, info)
-    assert "make or fetch them again" in refused(file)
+    assert "train them again" in refused(file)
 
 
 def test_another_architecture_is_refused_with_the_tensor(file):

@@ -263,7 +263,7 @@ class Ship:
     book's network.
     """
     replace: bool = False
-    """Replace a shipped network even by one with a larger error."""
+    """Replace a pretrained network even by one with a larger error."""
 
     def run(self) -> None:
         if not self.runs:

@@ -33,7 +33,7 @@ class Study:
     """What a measurement is given."""
 
     dataset: Dataset
-    networks: dict[str, Trained]  # the shipped ones, by architecture: zfnet, krizhevsky
+    networks: dict[str, Trained]  # the pretrained ones, by architecture: zfnet, krizhevsky
     device: torch.device
     images: int | None = None  # how many images to use; None for as many as the study thinks right
     seed: int = 0

@@ -200,7 +200,7 @@ FEW_SHOT: dict[int, float] = {
     1: 27.3, 2: 39.3, 3: 46.2, 4: 51.9, 5: 55.0, 6: 57.0, 7: 58.9, 10: 62.6, 15: 65.7, 30: 70.6,
     45: 72.7, 60: 74.2,
 }  # fmt: skip
-"""Fig. 9: Caltech-256 by training images a class, read off the published drawing; from 15 on also
+"""Fig. 9: Caltech-256 by training images a class, read off the published figure; from 15 on also
 in Table 5."""
 FEW_SHOT_BEST: float = 55.2
 """Fig. 9: the dashed line, Bo et al. with 60 images a class."""

@@ -131,17 +131,17 @@ def read_json(file: Path) -> dict[str, Any]:
         found = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:  # JSON and UTF-8 errors are both ValueErrors
         raise ValueError(
-            f"{file}: not a whole record ({error}); check it out or make it again"
+            f"{file}: not a whole record ({error}); restore it from git or measure it again"
         ) from error
     if not isinstance(found, dict):
         raise ValueError(
-            f"{file}: not a record, which is a JSON object; check it out or make it again"
+            f"{file}: not a record, which is a JSON object; restore it from git or measure it again"
         )
     return found
 
 
 def runs(dataset: str, arch: str) -> list[dict[str, Any]]:
-    """Return the records of a shipped network and of its recipe with other seeds, by seed."""
+    """Return the records of a pretrained network and of its recipe with other seeds, by seed."""
     shipped = read(f"networks/{dataset}-{arch}")
 
     def but_seed(record: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Statistics of pictures, how their power falls with frequency, and means with intervals."""
+"""Statistics of pictures, how their power drops with frequency, and means with intervals."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

@@ -87,7 +87,7 @@ class Recipe:
     input_scale: float = 1.0
     """Inputs are divided by it; 1 keeps the paper's [-128, 128]."""
     schedule: str = "plateau"
-    """plateau (the rate falls tenfold when the validation error stalls) or cosine."""
+    """plateau (the rate drops tenfold when the validation error stalls) or cosine."""
     patience: int = 3
     """Epochs without a better validation error before the plateau schedule acts."""
     warmup: float = 1.0
@@ -95,7 +95,7 @@ class Recipe:
     label_smoothing: float = 0.0
     """Share of the target spread over all classes."""
     ema: float = 0.0
-    """Decay a step of the averaged weights that are evaluated and shipped; 0 for none."""
+    """Decay a step of the averaged weights that are evaluated and published; 0 for none."""
     precision: str = "bf16"
     """fp32, or bf16, which is fp32 on a CPU that is slow at bf16."""
     seed: int = 0

@@ -181,17 +181,18 @@ def load_weights(
         # torch lists every tensor that does not fit
         reason = f"no {error}" if isinstance(error, KeyError) else shorten(str(error), 200)
         raise WeightsError(
-            f"{file}: not whole weights of this package ({reason}); make or fetch them again"
+            f"{file}: not whole weights of this package ({reason}); train them again or restore "
+            "them from git"
         ) from error
     network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
     return Trained(network, recipe, tuple(info["classes"]), mean.to(device))
 
 
 def record_name(arch: str, dataset: str, image_size: int | None = None) -> str:
-    """Return the name of a shipped network's record.
+    """Return the name of a pretrained network's record.
 
     Imagenette and Imagewoof, which ImageNet-20 is made of, have its network where none of their own
-    is shipped.
+    is pretrained.
     """
     dataset, size = dataset_name(dataset), f"-{image_size}" if image_size else ""
     own = f"networks/{dataset}-{arch}{size}"
@@ -205,17 +206,17 @@ def pretrained(
     arch: str = "zfnet", dataset: str | None = None, *, image_size: int | None = None,
     device: torch.device | None = None,
 ) -> Trained:  # fmt: skip
-    """Return the shipped network of an architecture for a data set.
+    """Return the pretrained network of an architecture for a data set.
 
     For Imagenette and Imagewoof it is that of ImageNet-20, which then chooses among their ten
     classes only.
 
     Args:
-        image_size: in pixels, of a network that is shipped besides the one that is measured: 224
+        image_size: in pixels, of a network that is there besides the one that is measured: 224
             for the diorama.
     Raises:
         ValueError: unknown architecture.
-        WeightsError: none is shipped, with the command that trains one, or its hash is not the
+        WeightsError: none is there, with the command that trains one, or its hash is not the
             recorded one.
     """
     architecture(arch)
@@ -234,7 +235,7 @@ def pretrained(
         )
     expected = read_json(record).get("weights_sha256")
     if not expected:
-        raise WeightsError(f"{record}: names no weights_sha256; check it out or ship the run again")
+        raise WeightsError(f"{record}: no weights_sha256; restore it or ship the run again")
     found = load_weights(file, expected_sha256=expected, device=device)
     own = tuple(photos.WNIDS[dataset][wnid] for wnid in sorted(photos.WNIDS.get(dataset, ())))
     return found.restrict_classes(own) if own and set(own) < set(found.classes) else found
