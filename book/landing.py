@@ -9,6 +9,7 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from book import thumbnails
 from zfrepro import claims, deconvnet, gallery, page, plots
 from zfrepro.claims import DATASETS
 from zfrepro.data import Split
@@ -47,7 +48,7 @@ def hero(trained: Trained, split: Split, tops: dict[str, gallery.Top]) -> Figure
         blocks = [plots.tiled(plots.enlarge(part[:SHOWN], side), 2, gap=2) for part in pair]
         columns.append((f"Layer {layer[-1]}, map {number}", blocks))
     size = max(block.shape[-1] for _, blocks in columns for block in blocks)
-    gap, head = 24, 40
+    gap, head = 24, 56
     width = len(columns) * (size + gap) - gap
     figure = plt.figure(figsize=(width / 100, (2 * size + gap + 2 * head) / 100), dpi=100)
     height = 2 * size + gap + 2 * head
@@ -58,7 +59,7 @@ def hero(trained: Trained, split: Split, tops: dict[str, gallery.Top]) -> Figure
             ax = figure.add_axes((left / width, bottom / height, size / width, size / height))
             ax.imshow(plots.array(block), interpolation="nearest")
             ax.axis("off")
-            figure.text(left / width, (bottom + size + 7) / height, title, fontsize=17)
+            figure.text(left / width, (bottom + size + 9) / height, title, fontsize=27)
     return plots.detached(figure)
 
 
@@ -73,7 +74,7 @@ def pipeline(trained: Trained, split: Split, top: gallery.Top) -> Figure:
     activations = trained.network.features(x, [top.layer])[top.layer][0, number]
     projection = deconvnet.project_crops(trained.network, x, top.layer, unit).pixels
     field = stage(trained.network.architecture, trained.recipe.image_size, top.layer).field
-    figure, axes = plt.subplots(1, 3, figsize=(9, 3.3))
+    figure, axes = plt.subplots(1, 3, figsize=(plots.WIDTH, 2.8))
     axes[0].imshow(plots.array(plots.as_colours(image[0])))
     row, column = int(unit.rows[0]), int(unit.columns[0])
     corner = (column * field.jump + field.start, row * field.jump + field.start)
@@ -108,7 +109,7 @@ CARDS: tuple[tuple[str, str, str], ...] = (
 
 
 def cards() -> HTML:
-    """Show a card a result: what the paper says, and what came out on each data set."""
+    """Show a card a result: a picture, what the paper says, and the outcome on each data set."""
     named = {claim.name: claim for claim in claims.all_claims()}
     body = "".join(
         _card(chapter, named.get(name) or claims.of_chapter(chapter)[0], title)
@@ -123,7 +124,8 @@ def _card(chapter: str, claim: claims.Claim, title: str) -> str:
         found = claim.finding(dataset)
         rows.append(f"<li>{html.escape(name)}: {page.outcome_label(found.outcome)}</li>")
     return (
-        f'<a class="zf-card" href="{chapter}/{chapter}.html"><strong>{html.escape(title)}</strong>'
+        f'<a class="zf-card" href="{chapter}/{chapter}.html">{thumbnails.of_chapter(chapter)}'
+        f"<strong>{html.escape(title)}</strong>"
         f"<span>{html.escape(claim.says)}</span><ul>{''.join(rows)}</ul></a>"
     )
 

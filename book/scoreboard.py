@@ -57,7 +57,7 @@ def short(claim: Claim) -> str:
     return f"{claim.chapter}: {rest}"
 
 
-def margins(dataset: str, source: str = "paper", width: float = 8.5) -> Figure:
+def margins(dataset: str, source: str = "paper", width: float = plots.WIDTH) -> Figure:
     """Draw how far each claim's estimate lies beyond the bound of its rule, in half-widths of its
     95 % interval.
 
@@ -69,7 +69,7 @@ def margins(dataset: str, source: str = "paper", width: float = 8.5) -> Figure:
         found = claim.finding(dataset)
         if found.outcome not in ("not tested", "not applicable"):
             rows.append((claim, found.outcome, claim.holds.margin(claim.read(dataset))))
-    figure, ax = plt.subplots(figsize=(width, 0.26 * len(rows) + 0.9))
+    figure, ax = plt.subplots(figsize=(width, 0.24 * len(rows) + 0.9))
     ax.axvspan(-1, 1, color=plots.TEXT, alpha=0.15, lw=0)
     chapter = None
     for y, (claim, outcome, margin) in enumerate(rows):
@@ -86,12 +86,13 @@ def margins(dataset: str, source: str = "paper", width: float = 8.5) -> Figure:
             ax.axhline(y - 0.5, color=plots.TEXT, lw=0.4)
             chapter = claim.chapter
     ax.axvline(0, color=plots.TEXT, lw=1)
-    ax.set_yticks(range(len(rows)), [short(claim) for claim, *_ in rows], fontsize=8.5)
+    ax.set_yticks(range(len(rows)), [short(claim) for claim, *_ in rows])
     ax.set(xlim=(-LIMIT - 0.3, LIMIT + 0.3), ylim=(len(rows) - 0.4, -0.6))
-    ax.set_xlabel("estimate beyond the rule's bound, in half-widths of its 95 % interval")
+    unit = "estimate beyond the rule's bound, in half-widths of its 95 % interval"
+    ax.set_xlabel(unit, loc="right")
     for outcome in dict.fromkeys(outcome for _, outcome, _ in rows):
         ax.plot([], [], "o", color=COLOURS[outcome], label=outcome)
-    ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=4)
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, columnspacing=1.2)
     ax.spines["left"].set_visible(False)
     figure.tight_layout(pad=0.4)
     return plots.detached(figure)

@@ -25,12 +25,14 @@ GREY = 0.5
 QUANTILE, POWER = 0.99, 0.7
 TILE = 112  # px a side, at least, of a displayed projection or patch
 SMOOTH = 40  # px of a receptive field above which enlarging is bicubic
+WIDTH = 7.5  # inches of a figure that fills a page; type of 10.5 points then reads as captions do
 TEXT = "#767676"  # readable on white and on black
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito
 STYLE = {
     "figure.dpi": 200, "savefig.transparent": True, "figure.facecolor": "none",
     "axes.facecolor": "none",
-    "font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10, "legend.fontsize": 9,
+    "font.size": 10.5, "axes.titlesize": 10.5, "axes.labelsize": 10.5, "legend.fontsize": 10.5,
+    "xtick.labelsize": 10.5, "ytick.labelsize": 10.5,
     "legend.frameon": False,
     "text.color": TEXT, "axes.labelcolor": TEXT, "axes.edgecolor": TEXT, "xtick.color": TEXT,
     "ytick.color": TEXT,
@@ -139,12 +141,12 @@ def _frame(image: Tensor, width: float, title: str | None = None) -> Figure:
     ax.imshow(array(image), interpolation="nearest")
     ax.axis("off")
     if title:
-        ax.set_title(title, fontsize=10)
+        ax.set_title(title)
     return detached(figure)
 
 
-def filters(weight: Tensor, columns: int = 16, width: float = 8) -> Figure:
-    """Draw first-layer filters, each scaled by itself. weight: (C, 3, k, k)."""
+def filters(weight: Tensor, columns: int = 16, width: float = WIDTH) -> Figure:
+    """Draw first-layer filters, each normalised alone. weight: (C, 3, k, k)."""
     return _frame(enlarged(tiled(display(weight), columns), 6), width)
 
 
@@ -173,7 +175,7 @@ def top9(
     columns = min(columns, len(panels))
     across = columns * (2 * width + gap) + (columns - 1) * between
     scale = max(1.0, across / 800)  # of the type, which shrinks with the figure on a page
-    head = round((44 if names else 24) * scale)
+    head = round((48 if names else 26) * scale)
     total = (across, rows * (width + head + between // 2))
     figure = plt.figure(figsize=(total[0] / 100, total[1] / 100), dpi=100)
     for i, (left, right) in enumerate(panels):
@@ -186,11 +188,11 @@ def top9(
             )
             ax.axis("off")
             type_at = (y + width + 4 * scale) / total[1]
-            figure.text(at / total[0], type_at, title, fontsize=9.5 * scale, va="bottom")
+            figure.text(at / total[0], type_at, title, fontsize=11 * scale, va="bottom")
         if names:
-            type_at = (y + width + 22 * scale) / total[1]
+            type_at = (y + width + 25 * scale) / total[1]
             figure.text(
-                x / total[0], type_at, names[i], fontsize=10.5 * scale, va="bottom", weight="bold"
+                x / total[0], type_at, names[i], fontsize=11.5 * scale, va="bottom", weight="bold"
             )
     return detached(figure)
 
@@ -203,7 +205,7 @@ def mean_sd(values: Sequence[float], digits: int = 1) -> str:
 
 def intervals(
     rows: Sequence[tuple[str, Interval, float | None]], *, unit: str, zero: float | None = 0.0,
-    width: float = 7.5,
+    width: float = WIDTH,
     paper: str = "the paper", groups: Sequence[str] = (),
 ) -> Figure:  # fmt: skip
     """Draw estimates with their 95 % intervals, one a row, and the paper's values beside ours.
@@ -220,7 +222,7 @@ def intervals(
     mark = {"marker": "D", "mfc": "none", "mew": 1.6, "ms": 7, "ls": ""}
     mark["mec"] = TEXT if len(names) > 1 else PALETTE[1]
     heights = np.cumsum([1.0 if label else 0.6 for label, *_ in rows]) - 1
-    figure, ax = plt.subplots(figsize=(width, 0.34 * (heights[-1] + 1) + 0.9))
+    figure, ax = plt.subplots(figsize=(width, 0.31 * (heights[-1] + 1) + 0.9))
     for k, (y, (_, own, printed)) in enumerate(zip(heights, rows, strict=True)):
         colour = PALETTE[names.index(groups[k]) % len(PALETTE)] if groups else PALETTE[0]
         first = not groups or groups.index(groups[k]) == k
@@ -249,7 +251,7 @@ def intervals(
 
 
 def learning_curves(
-    records: Mapping[str, Mapping], names: Mapping[str, str], width: float = 8
+    records: Mapping[str, Mapping], names: Mapping[str, str], width: float = WIDTH
 ) -> Figure:
     """Draw the validation top-1 error after each epoch: mean over seeds, band from best to worst.
 
@@ -279,8 +281,9 @@ def learning_curves(
 
 
 def side_by_side(
-    pictures: Sequence[Tensor], titles: Sequence[str], width: float = 9, columns: int | None = None
-) -> Figure:
+    pictures: Sequence[Tensor], titles: Sequence[str], width: float = WIDTH,
+    columns: int | None = None,
+) -> Figure:  # fmt: skip
     """Draw pictures with titles. pictures: (3, H, W) each, uint8 or 0 to 1."""
     columns = columns or len(pictures)
     rows = math.ceil(len(pictures) / columns)
@@ -291,7 +294,7 @@ def side_by_side(
         ax.axis("off")
     for ax, picture, title in zip(axes.flat, pictures, titles, strict=False):
         ax.imshow(array(as_colours(picture)), interpolation="nearest")
-        ax.set_title(title, fontsize=9)
+        ax.set_title(title)
     figure.tight_layout(pad=0.4)
     return detached(figure)
 
@@ -300,7 +303,7 @@ def grid(
     rows: Sequence[Sequence[Tensor]],
     columns: Sequence[str],
     names: Sequence[str],
-    width: float = 9.5,
+    width: float = WIDTH,
 ) -> Figure:
     """Draw pictures in a table with names for rows and columns, resized to one square.
 
@@ -312,8 +315,8 @@ def grid(
     sheet = tiled(flat, len(columns), gap=2)
     figure, ax = plt.subplots(figsize=(width, width * sheet.shape[1] / sheet.shape[2]))
     ax.imshow(array(sheet), interpolation="nearest")
-    ax.set_xticks([side / 2 + (side + 2) * i for i in range(len(columns))], columns, fontsize=9)
-    ax.set_yticks([side / 2 + (side + 2) * i for i in range(len(rows))], names, fontsize=9)
+    ax.set_xticks([side / 2 + (side + 2) * i for i in range(len(columns))], columns)
+    ax.set_yticks([side / 2 + (side + 2) * i for i in range(len(rows))], names)
     ax.xaxis.tick_top()
     ax.tick_params(length=0)
     for edge in ax.spines.values():

@@ -50,9 +50,9 @@ LINES = {
     "zfnet-wide-fc8192": "wide, twice the units",
 }
 CURVES = {name: LINES[name] for name in ("krizhevsky", MIDDLE, FULL, ALL)}
-CURVES |= {"krizhevsky": "Krizhevsky's network", "zfnet": "ZFNet", WIDE: "ZFNet, wide layers 3,4,5"}
+CURVES |= {"krizhevsky": "AlexNet", "zfnet": "ZFNet", WIDE: "ZFNet, wide layers 3,4,5"}
 
-SHORT = {"krizhevsky": "Krizhevsky's", "zfnet": "ZFNet"}
+SHORT = {"krizhevsky": "AlexNet", "zfnet": "ZFNet"}
 CONTRASTS: dict[str, dict[str, float]] = {
     **{
         f"{SHORT[base_of(name)]}, {LINES[name]}": change(name)
@@ -94,7 +94,7 @@ def means(record: Record | None, column: str = "val1") -> dict[str, float]:
 def table2(found: Mapping[str, Record]) -> Figure:
     """Draw Table 2: training error (hollow) and validation error (filled) of each network."""
     panels = {"the paper, ImageNet": None, **found}
-    figure, axes = plt.subplots(1, len(panels), figsize=(9, 3.9), sharey=True)
+    figure, axes = plt.subplots(1, len(panels), figsize=(plots.WIDTH, 3.4), sharey=True)
     heights = [y + 0.7 * (base_of(name) == "zfnet") for y, name in enumerate(TABLE2)]
     for ax, (title, record) in zip(np.atleast_1d(axes), panels.items(), strict=True):
         train, val = means(record, "train1"), means(record)
@@ -212,7 +212,8 @@ def sizes(width: float = 0.25, units: int = 256, image_size: int = 96) -> HTML:
 def features(studies: Mapping[str, Record]) -> Figure:
     """Draw CKA of each row's layers with those of its base from another seed."""
     layers = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
-    figure, axes = plt.subplots(1, len(studies), figsize=(9, 3), squeeze=False, sharey=True)
+    size = (plots.WIDTH, 2.6)
+    figure, axes = plt.subplots(1, len(studies), figsize=size, squeeze=False, sharey=True)
     for ax, (title, study) in zip(axes[0], studies.items(), strict=True):
         cka = study["features"]["cka"]
         names = [name for name in TABLE2 if name in cka]

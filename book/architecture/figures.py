@@ -25,7 +25,7 @@ from zfrepro.stats import Interval
 from zfrepro.weights import Trained
 
 Record = Mapping[str, Any]
-NAMES = {"krizhevsky": "Krizhevsky et al.", "zfnet": "ZFNet"}
+NAMES = {"krizhevsky": "AlexNet", "zfnet": "ZFNet"}
 COLOURS = {"krizhevsky": plots.PALETTE[1], "zfnet": plots.PALETTE[0]}
 PERIOD = 48  # px of a picture with a grating, so frequencies are whole numbers over 48
 
@@ -159,7 +159,6 @@ def effects(found: Mapping[str, Record]) -> Figure:
         unit="change of the top-1 error, points (left of zero is better)",
         paper="the paper, ImageNet",
         groups=groups,
-        width=9,
     )
 
 
@@ -204,7 +203,7 @@ def shift_rows(found: Mapping[str, Record]) -> list[dict[str, object]]:
     columns = {
         "conv1": ("layer 1", ".3f"), "conv1 moved": ("layer 1, shifted along", ".3f"),
         "conv2": ("layer 2", ".3f"), "conv2 moved": ("layer 2, shifted along", ".3f"),
-        "kept": ("same label, %", ".1f"),
+        "kept": ("prediction consistency, %", ".1f"),
     }  # fmt: skip
     return [
         {"data set": DATASETS[dataset], "network": name}
@@ -228,7 +227,8 @@ def dead_rows(found: Mapping[str, Record]) -> list[dict[str, object]]:
 
 def spectra(found: Mapping[str, Record]) -> Figure:
     """Draw histograms of the filters' centroids, with the Nyquist limits of strides 4 and 2."""
-    figure, axes = plt.subplots(1, len(found), figsize=(9, 2.9), squeeze=False, sharey=True)
+    size = (plots.WIDTH, 2.5)
+    figure, axes = plt.subplots(1, len(found), figsize=size, squeeze=False, sharey=True)
     bins = np.linspace(0, 0.5, 26).tolist()
     for ax, (dataset, record) in zip(axes[0], found.items(), strict=True):
         for arch, name in NAMES.items():

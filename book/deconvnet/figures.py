@@ -62,7 +62,7 @@ def up_and_down(
     picture: Tensor,
     layer: str = "conv4",
     unit: Units | None = None,
-    width: float = 9,
+    width: float = plots.WIDTH,
 ) -> Figure:
     """Draw Fig. 1: above, an image on its way up to a unit; below, the unit on its way down.
 

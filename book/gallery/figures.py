@@ -208,4 +208,4 @@ def on_object(record: Record) -> Figure:
     names |= {name: f"layer 5, untrained network {i + 1}" for i, name in enumerate(untrained)}
     leads = record["on_object"]["lead"]
     rows = [(label, Interval.of(leads[name]), None) for name, label in names.items()]
-    return plots.intervals(rows, unit="lead on the object, points")
+    return plots.intervals(rows, unit="on the object: margin over the same places, points")

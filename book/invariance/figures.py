@@ -45,7 +45,7 @@ def fig5(
     responses: Mapping[str, Response],
     amounts: Mapping[str, Sequence[float]],
     names: Sequence[str],
-    width: float = 9,
+    width: float = plots.WIDTH,
 ) -> Figure:
     """Draw the images, a colour each; below, two of them transformed beside the curves of all.
 
@@ -105,7 +105,7 @@ SHOWN = (  # a change, its title, and the number of its amount
 
 @torch.no_grad()
 def scene_renderings(
-    trained: Trained, index: int, record: Mapping[str, Any], width: float = 9
+    trained: Trained, index: int, record: Mapping[str, Any], width: float = plots.WIDTH
 ) -> Figure:
     """Draw one scene of the diorama, warped and rendered, with the network's predictions.
 
@@ -129,7 +129,7 @@ def scene_renderings(
             tiles.append((title.format("image"), warped, ""))
         stay = f"consistency {record['rendered'][name]['kept'][k]:.0f} %"
         tiles.append((title.format("scene"), render(change(scene, amounts[k])), stay))
-    figure, axes = plt.subplots(2, 5, figsize=(width, width * 0.52), layout="constrained")
+    figure, axes = plt.subplots(2, 5, figsize=(width, width * 0.6), layout="constrained")
     for ax, (title, view, stay) in zip(axes.flat, tiles, strict=True):
         p = trained.network(trained.preprocess_crop(view.float())).softmax(1)[0].cpu()
         best = int(p.argmax())
@@ -167,7 +167,7 @@ def kept_when_rendered(record: Mapping[str, Any]) -> Figure:
 # --- all images ---
 
 
-def layers(found: Mapping[str, Mapping[str, Any]], width: float = 9) -> Figure:
+def layers(found: Mapping[str, Mapping[str, Any]], width: float = plots.WIDTH) -> Figure:
     """Draw the median relative distance of every layer, and a band for layers 1 and 7.
 
     Args:

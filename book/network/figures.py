@@ -16,7 +16,7 @@ from zfrepro.receptive_field import stages
 
 def strip(
     architecture: Architecture, picture: Tensor, features: Mapping[str, Tensor],
-    probabilities: Mapping[str, float], *, classes: int = 1000, width: float = 7.4,
+    probabilities: Mapping[str, float], *, classes: int = 1000, width: float = plots.WIDTH,
 ) -> Figure:  # fmt: skip
     """Draw Fig. 3 as a strip: a picture, the maps of each layer, the probabilities of its classes.
 
@@ -34,8 +34,8 @@ def strip(
 
     def station(title: str, lines: Sequence[str], across: float, ends: bool = False) -> None:
         nonlocal x
-        ax.text(x, middle + 56, title, fontsize=9, weight="bold", va="bottom")
-        ax.text(x, -4, "\n".join(lines), fontsize=8.5, va="top", linespacing=1.2)
+        ax.text(x, middle + 56, title, weight="bold", va="bottom")
+        ax.text(x, -4, "\n".join(lines), fontsize=9.5, va="top", linespacing=1.2)
         x += across
         if not ends:
             arrow = {"arrowstyle": "-|>", "color": plots.TEXT, "lw": 1.4}
@@ -64,40 +64,40 @@ def strip(
             shift = step * (len(strongest) - 1 - i)
             low = middle - (across + 3 * step) / 2 + shift
             draw(own, x + shift, low, across, across, cmap="magma", vmin=0)
-        stride = f", stride {conv.stride}" if conv.stride > 1 else ""
-        lines = [f"{conv.kernel}x{conv.kernel}{stride}", f"{conv.maps:,} maps", f"{size}x{size}"]
+        stride = [f"stride {conv.stride}"] if conv.stride > 1 else []
+        lines = [f"{conv.kernel}x{conv.kernel}", *stride, f"{conv.maps:,} maps", f"{size}x{size}"]
         after = sizes.get(f"pool{conv.layer}")
         pooled = [f"pool {after}x{after}"] if conv.pool else []
         norm = ["norm"] if conv.norm else []
         lines += [*norm, *pooled] if architecture.norm_before_pool else [*pooled, *norm]
-        station(f"layer {conv.layer}", lines, max(across + 3 * step, 70 if conv.stride > 1 else 60))
+        station(f"layer {conv.layer}", lines, max(across + 3 * step, 64))
     for full in architecture.fulls:
         units = features[full.name]
         rows = math.ceil(len(units) / 8)
         shown_units = F.pad(units.sqrt(), (0, 8 * rows - len(units))).view(rows, 8)
         draw(shown_units, x, middle - 42, 21, 84, cmap="magma", vmin=0)
-        station(f"layer {full.layer}", [f"{full.units:,}", "units"], 37)
+        station(f"layer {full.layer}", [f"{full.units:,}", "units"], 44)
     best = sorted(probabilities, key=probabilities.get, reverse=True)[:5]
     for i, name in enumerate(best):
         y = middle + 34 - 17 * i
         ax.barh(y, 40 * probabilities[name], 11, left=x + 60, color=plots.PALETTE[0])
-        ax.text(x + 57, y, name, ha="right", va="center", fontsize=8.5)
+        ax.text(x + 57, y, name, ha="right", va="center", fontsize=9.5)
         ax.text(
             x + 62 + 40 * probabilities[name],
             y,
             f"{probabilities[name]:.2f}",
             va="center",
-            fontsize=8.5,
+            fontsize=9.5,
         )
     station("layer 8", ["softmax over", f"{classes:,} classes"], 128, ends=True)
-    ax.set(xlim=(-2, x), ylim=(-88, middle + 70), aspect="equal", position=(0, 0, 1, 1))
+    ax.set(xlim=(-2, x), ylim=(-104, middle + 76), aspect="equal", position=(0, 0, 1, 1))
     ax.axis("off")
-    figure.set_size_inches(width, width * (middle + 158) / (x + 2))
+    figure.set_size_inches(width, width * (middle + 180) / (x + 2))
     return plots.detached(figure)
 
 
 def receptive_fields(
-    architecture: Architecture, image: Tensor, layers: Sequence[str], width: float = 9
+    architecture: Architecture, image: Tensor, layers: Sequence[str], width: float = plots.WIDTH
 ) -> Figure:
     """Draw the receptive fields of the middle units of some layers, and what each contains.
 
@@ -122,7 +122,7 @@ def receptive_fields(
         ax = figure.add_subplot(grid[i // columns, 2 + i % columns])
         low, high = max(first, 0), min(end, side)
         ax.imshow(plots.array(plots.as_colours(image)[:, low:high, low:high]))
-        ax.set_title(f"{name}: {end - first} px", fontsize=10)
+        ax.set_title(f"{name}: {end - first} px")
         ax.set(xticks=[], yticks=[])
         for spine in ax.spines.values():
             spine.set(visible=True, color=colour, lw=2.5)

@@ -29,7 +29,7 @@ SCENES = 200  # validation scenes among which the pictures of parts are chosen
 HEADS = (
     "(a) image\nand square",
     "(b) activity of the\nstrongest map",
-    "(c) its projections;\nframed: this image",
+    "(c) projections;\nframed: this one",
     "(d) probability of\nthe true class",
     "(e) most probable\nclass",
 )
@@ -61,6 +61,10 @@ def recorded(dataset: str) -> list[Row]:
 # --- Fig. 7 ---
 
 
+TYPE = dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 10)
+
+
+@plt.rc_context(TYPE | {"legend.fontsize": 9})
 def fig7(
     rows: Sequence[Row], classes: Sequence[str], *, image_size: int, images: Tensor | None = None,
     masks: Tensor | None = None, width: float = 9,
@@ -170,7 +174,7 @@ def _winners(ax, legend, row: Row, classes: Sequence[str], image: Tensor | None,
 # --- parts of objects ---
 
 
-def parts(record: Record, count: int = 6, width: float = 9, size: int = 192) -> Figure:
+def parts(record: Record, count: int = 6, width: float = plots.WIDTH, size: int = 192) -> Figure:
     """Colour parts of objects by the drop in probability when they are covered, below the scenes.
 
     Classes with the largest drops come first. Of the first 200 validation scenes each is the one of
@@ -281,13 +285,13 @@ def settings(found: Found) -> Figure:
     return _by_dataset(found, rows, "largest drop in the probability of the true class")
 
 
-def histograms(found: Found, width: float = 8) -> Figure:
+def histograms(found: Found, width: float = plots.WIDTH) -> Figure:
     """Draw the correlation of (b) with (d) image by image, with the paper's three examples.
 
     found: data set -> record.
     """
     figure, axes = plt.subplots(
-        1, len(found), figsize=(width, 2.6), sharey=True, squeeze=False, layout="constrained"
+        1, len(found), figsize=(width, 2.1), sharey=True, squeeze=False, layout="constrained"
     )
     for ax, (dataset, record) in zip(axes.flat, found.items(), strict=True):
         maps = record["maps"]

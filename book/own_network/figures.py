@@ -38,7 +38,7 @@ def recorded(name: str = "squeezenet1_0") -> Figure:
         for layer, numbers in maps.items()
     ]
     names, blocks = zip(*panels, strict=True)
-    return plots.side_by_side(blocks, names, columns=len(maps), width=9)
+    return plots.side_by_side(blocks, names, columns=len(maps))
 
 
 def three_panels(view: Tensor, features: Tensor, heat: Tensor, name: str) -> Figure:
@@ -59,7 +59,7 @@ def three_panels(view: Tensor, features: Tensor, heat: Tensor, name: str) -> Fig
         "image", f"its {len(features)} strongest features",
         f"P({name}) while covered: {heat.min():.2f} to {heat.max():.2f}",
     ]  # fmt: skip
-    return plots.side_by_side([view, plots.tiled(tile, 3, gap=4), picture], titles, width=9)
+    return plots.side_by_side([view, plots.tiled(tile, 3, gap=4), picture], titles)
 
 
 def counts(record: Record) -> dict[str, int]:
@@ -92,6 +92,6 @@ def support_list(record: Record) -> HTML:
 
 
 def layer_rules() -> HTML:
-    """Show what the way down does with each kind of layer."""
+    """Show what the deconvnet does with each type of layer."""
     rows = [{"layer": rule.layers, "on the way down": rule.way_down} for rule in rules.LAYER_RULES]
-    return page.table(rows, caption="What the way down does with each kind of layer")
+    return page.table(rows, caption="What the deconvnet does with each type of layer")

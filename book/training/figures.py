@@ -19,7 +19,7 @@ from zfrepro.training import MODERN, Recipe
 Record = Mapping[str, Any]
 
 NAMES = {
-    "krizhevsky": "Krizhevsky's network",
+    "krizhevsky": "AlexNet",
     "zfnet": "ZFNet (a)",
     "zfnet-wide": "wide ZFNet (b)",
     "zfnet-ten-crops": "(a), ten fixed crops",
@@ -27,7 +27,7 @@ NAMES = {
     "zfnet-unclipped": "(a), filters not rescaled",
 }
 LABELS = {
-    "training-better": "ZFNet instead of Krizhevsky's network",
+    "training-better": "ZFNet instead of AlexNet",
     "training-wide": "wide layers 3 to 5",
     "training-ensemble": "an average instead of one network",
     "training-both": "a wide network in the average",
@@ -201,7 +201,7 @@ def views(images: Tensor, size: int, count: int = 4, seed: int = 0) -> Figure:
         seen = augment(pixels, size, kind, generator).clamp(0, 255)
         rows.append([whole, *plots.as_colours(seen.round().byte())])
     names = ["as stored", *(f"view {i + 1}" for i in range(count))]
-    return plots.grid(rows, names, list(kinds.values()), width=8)
+    return plots.grid(rows, names, list(kinds.values()))
 
 
 # --- runs ------------------------------------------------------------------------------------
