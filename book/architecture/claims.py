@@ -113,7 +113,7 @@ def undiagnosed(record: Record) -> str:
     return "" if matched(names, "stride") else "no two small networks of one pair are diagnosed"
 
 
-# --- the shipped networks ------------------------------------------------------------------------
+# --- the pretrained networks ---------------------------------------------------------------------
 
 
 def _middle(record: Record, arch: str, reading: str) -> tuple[int, int]:
@@ -146,7 +146,7 @@ def before_training(record: Record) -> Record:
 
 
 PLACE = "section 4.1, arXiv Fig. 6"
-SHIPPED = "layer 1 of the two shipped networks, one training each; the interval is over filters"
+SHIPPED = "layer 1 of the two pretrained networks, one training each; the interval is over filters"
 POINTS = {"unit": " points", "form": "+.1f"}
 PERCENT = {"unit": " %", "form": ".0f", "scale": 100.0}
 READINGS = {"plain": "above a plain patch", "cycle": "from one cycle"}
@@ -210,7 +210,7 @@ CLAIMS = (
         "architecture-aliasing", "architecture", f"{PLACE}(d)",
         "The stride of 4 in the first layer causes aliasing; a stride of 2 causes less.",
         "share of the energy of layer 1's maps above the Nyquist limit of the network's own "
-        "stride, in the two shipped networks; the interval is over validation images",
+        "stride, in the two pretrained networks; the interval is over validation images",
         holds=Above(Quantity("aliased share of Krizhevsky's layer less ZFNet's", "aliased/less",
                              **POINTS), 0),
         control=before_training,
@@ -221,7 +221,7 @@ CLAIMS = (
         "The second layer is cleaner, without the aliasing that is visible in Krizhevsky's.",
         "correlation of layer 2's maps of an image with those of the image shifted by a pixel, "
         "after the first were shifted along by band-limited interpolation, which fails where maps "
-        "are aliased; the two shipped networks, the interval is over validation images",
+        "are aliased; the two pretrained networks, the interval is over validation images",
         holds=Above(Quantity("consistency of ZFNet's layer 2 less Krizhevsky's",
                              "shifts/more/conv2 moved", form="+.3f"), 0),
         note="After the numbers were known, layer 2 was judged without layer 1, where ZFNet is "

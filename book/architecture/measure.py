@@ -31,7 +31,7 @@ MERGED = ("runs",)
 
 
 def parts(study: Study) -> Parts:
-    """Return the measurements of both shipped networks, then of each run."""
+    """Return the measurements of both pretrained networks, then of each run."""
     both = study.networks
     return {
         "filters": lambda: {arch: described(net, study) for arch, net in both.items()},

@@ -21,7 +21,7 @@ def _untrained(record: Record) -> Record:
 
 
 GAP = Quantity("largest relative difference over five layers", _gap, form=".0e")
-LEADS = [Quantity(f"lead in layer {layer[-1]}", f"resemblance/{layer}/lead") for layer in DEEP]
+LEADS = [Quantity(f"margin in layer {layer[-1]}", f"resemblance/{layer}/lead") for layer in DEEP]
 
 CLAIMS = (
     Claim(

@@ -19,7 +19,7 @@ def _step(below: str, above: str) -> Quantity:
 
 def _leads(how: str) -> list[Quantity]:
     return [
-        Quantity(f"lead of projections in layer {layer[-1]}", f"similarity/{layer}/{how}/lead")
+        Quantity(f"margin of projections in layer {layer[-1]}", f"similarity/{layer}/{how}/lead")
         for layer in DEEP
     ]
 
@@ -29,7 +29,7 @@ def _without_masks(record: dict[str, Any]) -> str:
 
 
 WHOLE = _step("conv2", "conv5")
-LEAD = _points("lead of layer 5", "on_object/lead/conv5")
+LEAD = _points("margin of layer 5", "on_object/lead/conv5")
 CONTROLS = {"conv1": "layer 1"} | {
     f"untrained {seed}": f"layer 5 of untrained network {seed + 1}" for seed in UNTRAINED
 }
@@ -72,7 +72,7 @@ CLAIMS = (
             ),
         ),
         untestable=_without_masks,
-        note="Rule changed after the numbers were known: the lead was first taken over random "
+        note="Rule changed after the numbers were known: the margin was first taken over random "
         "pixels, without layer 1 and untrained networks.",
     ),
     Claim(

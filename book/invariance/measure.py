@@ -67,7 +67,7 @@ def kept_share(found: Response) -> Tensor:
 
 
 def labels_kept(found: Response) -> dict[str, Any]:
-    """Return the share of labels that stay, at each amount and in all, in per cent."""
+    """Return the prediction consistency at each amount and over all of them, in per cent."""
     return {
         "n": len(found.labels),
         "kept": rounded_all(100 * found.label_kept.float().mean(1)),
@@ -126,7 +126,7 @@ def filled(
 
 
 def pixel(found: Response) -> dict[str, Any]:
-    """Describe what one-pixel shifts change: labels that stay in per cent, relative distances."""
+    """Describe one-pixel shifts: prediction consistency in per cent, relative distances."""
     layers = {layer: summary(found.relative(layer).mean(0)) for layer in COMPARED_LAYERS}
     return {"kept": summary(kept_share(found))} | layers
 

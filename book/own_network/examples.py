@@ -47,7 +47,7 @@ class Pretrained:
     view: Callable[[Tensor], Tensor]  # from those, (B, 3, S, S), back to colours of 0 to 1
     layers: tuple[str, str]  # two names of submodules
     classes: tuple[str, ...]
-    remark: str = ""  # on what it was taught
+    remark: str = ""  # on what it was trained
 
 
 def photographs() -> dict[str, Image.Image]:
@@ -90,7 +90,7 @@ def _of_torchvision(name: str, weights, layers: tuple[str, str]) -> Pretrained:
     classes = tuple(weights.meta["categories"])
     return Pretrained(
         f"torchvision's {name}", model, lambda photo: steps(to_rgb(photo)),
-        lambda x: (x * std + mean).clamp(0, 1), layers, classes, "It was taught on ImageNet.",
+        lambda x: (x * std + mean).clamp(0, 1), layers, classes, "It was trained on ImageNet.",
     )  # fmt: skip
 
 
@@ -109,5 +109,5 @@ def _zfnet() -> Pretrained:
         "the book's ZFNet of 224 px", nn.Sequential(trained.network), preprocess,
         lambda x: ((x - mean) * scale / 255).clamp(0, 1),
         ("0.convs.conv3", "0.convs.conv5"), trained.classes,
-        "It was taught on synthetic images, so the names of its classes do not fit photographs.",
+        "It was trained on synthetic images, so the names of its classes do not fit photographs.",
     )  # fmt: skip

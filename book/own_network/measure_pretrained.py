@@ -1,10 +1,10 @@
-"""Record what a network that ImageNet taught looks for: Fig. 2 of SqueezeNet v1.0 on photographs.
+"""Record what a network trained on ImageNet looks for: Fig. 2 of SqueezeNet v1.0 on photographs.
 
     python -m book.own_network.measure_pretrained WEIGHTS --data DIR
 
 WEIGHTS is a safetensors file under torchvision's names (RGB, mean 123/117/104 subtracted, 227 px),
 such as Han et al.'s 8-bit form; `torchvision.models.squeezenet1_0(weights="DEFAULT")` is trained
-otherwise. Projections are kept, photographs and weights are not.
+otherwise. Projections are recorded, photographs and weights are not.
 """
 
 import argparse

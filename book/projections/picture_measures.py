@@ -29,7 +29,7 @@ def _scaled(pictures: Tensor) -> Tensor:
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Return the structural similarity (Wang et al. 2004) of pictures, each scaled by itself.
+    """Return the structural similarity (Wang et al. 2004) of pictures, each normalised per image.
 
     1 for equal pictures. Two pictures that are blank in the same places are alike there: read it
     against a floor.
