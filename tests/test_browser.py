@@ -27,7 +27,9 @@ NOTEBOOKS = [
 PAGES = sorted(path.relative_to(HTML).as_posix() for path in (HTML / "book").rglob("*.html"))
 HEAVIEST = 4.5e6  # bytes of a page with its pictures, which are what it is about
 WIDE, PHONE = 1280, 390  # px
-FIRST_SCREEN, TALLEST = 800, 9500  # px at 1280
+FIRST_SCREEN, TALLEST = 800, 9000  # px at 1280
+MOST_WORDS, MOST_TABLES = 1250, 3  # that are not folded; words of the main text
+PRINTED = 703  # px across A4 between margins of 12 mm
 AXE = importlib.util.find_spec("axe_core_python")
 AXE_OPTIONS = {"runOnly": ["wcag2a", "wcag2aa", "best-practice"], "resultTypes": ["violations"]}
 
@@ -130,6 +132,29 @@ def accessibility(browser) -> list[str]:  # noqa: F811
     )
 
 
+def shown(browser) -> tuple[int, int]:  # noqa: F811
+    """Return the words of the main text and the tables that a reader sees without opening any."""
+    return tuple(
+        browser.evaluate(
+            """(() => {
+            const article = document.querySelector(".bd-article");
+            const aside = "table, pre, figcaption, script, style, math, .zf-explorer, .zf-listed, "
+                + ".exercise, .solution, .toggle-details, .toggle-hidden";
+            const texts = document.createTreeWalker(article, NodeFilter.SHOW_TEXT);
+            let words = 0;
+            while (texts.nextNode()) {
+                const within = texts.currentNode.parentElement;
+                if (!within.closest(aside) && within.checkVisibility())
+                    words += texts.currentNode.data.split(/\\s+/).filter(Boolean).length;
+            }
+            const tables = [...article.querySelectorAll("table")].filter(
+                t => t.checkVisibility() && !t.closest(".toggle-hidden"));
+            return [words, tables.length];
+            })()"""
+        )
+    )
+
+
 def first_screen(browser) -> list[str]:  # noqa: F811
     """Return what the first screen lacks: the whole answer and the upper half of the hero."""
     bottoms = browser.evaluate(
@@ -167,8 +192,11 @@ def test_a_page_reads_well_on_a_desktop(page, browser):  # noqa: F811
     )
     if height > TALLEST:
         faults.append(f"{height:.0f} px high")
+    words, tables = shown(browser)
     if is_chapter(page):
         faults += first_screen(browser)
+        faults += [f"{words} words"] * (words > MOST_WORDS)
+        faults += [f"{tables} tables"] * (tables > MOST_TABLES)
     faults += accessibility(browser)
     assert not faults, "\n".join(faults)
 
@@ -199,6 +227,27 @@ def test_no_page_scrolls_sideways_on_a_phone(page, browser):  # noqa: F811
         ".slice(0, 3).map(e => e.outerHTML.slice(0, 80))"
     )
     assert wide <= PHONE, culprits
+
+
+@pytest.mark.parametrize("page", ["index", "occlusion/occlusion", "network/network", "scoreboard"])
+def test_paper_has_no_buttons_and_cuts_nothing(page, browser):  # noqa: F811
+    opened(browser, f"book/{page}.html", width=PRINTED, settle=0.5)
+    browser.page.emulate_media(media="print")
+    assert browser.page.pdf(format="A4").startswith(b"%PDF")
+    buttons = (
+        ".zf-controls, .zf-hint, .zf-link, .zf-buttons, .copybtn, .bd-sidebar, .bd-header-article"
+    )
+    visible = "filter(e => e.checkVisibility())"
+    faults = browser.evaluate(
+        f"[...document.querySelectorAll('{buttons}')].{visible}.map(e => e.className)"
+    )
+    faults += browser.evaluate(
+        f"[...document.querySelectorAll('.bd-article :is(pre, table, img)')].{visible}.filter(e => "
+        "!e.closest('.zf-window') && (e.getBoundingClientRect().right > innerWidth + 1 || "
+        "(e.tagName === 'PRE' && e.scrollWidth > e.clientWidth + 1)))"
+        ".map(e => e.outerHTML.slice(0, 80))"
+    )
+    assert not faults, "\n".join(faults)
 
 
 @each_page
