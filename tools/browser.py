@@ -21,7 +21,8 @@ from playwright.sync_api import sync_playwright
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 PLAYWRIGHT = Path.home() / ".cache" / "ms-playwright"  # where Playwright puts those it fetches
 HTML = Path(__file__).resolve().parents[1] / "_build" / "html"
-FLAGS = ("--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND")  # no name is resolved
+# no name is resolved; a server of this machine can be reached by its number
+FLAGS = ("--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
 
 
 @functools.cache

@@ -1,10 +1,12 @@
 """What `make` runs: python tools/make.py book | test | twice | lock | cells.
 
 book   runs the notebooks that are not cached and builds _build/html; a warning or a failing cell is
-an error test   ruff, the unit tests, every notebook once, the book from those runs, its pages in a
-browser twice  runs every notebook twice and compares all that they show: numbers, tables and
-pictures lock   writes requirements.lock from what is installed cells  writes the first cell of
-every notebook, which installs the package where it is missing
+       an error
+test   ruff, the unit tests, every notebook once, the book from those runs, its pages in a browser,
+       eight notebooks in JupyterLab
+twice  runs every notebook twice and compares all that they show: numbers, tables and pictures
+lock   writes requirements.lock from what is installed
+cells  writes the first cell of every notebook, which installs the package where it is missing
 """
 
 import os
@@ -32,6 +34,7 @@ from notebooks import (
 
 EXECUTED = ROOT / ".executed"  # not below _build: nbmake skips folders of that name
 PAGES = "tests/test_browser.py"  # needs the built book
+LAB = "tests/test_lab.py"  # starts kernels of its own, so it runs when the other tests are done
 PYTEST = [sys.executable, "-m", "pytest"]
 
 
@@ -87,10 +90,11 @@ def test() -> int:
     """Run every stage, also after one that failed, but for those that need its result."""
     stages = {
         "lint": lambda: run(sys.executable, "-m", "ruff", "check", "."),
-        "unit tests": lambda: run(*PYTEST, f"-n{WORKERS}", f"--ignore={PAGES}"),
+        "unit tests": lambda: run(*PYTEST, f"-n{WORKERS}", f"--ignore={PAGES}", f"--ignore={LAB}"),
         "notebooks": notebooks,
         "book": lambda: build(EXECUTED),
         "browser": lambda: run(*PYTEST, "-q", PAGES),
+        "JupyterLab": lambda: run(*PYTEST, "-q", f"-n{min(WORKERS, 2)}", LAB),
     }
     needs = {"book": "notebooks", "browser": "book"}
     found: dict[str, str] = {}

@@ -1,0 +1,220 @@
+"""A walk through the book in JupyterLab: run all, move each widget, bring pictures, try values.
+
+It runs a copy of the book; kernels draw few images of the diorama, which keeps cells short."""
+
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from shutil import copytree, ignore_patterns
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Page
+
+from tests.chromium import ROOT, browser  # noqa: F401
+from tests.test_try_this import CHANGES, QUICK, SMALL, with_parameters
+from zfrepro.explorers import UNLABELLED
+
+PATIENCE = 300  # seconds for all cells of a notebook
+FEW = f"import zfrepro.data\nzfrepro.data.DIORAMA_SPLITS = {SMALL}\n"
+SETTINGS = {
+    "notebook-extension/tracker": {"windowingMode": "none"},  # all cells are in the page
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+}
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory) -> Iterator[str]:
+    """The address of a JupyterLab that serves a copy of the book, with settings of its own."""
+    home = tmp_path_factory.mktemp("lab")
+    copytree(ROOT / "book", home / "book", ignore=ignore_patterns(".ipynb_checkpoints"))
+    startup = home / "ipython" / "profile_default" / "startup" / "few.py"
+    texts = {startup: FEW} | {
+        home / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings": json.dumps(values)
+        for name, values in SETTINGS.items()
+    }
+    for file, text in texts.items():
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    own = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "IPYTHONDIR": "ipython",
+           "JUPYTER_RUNTIME_DIR": "runtime", "JUPYTERLAB_SETTINGS_DIR": "settings",
+           "JUPYTERLAB_WORKSPACES_DIR": "workspaces", "ZFREPRO_CACHE": "cache"}  # fmt: skip
+    chosen = {name for name in os.environ if name.startswith("ZFREPRO_")}
+    environment = {k: v for k, v in os.environ.items() if k not in chosen}
+    environment |= {name: str(home / folder) for name, folder in own.items()}
+    environment |= {"JUPYTER_PREFER_ENV_PATH": "1", "PYTHONPATH": str(ROOT)}
+    options = ["--no-browser", "--allow-root", "--expose-app-in-browser", f"--port={address[17:]}",
+               "--ServerApp.port_retries=0", "--IdentityProvider.token=",
+               f"--ServerApp.root_dir={home}"]  # fmt: skip
+    log = home / "log.txt"
+    with open(log, "w") as stream:
+        command = [sys.executable, "-m", "jupyterlab", *options]
+        server = subprocess.Popen(command, cwd=home, env=environment, stdout=stream, stderr=stream)
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"{address}/api", timeout=5).close()
+                break
+            except OSError:
+                assert server.poll() is None, log.read_text()
+                time.sleep(0.1)
+        yield address
+    finally:
+        server.terminate()  # and its kernels with it
+        server.wait()
+
+
+class Notebook:
+    """A notebook that was run in JupyterLab from top to bottom."""
+
+    def __init__(self, page: Page, lab: str, name: str):
+        self.page = page
+        page.set_default_timeout(1000 * PATIENCE)
+        page.goto(f"{lab}/lab/workspaces/{name}/tree/book/{name}/{name}.ipynb")
+        panel = "window.jupyterapp?.shell?.currentWidget"
+        page.wait_for_function(f"{panel}?.sessionContext?.session?.kernel?.status === 'idle'")
+        page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+        page.wait_for_function(f"{panel}.sessionContext.session.kernel.status === 'idle'")
+
+    def faults(self) -> list[str]:
+        """Errors and what was written to standard error, which JupyterLab shows red."""
+        kinds = [f"[data-mime-type='application/vnd.jupyter.{k}']" for k in ("error", "stderr")]
+        return self.page.locator(", ".join(kinds)).all_inner_texts()
+
+    def count(self, selector: str) -> int:
+        return self.page.locator(selector).locator("visible=true").count()
+
+    def rerun(self, change: Callable[[str], str]) -> tuple[str, str]:
+        """What the cell to try shows before and after its source is changed."""
+        find = """const cells = jupyterapp.shell.currentWidget.content;
+            const tags = cell => cell.model.getMetadata('tags') || [];
+            const index = cells.widgets.findIndex(cell => tags(cell).includes('try-this'));
+            const cell = cells.widgets[index];
+            const shown = () => JSON.stringify(
+                cell.model.outputs.toJSON().map(output => output.data || output.text));"""
+        source, before = self.page.evaluate(
+            f"() => {{ {find} return [cell.model.sharedModel.getSource(), shown()] }}"
+        )
+        after = self.page.evaluate(
+            f"""async source => {{ {find} cell.model.sharedModel.setSource(source);
+            cells.activeCellIndex = index;
+            await jupyterapp.commands.execute('notebook:run-cell'); return shown() }}""",
+            change(source),
+        )
+        return before, after
+
+
+ANSWER = """() => {
+    const parts = [...document.querySelectorAll('.widget-html')].slice(-2);
+    return parts.map(part => part.querySelector('.widget-html-content').innerHTML).join(' ');
+}"""
+"""The words and the picture of an explorer, its last two widgets."""
+
+
+def moved(page: Page, move: Callable[[], None]) -> str:
+    """Do something to an explorer; its answer must change, which is returned."""
+    before = page.evaluate(ANSWER)
+    move()
+    page.wait_for_function(
+        f"before => {{ const now = ({ANSWER})(); "
+        "return now !== before && !now.includes('computing') }",
+        arg=before,
+    )
+    return page.evaluate(ANSWER)
+
+
+def move_all(page: Page) -> None:
+    """Move each control of an explorer once: sliders, numbers, then every button."""
+    for handle in page.locator(".noUi-handle").all():
+        at, last = (float(handle.get_attribute(f"aria-value{k}")) for k in ("now", "max"))
+        moved(page, lambda h=handle, key="Left" if at == last else "Right": h.press(f"Arrow{key}"))
+    for number in page.locator(".jupyter-widgets input[type=number]").all():
+
+        def enter(box=number):
+            box.fill(str(int(box.input_value()) + 1))
+            box.press("Enter")
+
+        moved(page, enter)
+    for group in reversed(page.locator(".widget-toggle-buttons").all()):
+        for button in group.locator("button:not(.mod-active)").all():
+            moved(page, button.click)
+
+
+def pictures() -> dict[str, bytes]:
+    """Four kinds of file that people bring."""
+    pixels = np.random.default_rng(0).integers(0, 255, (90, 120, 4), np.uint8)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    found = {}
+    for name, picture, options in (
+        ("clear.png", Image.fromarray(pixels), {}),
+        ("grey.png", Image.fromarray(pixels[..., 0]), {}),
+        ("upright.jpg", Image.fromarray(pixels[..., :3].copy()), {"exif": turned}),
+    ):
+        picture.save(stream := io.BytesIO(), "JPEG" if name[-3:] == "jpg" else "PNG", **options)
+        found[name] = stream.getvalue()
+    return found | {"phone.heic": b"\0\0\0\x18ftypheic" + bytes(64)}
+
+
+def bring_pictures(page: Page) -> None:
+    """Upload each, and go back: those that can be read are shown, the other is named, with the
+    remedy.
+    """
+
+    def upload(name: str, content: bytes) -> None:
+        with page.expect_file_chooser() as chooser:
+            page.locator(".widget-upload").click()
+        file = {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+        chooser.value.set_files([file])
+
+    for name, content in pictures().items():
+        if name != "phone.heic":
+            moved(page, lambda n=name, c=content: upload(n, c))
+            page.get_by_text(UNLABELLED).wait_for()
+            moved(page, page.get_by_role("button", name="the book's images").click)
+            continue
+        before = page.evaluate(ANSWER)
+        upload(name, content)
+        page.get_by_text("phone.heic: cannot be read").wait_for()
+        assert "save it as JPEG or PNG" in page.get_by_text("phone.heic").inner_text()
+        assert page.evaluate(ANSWER) == before
+
+
+EXPLORERS = ("gallery", "invariance", "occlusion")
+WALK = (*EXPLORERS, "ablation", "architecture", "network", "synthetic", "training")
+"""Those with explorers, and others whose cells are short."""
+
+
+@pytest.mark.parametrize("name", WALK)
+def test_a_notebook_lives_in_jupyterlab(name, browser, lab):  # noqa: F811
+    context = browser.browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    try:
+        notebook = Notebook(page, lab, name)
+        assert not notebook.faults()
+        text = "\n".join(page.locator(".jp-MarkdownCell").all_inner_texts())
+        assert len(text) > 1000 and ":::" not in text and "```" not in text
+        cells = json.loads((ROOT / "book" / name / f"{name}.ipynb").read_text())["cells"]
+        code = [cell["metadata"] for cell in cells if cell["cell_type"] == "code"]
+        assert notebook.count(".jp-CodeCell .cm-content") == sum("jupyter" not in c for c in code)
+        before, after = notebook.rerun(
+            lambda source: with_parameters(source, QUICK.get(name, {}) | CHANGES[name][0])
+        )
+        assert before != after
+        if name in EXPLORERS:
+            move_all(page)
+            bring_pictures(page)
+        assert not notebook.faults()
+    finally:
+        page.evaluate("jupyterapp.serviceManager.sessions.shutdownAll()")
+        context.close()
