@@ -303,6 +303,12 @@ class Measure:
     """By default $ZFREPRO_DATASET, else diorama."""
     data: str | None = None
     """Folder that holds the photographs; by default $ZFREPRO_DATA."""
+    network: str = "zfnet"
+    """zfnet, or a network that ImageNet taught: squeezenet1_0 or alexnet of torchvision. Its record
+    is results/CHAPTER/NETWORK.json.
+    """
+    weights: str | None = None
+    """Weights of that network, under torchvision's names; by default those in torch's cache."""
     images: int | None = None
     """How many images to use; by default what the chapter reports."""
     seed: int = 0
@@ -328,8 +334,11 @@ class Measure:
         measure.module_of(self.chapter)
         require_positive(images=self.images)
         where, name = device.pick(self.device), self.dataset or data.default_name()
-        target = records.results_root() / self.chapter / f"{name}.json"
+        own = self.network == "zfnet"
+        target = records.results_root() / self.chapter / f"{name if own else self.network}.json"
         # what can be told before any data is read
+        if own and self.weights:
+            raise ValueError("--weights: only with --network, the name of a torchvision network")
         if unfinished := [run for run in self.runs if not Path(run, training.WEIGHTS).is_file()]:
             raise ValueError(
                 f"--runs {unfinished[0]}: no {training.WEIGHTS} there; name finished runs"
@@ -338,26 +347,9 @@ class Measure:
             raise ValueError(f"{target}: no record to add to; leave --only out")
         if self.only:
             measure.refuse_unknown(self.chapter, records.read_json(target), target, self.only)
-        networks, hashes = {}, {}
-        for arch in ("zfnet", "krizhevsky"):
-            networks[arch] = weights.pretrained(arch, name, device=where)
-            hashes[arch] = records.read(weights.record_name(arch, name))["weights_sha256"]
-        dataset = data.load(
-            name, networks["zfnet"].recipe.image_size, root=self.data, progress=not self.quiet
-        )
-        if dataset.classes != networks["zfnet"].classes:
-            raise ValueError(
-                f"{name} has {len(dataset.classes)} classes, its networks know "
-                f"{len(networks['zfnet'].classes)}; "
-                "measure on the data set they were trained on"
-            )
-        study = measure.Study(
-            dataset, networks, where, images=self.images, seed=self.seed,
-            root=Path(self.data) if self.data else None, progress=not self.quiet, hashes=hashes,
-            runs=tuple(map(Path, self.runs)),
-        )  # fmt: skip
+        study = self._study(name, where) if own else self._adapted(name, where)
         command, scratch = self._command(name), Path(self.scratch)
-        with file_lock(scratch / f"{self.chapter}-{name}", option="--scratch"):
+        with file_lock(scratch / f"{self.chapter}-{study.name}", option="--scratch"):
             if self.only:
                 measure.refuse_other(
                     records.read_json(target), measure.record(self.chapter, study, {}, command)
@@ -369,9 +361,59 @@ class Measure:
             records.write_json(target, record)
         print(f"wrote {target}")
 
+    def _study(self, name: str, where):
+        """Return the study of the two shipped networks of a data set."""
+        from zfrepro.measure import Study
+
+        networks, hashes = {}, {}
+        for arch in ("zfnet", "krizhevsky"):
+            networks[arch] = weights.pretrained(arch, name, device=where)
+            hashes[arch] = records.read(weights.record_name(arch, name))["weights_sha256"]
+        dataset = data.load(
+            name, networks["zfnet"].image_size, root=self.data, progress=not self.quiet
+        )
+        if dataset.classes != networks["zfnet"].classes:
+            raise ValueError(
+                f"{name} has {len(dataset.classes)} classes, its networks know "
+                f"{len(networks['zfnet'].classes)}; "
+                "measure on the data set they were trained on"
+            )
+        return Study(dataset, networks, where, hashes=hashes, **self._options())
+
+    def _adapted(self, name: str, where):
+        """Return the study of a network that others trained, asked for the data set's classes."""
+        from zfrepro import imagenet, measure
+
+        measure.refuse_adapted(self.chapter)
+        made = imagenet.load(self.network, self.weights, device=where)
+        file = self.weights or imagenet.default_file(self.network)
+        dataset = data.load(
+            name, made.image_size, root=self.data, parts=("val",), progress=not self.quiet
+        )
+        if not dataset.photographs:
+            raise ValueError(f"--network {self.network} wants photographs: --dataset imagenet20")
+        ours = weights.pretrained("zfnet", name, device=where)
+        hashes = {
+            self.network: records.sha256(Path(file).expanduser()),
+            "zfnet": records.read(weights.record_name("zfnet", name))["weights_sha256"],
+        }
+        return measure.Study(
+            dataset, {self.network: made.restrict_classes(dataset.classes)}, where, hashes=hashes,
+            network=self.network, ours=ours, rows=imagenet.unseen(dataset, self.data),
+            **self._options(),
+        )  # fmt: skip
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "images": self.images, "seed": self.seed, "progress": not self.quiet,
+            "root": Path(self.data) if self.data else None, "runs": tuple(map(Path, self.runs)),
+        }  # fmt: skip
+
     def _command(self, dataset: str) -> str:
         """Return the command as the record tells it."""
         words = f"python -m zfrepro measure {self.chapter} --dataset {dataset}"
+        words += f" --network {self.network}" if self.network != "zfnet" else ""
+        words += f" --weights {Path(self.weights).name}" if self.weights else ""
         words += f" --images {self.images}" if self.images else ""
         words += f" --seed {self.seed}" if self.seed else ""
         words += " ".join([" --runs", *map(_below_runs, self.runs)]) if self.runs else ""

@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 
+from zfrepro import data, imagenet, records
 from zfrepro import device as devices
-from zfrepro import records
-from zfrepro.data import Dataset
+from zfrepro.data import Dataset, Split
 from zfrepro.weights import Trained
 
 Parts = dict[str, Callable[[], Any]]
@@ -41,6 +41,39 @@ class Study:
     progress: bool = True
     hashes: dict[str, str] = field(default_factory=dict)  # SHA-256 of the networks' files
     runs: tuple[Path, ...] = ()  # folders of `train --keep`, for what follows a training
+    network: str = "zfnet"  # which of the networks is studied
+    ours: Trained | None = None  # the shipped ZFNet, where the network studied is not our own
+    # bool (N,), of the validation images those to measure on; None for all
+    rows: torch.Tensor | None = None
+
+    @property
+    def trained(self) -> Trained:
+        """The network that is studied."""
+        return self.networks[self.network]
+
+    @property
+    def adapted(self) -> bool:
+        """Whether others trained the network that is studied, see `imagenet`."""
+        return self.network in imagenet.LAYERS
+
+    @property
+    def name(self) -> str:
+        """Name of the record: the network that others trained, or the data set."""
+        return self.network if self.adapted else self.dataset.name
+
+    @property
+    def val(self) -> Split:
+        """The validation images to measure on: those that the network has not been taught."""
+        return self.split_for(self.dataset)
+
+    def split_for(self, dataset: Dataset) -> Split:
+        """Return the same images of a data set that was loaded at another size."""
+        return dataset.val if self.rows is None else imagenet.chosen(dataset.val, self.rows)
+
+    def our_images(self) -> Split:
+        """Return the images of `val` as our network wants them stored."""
+        options = {"root": self.root, "parts": ("val",), "progress": False}
+        return self.split_for(data.load(self.dataset.name, self.ours.image_size, **options))
 
     @property
     def key(self) -> str:
@@ -70,6 +103,19 @@ def module_of(chapter: str) -> ModuleType:
         )
     name = chapter.replace("_", ".") if chapter.startswith("transfer_") else f"{chapter}.measure"
     return importlib.import_module(f"book.{name}")
+
+
+def refuse_adapted(chapter: str) -> None:
+    """Refuse a chapter that measures this package's networks only.
+
+    Raises:
+        ValueError: naming those that take others.
+    """
+    able = [name for name in measurements() if getattr(module_of(name), "ADAPTED", False)]
+    if chapter not in able:
+        raise ValueError(
+            f"{chapter} measures this package's own networks; --network is for {', '.join(able)}"
+        )
 
 
 def measure(
@@ -103,7 +149,7 @@ def measure(
     for number, (name, run) in enumerate(parts.items(), 1):
         # raised when the study's code changes what it finds
         revision = getattr(module, "REVISION", 1)
-        file = scratch / f"{chapter}-{revision}-{study.dataset.name}-{study.key}" / f"{name}.json"
+        file = scratch / f"{chapter}-{revision}-{study.name}-{study.key}" / f"{name}.json"
         if file.is_file() and not fresh and name not in getattr(module, "MERGED", ()):
             kept = records.read_json(file)
             if not {"value", "seconds"} <= kept.keys():
@@ -135,6 +181,9 @@ def record(chapter: str, study: Study, found: dict[str, Any], command: str) -> d
         "images": study.images,
         "seed": study.seed,
     }
+    if study.adapted:
+        counts = {"unseen": len(study.val), "validation": len(study.dataset.val)}
+        made |= {"network": study.network, "layers": study.trained.network.modules_of, **counts}
     if taken := made.keys() & found.keys():
         raise ValueError(
             f"{chapter}: parts cannot be called {', '.join(sorted(taken))}: "

@@ -35,17 +35,21 @@ SYMMETRIC = {"diorama": ("ball",), "imagenet20": ("golf ball",)}
 the paper's entertainment center, does so at right angles only, and is left with the others."""
 QUANTILES = (0.1, 0.5, 0.9)
 COMPARED_LAYERS = ("conv1", "fc7")
+ADAPTED = True  # takes networks that others trained
 
 
 def parts(study: Study) -> Parts:
-    """Return the measurements of the chapter; scenes are rendered again in the Diorama only."""
-    trained = study.networks["zfnet"]
-    split = study.dataset.val.shuffled(study.images, study.seed)
+    """Return the measurements of the chapter; scenes are rendered again in the Diorama only.
+
+    Fills are compared for our own network only.
+    """
+    trained = study.trained
+    split = study.val.shuffled(study.images, study.seed)
     seen, labels = trained.center_crop(split.images), split.labels
     found: Parts = {
         family: partial(whole, study, trained, seen, labels, family) for family in AMOUNTS
     }
-    for fill in FILLS:
+    for fill in () if study.adapted else FILLS:
         few = (seen[:COMPARED], labels[:COMPARED])
         found[f"fill {fill}"] = partial(filled, study, trained, *few, fill)
     shifted = cache(
@@ -53,9 +57,10 @@ def parts(study: Study) -> Parts:
     )
     for arch in study.networks:
         found[f"one pixel {arch}"] = lambda arch=arch: pixel(shifted(arch))
-    found["one pixel difference"] = lambda: summary(
-        kept_share(shifted("zfnet")) - kept_share(shifted("krizhevsky"))
-    )
+    if "krizhevsky" in study.networks:
+        found["one pixel difference"] = lambda: summary(
+            kept_share(shifted("zfnet")) - kept_share(shifted("krizhevsky"))
+        )
     if study.dataset.name == "diorama":
         found["rendered"] = partial(rendered, study, trained)
     return found
@@ -155,7 +160,7 @@ def rendered(study: Study, trained: Trained) -> dict[str, Any]:
     Lens shift and zoom show what a warp does, but nothing is filled in and nothing interpolated.
     """
     scenes = diorama.sample(range(min(study.images or COMPARED, COMPARED)), seed=1)
-    size = trained.recipe.image_size
+    size = trained.image_size
     stored, steps = stored_size(size), torch.arange(len(scenes)).split(BATCH)
 
     def view(scene: Scene) -> Tensor:

@@ -212,7 +212,7 @@ def one_pixel(
     Returns:
         The response to the three shifts; its labels are not meant.
     """
-    size, room = trained.recipe.image_size, stored.shape[-1]
+    size, room = trained.image_size, stored.shape[-1]
     if room < size + 1:
         raise ValueError(f"pictures of more than {size} px wanted, got {room}")
     offset = (room - size) // 2
