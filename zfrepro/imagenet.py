@@ -118,6 +118,10 @@ class Adapted(Layered):
             self._fields[layer] = found.rows
         return self._fields[layer]
 
+    def module(self, layer: str) -> str:
+        """Return the name of the module that stands for a layer."""
+        return f"model.{self.modules_of[layer].removeprefix(MEAN_OF)}"
+
     def first(self) -> nn.Conv2d:
         """Return the first convolution."""
         return next(m for m in self.model.modules() if isinstance(m, nn.Conv2d))

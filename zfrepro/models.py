@@ -84,6 +84,10 @@ class Layered(nn.Module):
         """Return the function from images to one layer's output."""
         return lambda images: self.features(images, [layer])[layer]
 
+    def module(self, layer: str) -> str:
+        """Return the name of the submodule that computes a layer, as in `named_modules()`."""
+        raise NotImplementedError
+
     def first(self) -> nn.Conv2d:
         """Return the first convolution."""
         raise NotImplementedError

@@ -245,6 +245,10 @@ class Network(Layered):
         """Names of all layers with weights, from pixels to classes."""
         return (*self.convs, *self.fulls)
 
+    def module(self, layer: str) -> str:
+        """Return the name of a layer's convolution or full layer."""
+        return f"convs.{layer}" if layer in self.convs else f"fulls.{layer}"
+
     def first(self) -> CeilConv2d:
         """Return the first convolution."""
         return self.convs["conv1"]

@@ -30,9 +30,18 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from zfrepro import deconvnet
 from zfrepro.deconvnet import Units, validate_finite
 from zfrepro.layers import contrast_norm, require_index
-from zfrepro.models import evaluating, output_of, replacing_tensors, uncompiled, which_call
+from zfrepro.models import (
+    Layered,
+    evaluating,
+    output_of,
+    replacing_tensors,
+    uncompiled,
+    which_call,
+)
+from zfrepro.networks import Network
 
 RULES = ("gradient", "deconvnet", "guided")
 PICTURES_AT_ONCE = 32  # carried down together, which bounds the memory of many units an image
@@ -653,3 +662,26 @@ def project(
         tops = found.new_zeros(int(rank.max()) + 1, *found.shape)
         tops[(rank, *at)] = 1 if seed == "one" else value
         return _carry_down(found, leaf, tops)[rank, of]
+
+
+def project_to_fields(
+    network: Layered, images: Tensor, layer: str, units: Units
+) -> deconvnet.Projections:
+    """Project one conv unit an image, cut to its receptive field, in any network of named layers.
+
+    Args:
+        images: (B, 3, S, S), as the network wants them.
+        units: B of them.
+    Returns:
+        as `deconvnet.project_crops`, which does it for this package's networks; pixels are
+        (B, 3, F, F).
+    """
+    if isinstance(network, Network):
+        return deconvnet.project_crops(network, images, layer, units)
+    pixels = project(network.output(layer), images, units)
+    tops, lefts, size = deconvnet.window(network, layer, units.to("cpu"))
+    with torch.no_grad():
+        values = network.output(layer)(images)
+    active = values[torch.arange(len(units)), units.maps, units.rows, units.columns]
+    cut = deconvnet.crop(pixels, tops, lefts, size)
+    return deconvnet.Projections(cut, tops, lefts, active)

@@ -15,11 +15,12 @@ from zfrepro import records
 from zfrepro.data import photos
 from zfrepro.data.transforms import center_crop, stored_size
 from zfrepro.measure import Parts, Study
-from zfrepro.networks import Network
+from zfrepro.models import Layered
 from zfrepro.stats import Interval, bootstrap_interval, rounded
 from zfrepro.weights import Trained
 
 REVISION = 2
+ADAPTED = True  # takes networks that others trained
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "pool5", "fc6", "fc7")
 PAPERS = ("conv5", "pool5", "fc7")  # layers 5 and 7; the paper does not name a side of the pool
 TESTED = ("conv5", "fc7")  # by all distances
@@ -130,7 +131,7 @@ def faces_of(
 
 
 def features_of(
-    trained: Trained, layers: Sequence[str] = LAYERS, network: Network | None = None
+    trained: Trained, layers: Sequence[str] = LAYERS, network: Layered | None = None
 ) -> c.Features:
     """Return the function from images to the layers' features; pool5 is conv5 after its pool.
 
@@ -140,7 +141,6 @@ def features_of(
         network: another network of the same geometry instead of the trained one.
     """
     network = network or trained.network
-    fifth = next(conv for conv in network.architecture.convs if conv.layer == 5)
 
     @torch.no_grad()
     def features(images: Tensor) -> dict[str, Tensor]:
@@ -148,6 +148,7 @@ def features_of(
         wanted = {"conv5" if layer == "pool5" else layer for layer in layers}
         found = {layer: y.float().cpu() for layer, y in network.features(x, wanted).items()}
         if "pool5" in layers:
+            fifth = next(conv for conv in network.architecture.convs if conv.layer == 5)
             found["pool5"] = network.pool_and_norm(fifth, found["conv5"])
         return {layer: found[layer] for layer in layers}
 
@@ -349,7 +350,9 @@ def parts(study: Study) -> Parts:
     Raises:
         ValueError: another data set than Diorama or ImageNet-20.
     """
-    trained, dataset, size = study.networks["zfnet"], study.dataset.name, study.dataset.image_size
+    trained, dataset, size = study.trained, study.dataset.name, study.dataset.image_size
+    # of a network that others trained, the layers it has; how it pools is not known
+    layers = [k for k in LAYERS if not study.adapted or k in trained.network.layers]
     if dataset not in ("diorama", "imagenet20"):
         raise ValueError(f"correspondence is measured on diorama or imagenet20, not on {dataset}")
     faces = faces_of(dataset, size, study.root, study.images or A_CLASS)
@@ -359,7 +362,7 @@ def parts(study: Study) -> Parts:
 
     def masks() -> Masks:
         if not made:
-            made.append(Masks(faces, features_of(trained), side, draws, study.seed))
+            made.append(Masks(faces, features_of(trained, layers), side, draws, study.seed))
         return made[0]
 
     def described() -> dict[str, Any]:
@@ -379,16 +382,20 @@ def parts(study: Study) -> Parts:
         return {layer: layer_table(own, layer, study.seed, measures) for layer in TESTED}
 
     def untrained_features(seed: int) -> c.Features:
+        if study.adapted:
+            return features_of(trained, TESTED, trained.untrained(seed).network)
         network = replace(trained.recipe, seed=seed).network(len(trained.classes))
         return features_of(trained, TESTED, network.eval().to(trained.mean.device))
 
     by_layer: dict[str, Callable[[], Any]] = {
-        layer: lambda layer=layer: layer_part(layer) for layer in LAYERS
+        layer: lambda layer=layer: layer_part(layer) for layer in layers
     }
     sides = [round(share * size) for share in SHARES]
     return {
         "faces": described,
-        "table": lambda: {layer: papers_table(masks(), layer, study.seed) for layer in PAPERS},
+        "table": lambda: {
+            layer: papers_table(masks(), layer, study.seed) for layer in PAPERS if layer in layers
+        },
         **by_layer,
         "classes": lambda: {layer: classes_table(masks(), layer, study.seed) for layer in TESTED},
         "sizes": lambda: {

@@ -13,12 +13,13 @@ from zfrepro import gallery
 from zfrepro.data.transforms import center_crop
 from zfrepro.gallery import Top
 from zfrepro.measure import Parts, Study
-from zfrepro.probes import untrained
 from zfrepro.stats import bootstrap, rounded, rounded_all
 from zfrepro.weights import Trained
 
+ADAPTED = True  # takes networks that others trained
 MAPS = 24  # a layer, at random, whose pictures are compared
 DRAWS = 2000
+CONVS = ("conv1", *DEEP)
 PAIRS = (*zip(DEEP, DEEP[1:], strict=False), ("conv2", "conv5"))
 
 
@@ -80,7 +81,7 @@ def similarity(trained: Trained, images: Tensor, tops: dict[str, Top], seed: int
 def search(trained: Trained, images: Tensor, progress: bool = False) -> dict[str, Top]:
     """Return the strongest nine units of every map over stored images, uint8 (N, 3, R, R)."""
     batches = (trained.preprocess(part) for part in images.split(32))
-    return gallery.top_units(trained.network, batches, progress=progress)
+    return gallery.top_units(trained.network, batches, CONVS, progress=progress)
 
 
 def on_object(
@@ -92,12 +93,12 @@ def on_object(
     is its difference from all images at the same places; `over` how much larger that of layer 5 is
     than those of layer 1, and of layer 5 of untrained networks.
     """
-    mask = center_crop(masks[:, None], trained.recipe.image_size)[:, 0]
+    mask = center_crop(masks[:, None], trained.image_size)[:, 0]
     layers = {k: measures.shares_on_mask(top, trained.network, mask) for k, top in tops.items()}
     leads = {layer: 100 * (own - same) for layer, (own, same) in layers.items()}
     controls = {"conv1": leads["conv1"]}
     for number in UNTRAINED:
-        other = untrained(trained, number)
+        other = trained.untrained(number)
         top = search(other, images)["conv5"]
         own, same = measures.shares_on_mask(top, other.network, mask)
         controls[f"untrained {number}"] = 100 * (own - same)
@@ -111,8 +112,12 @@ def on_object(
 
 
 def parts(study: Study) -> Parts:
-    """Return the recorded measurements, over the validation images."""
-    trained, split = study.networks["zfnet"], study.dataset.val
+    """Return the recorded measurements, over the validation images.
+
+    All of them, also those that a network which others trained has been taught: nine of few images
+    would be hardly chosen.
+    """
+    trained, split = study.trained, study.dataset.val
     count = min(study.images or len(split), len(split))
     images, labels = split.images[:count], split.labels[:count]
     tops = functools.cache(lambda: search(trained, images, study.progress))

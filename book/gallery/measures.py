@@ -6,11 +6,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from zfrepro import deconvnet
+from zfrepro import deconvnet, rules
 from zfrepro.deconvnet import Units
 from zfrepro.gallery import Fetch, Top, centered_grey, mean_pairwise_correlation
-from zfrepro.networks import Network
-from zfrepro.receptive_field import stage
+from zfrepro.models import Layered
+from zfrepro.receptive_field import field_of
 
 
 def random_top(
@@ -51,19 +51,19 @@ SIMILARITIES = {
 }
 
 
-def centered_windows(pictures: Tensor, network: Network, layer: str, units: Units) -> Tensor:
+def centered_windows(pictures: Tensor, network: Layered, layer: str, units: Units) -> Tensor:
     """Cut each unit's field out of a picture, nan beyond the border. (N, 3, S, S) -> (N, 3, F, F).
 
     The unit is always in the middle, unlike in `patches` where the field is larger than the image.
     """
-    field = stage(network.architecture, network.image_size, layer).field
+    field = field_of(network, layer)
     tops, lefts = (place * field.jump + field.start for place in (units.rows, units.columns))
     return deconvnet.crop(pictures, tops, lefts, field.size, torch.nan)
 
 
 @torch.no_grad()
 def random_responding_units(
-    network: Network, images: Tensor, layer: str, places: Units, generator: torch.Generator
+    network: Layered, images: Tensor, layer: str, places: Units, generator: torch.Generator
 ) -> Units:
     """Draw, in each image, one of the maps that respond at the given row and column."""
     maps = network.features(images, [layer])[layer]
@@ -74,21 +74,21 @@ def random_responding_units(
 
 
 def centered_pairs(
-    network: Network, images: Tensor, layer: str, units: Units
+    network: Layered, images: Tensor, layer: str, units: Units
 ) -> tuple[Tensor, Tensor]:
     """Return projections of units and the patches they see, the unit in the middle of both.
 
     Twice (N, 3, F, F).
     """
     patches = centered_windows(images, network, layer, units)
-    projected = deconvnet.project_crops(network, images, layer, units).pixels
+    projected = rules.project_to_fields(network, images, layer, units).pixels
     if projected.shape == images.shape:  # the field is larger than the image
         projected = centered_windows(projected, network, layer, units)
     return projected.masked_fill(patches.isnan(), torch.nan).cpu(), patches.cpu()
 
 
 def similarities(
-    network: Network, fetch: Fetch, top: Top, maps: Iterable[int], images: int, *,
+    network: Layered, fetch: Fetch, top: Top, maps: Iterable[int], images: int, *,
     seed: int = 0, batch: int = 16,
 ) -> dict[str, dict[str, Tensor]]:  # fmt: skip
     """Return how alike a map's projections and its patches are, and pictures at the same places.
@@ -128,7 +128,7 @@ def patches_vary_more(found: dict[str, Tensor]) -> Tensor:
     return projections - (found["patches"] - found["random patches"])
 
 
-def on_mask(top: Top, network: Network, mask: Tensor) -> Tensor:
+def on_mask(top: Top, network: Layered, mask: Tensor) -> Tensor:
     """Return whether the middle of each top unit's receptive field lies on the object.
 
     Args:
@@ -138,7 +138,7 @@ def on_mask(top: Top, network: Network, mask: Tensor) -> Tensor:
         (C, K) float, 1 on the object, 0 off it (or the share), nan in empty places and for units
         that do not respond.
     """
-    field = stage(network.architecture, network.image_size, top.layer).field
+    field = field_of(network, top.layer)
     middles = [
         (place * field.jump + field.start + field.size // 2).clamp(0, network.image_size - 1)
         for place in (top.rows, top.columns)
@@ -147,7 +147,7 @@ def on_mask(top: Top, network: Network, mask: Tensor) -> Tensor:
     return hit.masked_fill(~(top.values > 0), torch.nan)
 
 
-def shares_on_mask(top: Top, network: Network, mask: Tensor) -> tuple[Tensor, Tensor]:
+def shares_on_mask(top: Top, network: Layered, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Return the shares of a map's top units on the object, in their own and in all images.
 
     Args:

@@ -5,7 +5,7 @@ import html
 import ipywidgets as widgets
 import torch
 
-from book.occlusion.measure import WATCHED, grey
+from book.occlusion.measure import LAYER, grey
 from zfrepro import occlusion
 from zfrepro.data import Split
 from zfrepro.data.transforms import center_crop
@@ -112,7 +112,7 @@ class OcclusionExplorer(LiveExplorer):
         note = (
             f"<b>{names[label]}</b>: {clean[label]:.3f} without the square, "
             f"{covered[label]:.3f} with it. Most probable now: "
-            f"<b>{names[best]}</b>, {covered[best]:.3f}. Of {WATCHED}, "
+            f"<b>{names[best]}</b>, {covered[best]:.3f}. Of {LAYER}, "
             f"{remaining_activity(number, float(sums[1, number]), float(sums[0, number]))}."
         )
         mean = center_crop(self.trained.mean[None], self.trained.recipe.image_size)[0]

@@ -1,6 +1,6 @@
 """Fig. 7, and what it suggests measured over validation images: does covering the object matter?
 
-The heat maps and projections of the figure go to `results/occlusion/DATASET.safetensors`, so that
+The heat maps and projections of the figure go to `results/occlusion/NAME.safetensors`, so that
 the figure stands where the photographs are not.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from book.occlusion import measures
 from diorama import PART_NAMES
-from zfrepro import deconvnet, device, gallery, occlusion, plots, records
+from zfrepro import device, gallery, occlusion, plots, records, rules
 from zfrepro.data import Dataset, Split, photos
 from zfrepro.data.transforms import stored_size
 from zfrepro.deconvnet import Units, strongest
@@ -28,7 +28,8 @@ from zfrepro.weights import Trained
 
 REVISION = 2  # rows of the figure by how much the probability varies
 BOXES = "occlusion/boxes"  # record of the objects' boxes, drawn by hand on photographs
-LAYER, WATCHED = "conv5", "convs.conv5"
+ADAPTED = True  # takes networks that others trained
+LAYER = "conv5"
 ROWS, SCANNED, SCAN_POSITIONS = 3, 100, 5  # of the figure; images tried for it; positions a side
 COUNTS = {"diorama": 200}  # images of the main measurement
 COUNT = 300  # the same of other data sets
@@ -78,20 +79,19 @@ def slide(
     generator = torch.Generator().manual_seed(0)
     fill = occlusion.filling(kind, x, patch, grey=grey(trained), generator=generator)
     stride = (x.shape[-1] - patch) / (positions - 1)
-    options = {"progress": False, "layer": WATCHED} | options
+    options = {"progress": False, "layer": trained.network.module(LAYER)} | options
     return occlude(trained.network, x, patch=patch, stride=stride, fill=fill, **options)
 
 
 @torch.inference_mode()
 def search(trained: Trained, split: Split) -> tuple[Tensor, gallery.Top]:
     """Return class probabilities (N, classes), and the images that excite each layer-5 map most."""
-    network = trained.network
-    maps = network.convs[LAYER].out_channels
-    tracker = gallery.TopTracker(LAYER, maps, OTHERS + 1, trained.mean.device)
-    probabilities = []
+    tracker, probabilities = None, []
     for part in split.images.split(32):
-        found = network.features(trained.preprocess(part), [LAYER, "fc8"])
-        tracker.add(found[LAYER])
+        found = trained.network.features(trained.preprocess(part), [LAYER, "fc8"])
+        maps = found[LAYER]
+        tracker = tracker or gallery.TopTracker(LAYER, maps.shape[1], OTHERS + 1, maps.device)
+        tracker.add(maps)
         probabilities.append(F.softmax(found["fc8"], 1).cpu())
     return torch.cat(probabilities), tracker.top()
 
@@ -138,7 +138,7 @@ def rows(
         others = tuple(i for i in top.images[number].tolist() if i not in (index, -1))[:OTHERS]
         images = trained.preprocess(split.images[[index, *others]])
         units = _strongest_units(trained, images, torch.full((len(images),), number))
-        pixels = deconvnet.project_crops(trained.network, images, LAYER, units).pixels.cpu()
+        pixels = rules.project_to_fields(trained.network, images, LAYER, units).pixels.cpu()
         maps = slid.activity[k, ..., number], slid.probabilities[k, ..., label], slid.predicted[k]
         clean, colours = float(slid.clean[k, label]), plots.display(pixels[None])[0]
         found.append(Row(index, label, number, others, clean, *maps, colours, patch))
@@ -157,7 +157,7 @@ def energy(trained: Trained, images: Tensor, maps: Tensor) -> Tensor:
     """Return the squared projection of one map of layer 5 an image, in its place: (B, S, S)."""
     found = []
     for x, own in zip(images.split(16), maps.split(16), strict=True):
-        p = deconvnet.project_crops(trained.network, x, LAYER, _strongest_units(trained, x, own))
+        p = rules.project_to_fields(trained.network, x, LAYER, _strongest_units(trained, x, own))
         size, (height, width) = p.pixels.shape[-1], x.shape[-2:]
         # room for fields that reach over the border
         out = torch.zeros(len(x), height + 2 * size, width + 2 * size)
@@ -239,7 +239,7 @@ class _Measured:
     """The images of the measurement and what several parts share."""
 
     def __init__(self, study: Study):
-        self.study, self.trained, self.split = study, study.networks["zfnet"], study.dataset.val
+        self.study, self.trained, self.split = study, study.trained, study.val
         self.precision = device.precision(study.device, "bf16")
 
     @cached_property
@@ -271,16 +271,17 @@ class _Measured:
         return self.trained.center_crop(self.split.truth["mask"][self.main][:, None])[:, 0]
 
     def squares(
-        self, images: Tensor, *, kind: str = "grey", factor: float = 1.0, arch: str = "zfnet",
-        precision: str | None = None,
+        self, images: Tensor, *, kind: str = "grey", factor: float = 1.0,
+        trained: Trained | None = None, precision: str | None = None,
     ) -> Occlusion:  # fmt: skip
         """Cover images at 10 x 10 positions with a square of `factor` times the paper's side.
 
         Args:
             images: uint8, as the data set stores them.
+            trained: default, the network that is studied.
             precision: default, bf16 where it is fast.
         """
-        trained = self.study.networks[arch]
+        trained = trained or self.trained
         x = trained.preprocess(images)
         patch = round(occlusion.paper_geometry(x.shape[-1])[0] * factor)
         options = {"precision": precision or self.precision, "progress": self.study.progress}
@@ -288,7 +289,10 @@ class _Measured:
 
 
 def parts(study: Study) -> Parts:
-    """Return the measurements of the chapter; those of objects need masks, or boxes."""
+    """Return the measurements of the chapter; those of objects need masks, or boxes.
+
+    Other fills and sizes are tried with our own network only.
+    """
     m = _Measured(study)
     found: Parts = {
         "figure": lambda: _figure(m),
@@ -296,8 +300,9 @@ def parts(study: Study) -> Parts:
         "maps": lambda: _maps(m),
         "projections": lambda: _projections(m),
         "agreement": lambda: _agreement(m),
-        "settings": lambda: _settings(m),
     }
+    if not study.adapted:
+        found["settings"] = lambda: _settings(m)
     if "mask" in m.split.truth:
         found["objects"] = lambda: _objects(m)
         found |= {"shapes": lambda: _shapes(m), "object_parts": lambda: _object_parts(m)}
@@ -341,7 +346,7 @@ def _figure(m: _Measured) -> dict[str, Any]:
         "predicted": torch.stack([r.predicted for r in found]).to(torch.int16),
         "projections": torch.stack(tiles).mul(255).round().to(torch.uint8),
     }
-    file = records.results_root() / "occlusion" / f"{m.study.dataset.name}.safetensors"
+    file = records.results_root() / "occlusion" / f"{m.study.name}.safetensors"
     records.write_atomically(file, save(tensors))
     return {"rows": [describe(r, m.study.dataset.classes) for r in found]}
 
@@ -387,12 +392,18 @@ def _projections(m: _Measured) -> dict[str, Any]:
 
 
 def _agreement(m: _Measured) -> dict[str, Any]:
-    """Correlate the probability maps of two networks, of the same image or of another."""
-    zfnet = m.grey_squares.of(m.labels)
-    krizhevsky = m.squares(m.images, arch="krizhevsky").of(m.labels)
+    """Correlate the probability maps of two networks, of the same image or of another.
+
+    The other network is Krizhevsky's; for a network that others trained, our ZFNet.
+    """
+    own, study = m.grey_squares.of(m.labels), m.study
+    if study.adapted:
+        other = m.squares(study.our_images().images[m.main], trained=study.ours).of(m.labels)
+    else:
+        other = m.squares(m.images, trained=study.networks["krizhevsky"]).of(m.labels)
     return {
-        "same": summary(measures.correlation(zfnet, krizhevsky)),
-        "other": summary(measures.correlation(zfnet, krizhevsky.roll(1, 0))),
+        "same": summary(measures.correlation(own, other)),
+        "other": summary(measures.correlation(own, other.roll(1, 0))),
     }
 
 
