@@ -23,6 +23,19 @@ OUTCOMES = (
     "not tested",
 )  # fmt: skip
 DATASETS = {"imagenet20": "ImageNet-20", "diorama": "Diorama"}
+ADAPTED = {"squeezenet1_0": "ImageNet (SqueezeNet v1.0)"}
+"""Networks that others taught on ImageNet, by the name of their records; see `imagenet`."""
+COLUMNS = DATASETS | ADAPTED
+"""Everything that claims are judged on. The counts are of `DATASETS` alone."""
+ABOUT_OURS = {  # chapter -> why its claims say nothing of such a network
+    "network": "these are checks of ZFNet's own geometry",
+    "training": "it asks for networks that are trained alike, here of a thousand classes",
+    "evolution": "it asks for the epochs of a training, of which only the end is published",
+    "architecture": "it asks for two networks with different first layers that are trained alike",
+    "ablation": "it asks for networks that are trained alike, with and without some layers",
+    "transfer": "its claims are about the layers of ZFNet; the chapter shows this network as a "
+    "teacher where it has been measured",
+}
 SOURCES = {
     "paper": "claims of the paper",
     "later": "claims of later work",
@@ -335,6 +348,7 @@ class Claim:
     untestable: Callable[[Record], str] = lambda record: ""
     # why the premise is absent; empty if it is not
     applicable: Callable[[Record], str] = lambda record: ""
+    adapted: str = ""  # why networks of other makers say nothing of it; empty if they can
     sweep: bool = False  # whether the record is one of `sweep CHAPTER`, not of `measure CHAPTER`
     # the source's own numbers, at the paths that the rule reads
     printed: Record = field(default_factory=dict)
@@ -351,6 +365,9 @@ class Claim:
 
     def command(self, dataset: str) -> str:
         """Return the command that makes the record."""
+        if dataset in ADAPTED:
+            options = f"--network {dataset} --dataset imagenet20"
+            return f"python -m zfrepro measure {self.chapter} {options}"
         verb = "sweep" if self.sweep else "measure"
         return f"python -m zfrepro {verb} {self.chapter} --dataset {dataset}"
 
@@ -386,7 +403,7 @@ class Claim:
         return self.effect or self.quantities[0]
 
     def finding(self, dataset: str) -> Finding:
-        """Judge the claim on the record of a data set; without a record it is `not tested`.
+        """Judge the claim on a record, one of `COLUMNS`; without a record it is `not tested`.
 
         Raises:
             ValueError: the record lacks what the claim reads, with the command that measures it
@@ -394,7 +411,7 @@ class Claim:
         """
         found = self.read(dataset)
         if found is None:
-            return Finding("not tested", reason=self.command(dataset))
+            return Finding("not tested", reason=self.silent(dataset) or self.command(dataset))
         try:
             return self.judge(found)
         except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
@@ -407,8 +424,14 @@ class Claim:
         """Return the name of the record below results/."""
         return f"sweeps/{self.chapter}-{dataset}" if self.sweep else f"{self.chapter}/{dataset}"
 
+    def silent(self, dataset: str) -> str:
+        """Return why a network of another maker says nothing of the claim; empty if it can."""
+        return (self.adapted or ABOUT_OURS.get(self.chapter, "")) if dataset in ADAPTED else ""
+
     def read(self, dataset: str) -> Record | None:
-        """Return the record of a data set, or None."""
+        """Return the record that the claim is judged on, or None."""
+        if self.silent(dataset):
+            return None
         try:
             return records.read(self.file(dataset))
         except FileNotFoundError:
@@ -440,6 +463,14 @@ class Claim:
         """Return what the rule makes of the source's printed numbers, or None where it prints none.
         """
         return self.outcome(self.printed) if self.printed else None
+
+
+def lacks_full_layers(record: Record) -> str:
+    """Return why a claim about a full layer cannot be tested; empty if the network has one."""
+    stands_for = record.get("layers", {}).get("fc7", "")
+    if not stands_for.startswith("mean of "):
+        return ""
+    return f"{record['network']} has no full layers: layer 7 would be the {stands_for}"
 
 
 def of_chapter(chapter: str) -> tuple[Claim, ...]:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zfrepro.models import Layered
 from zfrepro.networks import Network
 
 SPECTRUM = 64  # points on each axis at which a filter's spectrum is evaluated
@@ -167,14 +168,17 @@ def energies(
     return aliased, power.sum((-2, -1))
 
 
-def stride_of(network: Network) -> int:
+def _blurred(network: Layered) -> bool:
+    return isinstance(network, Network) and network.architecture.convs[0].blur
+
+
+def stride_of(network: Layered) -> int:
     """Return the pixels between units of layer 1, its low-pass filter included, before the pool."""
-    first = network.architecture.convs[0]
-    return first.stride * (2 if first.blur else 1)
+    return network.first().stride[0] * (2 if _blurred(network) else 1)
 
 
 @torch.no_grad()
-def stride1_response(network: Network, images: Tensor, *, periodic: bool = False) -> Tensor:
+def stride1_response(network: Layered, images: Tensor, *, periodic: bool = False) -> Tensor:
     """Return layer 1 at every place instead of every s-th, after its ReLU and low-pass filter.
 
     A low-pass filter that works on every second place is here one with holes, so that every
@@ -184,15 +188,16 @@ def stride1_response(network: Network, images: Tensor, *, periodic: bool = False
         images: (B, 3, S, S), as the network wants them.
         periodic: treat the image as endless, (B, C, S, S); else only whole windows are taken.
     """
-    first, conv = network.architecture.convs[0], network.convs["conv1"]
+    conv = network.first()
     if periodic:
-        images = F.pad(images, (0, first.kernel - 1, 0, first.kernel - 1), mode="circular")
+        reach = conv.kernel_size[0] - 1
+        images = F.pad(images, (0, reach, 0, reach), mode="circular")
     maps = F.relu(F.conv2d(images, conv.weight, conv.bias))
-    if not first.blur:
+    if not _blurred(network):
         return maps
     taps = torch.tensor([1.0, 2.0, 1.0], device=maps.device) / 4
     kernel = (taps[:, None] * taps).expand(maps.shape[1], 1, 3, 3)
-    step = first.stride
+    step = conv.stride[0]
     if periodic:
         maps = F.pad(maps, (step, step, step, step), mode="circular")
     return F.conv2d(maps, kernel, dilation=step, groups=maps.shape[1])
@@ -205,7 +210,7 @@ def grating(size: int, down: float, right: float) -> Tensor:
 
 
 def aliased(
-    network: Network, images: Tensor, strides: tuple[int, ...] = (2, 4), batch: int = 16
+    network: Layered, images: Tensor, strides: tuple[int, ...] = (2, 4), batch: int = 16
 ) -> dict[int, Tensor]:
     """Return the share of the energy of layer 1's maps that each stride aliases, by image.
 

@@ -27,19 +27,30 @@ COMPARED = ("conv1", "conv1 moved", "conv2", "conv2 moved", "kept")
 IMAGES = 200  # whose layer-1 maps are analysed for aliasing
 PANEL_MAPS = 15  # as in the published figure: five by three
 COLUMNS, GAP = 5, 4  # of a recorded sheet: maps a row, pixels between them
+ADAPTED = True  # takes networks that others trained
 MERGED = ("runs",)
 
 
 def parts(study: Study) -> Parts:
-    """Return the measurements of both pretrained networks, then of each run."""
+    """Return the measurements of both pretrained networks, then of each run.
+
+    Of a network that others trained, filters and aliasing alone: there is no second to compare.
+    """
     both = study.networks
-    return {
+    first = {
         "filters": lambda: {arch: described(net, study) for arch, net in both.items()},
         "aliased": partial(aliasing, study),
-        "shifts": partial(shifts, study),
-        "pictures": lambda: {arch: pictures(net, study) for arch, net in both.items()},
-        "runs": partial(runs, study),
     }
+    return (
+        first
+        if study.adapted
+        else first
+        | {
+            "shifts": partial(shifts, study),
+            "pictures": lambda: {arch: pictures(net, study) for arch, net in both.items()},
+            "runs": partial(runs, study),
+        }
+    )
 
 
 @torch.no_grad()
@@ -54,7 +65,7 @@ def strongest(trained: Trained, images: Tensor, batch: int = 64) -> Tensor:
 
 def described(trained: Trained, study: Study) -> dict[str, Any]:
     """Return the centroid of every first-layer filter and whether it is dead."""
-    weight = trained.network.convs["conv1"].weight.detach().cpu()
+    weight = trained.network.first().weight.detach().cpu()
     gone = filters.dead(weight, strongest(trained, study.dataset.val.images))
     return {
         "stride": stride_of(trained.network),
@@ -74,7 +85,8 @@ def aliasing(study: Study) -> dict[str, Any]:
     """Return the share of layer 1's energy that each stride aliases on validation images, in %.
 
     `less` and `untrained` are Krizhevsky's at its own stride less ZFNet's at its own, of the
-    trained networks and of the same before training.
+    trained networks and of the same before training. Of a network that others trained,
+    `untrained` is its own share before training.
     """
     images = study.dataset.val.shuffled(study.images or IMAGES, study.seed).images
     found: dict[str, Any] = {}
@@ -84,7 +96,10 @@ def aliasing(study: Study) -> dict[str, Any]:
         shares = aliased(trained.network, seen, STRIDES)
         found[arch] = {str(s): summary(100 * shares[s]) for s in STRIDES}
         own[arch] = 100 * shares[stride]
-        before[arch] = 100 * aliased(untrained(trained), seen, (stride,))[stride]
+        other = trained.untrained().network if study.adapted else untrained(trained)
+        before[arch] = 100 * aliased(other, seen, (stride,))[stride]
+    if study.adapted:
+        return found | {"untrained": {arch: summary(v) for arch, v in before.items()}}
     differences = {"less": own, "untrained": before}
     return found | {name: summary(v["krizhevsky"] - v["zfnet"]) for name, v in differences.items()}
 

@@ -347,6 +347,8 @@ def search_table(faces: Faces, features: c.Features, side: int) -> dict[str, Any
 def parts(study: Study) -> Parts:
     """Return the recorded measurements. `study.images` is the largest number of faces of a class.
 
+    Masks of other sizes, and the search, are for our own network only.
+
     Raises:
         ValueError: another data set than Diorama or ImageNet-20.
     """
@@ -391,19 +393,22 @@ def parts(study: Study) -> Parts:
         layer: lambda layer=layer: layer_part(layer) for layer in layers
     }
     sides = [round(share * size) for share in SHARES]
-    return {
+    further: Parts = {
+        "sizes": lambda: {
+            str(s): tested(features_of(trained, TESTED), s, ("sign", "cosine")) for s in sides
+        },
+        "search": lambda: search_table(faces, features_of(trained, TESTED), side),
+        "search untrained": lambda: search_table(faces, untrained_features(0), side),
+    }
+    found: Parts = {
         "faces": described,
         "table": lambda: {
             layer: papers_table(masks(), layer, study.seed) for layer in PAPERS if layer in layers
         },
         **by_layer,
         "classes": lambda: {layer: classes_table(masks(), layer, study.seed) for layer in TESTED},
-        "sizes": lambda: {
-            str(s): tested(features_of(trained, TESTED), s, ("sign", "cosine")) for s in sides
-        },
         "untrained": lambda: {
             str(seed): tested(untrained_features(seed), side) for seed in UNTRAINED
         },
-        "search": lambda: search_table(faces, features_of(trained, TESTED), side),
-        "search untrained": lambda: search_table(faces, untrained_features(0), side),
     }
+    return found if study.adapted else found | further

@@ -35,6 +35,7 @@ CLAIMS = (
         "gradient, which must differ from 1 above layer 1.",
         holds=AllOf(Below(GAP, SAME), *(Below(_cosine(layer), 1 - SAME) for layer in DEEP)),
         source="instrument",
+        adapted="it checks the deconvnet of this package's own networks",
     ),
     Claim(
         name="deconvnet-resembles",

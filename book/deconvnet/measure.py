@@ -10,16 +10,15 @@ from torch import Tensor
 
 from zfrepro import deconvnet, rules
 from zfrepro.measure import Parts, Study
-from zfrepro.probes import untrained
 from zfrepro.stats import bootstrap, rounded, rounded_all
 from zfrepro.weights import Trained
 
+ADAPTED = True  # takes networks that others trained
 COUNT = 60  # images
 
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Return Pearson's correlation of grey levels, picture by picture. (N, 3, H, W) each -> (N,).
-    """
+    """Return Pearson's correlation of grey levels, picture by picture. (N, 3, H, W) each -> (N,)."""
     a, b = (t.float().mean(1).flatten(1) for t in (a, b))
     return F.cosine_similarity(a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True), dim=1)
 
@@ -60,9 +59,10 @@ def resemblance(trained: Trained, images: Tensor) -> dict[str, Any]:
         for each layer [mean, low, high] over images: `own`, `other` and `lead`, their difference.
     """
     network, found = trained.network, {}
-    for layer, maps in network.features(images, list(network.convs)).items():
+    convs = [layer for layer in network.layers if layer.startswith("conv")]
+    for layer, maps in network.features(images, convs).items():
         units = deconvnet.strongest(maps)
-        projected = deconvnet.project_crops(network, images, layer, units)
+        projected = rules.project_to_fields(network, images, layer, units)
         side = projected.pixels.shape[-1]
         own = deconvnet.crop(images, projected.tops, projected.lefts, side)
         other = deconvnet.crop(images.roll(1, 0), projected.tops, projected.lefts, side)
@@ -73,17 +73,23 @@ def resemblance(trained: Trained, images: Tensor) -> dict[str, Any]:
 
 
 def parts(study: Study) -> Parts:
-    """Return the recorded measurements, on validation images of all classes."""
-    trained, split = study.networks["zfnet"], study.dataset.val
+    """Return the recorded measurements, on validation images of all classes.
+
+    The explicit deconvnet is of this package's own networks.
+    """
+    trained, split = study.trained, study.val
     count = study.images or COUNT
     chosen = torch.linspace(0, len(split) - 1, count).round().long()
     # in a random order, so that the other image, which is the one before, is seldom of the same
     # class
     chosen = chosen[torch.randperm(count, generator=torch.Generator().manual_seed(study.seed))]
     images = trained.preprocess(split.images[chosen])
-    return {
-        "count": lambda: count,
-        "relation": lambda: relation(trained, images[:12]),
-        "resemblance": lambda: resemblance(trained, images),
-        "untrained": lambda: resemblance(untrained(trained, study.seed), images),
-    }
+    own = {} if study.adapted else {"relation": lambda: relation(trained, images[:12])}
+    return (
+        {"count": lambda: count}
+        | own
+        | {
+            "resemblance": lambda: resemblance(trained, images),
+            "untrained": lambda: resemblance(trained.untrained(study.seed), images),
+        }
+    )

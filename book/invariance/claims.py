@@ -162,5 +162,6 @@ CLAIMS = (
         "by image; one network each",
         holds=Above(Quantity("difference", "one pixel difference", " points", form="+.1f"), 0),
         source="own",
+        adapted="it compares two networks that are trained alike",
     ),
 )

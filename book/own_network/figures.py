@@ -30,10 +30,14 @@ def top9(made: Gallery) -> Figure:
 def recorded(name: str = "squeezenet1_0") -> Figure:
     """Draw recorded projections of a pretrained network: nine a map, a layer a column."""
     folder = records.results_root() / "own_network"
-    maps = records.read(f"own_network/{name}")["maps"]
+    record = records.read(f"own_network/{name}")
+    maps, modules = record["maps"], record["layers"]
     pictures = load_file(folder / f"{name}.safetensors")
     panels = [
-        (f"{layer}, map {numbers[i]}", plots.tiled(plots.as_colours(pictures[layer][i]), 3, gap=2))
+        (
+            f"{modules[layer]}, map {numbers[i]}",
+            plots.tiled(plots.as_colours(pictures[layer][i]), 3, gap=2),
+        )
         for i in range(len(next(iter(maps.values()))))
         for layer, numbers in maps.items()
     ]

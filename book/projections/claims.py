@@ -231,6 +231,7 @@ CLAIMS = (
         f"SSIM of both projections, {EACH}",
         Above(least("SSIM", "switches-{}/overwritten", ".2f"), SAME),
         source="own",
+        adapted="overwriting is written for this package's own networks",
     ),
     Claim(
         "projections-norm",
@@ -241,6 +242,7 @@ CLAIMS = (
         f"Cosine of the projections with it skipped and with its gradient, {EACH}",
         Above(least("cosine", "rules-{}/true_norm_cosine", ".4f"), SAME),
         source="own",
+        adapted="the network has no contrast normalisation",
         untestable=idle_norm,
     ),
 )

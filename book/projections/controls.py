@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from zfrepro import deconvnet, rules
 from zfrepro.deconvnet import Units
+from zfrepro.models import Layered
 from zfrepro.networks import POOL_STRIDE, Conv, Network
 
 RULES = {  # name -> rule of the ReLU, and whether contrast norm is skipped on the way down
@@ -46,16 +47,49 @@ class Subsampled(Network):
         return super().pool_and_norm(without, x)[..., 1::POOL_STRIDE, 1::POOL_STRIDE]
 
 
-def before_relu(network: Network, layer: str) -> Callable[[Tensor], Tensor]:
+def subsampled(network: Layered) -> Layered:
+    """Return a network that takes the middle of each pooling window, not its maximum.
+
+    Its weights are the other's. Of a network that others trained, every max-pool module is
+    exchanged.
+
+    Raises:
+        ValueError: a max-pool of another kind than 3x3 with stride 2 and no padding.
+    """
+    if isinstance(network, Network):
+        return Subsampled.of(network)
+    memo = {id(tensor): tensor for tensor in network.state_dict(keep_vars=True).values()}
+    found = copy.deepcopy(network, memo)
+    for parent in list(found.modules()):
+        for name, module in parent.named_children():
+            if isinstance(module, nn.MaxPool2d):
+                if (module.kernel_size, module.stride, module.padding) != (3, 2, 0):
+                    raise ValueError(f"{module}: only 3x3 max-pools of stride 2 can be exchanged")
+                setattr(parent, name, Middle())
+    return found
+
+
+class Middle(nn.Module):
+    """Takes the middle of each window of a 3x3 max-pool of stride 2."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, h, w)."""
+        return x[..., 1::POOL_STRIDE, 1::POOL_STRIDE]
+
+
+def before_relu(network: Layered, layer: str) -> Callable[[Tensor], Tensor]:
     """Return the function from images to a layer's values before its ReLU.
 
-    They are (B, C, H, W), or class scores for `fc8`.
+    They are (B, C, H, W), or class scores for `fc8`. Of a network that others trained they are
+    those after it, where a layer may join several branches, each with a ReLU of its own.
 
     Raises:
         ValueError: a layer that is neither a conv layer nor `fc8`.
     """
     if layer == "fc8":
         return network
+    if not isinstance(network, Network):
+        return network.output(layer)
     if layer not in network.convs:
         raise ValueError(f"layer {layer!r}: choose among {', '.join((*network.convs, 'fc8'))}")
     convs = network.architecture.convs
@@ -80,7 +114,7 @@ def unit_values(values: Tensor, units: Units) -> Tensor:
 
 
 def project_by_rule(
-    network: Network, images: Tensor, layer: str, units: Units, rule: str = "deconvnet"
+    network: Layered, images: Tensor, layer: str, units: Units, rule: str = "deconvnet"
 ) -> Tensor:
     """Project one unit of each image by one of `RULES`, seeded with 1: (B, 3, S, S).
 
@@ -97,7 +131,7 @@ def project_by_rule(
 
 
 def cut_to_field(
-    network: Network, layer: str, units: Units, pictures: Tensor, fill: float = 0
+    network: Layered, layer: str, units: Units, pictures: Tensor, fill: float = 0
 ) -> Tensor:
     """Cut pictures (B, C, S, S) to each unit's receptive field (B, C, F, F); whole for `fc8`.
 
@@ -124,7 +158,7 @@ WAYS = ("own", "another image's", "another unit", "another unit and image", "ove
 
 @torch.no_grad()
 def project_by_switches(
-    network: Network,
+    network: Layered,
     images: Tensor,
     layer: str,
     units: Units,
@@ -138,16 +172,20 @@ def project_by_switches(
     Returns:
         (B, 3, S, S) for each of `WAYS`: with the own switches; with another image's; another map at
         the same place with the own switches; the same with the other image's, which tells how alike
-        unrelated projections are; with the own switches and collisions overwritten.
+        unrelated projections are; with the own switches and collisions overwritten, in this
+        package's networks only.
     """
-    if layer not in network.convs:
-        raise ValueError(f"layer {layer!r}: switches are compared for {', '.join(network.convs)}")
+    if layer == "fc8" or layer not in network.layers:
+        raise ValueError(f"layer {layer!r}: switches are compared for conv layers")
+    if not isinstance(network, Network):
+        # the deconvnet's way down depends on the image by its switches alone
+        other = another_unit(network, layer, images, units, generator)
+        whose = {"own": (images, units), "another image's": (others, units)}
+        whose |= {"another unit": (images, other), "another unit and image": (others, other)}
+        return {n: project_by_rule(network, x, layer, u) for n, (x, u) in whose.items()}
     up = deconvnet.forward(network, images, layer)
     borrowed = dataclasses.replace(up, switches=deconvnet.forward(network, others, layer).switches)
-    step = torch.randint(1, up.activations.shape[1], (len(units),), generator=generator).to(
-        units.maps.device
-    )
-    other = dataclasses.replace(units, maps=(units.maps + step) % up.activations.shape[1])
+    other = another_unit(network, layer, images, units, generator)
     own_seed, other_seed = (_one_hot(up.activations, u) for u in (units, other))
     ways = {
         "own": (up, own_seed),
@@ -160,6 +198,16 @@ def project_by_switches(
         network, up, layer, own_seed, unpool=overwriting_unpool
     )
     return found
+
+
+def another_unit(
+    network: Layered, layer: str, images: Tensor, units: Units, generator: torch.Generator
+) -> Units:
+    """Draw another map for each unit, at the same place."""
+    with torch.no_grad():
+        maps = network.features(images[:1], [layer])[layer].shape[1]
+    step = torch.randint(1, maps, (len(units),), generator=generator).to(units.maps.device)
+    return Units((units.maps + step) % maps, units.rows, units.columns)
 
 
 def _one_hot(like: Tensor, units: Units) -> Tensor:
@@ -178,8 +226,8 @@ def randomize_(layer: nn.Module, generator: torch.Generator) -> None:
 
 
 def cascading_randomization(
-    network: Network, layer: str, generator: torch.Generator
-) -> Iterator[tuple[str, Network]]:
+    network: Layered, layer: str, generator: torch.Generator
+) -> Iterator[tuple[str, Layered]]:
     """Randomise layers from the probed one down to conv1, one more each (Adebayo et al. 2018).
 
     Layers above the probed one take no part in a projection, so they are left alone.
@@ -190,11 +238,29 @@ def cascading_randomization(
     changed = copy.deepcopy(network)
     names = network.layers[: network.layers.index(layer) + 1]
     for name in reversed(names):
-        randomize_((changed.convs if name in network.convs else changed.fulls)[name], generator)
+        for module in weighted(changed, name):
+            randomize_(module, generator)
         yield name, copy.deepcopy(changed)
 
 
-def randomized(network: Network, generator: torch.Generator) -> Network:
+def weighted(network: Layered, layer: str) -> list[nn.Module]:
+    """Return the modules with weights of a layer.
+
+    Of a network that others trained, all between the layer below it in its list and itself.
+    """
+    if isinstance(network, Network):
+        return [(network.convs if layer in network.convs else network.fulls)[layer]]
+    names = [name for name, _ in network.model.named_modules()]
+    ends = [0]
+    for own in network.layers[: network.layers.index(layer) + 1]:
+        module = network.module(own).removeprefix("model.")
+        inside = [k for k, n in enumerate(names) if n == module or n.startswith(f"{module}.")]
+        ends.append(len(names) if own == "fc8" else max(ends[-1], inside[-1] + 1))
+    modules = dict(network.model.named_modules())
+    return [m for n in names[ends[-2] : ends[-1]] if hasattr(m := modules[n], "weight")]
+
+
+def randomized(network: Layered, generator: torch.Generator) -> Layered:
     """Return a network of the same shape with random weights everywhere."""
     *_, (_, last) = cascading_randomization(network, network.layers[-1], generator)
     return last
@@ -205,7 +271,7 @@ FRACTIONS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75)
 
 @torch.no_grad()
 def deletion_curve(
-    network: Network, images: Tensor, layer: str, units: Units, ranking: Tensor,
+    network: Layered, images: Tensor, layer: str, units: Units, ranking: Tensor,
     fractions: Sequence[float] = FRACTIONS,
 ) -> Tensor:  # fmt: skip
     """Return what is left of each unit's activation as pixels become those of the mean image.
@@ -241,7 +307,7 @@ def deletion_curve(
     return torch.stack(left, 1)
 
 
-def field_mask(network: Network, layer: str, units: Units, images: Tensor) -> Tensor:
+def field_mask(network: Layered, layer: str, units: Units, images: Tensor) -> Tensor:
     """Return the pixels in each unit's receptive field, (B, S, S) bool; all for `fc8`."""
     if layer == "fc8":
         return images.new_ones(len(images), *images.shape[-2:], dtype=torch.bool)
@@ -261,7 +327,7 @@ def area_under(curves: Tensor, fractions: Sequence[float] = FRACTIONS) -> Tensor
 
 @torch.no_grad()
 def most_needed_part(
-    network: Network, images: Tensor, layer: str, units: Units, parts: Tensor, smallest: int = 9
+    network: Layered, images: Tensor, layer: str, units: Units, parts: Tensor, smallest: int = 9
 ) -> Tensor:
     """Return the part of the object whose masking by the mean image costs each unit most.
 
@@ -288,7 +354,7 @@ def most_needed_part(
 
 
 def adversarial_images(
-    network: Network, images: Tensor, labels: Tensor, radius: float, steps: int = 10
+    network: Layered, images: Tensor, labels: Tensor, radius: float, steps: int = 10
 ) -> Tensor:
     """Change each pixel by at most `radius` so that the network answers another class, if it can.
 

@@ -23,7 +23,7 @@ from zfrepro.data.transforms import center_crop
 from zfrepro.deconvnet import Units
 from zfrepro.layers import contrast_norm
 from zfrepro.measure import Parts, Study
-from zfrepro.networks import Network
+from zfrepro.models import Layered
 from zfrepro.stats import rounded, summary
 
 PAIRS, SEARCHED, BATCH = 80, 1000, 20
@@ -31,6 +31,8 @@ FEW = 40  # pairs a layer for what takes many passes
 SEEDS = 2  # networks with random weights
 RADIUS = 2.0  # of adversarial changes, in grey levels of 255
 REVISION = 2
+PAIRS_ADAPTED = 24
+ADAPTED = True  # takes networks that others trained
 RULES = ("deconvnet", "gradient", "guided")
 CONTROLS = ("area", "contrast", "another unit")  # of the share of energy inside a part
 
@@ -56,9 +58,11 @@ class Bench:
     """The trained network, the validation images, and pairs for each layer, found when needed."""
 
     def __init__(self, study: Study):
-        self.trained, self.split, self.seed = study.networks["zfnet"], study.dataset.val, study.seed
-        self.network: Network = self.trained.network
+        self.trained, self.split, self.seed = study.trained, study.dataset.val, study.seed
+        self.network: Layered = self.trained.network
         self.progress = study.progress
+        # a pass of a network that others trained takes many times as long
+        self.pairs, self.few = (PAIRS_ADAPTED,) * 2 if study.adapted else (PAIRS, FEW)
         order = torch.randperm(len(self.split), generator=self.generator())
         self.searched = order[: study.images or SEARCHED]
         self.pairs_of = functools.cache(self._pairs_of)
@@ -75,21 +79,19 @@ class Bench:
     def _tops(self) -> dict[str, gallery.Top]:
         batches = self.searched.split(32)
         found = map(self.fetch, batches)
-        return gallery.top_units(
-            self.network, found, LAYERS, progress=self.progress
-        )
+        return gallery.top_units(self.network, found, LAYERS, progress=self.progress)
 
     def _pairs_of(self, layer: str) -> Pairs:
         draw = self.generator(1 + self.network.layers.index(layer))
         if layer == "fc8":
-            chosen = self.searched[:PAIRS]
+            chosen = self.searched[: self.pairs]
             scores = torch.cat([self.network(self.fetch(part)).cpu() for part in chosen.split(32)])
             right = (scores.argmax(1) == self.split.labels[chosen]) & (scores.amax(1) > 0)
             images, units = chosen[right], Units(scores.argmax(1)[right])
         else:
             top = self.tops()[layer]
             alive = (top.values > 0).all(1).nonzero().flatten()
-            maps = alive[torch.randperm(len(alive), generator=draw)[:PAIRS]]
+            maps = alive[torch.randperm(len(alive), generator=draw)[: self.pairs]]
             rank = torch.randint(top.values.shape[1], (len(maps),), generator=draw)
             images = self.searched[top.images[maps, rank]]
             units = Units(maps, top.rows[maps, rank], top.columns[maps, rank])
@@ -107,7 +109,7 @@ class Bench:
         return controls.field_mask(self.network, pairs.layer, pairs.units, pictures)
 
     def project(
-        self, pairs: Pairs, images: Tensor, rule: str = "deconvnet", network: Network | None = None
+        self, pairs: Pairs, images: Tensor, rule: str = "deconvnet", network: Layered | None = None
     ) -> Tensor:
         """Project the units of some images by a rule, in this or another network."""
         return controls.project_by_rule(
@@ -198,8 +200,10 @@ def switches(bench: Bench, layer: str) -> dict:
     for pairs in bench.pairs_of(layer).chunks():
         images, others = bench.fetch(pairs.images), bench.fetch(pairs.others)
         ways = controls.project_by_switches(bench.network, images, layer, pairs.units, others, draw)
-        own, overwritten = ways.pop("own"), ways.pop("overwritten")
-        ssim.add("overwritten", similarity_as_shown(bench, pairs, overwritten, own))
+        own = ways.pop("own")
+        if "overwritten" in ways:
+            overwritten = ways.pop("overwritten")
+            ssim.add("overwritten", similarity_as_shown(bench, pairs, overwritten, own))
         for name, picture in ways.items():
             rank.add(name, similarity(bench, pairs, picture, own))
     other_switches = "another image's"
@@ -222,8 +226,8 @@ def random_weights(bench: Bench, layer: str) -> dict:
     ):
         found = Gathered()
         for network in several[weights]:
-            network = network if pooling == "max" else controls.Subsampled.of(network)
-            for pairs in bench.pairs_of(layer).chunks(FEW):
+            network = network if pooling == "max" else controls.subsampled(network)
+            for pairs in bench.pairs_of(layer).chunks(bench.few):
                 images, others = bench.fetch(pairs.images), bench.fetch(pairs.others)
                 picture = bench.project(pairs, images, rule, network)
                 found.add("own", similarity_as_shown(bench, pairs, picture, images))
@@ -241,7 +245,7 @@ def cascade(bench: Bench) -> dict:
     """Compare class pictures with the trained network's as layers from fc8 down become random."""
     found, draw = Gathered(), bench.generator(60)
     stages = list(controls.cascading_randomization(bench.network, "fc8", draw))
-    for pairs in bench.pairs_of("fc8").chunks(FEW):
+    for pairs in bench.pairs_of("fc8").chunks(bench.few):
         images = bench.fetch(pairs.images)
         for rule in RULES:
             trained = bench.project(pairs, images, rule)
@@ -257,9 +261,7 @@ def rankings(
     """Return the energy of each pixel by three rules and three controls: (B, S, S) each."""
     network, layer, units = bench.network, pairs.layer, pairs.units
     found = {rule: measures.energy(bench.project(pairs, images, rule)) for rule in RULES}
-    maps = network.convs[layer].out_channels
-    step = torch.randint(1, maps, (len(units),), generator=draw)
-    other = Units((units.maps + step) % maps, units.rows, units.columns)
+    other = controls.another_unit(network, layer, images, units, draw)
     found["contrast"] = measures.local_contrast(images)
     other_picture = controls.project_by_rule(network, images, layer, other)
     found["another unit"] = measures.energy(other_picture)
@@ -271,7 +273,7 @@ def rankings(
 def deletions(bench: Bench, layer: str) -> dict:
     """Measure the mean height of deletion curves by every order, and differences within pairs."""
     areas, draw = Gathered(), bench.generator(80)
-    for pairs in bench.pairs_of(layer).chunks(FEW):
+    for pairs in bench.pairs_of(layer).chunks(bench.few):
         images = bench.fetch(pairs.images)
         for name, ranking in rankings(bench, pairs, images, draw).items():
             curve = controls.deletion_curve(bench.network, images, layer, pairs.units, ranking)
@@ -310,7 +312,7 @@ def truth(bench: Bench, layer: str) -> dict:
 def adversarial(bench: Bench) -> dict:
     """Measure what a faint change that flips the class does to the true class's picture."""
     network, found, draw = bench.network, Gathered(), bench.generator(120)
-    radius = RADIUS / bench.trained.recipe.input_scale
+    radius = RADIUS / bench.trained.scale
     flipped, tried = 0, 0
     for part in bench.pairs_of("fc8").chunks():
         images, labels = bench.fetch(part.images), bench.split.labels[part.images]
@@ -343,11 +345,10 @@ def toy() -> dict:
 
 
 def parts(study: Study) -> Parts:
-    """Return every measurement, a layer each."""
+    """Return every measurement, a layer each; two are of our own networks alone."""
     bench = Bench(study)
-    found: Parts = {
-        "toy": toy,
-        "norm": lambda: norm_factor(bench),
+    own = {} if study.adapted else {"toy": toy, "norm": lambda: norm_factor(bench)}
+    found: Parts = own | {
         "adversarial": lambda: adversarial(bench),
         "cascade-fc8": lambda: cascade(bench),
     }

@@ -1,0 +1,90 @@
+"""Recorded of a network that ImageNet taught: what it looks for (Fig. 2), how well it knows our
+classes, and how alike its layers and our ZFNet's are.
+
+Projections are kept in `results/own_network/NETWORK.safetensors`; photographs and weights are not.
+"""
+
+import functools
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save
+from torch import Tensor
+
+from zfrepro import evolution, gallery, plots, records, training
+from zfrepro.data import Split
+from zfrepro.measure import Parts, Study
+from zfrepro.stats import rounded
+
+ADAPTED = True  # takes networks that others trained, and no others
+LAYERS = ("conv2", "conv4", "conv5")  # ends of the early, the middle and the last stage
+IMAGES, CANDIDATES, MAPS = 500, 10, 2
+
+
+def parts(study: Study) -> Parts:
+    """Return the measurements.
+
+    Raises:
+        ValueError: the study is of our own networks.
+    """
+    if not study.adapted:
+        raise ValueError("own_network: name a network that others trained with --network")
+    return {
+        "accuracy": functools.partial(accuracy, study),
+        "cka": functools.partial(alike, study),
+        "maps": functools.partial(maps, study),
+    }
+
+
+def accuracy(study: Study) -> dict[str, Any]:
+    """Return errors in per cent among the data set's classes, of images it has seen and has not."""
+    validation, rows = study.dataset.val, study.rows
+    found = study.trained.predict_proba(validation.images, progress=study.progress)
+    groups = {"unseen": rows, "seen": ~rows}
+    return {
+        name: {"n": int(own.sum())} | training.errors(found[own], validation.labels[own])
+        for name, own in groups.items()
+        if own.any()
+    }
+
+
+def alike(study: Study) -> dict[str, dict[str, float]]:
+    """Return linear CKA between each of its layers and each of our ZFNet's, on the same images."""
+    features = []
+    for trained, split in ((study.trained, study.val), (study.ours, study.our_images())):
+        features.append(evolution.layer_features(trained, split.images))
+    theirs, ours = features
+    return {
+        layer: {name: rounded(evolution.cka(a, b)) for name, b in ours.items()}
+        for layer, a in theirs.items()
+    }
+
+
+def maps(study: Study) -> dict[str, list[int]]:
+    """Keep projections of two maps a layer, and return their numbers.
+
+    Of the ten maps with the largest ninth-strongest activation, those whose projections are most
+    alike.
+    """
+    trained = study.trained
+    split: Split = study.dataset.val.shuffled(study.images or IMAGES, study.seed)
+
+    def fetch(indices: Tensor) -> Tensor:
+        return trained.preprocess(split.images[indices])
+
+    batches = map(fetch, torch.arange(len(split)).split(32))
+    tops = gallery.top_units(trained.network, batches, LAYERS, progress=study.progress)
+    pictures, chosen = {}, {}
+    for layer, top in tops.items():
+        strongest = top.values[:, -1].argsort(descending=True)[:CANDIDATES].tolist()
+        projected = gallery.projections(trained.network, fetch, top, strongest)
+        order = gallery.mean_pairwise_correlation(projected).nan_to_num(-1)
+        best = order.argsort(descending=True)[:MAPS].tolist()
+        chosen[layer] = [strongest[i] for i in best]
+        shown = plots.enlarge(plots.display(projected[best]))
+        small = F.interpolate(shown.flatten(0, 1), plots.TILE, mode="area")
+        pictures[layer] = (255 * small).round().byte().unflatten(0, shown.shape[:2]).contiguous()
+    file = records.results_root() / "own_network" / f"{study.name}.safetensors"
+    records.write_atomically(file, save(pictures))
+    return chosen

@@ -1,0 +1,134 @@
+"""Every chapter that takes networks of other makers measures one, through its own functions.
+
+The network has random weights, the images are noise; what is tested is that the parts run and hold
+what the claims read.
+"""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from book.correspondence import measure as correspondence
+from book.projections import controls
+from book.projections import measure as projections
+from tests.networks import small
+from tests.test_imagenet import CPU, SMALL, made
+from tests.worlds import tiny
+from zfrepro import claims, measure, networks, records
+from zfrepro.data import Dataset, Split
+from zfrepro.data.photos import WNIDS
+from zfrepro.data.transforms import stored_size
+from zfrepro.measure import Study
+from zfrepro.weights import Trained
+
+CLASSES = tuple(WNIDS["imagenet20"][w] for w in sorted(WNIDS["imagenet20"]))[:3]
+NAME = "squeezenet1_0"
+
+
+def noise(size: int, count: int = 24) -> Dataset:
+    generator = torch.Generator().manual_seed(1)
+    coarse = torch.rand(count, 3, 8, 8, generator=generator)
+    images = torch.nn.functional.interpolate(coarse, stored_size(size), mode="bilinear")
+    split = Split((255 * images).byte(), torch.arange(count) % len(CLASSES))
+    return Dataset("imagenet20", CLASSES, None, split, size, "noise")
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    preparation = replace(SMALL, image_size=96)
+    adapted = made(preparation=preparation).restrict_classes(CLASSES)
+    dataset, ours = noise(96), tiny(image_size=64)
+    mean = torch.full((3, *(stored_size(64),) * 2), 100.0)
+    own = Trained(small(networks.zfnet(), 64), ours, CLASSES, mean)
+    found = adapted.network(adapted.preprocess(dataset.val.images)).argmax(1)
+    # what it answers is right, so that there are images to measure on
+    dataset = replace(dataset, val=Split(dataset.val.images, found))
+    return Study(
+        dataset, {NAME: adapted}, CPU, images=12, progress=False, hashes={NAME: "0"},
+        network=NAME, ours=own, rows=torch.arange(24) % 2 == 0,
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def quick(study, monkeypatch, tmp_path):
+    monkeypatch.setenv("ZFREPRO_RESULTS", str(tmp_path))
+    monkeypatch.setattr(Study, "our_images", lambda own: own.split_for(noise(64)))
+    monkeypatch.setattr(projections, "PAIRS_ADAPTED", 3)
+    generator = torch.Generator().manual_seed(2)
+    faces = correspondence.Faces(
+        study.trained.center_crop(study.dataset.val.images),
+        30 + 30 * torch.rand(24, 3, 2, generator=generator), torch.arange(24) % 6, tuple("abcdef"),
+    )  # fmt: skip
+    monkeypatch.setattr(correspondence, "faces_of", lambda *_, **__: faces)
+    (tmp_path / "occlusion").mkdir()
+    (tmp_path / "occlusion" / "boxes.json").write_text(json.dumps({"set": "none"}))
+
+
+ADAPTED = [name for name in measure.measurements()
+           if getattr(measure.module_of(name), "ADAPTED", False)]  # fmt: skip
+
+
+@pytest.mark.parametrize("chapter", ADAPTED)
+def test_a_chapter_measures_it_and_its_claims_can_read_the_record(chapter, study, tmp_path):
+    found = measure.measure(chapter, study, tmp_path / "scratch", say=lambda *_, **__: None)
+    record = measure.record(chapter, study, found, "command")
+    assert record["network"] == NAME and record["layers"]["conv1"] == "features.1"
+    assert record["unseen"] == 12 and record["validation"] == 24
+    records.write_json(tmp_path / chapter / f"{NAME}.json", record)
+    own = claims.of_chapter(chapter) if chapter in claims.CHAPTERS else ()
+    outcomes = {claim.name: claim.finding(NAME) for claim in own}
+    for name, finding in outcomes.items():
+        assert finding.evidence or "python -m" not in finding.reason, name
+    if chapter not in ("own_network", "architecture"):
+        assert any(finding.evidence for finding in outcomes.values())
+
+
+def test_chapters_of_our_own_networks_refuse_others():
+    assert {"invariance", "occlusion", "correspondence", "projections", "gallery"} < set(ADAPTED)
+    with pytest.raises(ValueError, match="evolution measures this package's own.*invariance"):
+        measure.refuse_adapted("evolution")
+    with pytest.raises(ValueError, match="name a network that others trained with --network"):
+        measure.module_of("own_network").parts(Study(noise(64), {}, CPU))
+
+
+def test_subsampling_exchanges_the_pools_and_shares_the_weights(study):
+    network, x = study.trained.network, study.trained.preprocess(study.dataset.val.images[:2])
+    other = controls.subsampled(network)
+    assert other.first().weight is network.first().weight
+    pools = sum(isinstance(m, torch.nn.MaxPool2d) for m in network.modules())
+    assert pools == 3 == sum(isinstance(m, controls.Middle) for m in other.modules())
+    ones = {n: m.features(x, ["conv1", "conv5"]) for n, m in (("max", network), ("sub", other))}
+    assert torch.equal(ones["max"]["conv1"], ones["sub"]["conv1"])
+    assert ones["max"]["conv5"].shape == ones["sub"]["conv5"].shape
+    assert not torch.allclose(ones["max"]["conv5"], ones["sub"]["conv5"])
+
+
+def test_weights_are_randomised_from_the_scores_down(study):
+    network = study.trained.network
+    every = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
+    by_layer = {layer: controls.weighted(network, layer) for layer in network.layers}
+    assert [m for layer in network.layers for m in by_layer[layer]] == every
+    assert by_layer["conv1"] == every[:1] and by_layer["fc8"] == every[-1:]
+    draw = torch.Generator().manual_seed(0)
+    (first, one), (second, two), *_ = controls.cascading_randomization(network, "fc8", draw)
+    assert (first, second) == ("fc8", "fc7")
+    same = [
+        torch.equal(a.weight, b.weight)
+        for a, b in zip(
+            every, [m for m in one.modules() if isinstance(m, torch.nn.Conv2d)], strict=True
+        )
+    ]
+    assert same == [True] * (len(every) - 1) + [False]
+
+
+def test_borrowed_switches_are_those_of_the_other_image(study):
+    """With the own image as the other, nothing changes."""
+    network, x = study.trained.network, study.trained.preprocess(study.dataset.val.images[:2])
+    units = controls.deconvnet.strongest(network.features(x, ["conv3"])["conv3"][:, :1])
+    draw = torch.Generator().manual_seed(0)
+    ways = controls.project_by_switches(network, x, "conv3", units, x, draw)
+    assert set(ways) == set(controls.WAYS) - {"overwritten"}
+    assert torch.equal(ways["own"], ways["another image's"])
+    assert not torch.equal(ways["own"], ways["another unit"])
