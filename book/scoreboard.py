@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 from zfrepro import claims, page, plots, records
-from zfrepro.claims import CHAPTERS, DATASETS, OUTCOMES, Claim
+from zfrepro.claims import CHAPTERS, COLUMNS, DATASETS, OUTCOMES, Claim
 
 COLOURS = {
     "agrees": "#009e73", "same direction, other size": "#8fbf3f", "not resolved": "#e0a800",
@@ -105,11 +105,11 @@ def bars(source: str = "paper") -> HTML:
         own = [claim for claim in claims.of_chapter(chapter) if claim.source == source]
         if not own:
             continue
-        cells = "".join(f"<td>{_bar(counts(dataset, own), len(own))}</td>" for dataset in DATASETS)
+        cells = "".join(f"<td>{_bar(counts(column, own), len(own))}</td>" for column in COLUMNS)
         body += (
             f'<tr><th scope="row"><a href="{chapter}/{chapter}.html">{chapter}</a></th>{cells}</tr>'
         )
-    heads = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in DATASETS.values())
+    heads = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in COLUMNS.values())
     key = " ".join(
         f'<span class="zf-key"><span style="background:{COLOURS[o]}"></span>{html.escape(o)}</span>'
         for o in OUTCOMES
@@ -137,10 +137,10 @@ def sensitivity() -> HTML:
     """Show each outcome with the rule's numeric bound halved, as it is, and doubled."""
     rows = []
     for claim in claims.all_claims():
-        for dataset, name in DATASETS.items():
+        for dataset, name in COLUMNS.items():
             if found := claim.sensitivity(dataset):
                 half, own, double = found
-                rows.append({"claim": claim.name, "data set": name, "bound halved": half,
+                rows.append({"claim": claim.name, "judged on": name, "bound halved": half,
                 "as it is": own,
                              "bound doubled": double})  # fmt: skip
     return page.table(rows, caption="Outcomes with each rule's numeric bound halved and doubled")
@@ -167,7 +167,7 @@ def detectable(source: str = "paper") -> HTML:
     """
     rows = []
     for claim in of_source(source):
-        for dataset, name in DATASETS.items():
+        for dataset, name in COLUMNS.items():
             found, own = claim.finding(dataset), claim.drawn
             if found.outcome in ("not tested", "not applicable"):
                 continue
@@ -177,7 +177,8 @@ def detectable(source: str = "paper") -> HTML:
             smallest = POWER * (effect.high - effect.low) / 2
             paper = claim.paper_effect
             rows.append({
-                "claim": claim.name, "data set": name, "outcome": found.outcome, "effect": own.name,
+                "claim": claim.name, "judged on": name, "outcome": found.outcome,
+                "effect": own.name,
                 "ours": f"{effect.estimate:{own.form}}{own.unit}",
                 "smallest detectable": f"{smallest:.2g}{own.unit}",
                 "the paper's": None if paper is None else f"{paper:{own.form}}{own.unit}",
@@ -190,7 +191,7 @@ def controls() -> HTML:
     rows = []
     for claim in claims.all_claims():
         row = {"claim": claim.name}
-        for dataset, name in DATASETS.items():
+        for dataset, name in COLUMNS.items():
             row[name] = claim.finding(dataset).outcome
             row[f"untrained, {name}"] = claim.control_outcome(dataset)
         row["the printed numbers"] = claim.printed_outcome()
@@ -243,4 +244,4 @@ def evidence(name: str, dataset: str = "imagenet20") -> str:
     found = claim.finding(dataset)
     outcome = page.outcome_label(found.outcome)
     evidence = html.escape(str(found))
-    return f"<em>{html.escape(claim.says)}</em> {outcome} on {DATASETS[dataset]} ({evidence})."
+    return f"<em>{html.escape(claim.says)}</em> {outcome} on {COLUMNS[dataset]} ({evidence})."

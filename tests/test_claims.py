@@ -143,6 +143,43 @@ def results(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_a_network_of_another_maker_has_a_column_of_its_own(results, monkeypatch):
+    name, title = next(iter(claims.ADAPTED.items()))
+    assert name not in claims.DATASETS and list(claims.COLUMNS) == [*claims.DATASETS, name]
+    claim, silent = made_up(), made_up(name="made-silent", adapted="it has no such layer")
+    finding = claim.finding(name)
+    assert finding.outcome == "not tested" and f"--network {name}" in finding.reason
+    monkeypatch.setattr(claims, "of_chapter", lambda chapter: (claim, silent))
+    assert "Nothing is tested with it here" in page.third_column("gallery").data
+    assert title not in page.badge("gallery")
+
+    found = record() | {"layers": {"conv1": "features.1"}}
+    (results / "gallery" / f"{name}.json").write_text(json.dumps(found))
+    (results / "gallery" / "imagenet20.json").write_text(json.dumps(record(drop=(1, 0, 1.2))))
+    assert claim.finding(name).outcome == "not resolved"
+    # what it cannot speak to stays untested, whatever the record holds
+    assert silent.finding(name) == Finding("not tested", reason="it has no such layer")
+    assert silent.control_outcome(name) is None and silent.sensitivity(name) == []
+    told = page.third_column("gallery").data
+    assert "Of 2 claims counted here, 1 can be tested" in told and "0 of them have the same" in told
+    assert page.outcome_label("contradicts") in told and "conv1 for <code>features.1<" in told
+    assert title in page.badge("gallery") and title in page.claims_table("gallery").data
+
+
+def test_a_chapter_about_our_own_trainings_says_so():
+    column = next(iter(claims.ADAPTED))
+    for chapter, reason in claims.ABOUT_OURS.items():
+        for claim in claims.of_chapter(chapter):
+            assert claim.finding(column) == Finding("not tested", reason=reason)
+
+
+def test_a_mean_of_maps_is_no_full_layer():
+    averaged = {"network": "net", "layers": {"fc7": "mean of features.12"}}
+    assert "net has no full layers" in claims.lacks_full_layers(averaged)
+    assert not claims.lacks_full_layers({"network": "net", "layers": {"fc7": "classifier.5"}})
+    assert not claims.lacks_full_layers({})
+
+
 def test_sensitivity_and_control_are_computed_from_the_record(results):
     claim = made_up(control=lambda found: {"drop": found["gain"]})
     assert claim.sensitivity("diorama") == ["agrees", "not resolved", "contradicts"]
@@ -224,7 +261,7 @@ def test_the_numbers_that_the_paper_prints_pass_the_rule_that_reads_them(claim):
     assert claim.printed_outcome() != "contradicts"
 
 
-@pytest.mark.parametrize("dataset", claims.DATASETS)
+@pytest.mark.parametrize("dataset", claims.COLUMNS)
 @each_claim
 def test_every_record_gives_an_outcome_with_numbers(claim, dataset):
     finding = claim.finding(dataset)

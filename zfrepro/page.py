@@ -17,7 +17,7 @@ from IPython.display import HTML
 from pandas.io.formats.style import Styler
 
 from zfrepro import claims
-from zfrepro.claims import DATASETS, OUTCOMES, SOURCES, Claim, Finding
+from zfrepro.claims import ADAPTED, COLUMNS, OUTCOMES, SOURCES, Claim, Finding
 
 NUMBER = r"[+\-−–]?\d[\d,]*(\.\d+)?($|[^\d.\-])"
 STATIC = Path(__file__).resolve().parents[1] / "book" / "_static"
@@ -56,18 +56,57 @@ def finding(text: str) -> HTML:
     return HTML(f'<div class="zf-finding"><strong>Our result.</strong> {text}</div>')
 
 
+def third_column(chapter: str, column: str = "squeezenet1_0") -> HTML:
+    """Show what a network that ImageNet taught changes in a chapter's outcomes, in one sentence.
+
+    Claims are those of `badge`; outcomes are compared with those on photographs of ImageNet-20.
+    """
+    own, name = _badged(chapter), ADAPTED[column]
+    found = [(claim, claim.finding("imagenet20"), claim.finding(column)) for claim in own]
+    tested = [row for row in found if row[2].outcome != "not tested"]
+    title = f"<strong>{html.escape(name)}.</strong>"
+    if not tested:
+        reasons = dict.fromkeys(theirs.reason for *_, theirs in found)
+        told = html.escape("; ".join(reasons))
+        text = f"{title} Nothing is tested with it here: {told}."
+        return HTML(f'<div class="zf-finding">{text}</div>')
+    changed = [
+        f"“{html.escape(claim.says.rstrip('.'))}” has {outcome_label(ours.outcome)} with our "
+        f"network, {outcome_label(theirs.outcome)} with this one"
+        for claim, ours, theirs in tested
+        if ours.outcome != theirs.outcome
+    ]
+    same = len(tested) - len(changed)
+    record = tested[0][0].read(column)
+    layers = ", ".join(
+        f"{layer} for <code>{html.escape(module)}</code>"
+        for layer, module in record["layers"].items()
+    )
+    text = f"Of {len(own)} claims counted here, {len(tested)} can be tested with it; "
+    text += f"{same} of them have the same outcome as our network on the same kind of photographs. "
+    text += f"{'; '.join(changed)}. " if changed else ""
+    return HTML(f'<div class="zf-finding">{title} {text}In its column, {layers}.</div>')
+
+
+def _badged(chapter: str) -> list[Claim]:
+    """Return the paper's claims of a chapter, or where it has none those of its first source."""
+    listed = claims.of_chapter(chapter)
+    source = min((claim.source for claim in listed), key=list(SOURCES).index)
+    return [claim for claim in listed if claim.source == source]
+
+
 def badge(chapter: str) -> str:
-    """Return the outcomes of a chapter's claims as small labels, one a data set and outcome.
+    """Return the outcomes of a chapter's claims as small labels, one a column and outcome.
 
     A chapter without claims of the paper shows those of its first other source, and names it.
     """
-    listed = claims.of_chapter(chapter)
-    source = min((claim.source for claim in listed), key=list(SOURCES).index)
-    own = [claim for claim in listed if claim.source == source]
-    kind = "" if source == "paper" else f", {SOURCES[source]}"
+    own = _badged(chapter)
+    kind = "" if own[0].source == "paper" else f", {SOURCES[own[0].source]}"
     rows = []
-    for dataset, name in DATASETS.items():
-        counts = Counter(claim.finding(dataset).outcome for claim in own)
+    for column, name in COLUMNS.items():
+        counts = Counter(claim.finding(column).outcome for claim in own)
+        if column in ADAPTED and counts["not tested"] == len(own):
+            continue
         labels = " ".join(
             outcome_label(outcome, counts[outcome]) for outcome in OUTCOMES if counts[outcome]
         )
@@ -146,7 +185,7 @@ def claims_table(chapter: str | None = None, sources: Sequence[str] = tuple(SOUR
 
 
 def _claims(chosen: Sequence[Claim], title: str, linked: bool) -> str:
-    heads = ["claim", "the paper's number", *DATASETS.values()]
+    heads = ["claim", "the paper's number", *COLUMNS.values()]
     head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in heads)
     body = "".join(_row(claim, linked) for claim in chosen)
     caption = f"{len(chosen)} {title}" if len(chosen) > 1 else title.capitalize()
@@ -170,8 +209,8 @@ def _row(claim: Claim, linked: bool) -> str:
         f"<details><summary>Rule and controls</summary>{details}</details></th>"
         f"<td>{html.escape(claim.paper or 'none printed')}</td>"
         + "".join(
-            _cell(claim.finding(dataset), claim.control_outcome(dataset), 0 if linked else 1)
-            for dataset in DATASETS
+            _cell(claim.finding(column), claim.control_outcome(column), 0 if linked else 1)
+            for column in COLUMNS
         )
         + "</tr>"
     )

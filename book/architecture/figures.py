@@ -18,8 +18,8 @@ from PIL import Image
 from torch import Tensor
 
 from book.architecture import claims, filters, measure
-from zfrepro import explorers, plots, records, sweeps
-from zfrepro.claims import DATASETS
+from zfrepro import explorers, page, plots, records, sweeps
+from zfrepro.claims import ADAPTED, DATASETS
 from zfrepro.networks import Network
 from zfrepro.stats import Interval
 from zfrepro.weights import Trained
@@ -223,6 +223,24 @@ def dead_rows(found: Mapping[str, Record]) -> list[dict[str, object]]:
         for arch, name in NAMES.items()
         for own in [record["filters"][arch]]
     ]
+
+
+def third_first_layer(name: str = "squeezenet1_0") -> HTML:
+    """Show the first layer of a network that ImageNet taught beside our ZFNet's."""
+    told = []
+    for record, arch, whose in (
+        (records.read(f"architecture/{name}"), name, "Its first layer"),
+        (records.read("architecture/imagenet20"), "zfnet", "our ZFNet's"),
+    ):
+        own = record["filters"][arch]
+        held = filters.middle(own["centroid"], own["kernel"])
+        share = Interval.of(record["aliased"][arch][str(own["stride"])])
+        told.append(
+            f"{whose} ({own['kernel']}x{own['kernel']}, stride {own['stride']}) has "
+            f"{sum(own['dead']['any'])} dead filters of {len(held)}, {sum(held)} in the middle "
+            f"band, and its stride aliases {share:.1f} % of its energy"
+        )
+    return page.finding(f"{ADAPTED[name]}: {'; '.join(told)}.")
 
 
 def spectra(found: Mapping[str, Record]) -> Figure:

@@ -18,7 +18,7 @@ COUNT = 60  # images
 
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Return Pearson's correlation of grey levels, picture by picture. (N, 3, H, W) each -> (N,)."""
+    """Return Pearson's correlation of grey levels of pairs of pictures. (N, 3, H, W) -> (N,)."""
     a, b = (t.float().mean(1).flatten(1) for t in (a, b))
     return F.cosine_similarity(a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True), dim=1)
 
