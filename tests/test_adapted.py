@@ -49,7 +49,7 @@ def study() -> Study:
     mean = torch.full((3, *(stored_size(64),) * 2), 100.0)
     own = Trained(small(networks.zfnet(), 64), tiny(image_size=64), classes, mean)
     return Study(
-        replace(dataset, classes=classes, val=val), {NAME: adapted}, CPU, images=8,
+        replace(dataset, classes=classes, val=val), {NAME: adapted}, CPU, images=12,
         progress=False, hashes={NAME: "0"}, network=NAME, ours=own,
         rows=torch.arange(len(val)) % 2 == 0,
     )  # fmt: skip
@@ -60,6 +60,7 @@ def quick(study, monkeypatch, tmp_path):
     monkeypatch.setenv("ZFREPRO_RESULTS", str(tmp_path))
     monkeypatch.setattr(Study, "our_images", lambda own: own.split_for(noise(64)))
     monkeypatch.setattr(projections, "PAIRS_ADAPTED", 3)
+    monkeypatch.setattr(correspondence, "FEWEST", 1)
     generator = torch.Generator().manual_seed(2)
     faces = correspondence.Faces(
         study.trained.center_crop(study.dataset.val.images[:12]),

@@ -678,7 +678,8 @@ def project_to_fields(
     """
     if isinstance(network, Network):
         return deconvnet.project_crops(network, images, layer, units)
-    pixels = project(network.output(layer), images, units)
+    with torch.inference_mode(False):  # autograd can save no tensors of a caller's inference mode
+        pixels = project(network.output(layer), images.clone(), units)
     tops, lefts, size = deconvnet.window(network, layer, units.to("cpu"))
     with torch.no_grad():
         values = network.output(layer)(images)
