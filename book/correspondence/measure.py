@@ -353,8 +353,9 @@ def parts(study: Study) -> Parts:
         ValueError: another data set than Diorama or ImageNet-20.
     """
     trained, dataset, size = study.trained, study.dataset.name, study.dataset.image_size
-    # of a network that others trained, the layers it has; how it pools is not known
-    layers = [k for k in LAYERS if not study.adapted or k in trained.network.layers]
+    layers = LAYERS
+    if study.adapted:  # what it has; its two lowest, of larger images, would fill the memory
+        layers = [k for k in LAYERS[2:] if k in trained.network.layers]
     if dataset not in ("diorama", "imagenet20"):
         raise ValueError(f"correspondence is measured on diorama or imagenet20, not on {dataset}")
     faces = faces_of(dataset, size, study.root, study.images or A_CLASS)
