@@ -344,7 +344,7 @@ def _figure(m: _Measured) -> dict[str, Any]:
         "activity": torch.stack([r.activity for r in found]).half(),
         "probability": torch.stack([r.probability for r in found]).half(),
         "predicted": torch.stack([r.predicted for r in found]).to(torch.int16),
-        "projections": torch.stack(tiles).mul(255).round().to(torch.uint8),
+        "projections": torch.stack(tiles).mul(255).round().to(torch.uint8).contiguous(),
     }
     file = records.results_root() / "occlusion" / f"{m.study.name}.safetensors"
     records.write_atomically(file, save(tensors))
