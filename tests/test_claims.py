@@ -153,7 +153,7 @@ def test_a_network_of_another_maker_has_a_column_of_its_own(results, monkeypatch
     assert "Nothing is tested with it here" in page.third_column("gallery").data
     assert title not in page.badge("gallery")
 
-    found = record() | {"layers": {"conv1": "features.1"}}
+    found = record() | {"layers": {"conv1": "features.1"}, "unseen": 5, "validation": 9}
     (results / "gallery" / f"{name}.json").write_text(json.dumps(found))
     (results / "gallery" / "imagenet20.json").write_text(json.dumps(record(drop=(1, 0, 1.2))))
     assert claim.finding(name).outcome == "not resolved"
@@ -162,7 +162,7 @@ def test_a_network_of_another_maker_has_a_column_of_its_own(results, monkeypatch
     assert silent.control_outcome(name) is None and silent.sensitivity(name) == []
     told = page.third_column("gallery").data
     assert "Of 2 claims counted here, 1 can be tested" in told and "0 of them have the same" in told
-    assert page.outcome_label("contradicts") in told and "conv1 for <code>features.1<" in told
+    assert page.outcome_label("contradicts") in told and "1 is <code>features.1<" in told
     assert title in page.badge("gallery") and title in page.claims_table("gallery").data
 
 

@@ -79,13 +79,15 @@ def third_column(chapter: str, column: str = "squeezenet1_0") -> HTML:
     same = len(tested) - len(changed)
     record = tested[0][0].read(column)
     layers = ", ".join(
-        f"{layer} for <code>{html.escape(module)}</code>"
+        f"{layer[-1]} is <code>{html.escape(module)}</code>"
         for layer, module in record["layers"].items()
     )
-    text = f"Of {len(own)} claims counted here, {len(tested)} can be tested with it; "
-    text += f"{same} of them have the same outcome as our network on the same kind of photographs. "
+    text = f"Of {len(own)} claims counted here, {len(tested)} can be tested with it; {same} of "
+    text += "them have the same outcome as our network on photographs. "
     text += f"{'; '.join(changed)}. " if changed else ""
-    return HTML(f'<div class="zf-finding">{title} {text}In its column, {layers}.</div>')
+    text += f"It was not taught {record['unseen']} of the {record['validation']:,} validation "
+    text += f"photographs. Of its layers, {layers}."
+    return HTML(f'<div class="zf-finding">{title} {text}</div>')
 
 
 def _badged(chapter: str) -> list[Claim]:
