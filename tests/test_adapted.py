@@ -68,9 +68,11 @@ def quick(study, monkeypatch, tmp_path):
     )  # fmt: skip
     monkeypatch.setattr(correspondence, "faces_of", lambda *_, **__: faces)
     (tmp_path / "occlusion").mkdir()
-    (tmp_path / "occlusion" / "boxes.json").write_text(json.dumps({"set": "none"}))
+    boxes = {"set": "none", "photographs": []}
+    (tmp_path / "occlusion" / "boxes.json").write_text(json.dumps(boxes))
 
 
+claims.all_claims()  # before the folder of records is another
 ADAPTED = [name for name in measure.measurements()
            if getattr(measure.module_of(name), "ADAPTED", False)]  # fmt: skip
 
