@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from zfrepro import device as devices
 from zfrepro.data import Dataset, Split, photos
 from zfrepro.data.transforms import stored_size
-from zfrepro.gallery import layer_outputs
-from zfrepro.models import Layered
+from zfrepro.models import Layered, outputs_of
 from zfrepro.receptive_field import Field, probe
 from zfrepro.records import sha256
 from zfrepro.weights import Trained, WeightsError
@@ -99,8 +98,7 @@ class Adapted(Layered):
             raise ValueError(f"layers {sorted(wanted)}: choose among {', '.join(self.layers)}")
         names = {layer: self.modules_of[layer] for layer in wanted}
         modules = {n: None if n == OUTPUT else n.removeprefix(MEAN_OF) for n in names.values()}
-        asked = list(dict.fromkeys(modules.values()))
-        found = layer_outputs(self.model, images, asked, to_the_end=False)
+        found = outputs_of(self.model, images, dict.fromkeys(modules.values(), 0))
 
         def of(name: str) -> Tensor:
             values = found[modules[name]]
@@ -113,9 +111,9 @@ class Adapted(Layered):
     def field(self, layer: str) -> Field:
         """Return the receptive field of a layer's units, found once, from gradients."""
         if layer not in self._fields:
-            image = torch.randn(1, 3, *(self.image_size,) * 2, device=self.classes.device)
-            found = probe(lambda x: self.features(x, [layer])[layer], image)
-            self._fields[layer] = found.rows
+            with torch.inference_mode(False):  # else autograd would find its tensors unfit
+                image = torch.randn(1, 3, *(self.image_size,) * 2, device=self.classes.device)
+                self._fields[layer] = probe(self.output(layer), image).rows
         return self._fields[layer]
 
     def module(self, layer: str) -> str:

@@ -30,15 +30,36 @@ def top9(made: Gallery) -> Figure:
 def recorded(name: str = "squeezenet1_0") -> Figure:
     """Draw recorded projections of a pretrained network: nine a map, a layer a column."""
     folder = records.results_root() / "own_network"
-    maps = records.read(f"own_network/{name}")["maps"]
+    record = records.read(f"own_network/{name}")
+    maps, modules = record["maps"], record["layers"]
     pictures = load_file(folder / f"{name}.safetensors")
     panels = [
-        (f"{layer}, map {numbers[i]}", plots.tiled(plots.as_colours(pictures[layer][i]), 3, gap=2))
+        (
+            f"{modules[layer]}, map {numbers[i]}",
+            plots.tiled(plots.as_colours(pictures[layer][i]), 3, gap=2),
+        )
         for i in range(len(next(iter(maps.values()))))
         for layer, numbers in maps.items()
     ]
     names, blocks = zip(*panels, strict=True)
     return plots.side_by_side(blocks, names, columns=len(maps))
+
+
+def alike(name: str = "squeezenet1_0") -> HTML:
+    """Show how well it knows our classes, and how alike its layers and our ZFNet's are."""
+    record = records.read(f"own_network/{name}")
+    told = {"unseen": "it was not taught", "seen": "from its own training set"}
+    errors = ", ".join(
+        f"{own['top1_error']:.1f} % of {own['n']:,} images {told[key]}"
+        for key, own in record["accuracy"].items()
+    )
+    rows = [
+        {"layer": record["layers"][layer]} | {key: f"{value:.2f}" for key, value in own.items()}
+        for layer, own in record["cka"].items()
+    ]
+    caption = f"Linear CKA with our ZFNet's layers, on {record['unseen']} of the former"
+    finding = page.finding(f"Asked for our 20 classes, it is wrong on {errors}.")
+    return HTML(finding.data + page.table(rows, caption=caption).data)
 
 
 def three_panels(view: Tensor, features: Tensor, heat: Tensor, name: str) -> Figure:
