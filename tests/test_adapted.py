@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from book.correspondence import measure as correspondence
+from book.gallery import measure as gallery
 from book.projections import controls
 from book.projections import measure as projections
 from tests.datasets import tiny
@@ -59,7 +60,9 @@ def study() -> Study:
 def quick(study, monkeypatch, tmp_path):
     monkeypatch.setenv("ZFREPRO_RESULTS", str(tmp_path))
     monkeypatch.setattr(Study, "our_images", lambda own: own.split_for(noise(64)))
-    monkeypatch.setattr(projections, "PAIRS_ADAPTED", 3)
+    monkeypatch.setattr(projections, "PAIRS_ADAPTED", 2)
+    monkeypatch.setattr(projections, "SEEDS", 1)
+    monkeypatch.setattr(gallery, "MAPS", 2)
     monkeypatch.setattr(correspondence, "FEWEST", 1)
     generator = torch.Generator().manual_seed(2)
     faces = correspondence.Faces(

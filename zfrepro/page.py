@@ -82,8 +82,8 @@ def third_column(chapter: str, column: str = "squeezenet1_0") -> HTML:
         f"{layer[-1]} is <code>{html.escape(module)}</code>"
         for layer, module in record["layers"].items()
     )
-    text = f"Of {len(own)} claims counted here, {len(tested)} can be tested with it; {same} of "
-    text += "them have the same outcome as our network on photographs. "
+    text = f"Of {len(own)} claims counted here, {len(tested)} are tested with it, {same} with the "
+    text += "same outcome as our network on photographs. "
     text += f"{'; '.join(changed)}. " if changed else ""
     text += f"It was not taught {record['unseen']} of the {record['validation']:,} validation "
     text += f"photographs. Of its layers, {layers}."
