@@ -85,10 +85,8 @@ class Study:
 
 
 def measurements() -> list[str]:
-    """Return what can be measured: chapters with a `measure.py`, and targets of transfer."""
-    chapters = records.ROOT / "book"
-    targets = (f"transfer_{name}" for name in ("caltech256", "voc2012"))
-    return sorted((*(file.parent.name for file in chapters.glob("*/measure.py")), *targets))
+    """Return what can be measured: chapters with a `measure.py`."""
+    return sorted(file.parent.name for file in (records.ROOT / "book").glob("*/measure.py"))
 
 
 def module_of(chapter: str) -> ModuleType:
@@ -101,8 +99,7 @@ def module_of(chapter: str) -> ModuleType:
         raise ValueError(
             f"no measurement called {chapter!r}; there are: {', '.join(measurements())}"
         )
-    name = chapter.replace("_", ".") if chapter.startswith("transfer_") else f"{chapter}.measure"
-    return importlib.import_module(f"book.{name}")
+    return importlib.import_module(f"book.{chapter}.measure")
 
 
 def refuse_adapted(chapter: str) -> None:

@@ -5,7 +5,7 @@ the training images of a draw, its regularisation chosen inside those images, an
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +14,12 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from sklearn.base import ClassifierMixin
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import recall_score
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC, LinearSVC
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from zfrepro import device as devices
+from zfrepro.models import Layered
 from zfrepro.networks import Network
 from zfrepro.records import write_atomically
 from zfrepro.weights import Trained
@@ -29,24 +27,28 @@ from zfrepro.weights import Trained
 MOST = 3500
 """Numbers kept of one layer of one image. Layers with more are averaged over a coarser grid."""
 
-KINDS = ("svm", "softmax", "one-vs-rest")
-STRENGTHS = (1.0, 10.0, 100.0)
+KINDS = ("svm", "softmax")
+STRENGTHS = (0.1, 1.0, 10.0, 100.0)
 """Inverse regularisation C to choose among, for features of mean squared length 1."""
 
+Linear = tuple[Tensor, Tensor]
+"""Weights (numbers, classes) and biases (classes,)."""
 
-def outputs(network: Network, images: Tensor) -> dict[str, Tensor]:
+
+def outputs(network: Layered, images: Tensor) -> dict[str, Tensor]:
     """Return what each of layers 1 to 7 hands to the next, in one pass.
 
     Args:
         images: (B, 3, S, S), mean subtracted.
     Returns:
         For a conv layer its maps after ReLU, pool and contrast norm, (B, C, H, W); for a full one
-        (B, units).
+        (B, units). Networks that others trained give their maps after the ReLU.
     """
     layers = [name for name in network.layers if name != "fc8"]
     found = network.features(images, layers)
-    for conv in network.architecture.convs:
-        found[conv.name] = network.pool_and_norm(conv, found[conv.name])
+    if isinstance(network, Network):
+        for conv in network.architecture.convs:
+            found[conv.name] = network.pool_and_norm(conv, found[conv.name])
     return found
 
 
@@ -64,10 +66,11 @@ def reduced(output: Tensor, most: int = MOST) -> Tensor:
 
 @torch.no_grad()
 def features(
-    network: Network,
+    network: Layered,
     batches: Iterable[Tensor],
     *,
     most: int = MOST,
+    precision: str = "fp32",
     total: int | None = None,
     progress: bool = False,
 ) -> dict[str, Tensor]:
@@ -75,13 +78,16 @@ def features(
 
     Args:
         batches: (B, 3, S, S) each, mean subtracted.
+        precision: of the forward pass; bf16 is fp32 on a CPU that is slow at it.
         total: how many batches, for the progress bar.
     """
     network.eval()
     kept: dict[str, list[Tensor]] = {}
     for batch in tqdm(batches, total=total, disable=not progress, unit="batch", desc="features"):
-        for name, output in outputs(network, batch).items():
-            kept.setdefault(name, []).append(reduced(output, most).float().cpu())
+        with devices.autocast(batch.device, devices.precision(batch.device, precision)):
+            found = outputs(network, batch)
+        for name, output in found.items():
+            kept.setdefault(name, []).append(reduced(output.float(), most).cpu())
     return {name: torch.cat(parts) for name, parts in kept.items()}
 
 
@@ -164,43 +170,95 @@ class Probe:
     strength: float  # the C that was chosen inside the training images
 
 
-def classifier(kind: str, strength: float) -> ClassifierMixin:
-    """Return a linear model of standardised rows.
+def loss_of(kind: str, scores: Tensor, labels: Tensor) -> Tensor:
+    """Return the loss of scores (N, K) for labels (N,), summed.
 
-    `svm` decides between pairs of classes, on inner products; it takes a twentieth of the time of
-    `one-vs-rest` where classes are many. `softmax` is logistic regression.
+    `svm` decides each class against the rest by a squared hinge, `softmax` by cross-entropy.
 
     Raises:
         ValueError: unknown kind.
     """
     if kind == "svm":
-        return SVC(C=strength, kernel="precomputed", cache_size=1000)
-    if kind == "one-vs-rest":
-        return LinearSVC(C=strength, dual=True, tol=1e-2, max_iter=300, random_state=0)
+        signs = 2 * F.one_hot(labels, scores.shape[1]).float() - 1
+        return F.relu(1 - signs * scores).square().sum()
     if kind == "softmax":
-        return LogisticRegression(C=strength, max_iter=100, tol=1e-4)
+        return F.cross_entropy(scores, labels, reduction="sum")
     raise ValueError(f"classifier {kind!r}: choose among {', '.join(KINDS)}")
 
 
-def standardised(train: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
-    """Standardise all sets by the first, whose rows get a mean squared length of at most 1."""
-    scaler = StandardScaler().fit(train)
-    return [
-        (scaler.transform(rows) / train.shape[1] ** 0.5).astype(np.float32)
-        for rows in (train, *others)
-    ]
+def fitted(
+    kind: str,
+    strength: float,
+    rows: Tensor,
+    labels: Tensor,
+    start: Linear | None = None,
+    iterations: int = 50,
+    tolerance: float = 3e-4,
+) -> Linear:
+    """Fit all classes at once: least C * loss + |weights|^2 / 2, by L-BFGS.
+
+    With the squared hinge this is scikit-learn's `LinearSVC`, with cross-entropy its
+    `LogisticRegression`, in a small part of their time where classes are many.
+
+    Args:
+        rows: (N, numbers).
+        labels: (N,), from 0 to K - 1.
+        start: weights of another strength, to start from.
+        tolerance: stops when an iteration lowers the mean loss by less.
+    """
+    if start is None:
+        start = (
+            torch.zeros(rows.shape[1], int(labels.max()) + 1),
+            torch.zeros(int(labels.max()) + 1),
+        )
+    weights, biases = (part.clone().requires_grad_() for part in start)
+    optimiser = torch.optim.LBFGS(
+        [weights, biases], max_iter=iterations, tolerance_grad=0, tolerance_change=tolerance,
+        line_search_fn="strong_wolfe",
+    )  # fmt: skip
+
+    def objective() -> Tensor:
+        optimiser.zero_grad()
+        loss = loss_of(kind, torch.addmm(biases, rows, weights), labels)
+        loss = loss / len(rows) + weights.square().sum() / (2 * strength * len(rows))
+        loss.backward()
+        return loss
+
+    optimiser.step(objective)
+    return weights.detach(), biases.detach()
+
+
+Prepare = Callable[..., list[Tensor]]
+"""From training rows and others to the same, prepared by what the training rows tell."""
+
+
+def unprepared(*rows: Tensor) -> list[Tensor]:
+    """Leave rows as they are, such as histograms of length 1."""
+    return list(rows)
+
+
+def standardised(train: Tensor, *others: Tensor) -> list[Tensor]:
+    """Take square roots and standardise all sets by the first, whose rows get a mean squared
+    length of at most 1.
+
+    A few strong activations would else decide the inner products.
+    """
+    rooted = [rows.abs().sqrt() * rows.sign() for rows in (train, *others)]
+    mean, deviation = rooted[0].mean(0), rooted[0].std(0, correction=0)
+    scale = torch.where(deviation > 0, deviation, 1) * train.shape[1] ** 0.5
+    return [(rows - mean) / scale for rows in rooted]
 
 
 def predicted(
-    kind: str, strength: float, train: np.ndarray, labels: np.ndarray, test: np.ndarray
-) -> np.ndarray:
-    """Predict the test rows with a classifier fitted to the training rows, both as they come."""
-    train, test = standardised(train, test)
-    model = classifier(kind, strength)
-    if kind == "svm":  # a linear kernel, so that libsvm never sees the long rows
-        products = [(rows @ train.T).astype(np.float64) for rows in (train, test)]
-        return model.fit(products[0], labels).predict(products[1])
-    return model.fit(train, labels).predict(test)
+    kind: str, strengths: Iterable[float], train: Tensor, labels: Tensor, test: Tensor,
+    prepare: Prepare = standardised,
+) -> Iterator[Tensor]:  # fmt: skip
+    """Predict the test rows with classifiers fitted to the training rows, one a strength."""
+    train, test = prepare(train, test)
+    model = None
+    for strength in strengths:
+        model = fitted(kind, strength, train, labels, model)
+        yield torch.addmm(model[1], test, model[0]).argmax(1)
 
 
 def per_class_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
@@ -211,29 +269,33 @@ def per_class_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
     return 100 * float(by_class.mean())
 
 
-def held_out(labels: np.ndarray) -> np.ndarray:
+def held_out(labels: Tensor) -> Tensor:
     """Return a mask of the last third of each class's rows, at least one."""
-    mask = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        own = np.flatnonzero(labels == label)
+    mask = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        own = (labels == label).nonzero()[:, 0]
         mask[own[-max(1, len(own) // 3) :]] = True
     return mask
 
 
 def chosen_strength(
-    kind: str, rows: np.ndarray, labels: np.ndarray, strengths: tuple[float, ...] = STRENGTHS
-) -> float:
+    kind: str, rows: Tensor, labels: Tensor, strengths: tuple[float, ...] = STRENGTHS,
+    prepare: Prepare = standardised,
+) -> float:  # fmt: skip
     """Return the C that does best on a held-out third of the training rows; the smaller of equals.
 
-    With one image a class there is nothing to hold out: the middle one is returned.
+    C rises until the accuracy has fallen by more than a point. With one image a class there is
+    nothing to hold out: the third in the list is returned.
     """
     mask = held_out(labels)
-    if len(strengths) == 1 or set(labels[mask]) - set(labels[~mask]):
+    if len(strengths) == 1 or set(labels[mask].tolist()) - set(labels[~mask].tolist()):
         return strengths[len(strengths) // 2]
-    reached = [
-        per_class_accuracy(predicted(kind, c, rows[~mask], labels[~mask], rows[mask]), labels[mask])
-        for c in strengths
-    ]
+    named = predicted(kind, strengths, rows[~mask], labels[~mask], rows[mask], prepare)
+    reached: list[float] = []
+    for one in named:
+        reached.append(per_class_accuracy(one.numpy(), labels[mask].numpy()))
+        if reached[-1] < max(reached) - 1:
+            break
     return strengths[int(np.argmax(reached))]
 
 
@@ -243,21 +305,23 @@ def probe(
     chosen: Draw,
     kind: str,
     strengths: tuple[float, ...] = STRENGTHS,
+    prepare: Prepare = standardised,
 ) -> Probe:
     """Fit and test one layer's features on one draw; the test images are used once, at the end.
 
     Args:
         features: (N, numbers), of one layer.
-        labels: (N,).
+        labels: (N,), from 0 on.
     Raises:
         ValueError: unknown kind of classifier.
     """
     if kind not in KINDS:
         raise ValueError(f"classifier {kind!r}: choose among {', '.join(KINDS)}")
-    train, test = features[chosen.train].numpy(), features[chosen.test].numpy()
-    own, theirs = labels[chosen.train].numpy(), labels[chosen.test].numpy()
-    strength = chosen_strength(kind, train, own, strengths)
-    return Probe(per_class_accuracy(predicted(kind, strength, train, own, test), theirs), strength)
+    train, own = features[chosen.train], labels[chosen.train]
+    strength = chosen_strength(kind, train, own, strengths, prepare)
+    (named,) = predicted(kind, [strength], train, own, features[chosen.test], prepare)
+    accuracy = per_class_accuracy(named.numpy(), labels[chosen.test].numpy())
+    return Probe(accuracy, strength)
 
 
 def untrained(trained: Trained, seed: int = 0) -> Trained:

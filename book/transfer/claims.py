@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from zfrepro import paper
+from zfrepro import paper, records
 from zfrepro.claims import Above, AllOf, Claim, Finding, Quantity
 from zfrepro.stats import Interval, t_interval
 
 Record = Mapping[str, Any]
 
-FITTED = 50.0  # accuracy in % on their own training images from which networks count as trained
+FITTED = 90.0  # accuracy in % on their own training images from which networks count as trained
 FLAT = 0.1  # of the rise a layer below: a loss within it still counts as flat; the paper's is 0.03
 NEAR = 5.0  # points below the best method that count as near; the paper is 3.2 below
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
@@ -34,22 +34,49 @@ def probe(record: Record, layer: str, kind: str = "svm") -> np.ndarray:
     return np.array(record[f"trained-{kind}-{layer}"]["accuracy"])
 
 
+def top(record: Record) -> str:
+    """Return the layer that the network's own classifier reads."""
+    return record["target"].get("top", "fc7")
+
+
+def curve(record: Record, kind: str = "softmax") -> Mapping[str, list[float]]:
+    """Return the accuracy on the frozen top layer: training images a class -> folds, in %."""
+    return record[f"curve-{kind}-{top(record)}"]
+
+
 def frozen(record: Record, number: int) -> np.ndarray:
-    """Return the accuracy of a softmax on the frozen layer 7 in every fold, in per cent."""
-    return np.array(record["curve-softmax-fc7"][str(number)])
+    """Return the accuracy of a softmax on the frozen top layer in every fold, in per cent."""
+    return np.array(curve(record)[str(number)])
 
 
 def most(record: Record) -> int:
     """Return the most training images a class."""
-    return max(map(int, record["curve-softmax-fc7"]))
+    return max(map(int, curve(record)))
+
+
+def whole(record: Record, kind: str, number: int, name: str = "accuracy") -> np.ndarray:
+    """Return the folds there are of whole networks, trained from `scratch` or `tuned`, in %."""
+    keys = (f"{kind}-{number}-fold{fold}" for fold in range(len(FOLDS)))
+    return np.array([record[key][name] for key in keys if key in record])
+
+
+def rivals(record: Record) -> dict[str, np.ndarray]:
+    """Return the folds of every method without pretraining, with the most images a class."""
+    number = most(record)
+    found = {
+        "from scratch": whole(record, "scratch", number),
+        "SIFT": np.array(record.get("sift", {}).get(str(number), [])),
+        "best earlier": np.array(record.get("best-earlier", [])),
+    }
+    for key in record:
+        if key.startswith("untrained-svm-"):
+            found[key] = np.array(record[key]["accuracy"])
+    return {name: values for name, values in found.items() if len(values)}
 
 
 def rival(record: Record) -> np.ndarray:
-    """Return the folds of the best result without pretraining, with the most images a class."""
-    scratch = record.get(f"scratch-{most(record)}", {}).get("accuracy")
-    untrained = [record[key]["accuracy"] for key in record if key.startswith("untrained-svm-")]
-    found = [scratch, record.get("best-earlier"), *untrained]
-    return np.array(max((values for values in found if values), key=np.mean))
+    """Return the folds of the best method without pretraining, with the most images a class."""
+    return max(rivals(record).values(), key=np.mean)
 
 
 @cache
@@ -57,8 +84,8 @@ def gap(number: int) -> Quantity:
     """Return what freezing pretrained layers gains over training from scratch."""
 
     def source(record: Record) -> Interval:
-        scratch = np.array(record[f"scratch-{number}"]["accuracy"])
-        return over_folds(record, frozen(record, number) - scratch)
+        scratch = whole(record, "scratch", number)
+        return over_folds(record, frozen(record, number)[: len(scratch)] - scratch)
 
     return Quantity(f"gain at {number} images a class", source, " points", form="+.1f")
 
@@ -80,7 +107,8 @@ def step(lower: str, upper: str, kind: str = "svm", layers: int = 1) -> Quantity
 def lead_with_a_tenth(record: Record) -> Interval:
     """Return how far a tenth of the most images a class are ahead of the rival, which has all."""
     number = most(record) // 10
-    return over_folds(record, frozen(record, number) - rival(record))
+    best = rival(record)
+    return over_folds(record, frozen(record, number)[: len(best)] - best)
 
 
 def margin_of_flatness(record: Record) -> Interval:
@@ -101,6 +129,12 @@ def learned(layer: str) -> Quantity:
     return Quantity(f"gain of layer {layer[-1]}", source, " points", form="+.1f")
 
 
+def least_learned(record: Record) -> Interval:
+    """Return what training gains in the layer where it gains least."""
+    layers = [layer for layer in LAYERS if f"untrained-svm-{layer}" in record]
+    return min((learned(layer).of(record) for layer in layers), key=lambda gain: gain.estimate)
+
+
 def untrained(record: Record) -> Record:
     """Return the record with the untrained network in the place of the trained one."""
     found = dict(record)
@@ -116,7 +150,10 @@ def unfitted(*numbers: int) -> Callable[[Record], str]:
     """Return the reason not to test: networks from scratch that have not learned."""
 
     def reason(record: Record) -> str:
-        reached = {n: float(np.mean(record[f"scratch-{n}"]["train"])) for n in numbers}
+        fits = {n: whole(record, "scratch", n, "train") for n in numbers}
+        if few := [str(n) for n, values in fits.items() if len(values) < 2]:
+            return f"fewer than two networks from scratch with {' and '.join(few)} images a class"
+        reached = {n: float(np.mean(values)) for n, values in fits.items()}
         if min(reached.values()) >= FITTED:
             return ""
         told = " and ".join(f"{value:.1f}" for value in reached.values())
@@ -143,8 +180,9 @@ def printed(
         "target": {"classes": classes, "train": classes * max(numbers), "test": test},
         "curve-softmax-fc7": {str(n): folds(*numbers[n]) for n in numbers},
         **{
-            f"scratch-{n}": {"accuracy": folds(*value), "train": [100.0]}
+            f"scratch-{n}-fold{fold}": {"accuracy": accuracy, "train": 100.0}
             for n, value in table["from scratch"].items()
+            for fold, accuracy in enumerate(folds(*value))
         },
     }
 
@@ -162,24 +200,32 @@ TABLE7 = {"target": TABLE4["target"]} | {
 
 
 @dataclass(frozen=True)
-class TargetClaim(Claim):
-    """A claim on a target whose images most readers lack, with a record of its own."""
+class TransferClaim(Claim):
+    """A claim whose record may lack what depends on the target alone: our network's has that."""
 
-    target: str = ""
+    def read(self, dataset: str) -> Record | None:
+        """Return the record of a source, with training from scratch and SIFT beside it."""
+        found = super().read(dataset)
+        if found is None or found["target"].get("top", "fc7") == "fc7":
+            return found
+        shared = records.read(f"{self.chapter}/imagenet20")
+        return {k: v for k, v in shared.items() if k.startswith(("scratch-", "sift"))} | found
 
-    def file(self, dataset: str) -> str:
-        """Return the name of the record below results/."""
-        return f"transfer_{self.target}/{dataset}"
 
-    def command(self, dataset: str) -> str:
-        """Return the command that makes the record."""
-        return f"python -m zfrepro measure transfer_{self.target} --dataset {dataset} --data DIR"
+@dataclass(frozen=True)
+class UntestedClaim(Claim):
+    """A claim on a target whose images are not at hand."""
 
     def finding(self, dataset: str) -> Finding:
-        """Judge the claim; the diorama's networks were not trained on photographs."""
+        """Tell that it is not tested; the diorama's networks were not trained on photographs."""
         if dataset == "diorama":
             return Finding("not applicable", reason="the target's images are photographs")
-        return super().finding(dataset)
+        return Finding("not tested", reason="we do not have the images of this target")
+
+
+def without_full_layers(record: Record) -> str:
+    """Return why a claim on layers 6 and 7 does not apply."""
+    return "" if top(record) == "fc7" else "the network has no fully connected layers"
 
 
 CORRECTED = (
@@ -187,31 +233,33 @@ CORRECTED = (
     "were not."
 )
 CLAIMS = (
-    Claim(
+    TransferClaim(
         "transfer-pretrained",
         "transfer",
         "section 5.2, Table 4",
         "A frozen pretrained network with a new softmax is far more accurate than training from "
         "scratch.",
-        "Mean per-class accuracy, frozen less from scratch, 15 and 30 images a class, five folds",
+        "Mean per-class accuracy, frozen less from scratch, 15 and 30 images a class, in the folds "
+        "that were trained from scratch",
         AllOf(Above(gap(15), 0), Above(gap(30), 0)),
         size=AllOf(Above(gap(15), 30.5), Above(gap(30), 20)),
         paper="+61.0 points at 15 a class, +40.0 at 30",
         paper_effect=61.0,
         printed=TABLE4,
         untestable=unfitted(15, 30),
-        note=f"{CORRECTED} The size is half of the paper's. Not tested while the networks from "
-        "scratch have not learned; an earlier rule counted them.",
+        note=f"{CORRECTED} The size is half of the paper's. Networks from scratch count once they "
+        "fit their training images; earlier rules asked for less. They are small ZFNets, whatever "
+        "network is frozen.",
     ),
-    Claim(
+    TransferClaim(
         "transfer-few",
         "transfer",
         "section 5.2, Fig. 9",
         "Six images a class give a higher accuracy than the best earlier method with ten times as "
         "many.",
         "Accuracy of the frozen network with a tenth of the most images a class, less that of the "
-        "best result without pretraining with all of them: from scratch, or a linear SVM on a "
-        "layer of an untrained network",
+        "best result without pretraining with all of them: dense SIFT with a spatial pyramid, from "
+        "scratch, or a layer of an untrained network",
         Above(
             Quantity("gain with a tenth of the images", lead_with_a_tenth, " points", form="+.1f"),
             0,
@@ -220,9 +268,10 @@ CLAIMS = (
         paper_effect=1.8,
         printed=FIG9,
         control=untrained,
-        note=f"{CORRECTED} The paper compares with Bo et al., which is not measured here.",
+        note=f"{CORRECTED} The paper compares with Bo et al., whose features we lack; ours is "
+        "dense SIFT with a spatial pyramid, added after the first numbers were known.",
     ),
-    Claim(
+    TransferClaim(
         "transfer-depth",
         "transfer",
         "section 5.3, Table 7",
@@ -237,7 +286,7 @@ CLAIMS = (
         control=untrained,
         note=f"{CORRECTED} The size is half of the paper's gain.",
     ),
-    Claim(
+    TransferClaim(
         "transfer-flat",
         "transfer",
         "section 5.3, Table 7",
@@ -261,10 +310,11 @@ CLAIMS = (
         paper_effect=-0.35,
         printed=TABLE7,
         control=untrained,
+        applicable=without_full_layers,
         note=f"{CORRECTED} A clear loss at the top no longer counts as flat, a change made "
         "after the numbers were known.",
     ),
-    Claim(
+    TransferClaim(
         "transfer-top",
         "transfer",
         "section 5.3, Table 7",
@@ -274,11 +324,12 @@ CLAIMS = (
         paper="+2.5 points (82.9 and 85.4 %)",
         paper_effect=2.5,
         printed=TABLE7,
+        applicable=without_full_layers,
         note=f"{CORRECTED} The paper's own linear SVM says the opposite on Caltech-101 (86.2 % on "
         "layer 5, 85.5 % on layer 7), by less than its spread. An earlier claim asked for that "
         "exception, and the printed numbers fail it; so the rule reads the softmax.",
     ),
-    TargetClaim(
+    UntestedClaim(
         "transfer-caltech256",
         "transfer",
         "section 5.2, Table 5 and Fig. 9",
@@ -289,10 +340,8 @@ CLAIMS = (
         paper="+56.7 points at 15 a class, +35.4 at 60",
         paper_effect=56.7,
         printed=TABLE5,
-        untestable=unfitted(15, 60),
-        target="caltech256",
     ),
-    TargetClaim(
+    UntestedClaim(
         "transfer-voc",
         "transfer",
         "section 5.2, Table 6",
@@ -310,16 +359,15 @@ CLAIMS = (
         paper="-3.2 points (79.0 and 82.2 %)",
         paper_effect=-3.2,
         printed={"table6": {"mean": paper.VOC2012_MEAN[2]}},
-        note="Measured on the validation part, since the labels of the test part are not public.",
-        target="voc2012",
     ),
-    Claim(
+    TransferClaim(
         "transfer-learned",
         "transfer",
         "our question",
         "Training increases the accuracy of each layer over that of an untrained network.",
-        "Mean per-class accuracy of a linear SVM, trained less untrained, seven layers, five folds",
-        AllOf(*(Above(learned(layer), 0) for layer in LAYERS)),
+        "Mean per-class accuracy of a linear SVM, trained less untrained, five folds, in the layer "
+        "where the difference is least",
+        Above(Quantity("least gain of a layer", least_learned, " points", form="+.1f"), 0),
         source="own",
         note=CORRECTED,
     ),

@@ -11,24 +11,32 @@ from matplotlib.figure import Figure
 
 from book.transfer import claims as rules
 from zfrepro import paper, plots, records
-from zfrepro.claims import DATASETS
 from zfrepro.plots import PALETTE, TEXT, mean_sd
 
 Record = Mapping[str, Any]
 Row = dict[str, object]
 
 BLUE, ORANGE, GREEN, PINK = PALETTE[:4]
-TARGETS = {"imagenet20": "Caltech-101", "diorama": "novel classes of the diorama"}
-SHORT = {"imagenet20": "Cal-101", "diorama": "Diorama"}
+TARGETS = {
+    "squeezenet1_0": "Caltech-101",
+    "imagenet20": "Caltech-101",
+    "diorama": "novel classes of the diorama",
+}
+NAMES = {
+    "squeezenet1_0": "SqueezeNet, 1,000 classes",
+    "imagenet20": "our ZFNet, 20 classes",
+    "diorama": "our ZFNet, the diorama",
+}
+CALTECH = [source for source, target in TARGETS.items() if target == "Caltech-101"]
 ROWS = {"from scratch": "Non-pretrained convnet", "pretrained": "ImageNet-pretrained convnet"}
 
 
-def recorded(name: str = "transfer") -> dict[str, Record]:
-    """Return the records there are, by data set of the source."""
+def recorded() -> dict[str, Record]:
+    """Return the records there are, by source."""
     found = {}
-    for dataset in DATASETS:
+    for source in TARGETS:
         with contextlib.suppress(FileNotFoundError):
-            found[dataset] = records.read(f"{name}/{dataset}")
+            found[source] = records.read(f"transfer/{source}")
     return found
 
 
@@ -40,46 +48,51 @@ def told(value: paper.MeanSd | None) -> str | None:
     return f"{mean:.1f}" if deviation is None else f"{mean:.1f} ± {deviation:.1f}"
 
 
-def reached(record: Record | None, row: str, number: int) -> str | None:
-    """Return what our network reaches in a row of Tables 4 and 5, or None."""
-    path = {
-        "from scratch": (f"scratch-{number}", "accuracy"),
-        "pretrained": ("curve-softmax-fc7", str(number)),
-        "untrained": ("curve-untrained-softmax-fc7", str(number)),
-        "fine-tuned": (f"tuned-{number}", "accuracy"),
-    }.get(row)
-    values = (record or {}).get(path[0], {}).get(path[1]) if path else None
-    return mean_sd(values) if values else None
+def reached(record: Record, row: str, number: int) -> str | None:
+    """Return what was reached in a row, or None: a kind of training, `untrained` or `sift`."""
+    if row in ("scratch", "tuned"):
+        values = rules.whole(record, row, number)
+    elif row == "sift":
+        values = record.get("sift", {}).get(str(number), [])
+    else:
+        prefix = "curve-untrained-softmax-" if row == "untrained" else "curve-softmax-"
+        values = record.get(prefix + rules.top(record), {}).get(str(number), [])
+    if len(values) == 1:
+        return f"{values[0]:.1f} (one fold)"
+    more = f" ({len(values)} folds)" if 0 < len(values) < len(rules.FOLDS) else ""
+    return mean_sd(values) + more if len(values) else None
 
 
-def by_size(
-    table: Mapping[str, Mapping[int, paper.MeanSd]], sizes: Sequence[int], record: Record | None
-) -> list[Row]:
-    """Return Table 4 or 5 in the paper's rows and columns, ours beside where there is a record."""
+def table4(found: Mapping[str, Record], sizes: Sequence[int] = (15, 30)) -> list[Row]:
+    """Return Table 4 in the paper's rows and columns, ours beside, and two rows of our own."""
+    squeezenet, own = found.get("squeezenet1_0"), found["imagenet20"]
+    ours = {
+        "from scratch": (own, "scratch"), "pretrained": (squeezenet, "pretrained"),
+        "Dense SIFT, spatial pyramid, linear SVM": (own, "sift"),
+        "ImageNet-20-pretrained ZFNet": (own, "pretrained"),
+    }  # fmt: skip
     rows = []
-    for name, own in table.items():
-        row: Row = {"# Train": ROWS.get(name, name)}
-        row |= {f"Acc % {n}/class": told(own.get(n)) for n in sizes}
-        if record:
-            row |= {f"ours {n}/class": reached(record, name, n) for n in sizes}
-        rows.append(row)
+    for name in (*paper.CALTECH101, *list(ours)[2:]):
+        printed, (record, row) = paper.CALTECH101.get(name, {}), ours.get(name, (None, ""))
+        cells = {f"Acc % {n}/class": told(printed.get(n)) for n in sizes}
+        cells |= {f"ours {n}/class": reached(record, row, n) if record else None for n in sizes}
+        rows.append({"# Train": ROWS.get(name, name), **cells})
     return rows
 
 
 def further(found: Mapping[str, Record], sizes: Sequence[int] = (15, 30)) -> list[Row]:
-    """Return what Table 4 lacks: every way of training, on the target of each data set."""
+    """Return what Table 4 lacks: every way of training, of each source."""
     names = {
-        "untrained": "Untrained convnet, frozen",
-        "from scratch": ROWS["from scratch"],
-        "pretrained": "Pretrained convnet, frozen",
-        "fine-tuned": "Pretrained convnet, fine-tuned",
-    }
-    return [
-        {"target": TARGETS[dataset], "network": name}
+        "untrained": "untrained, frozen", "scratch": "from scratch",
+        "pretrained": "pretrained, frozen", "tuned": "pretrained, fine-tuned",
+    }  # fmt: skip
+    rows = [
+        {"target": TARGETS[source], "network": f"{NAMES[source]}: {name}"}
         | {f"Acc % {n}/class": reached(record, row, n) for n in sizes}
-        for dataset, record in found.items()
+        for source, record in found.items()
         for row, name in names.items()
     ]
+    return [row for row in rows if any(list(row.values())[2:])]
 
 
 def duplicates(found: Mapping[str, Record]) -> list[Row]:
@@ -94,36 +107,18 @@ def duplicates(found: Mapping[str, Record]) -> list[Row]:
             "above 0.8": record["duplicates"]["at"]["0.8"],
         }
         for dataset, record in found.items()
+        if "duplicates" in record
     ]
 
 
-def simplifications(found: Mapping[str, Record]) -> list[Row]:
-    """Return what averaging maps and voting by pairs cost, accuracy of an SVM on layer 4 in %."""
+def calibration(record: Record) -> list[Row]:
+    """Return what a random two-stage network reaches with and without its parts, one fold."""
     return [
-        {
-            "target": TARGETS[dataset],
-            "whole maps": record["reduction"]["whole"],
-            "averaged": record["reduction"]["averaged"],
-            "averaged, one against the rest": record["reduction"]["one_vs_rest"],
-        }
-        for dataset, record in found.items()
+        {"random two-stage network": key.removeprefix("random, ")}
+        | {f"{kind}, Acc %": f"{value:.1f}" for kind, value in record[key].items()}
+        for key in record
+        if key.startswith("random, ")
     ]
-
-
-def table6(record: Record | None = None) -> list[Row]:
-    """Return Table 6: average precision a class, with the mean and the number of classes won."""
-    heads = ("[A] Sande et al.", "[B] Yan et al.", "the paper's convnet")
-    own = (record or {}).get("table6", {})
-    values = np.array(list(paper.VOC2012.values()))
-    won = (values == values.max(1, keepdims=True)).sum(0)
-    rows = {**paper.VOC2012, "Mean": paper.VOC2012_MEAN}
-    ours = own.get("average_precision", {}) | ({"Mean": own["mean"]} if own else {})
-    found: list[Row] = []
-    for name, row in rows.items():
-        cells = {head: f"{value:.1f}" for head, value in zip(heads, row, strict=True)}
-        found.append({"Acc %": name, **cells} | ({"ours": ours.get(name)} if own else {}))
-    last = {head: str(int(count)) for head, count in zip(heads, won, strict=True)}
-    return [*found, {"Acc %": "# won", **last} | ({"ours": None} if own else {})]
 
 
 def table7(found: Mapping[str, Record]) -> list[Row]:
@@ -138,7 +133,8 @@ def table7(found: Mapping[str, Record]) -> list[Row]:
         }
         layer = f"conv{number}" if number < 6 else f"fc{number}"
         for dataset, record in found.items():
-            row[f"ours, {SHORT[dataset]}"] = mean_sd(rules.probe(record, layer, kind))
+            key = f"trained-{kind}-{layer}"
+            row[NAMES[dataset]] = mean_sd(record[key]["accuracy"]) if key in record else None
         rows.append(row)
     return rows
 
@@ -151,75 +147,82 @@ def _series(ax: Axes, values: Mapping[int, Sequence[float]], label: str, **style
     ax.errorbar(list(values), means, deviations, label=label, **style)
 
 
+def _direct(ax: Axes, x: float, y: float, text: str, colour: str, **style: Any) -> None:
+    ax.text(x, y, text, color=colour, size=9, **style)
+
+
 def few_shot(found: Mapping[str, Record]) -> Figure:
     """Draw Fig. 9: accuracy by training images a class; the paper's first, then ours."""
-    figure, axes = plt.subplots(1, 1 + len(found), figsize=(8, 3.3), sharey=True)
-    axes = np.atleast_1d(axes)
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), sharey=True)
     axes[0].plot(*zip(*paper.FEW_SHOT.items(), strict=True), "o-", color=BLUE, ms=4)
     axes[0].axhline(paper.FEW_SHOT_BEST, ls="--", color=TEXT, lw=1.2)
-    axes[0].text(60, paper.FEW_SHOT_BEST - 4, "Bo et al., 60 a class", size=9, ha="right")
-    axes[0].text(7, 67, "layer 7, softmax", color=BLUE, size=9, ha="right")
+    axes[0].text(60, paper.FEW_SHOT_BEST - 5, "Bo et al., 60 a class", size=9, ha="right")
+    _direct(axes[0], 5, 68, "pretrained on 1,000 classes", BLUE, ha="center")
     axes[0].set_title("the paper: Caltech-256")
-    curves = (
-        ("curve-svm-conv5", "layer 5, linear SVM", {"color": ORANGE}),
-        ("curve-softmax-fc7", "layer 7, softmax", {"color": BLUE}),
-        ("curve-untrained-svm-conv5", "layer 5, untrained", {"color": ORANGE, "ls": ":"}),
-        ("curve-untrained-softmax-fc7", "layer 7, untrained", {"color": BLUE, "ls": ":"}),
-    )
-    for ax, (dataset, record) in zip(axes[1:], found.items(), strict=True):
-        for key, label, style in curves:
-            if key in record:
-                _series(ax, {int(n): v for n, v in record[key].items()}, label, mfc="none", **style)
-        best = np.mean(rules.rival(record))
-        ax.axhline(best, ls="--", color=TEXT, lw=1.2)
-        number = rules.most(record)
-        fewest = min(map(int, record["curve-softmax-fc7"]))
-        room = np.mean(rules.frozen(record, fewest)) < best  # at the left, above the curves
-        at, side = (fewest, "left") if room else (number, "right")
-        ax.text(at, best + 1.5, f"not pretrained, {number} a class", size=9, ha=side)
-        ax.set_title(f"ours: {TARGETS[dataset]}")
+    own = found["imagenet20"]
+    lines = [("our ZFNet, pretrained on 20 classes", rules.curve(own), ORANGE)]
+    if "squeezenet1_0" in found:
+        record = found["squeezenet1_0"]
+        lines.insert(0, ("SqueezeNet, pretrained on 1,000 classes", rules.curve(record), BLUE))
+    if "sift" in own:
+        lines.append(("dense SIFT, linear SVM", own["sift"], GREEN))
+        best = np.mean(own["sift"][str(rules.most(own))])
+        axes[1].axhline(best, ls="--", color=TEXT, lw=1.2)
+        axes[1].text(1, best + 1.5, f"dense SIFT, {rules.most(own)} a class", size=9)
+    for label, values, colour in lines:
+        _series(axes[1], {int(n): v for n, v in values.items()}, label, color=colour)
+    scratch = {n: rules.whole(own, "scratch", n) for n in (15, 30)}
+    scratch = {n: values.mean() for n, values in scratch.items() if len(values)}
+    if scratch:
+        axes[1].plot(
+            list(scratch), list(scratch.values()), "s", color=PINK, ms=5, label="from scratch"
+        )
+    axes[1].set_title("ours: Caltech-101")
     for ax in axes:
-        ax.set(xlabel="training images a class", ylim=(0, 80), xscale="log")
+        ax.set(xlabel="training images a class", ylim=(0, 100), xscale="log")
         sizes = (1, 3, 6, 15, 30, 60) if ax is axes[0] else (1, 3, 6, 15, 30)
         ax.set_xticks(sizes, [str(n) for n in sizes])
         ax.minorticks_off()
         ax.grid()
-    axes[-1].legend(loc="upper left")
     axes[0].set_ylabel("mean per-class accuracy, %")
-    figure.tight_layout(pad=0.4)
+    handles, labels = axes[1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=2)
+    figure.tight_layout(pad=0.4, rect=(0, 0.13, 1, 1))
     return plots.detached(figure)
 
 
 def by_layer(found: Mapping[str, Record]) -> Figure:
-    """Draw Table 7 as curves, with an untrained network and the source's own classes beside."""
-    figure, axes = plt.subplots(1, 1 + len(found), figsize=(8, 3.5), sharey=True)
-    axes = np.atleast_1d(axes)
+    """Draw accuracy by layer, one line a network; the paper's first.
+
+    Beside each trained network stand the same untrained and, of ours, the source's own classes.
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(8, 3.8), sharey=True)
     for column, (head, colour) in enumerate((("Caltech-101", BLUE), ("Caltech-256", GREEN))):
         means = {n: row[column][0] for (kind, n), row in paper.PROBES.items() if kind == "svm"}
-        axes[0].plot(
-            list(means), list(means.values()), "o-", ms=4, color=colour, label=f"SVM, {head}"
-        )
+        axes[0].plot(list(means), list(means.values()), "o-", ms=4, color=colour)
+        _direct(axes[0], 7, list(means.values())[-1] + 3, head, colour, ha="right")
     axes[0].set_title("the paper")
-    for ax, (dataset, record) in zip(axes[1:], found.items(), strict=True):
+    colours = {"squeezenet1_0": BLUE, "imagenet20": ORANGE, "diorama": ORANGE}
+    for source, record in found.items():
+        ax, colour = axes[2 if source == "diorama" else 1], colours[source]
         for prefix, key, label, style in (
-            ("trained-svm-", "accuracy", "SVM", {"color": BLUE}),
-            ("trained-softmax-", "accuracy", "softmax", {"color": ORANGE}),
-            ("untrained-svm-", "accuracy", "SVM, untrained network", {"color": BLUE, "ls": ":"}),
-            ("source-", "trained", "SVM, the source's own classes", {"color": PINK, "ls": "--"}),
+            ("trained-svm-", "accuracy", NAMES[source], {"color": colour}),
+            ("untrained-svm-", "accuracy", "the same, untrained", {"color": colour, "ls": ":"}),
+            ("source-", "trained", "its own classes", {"color": PINK, "ls": "--"}),
         ):
             layers = enumerate(rules.LAYERS, 1)
             values = {n: record[prefix + a][key] for n, a in layers if prefix + a in record}
             if values:
                 _series(ax, values, label, mfc="none", **style)
-        ax.set_title(f"ours: {TARGETS[dataset]}")
+    axes[1].set_title("ours: Caltech-101")
+    axes[2].set_title("ours: the diorama's novel classes")
     for ax in axes:
         ax.set(xlabel="layer", xticks=range(1, 8), ylim=(0, 95))
         ax.grid(axis="y")
-    axes[0].legend(loc="lower right")
-    axes[0].set_ylabel("mean per-class accuracy, %")
-    handles, labels = axes[-1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=4)
-    figure.tight_layout(pad=0.4, rect=(0, 0.09, 1, 1))
+    axes[0].set_ylabel("accuracy of a linear SVM, %")
+    handles, labels = axes[1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=3)
+    figure.tight_layout(pad=0.4, rect=(0, 0.15, 1, 1))
     return plots.detached(figure)
 
 
@@ -227,8 +230,9 @@ def gains(found: Mapping[str, Record]) -> Figure:
     """Draw what training adds to each layer, in points of the linear SVM."""
     rows, groups = [], []
     for layer in rules.LAYERS:
-        for dataset, record in found.items():
-            label = f"layer {layer[-1]}" if dataset == next(iter(found)) else ""
+        some = {name: r for name, r in found.items() if f"untrained-svm-{layer}" in r}
+        for name, record in some.items():
+            label = f"layer {layer[-1]}" if name == next(iter(some)) else ""
             rows.append((label, rules.learned(layer).of(record), None))
-            groups.append(TARGETS[dataset])
+            groups.append(NAMES[name])
     return plots.intervals(rows, unit="trained less untrained, points", groups=groups)

@@ -1,24 +1,22 @@
-"""The data sets that networks are transferred to, in torchvision's layouts, and near-duplicates.
+"""The data sets that networks are transferred to, and near-duplicates.
 
 Unlike the sets that networks are trained on, they are one pool of images, from which folds are
-drawn, or, for PASCAL VOC, a table of which classes each image has.
+drawn.
 """
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from zfrepro import data
-from zfrepro.data import DataError, photos
-from zfrepro.data.transforms import stored_size
-
-FOLDERS = {"caltech256": ("caltech256/256_ObjectCategories", "caltech256", "256_ObjectCategories")}
-CLUTTER = "257.clutter"  # Caltech-256's background, which is none of its 256 classes
-VOC = ("VOCdevkit/VOC2012", "voc2012", "VOC2012")
+from zfrepro.data import photos
+from zfrepro.data.transforms import center_crop, stored_size
 
 SIDE = 32  # px of the thumbnails that are compared
 THRESHOLD = 0.95
@@ -41,106 +39,47 @@ class Pool:
         return replace(self, images=self.images[mask], labels=self.labels[mask])
 
 
-@dataclass(frozen=True)
-class Presence:
-    """Images with several classes each."""
-
-    classes: tuple[str, ...]
-    images: Tensor  # uint8 (N, 3, R, R)
-    truth: Tensor  # int8 (N, classes): 1 there, -1 not there, 0 difficult, not counted
+def squeezed(file: Path, side: int) -> Tensor:
+    """Return a whole photograph as a square, uint8 (3, side, side)."""
+    with Image.open(file) as image:
+        pixels = photos.to_rgb(image).resize((side, side), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(pixels)).movedim(-1, 0)
 
 
-def _found(root: str | Path | None, choices: tuple[str, ...]) -> Path:
-    root = root or os.environ.get("ZFREPRO_DATA")
-    if not root:
-        raise DataError(f"{choices[0]}: set ZFREPRO_DATA (or --data) to the folder that holds it")
-    for choice in choices:
-        if (folder := Path(root).expanduser() / choice).is_dir():
-            return folder
-    raise DataError(
-        f"{root}: no {choices[0]} inside; get it through torchvision.datasets and unpack it there"
-    )
+def caltech101(
+    side: int, root: str | Path | None = None, *, whole: bool = False, progress: bool = True
+) -> Pool:
+    """Load up to 80 images of each of the 102 classes, the background among them, side x side px.
 
-
-def caltech101(image_size: int, root: str | Path | None = None, *, progress: bool = True) -> Pool:
-    """Load up to 80 images of each of the 102 classes, the background among them."""
-    found = data.load("caltech101", image_size, root=root, progress=progress)
-    images = torch.cat([found.train.images, found.val.images])
+    Args:
+        whole: squeeze whole images into squares; else they are the middles of the central squares,
+            as networks see the images they learn from. The paper does not tell which.
+    """
+    found = data.load("caltech101", side, root=root, progress=progress)
     labels = torch.cat([found.train.labels, found.val.labels])
+    if whole:
+        folder, classes = photos.find_folder("caltech101", root), list(found.classes)
+        files = [f for part in data.PARTS for f in photos.list_part(folder, part, classes)[0]]
+        files = tqdm(files, "caltech101", disable=not progress)
+        images = torch.stack([squeezed(file, side) for file in files])
+    else:
+        images = torch.cat([found.train.images, found.val.images])
+        images = center_crop(images, side)
     return Pool("caltech101", found.classes, images, labels, found.fingerprint)
 
 
-def caltech256(image_size: int, root: str | Path | None = None, *, progress: bool = True) -> Pool:
-    """Load all images of the 256 classes, without the clutter.
+def novel_diorama(side: int, a_class: int = 80, *, seed: int = 0, progress: bool = True) -> Pool:
+    """Draw the twelve classes that Diorama's networks never saw, `a_class` of each on average.
 
-    Raises:
-        DataError: not there, or an image cannot be decoded.
+    Returns their middles, side x side px, as the networks saw theirs.
     """
-    folder = _found(root, FOLDERS["caltech256"])
-    classes = sorted(
-        f.name
-        for f in folder.iterdir()
-        if f.is_dir() and f.name[:3].isdigit() and f.name != CLUTTER
-    )
-    if not classes:
-        raise DataError(f"{folder}: no class folders such as 001.ak47 inside")
-    files, labels = photos.list_images(folder, classes)
-    images = photos.load_images(
-        files, folder, stored_size(image_size), data.cache_root() / "caltech256", progress=progress
-    )
-    lines = [f"{f.relative_to(folder)} {f.stat().st_size}" for f in files]
-    names = tuple(name.split(".", 1)[-1] for name in classes)
-    return Pool("caltech256", names, images, torch.tensor(labels), photos._digest(lines))
-
-
-def voc2012(
-    part: str, image_size: int, root: str | Path | None = None, *, progress: bool = True
-) -> Presence:
-    """Load a part (`train`, `val` or `trainval`) and which of the 20 classes each image has.
-
-    Raises:
-        DataError: not there, or a list that does not fit its images.
-    """
-    folder = _found(root, VOC)
-    lists = folder / "ImageSets" / "Main"
-    tables = sorted(lists.glob(f"*_{part}.txt"))
-    if not tables:
-        raise DataError(f"{lists}: no lists such as dog_{part}.txt inside")
-    columns, ids = [], None
-    for file in tables:
-        rows = [line.split() for line in file.read_text().splitlines() if line.strip()]
-        if any(len(row) != 2 or row[1] not in ("1", "0", "-1") for row in rows):
-            raise DataError(f"{file}: each line must be an image's name and 1, 0 or -1")
-        own = [row[0] for row in rows]
-        if ids is not None and own != ids:
-            raise DataError(f"{file}: lists other images than {tables[0].name}")
-        ids = own
-        columns.append([int(row[1]) for row in rows])
-    files = [folder / "JPEGImages" / f"{name}.jpg" for name in ids or ()]
-    for file in files:
-        if not file.is_file():
-            raise DataError(f"{file}: in the lists and not there")
-    images = photos.load_images(
-        files,
-        folder / "JPEGImages",
-        stored_size(image_size),
-        data.cache_root() / "voc2012",
-        progress=progress,
-    )
-    names = tuple(file.stem.removesuffix(f"_{part}") for file in tables)
-    return Presence(names, images, torch.tensor(columns, dtype=torch.int8).T.contiguous())
-
-
-def novel_diorama(
-    image_size: int, a_class: int = 80, *, seed: int = 0, progress: bool = True
-) -> Pool:
-    """Draw the twelve classes that Diorama's networks never saw, `a_class` of each on average."""
     import diorama
 
     count = a_class * len(diorama.NOVEL_CLASSES)
-    cache, size = data.cache_root() / "diorama", stored_size(image_size)
+    cache, size = data.cache_root() / "diorama", stored_size(side)
     found = diorama.split(count, seed=seed, size=size, novel=True, cache=cache, progress=progress)
-    return Pool("novel", diorama.NOVEL_CLASSES, found["images"], found["labels"], diorama.VERSION)
+    images = center_crop(found["images"], side)
+    return Pool("novel", diorama.NOVEL_CLASSES, images, found["labels"], diorama.VERSION)
 
 
 def some_classes(pool: Pool, count: int, a_class: int) -> Pool:

@@ -1,0 +1,154 @@
+"""Features without pretraining: a method of the time, and random filters.
+
+Dense SIFT descriptors, coded by a dictionary and pooled over a spatial pyramid, were what Caltech's
+benchmarks were won with. A random two-stage network with rectification, contrast normalisation and
+average pooling is Jarrett et al.'s (2009); they print its accuracy on Caltech-101, which calibrates
+our probe.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SIDE = 128  # px of the images that descriptors are taken of
+CELL, CELLS, ORIENTATIONS = 4, 4, 8  # SIFT: 4 x 4 cells of 4 px, 8 directions
+NEAREST, BETA = 5, 10.0  # words that a descriptor is shared among, and how sharply
+LEVELS = (1, 2, 4)  # of the pyramid: 1, 4 and 16 fields
+
+
+def grey(images: Tensor) -> Tensor:
+    """Return the lightness of images. uint8 (N, 3, R, R) -> float (N, R, R), 0 to 1."""
+    return torch.einsum("nchw,c->nhw", images.float(), torch.tensor([0.299, 0.587, 0.114])) / 255
+
+
+def dense_sift(image: np.ndarray) -> Tensor:
+    """Return a SIFT descriptor every 4 px of a grey image, (rows, columns, 128), of length 1.
+
+    They are scikit-image's blocks of oriented gradients, with SIFT's cells and normalisation.
+    """
+    from skimage.feature import hog
+
+    blocks = hog(
+        image, ORIENTATIONS, (CELL, CELL), (CELLS, CELLS), "L2-Hys", feature_vector=False
+    )  # (rows, columns, 4, 4, 8)
+    return torch.from_numpy(blocks).flatten(2).float()
+
+
+def dictionary(descriptors: Tensor, words: int, seed: int = 0) -> Tensor:
+    """Return the centres of k-means on descriptors. (M, D) -> (words, D)."""
+    from sklearn.cluster import MiniBatchKMeans
+
+    model = MiniBatchKMeans(words, random_state=seed, batch_size=4096, n_init=1, max_iter=30)
+    return torch.from_numpy(model.fit(descriptors.numpy()).cluster_centers_).float()
+
+
+def coded(descriptors: Tensor, words: Tensor) -> Tensor:
+    """Share each descriptor among its nearest words (localised soft assignment, Liu et al. 2011).
+
+    Args:
+        descriptors: (..., D).
+        words: (K, D).
+    Returns:
+        (..., K), shares that sum to 1.
+    """
+    distance = torch.cdist(descriptors, words).square()
+    near, which = distance.topk(min(NEAREST, len(words)), dim=-1, largest=False)
+    shares = (-BETA * near).softmax(-1)
+    return torch.zeros_like(distance).scatter_(-1, which, shares)
+
+
+def pyramid(codes: Tensor) -> Tensor:
+    """Return the maximum of each word over the fields of a spatial pyramid.
+
+    codes: (rows, columns, K) -> (21 K,).
+    """
+    maps = codes.movedim(-1, 0)[None]
+    return torch.cat([F.adaptive_max_pool2d(maps, level).flatten() for level in LEVELS])
+
+
+def sift_pyramids(images: Tensor, learn: Tensor, words: int = 200, seed: int = 0) -> Tensor:
+    """Return dense SIFT with a dictionary and a spatial pyramid, rows of length 1.
+
+    Args:
+        images: uint8 (N, 3, R, R).
+        learn: indices of the images whose descriptors make the dictionary: none of the test.
+    Returns:
+        (N, 21 words).
+    """
+    light = grey(images).numpy()
+    generator = torch.Generator().manual_seed(seed)
+    some = learn[torch.randperm(len(learn), generator=generator)[:400]]
+    found = torch.cat([dense_sift(light[i]).flatten(0, 1)[::4] for i in some.tolist()])
+    centres = dictionary(found, words, seed)
+    rows = torch.empty(len(light), centres.shape[0] * sum(n * n for n in LEVELS))
+    for row, image in zip(rows, light, strict=True):
+        row.copy_(F.normalize(pyramid(coded(dense_sift(image), centres)), dim=0))
+    return rows
+
+
+def gaussian(side: int) -> Tensor:
+    """Return a window of weights that sum to 1, (side, side)."""
+    one = torch.exp(-((torch.arange(side) - side // 2) ** 2) / (2 * (side / 4) ** 2))
+    window = torch.outer(one, one)
+    return window / window.sum()
+
+
+def local_norm(maps: Tensor, side: int = 9) -> Tensor:
+    """Normalise contrast locally (Jarrett et al. 2009): subtract the weighted mean around a place
+    over all maps, then divide by the weighted standard deviation, at least its mean over places.
+
+    maps: (N, C, H, W) -> the same.
+    """
+    window = gaussian(side)[None, None]
+
+    def around(values: Tensor) -> Tensor:  # zeros beyond the border do not count
+        inside = F.conv2d(torch.ones_like(values[:1]), window, padding=side // 2)
+        return F.conv2d(values, window, padding=side // 2) / inside
+
+    centred = maps - around(maps.mean(1, keepdim=True))
+    deviation = around(centred.square().mean(1, keepdim=True)).sqrt()
+    least = deviation.mean((2, 3), keepdim=True)
+    return centred / torch.maximum(deviation, least).clamp_min(1e-6)
+
+
+class RandomStages(torch.nn.Module):
+    """Two stages of random filters, tanh, rectification, contrast normalisation and pooling.
+
+    Of 143 px images, 64 filters of 9 px, fields of 10 px every 5; then 256 filters of 9 px on 16
+    random maps each, fields of 6 every 4: 256 maps of 4 x 4.
+
+    Args:
+        rectify: take absolute values after the tanh.
+        normalise: contrast normalisation, of the image too.
+        average: average the fields, or take their maximum.
+    """
+
+    SIZE = 151  # px of the grey image
+
+    def __init__(
+        self, seed: int = 0, *, rectify: bool = True, normalise: bool = True, average: bool = True
+    ):
+        super().__init__()
+        self.rectify, self.normalise, self.average = rectify, normalise, average
+        generator = torch.Generator().manual_seed(seed)
+        first = torch.randn(64, 1, 9, 9, generator=generator)
+        second = torch.randn(256, 64, 9, 9, generator=generator)
+        joined = torch.rand(256, 64, generator=generator).argsort(1) < 16
+        second = second * joined[:, :, None, None]
+        self.filters = [w / w.flatten(1).norm(dim=1)[:, None, None, None] for w in (first, second)]
+
+    def stage(self, x: Tensor, weights: Tensor, field: int, stride: int) -> Tensor:
+        """Apply one stage. (N, C, H, W) -> (N, K, H', W')."""
+        x = F.conv2d(x, weights).tanh_()
+        x = x.abs_() if self.rectify else x
+        x = local_norm(x) if self.normalise else x
+        return (F.avg_pool2d if self.average else F.max_pool2d)(x, field, stride)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """images: float (N, 151, 151), 0 to 1 -> (N, 4096)."""
+        x = images[:, None]
+        x = local_norm(x) if self.normalise else (x - x.mean((2, 3), keepdim=True)) / 0.25
+        x = self.stage(x, self.filters[0], 10, 5)
+        return self.stage(x, self.filters[1], 6, 4).flatten(1)
