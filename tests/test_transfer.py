@@ -563,17 +563,21 @@ def test_few_networks_from_scratch_are_compared_in_their_own_folds():
 def test_tables_have_the_rows_of_the_paper():
     record = made_up() | {"sift": {"15": [50.0] * 5, "30": [60.0] * 5}}
     record["random, whole"] = {"svm": 60}
-    found = {"squeezenet1_0": without_full_layers(record), "imagenet20": record}
+    taught = without_full_layers(record)
+    taught["whole-images"] = taught["curve-softmax-conv5"]
+    found = {"squeezenet1_0": taught, "imagenet20": record}
     table4 = figures.table4(found)
     assert [row["# Train"] for row in table4] == [
         "Bo et al.", "Jianchao et al.", "Non-pretrained convnet", "ImageNet-pretrained convnet",
-        "Dense SIFT, spatial pyramid, linear SVM", "ImageNet-20-pretrained ZFNet",
+        "The same, middles of images", "Dense SIFT, spatial pyramid, linear SVM",
+        "ImageNet-20-pretrained ZFNet",
     ]  # fmt: skip
     assert (
         table4[3]["Acc % 15/class"] == "83.8 ± 0.5" and table4[3]["ours 30/class"] == "86.5 ± 0.3"
     )
-    assert table4[0]["ours 30/class"] is None and table4[4]["Acc % 30/class"] is None
+    assert table4[0]["ours 30/class"] is None and table4[5]["Acc % 30/class"] is None
     assert figures.table4({"imagenet20": record})[3]["ours 30/class"] is None
+    assert len(figures.table4({"imagenet20": record})) == 6
     del record["scratch-30-fold0"]
     assert figures.reached(record, "scratch", 30).endswith("(4 folds)")
     table7 = figures.table7(found)
