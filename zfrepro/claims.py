@@ -33,8 +33,6 @@ ABOUT_OURS = {  # chapter -> why its claims say nothing of such a network
     "evolution": "it asks for the epochs of a training, of which only the end is published",
     "architecture": "it asks for two networks with different first layers that are trained alike",
     "ablation": "it asks for networks that are trained alike, with and without some layers",
-    "transfer": "its claims are about the layers of ZFNet; the chapter shows this network as a "
-    "teacher where it has been measured",
 }
 SOURCES = {
     "paper": "claims of the paper",

@@ -76,7 +76,9 @@ def rivals(record: Record) -> dict[str, np.ndarray]:
 
 def rival(record: Record) -> np.ndarray:
     """Return the folds of the best method without pretraining, with the most images a class."""
-    return max(rivals(record).values(), key=np.mean)
+    if not (found := rivals(record)):
+        raise LookupError("no method without pretraining")
+    return max(found.values(), key=np.mean)
 
 
 @cache

@@ -127,7 +127,7 @@ class Bench:
 
     def __init__(self, study: Study, target: Target):
         self.study, self.target = study, target
-        self.source = study.networks["zfnet"]
+        self.source = study.trained
         self.layers = [layer for layer in LAYERS if layer in self.source.network.layers]
         # what the classifier reads: layer 7, or the maps of a network without full layers
         self.top = "fc7" if "fc6" in self.layers else "conv5"
