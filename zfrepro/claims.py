@@ -453,14 +453,19 @@ class Claim:
     def control_outcome(self, dataset: str) -> str | None:
         """Return what the rule makes of an untrained network, or None where that was not measured.
 
+        Its numbers stand in the record itself (`control`), or in a record of `measure --untrained`.
         `agrees` here says that the claim's rule is no evidence of learning.
         """
-        found = self.read(dataset)
-        if found is None or self.control is None:
+        own = self.read(dataset)
+        if own is None:
             return None
         try:
-            return self.outcome(self.control(found))
-        except LookupError:
+            if self.control:
+                found = self.control(own)
+            else:
+                found = records.read(f"{self.file(dataset)}-untrained")
+            return None if self.untestable(found) else self.outcome(found)
+        except (LookupError, FileNotFoundError):
             return None
 
     def printed_outcome(self) -> str | None:

@@ -309,6 +309,10 @@ class Measure:
     """
     weights: str | None = None
     """Weights of that network, under torchvision's names; by default those in torch's cache."""
+    untrained: bool = False
+    """Measure the same networks without any training, as a control of the rules. The record is
+    results/CHAPTER/DATASET-untrained.json; with --only it needs those parts alone.
+    """
     images: int | None = None
     """How many images to use; by default what the chapter reports."""
     seed: int = 0
@@ -335,7 +339,9 @@ class Measure:
         require_positive(images=self.images)
         where, name = device.pick(self.device), self.dataset or data.default_name()
         own = self.network == "zfnet"
-        target = records.results_root() / self.chapter / f"{name if own else self.network}.json"
+        kind = "-untrained" if self.untrained else ""
+        file = f"{name if own else self.network}{kind}.json"
+        target = records.results_root() / self.chapter / file
         # what can be told before any data is read
         if own and self.weights:
             raise ValueError("--weights: only with --network, the name of a torchvision network")
@@ -343,20 +349,22 @@ class Measure:
             raise ValueError(
                 f"--runs {unfinished[0]}: no {training.WEIGHTS} there; name finished runs"
             )
-        if self.only and not target.is_file():
+        added = bool(self.only) and (target.is_file() or not self.untrained)
+        if added and not target.is_file():
             raise ValueError(f"{target}: no record to add to; leave --only out")
-        if self.only:
+        if added:
             measure.refuse_unknown(self.chapter, records.read_json(target), target, self.only)
         study = self._study(name, where) if own else self._adapted(name, where)
+        study = study.before_training() if self.untrained else study
         command, scratch = self._command(name), Path(self.scratch)
         with file_lock(scratch / f"{self.chapter}-{study.name}", option="--scratch"):
-            if self.only:
+            if added:
                 measure.refuse_other(
                     records.read_json(target), measure.record(self.chapter, study, {}, command)
                 )
             found = measure.measure(self.chapter, study, scratch, only=self.only, fresh=self.fresh)
             record = measure.record(self.chapter, study, found, command)
-            if self.only:  # read again, for other parts may have been measured meanwhile
+            if added:  # read again, for other parts may have been measured meanwhile
                 record = measure.added(records.read_json(target), record, found)
             records.write_json(target, record)
         print(f"wrote {target}")
@@ -414,6 +422,7 @@ class Measure:
         words = f"python -m zfrepro measure {self.chapter} --dataset {dataset}"
         words += f" --network {self.network}" if self.network != "zfnet" else ""
         words += f" --weights {Path(self.weights).name}" if self.weights else ""
+        words += " --untrained" if self.untrained else ""
         words += f" --images {self.images}" if self.images else ""
         words += f" --seed {self.seed}" if self.seed else ""
         words += " ".join([" --runs", *map(_below_runs, self.runs)]) if self.runs else ""

@@ -13,7 +13,7 @@ import inspect
 import json
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -46,6 +46,13 @@ class Study:
     # bool (N,), of the validation images those to measure on; None for all
     rows: torch.Tensor | None = None
 
+    untrained: bool = False  # whether the networks have their first weights, as a control
+
+    def before_training(self) -> "Study":
+        """Return the study of the same networks without any training."""
+        networks = {name: own.untrained(self.seed) for name, own in self.networks.items()}
+        return replace(self, networks=networks, untrained=True)
+
     @property
     def trained(self) -> Trained:
         """The network that is studied."""
@@ -59,7 +66,8 @@ class Study:
     @property
     def name(self) -> str:
         """Name of the record: the network that others trained, or the data set."""
-        return self.network if self.adapted else self.dataset.name
+        name = self.network if self.adapted else self.dataset.name
+        return f"{name}-untrained" if self.untrained else name
 
     @property
     def val(self) -> Split:
@@ -178,6 +186,7 @@ def record(chapter: str, study: Study, found: dict[str, Any], command: str) -> d
         "images": study.images,
         "seed": study.seed,
     }
+    made |= {"weights": "before training"} if study.untrained else {}
     if study.adapted:
         counts = {"unseen": len(study.val), "validation": len(study.dataset.val)}
         made |= {"network": study.network, "layers": study.trained.network.modules_of, **counts}
