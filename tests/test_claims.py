@@ -190,6 +190,16 @@ def test_sensitivity_and_control_are_computed_from_the_record(results):
     assert made_up(holds=Above(GAIN, DROP)).sensitivity("diorama") == []  # no number to change
 
 
+def test_a_record_of_untrained_networks_is_a_control(results):
+    file = results / "gallery" / "diorama-untrained.json"
+    file.write_text(json.dumps(record(drop=(-2.0, -3.0, -1.0))))
+    assert made_up().control_outcome("diorama") == "contradicts"
+    no_premise = made_up(untestable=lambda found: "" if found["drop"][0] > 0 else "no drop")
+    assert no_premise.control_outcome("diorama") is None
+    file.write_text(json.dumps({"other": 1}))  # measured with --only
+    assert made_up().control_outcome("diorama") is None
+
+
 def test_without_a_record_a_claim_is_not_tested_and_says_what_to_run(results):
     finding = made_up().finding("imagenet20")
     assert finding == Finding(

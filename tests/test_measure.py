@@ -51,3 +51,16 @@ def test_no_part_of_a_study_hides_what_every_record_tells(study, name):
     )
     with pytest.raises(ValueError, match=f"parts cannot be called {name}"):
         studies.record("occlusion", study, {name: 1}, "command")
+
+
+def test_untrained_networks_are_measured_as_a_control_in_a_record_of_their_own(study, tmp_path):
+    control = study.before_training()
+    assert (control.name, control.networks["zfnet"].mean) == (
+        f"{study.name}-untrained",
+        study.networks["zfnet"].mean,
+    )
+    first, other = (s.networks["zfnet"].network.convs["conv1"].weight for s in (study, control))
+    assert first.shape == other.shape and not torch.equal(first, other)
+    record = studies.record("deconvnet", control, {}, "command")
+    assert record["weights"] == "before training"
+    assert "weights" not in studies.record("deconvnet", study, {}, "command")
