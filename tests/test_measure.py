@@ -1,6 +1,7 @@
 """Recorded measurements: single parts join the record there is, and hide nothing that it tells."""
 
 import pytest
+import torch
 
 from book.deconvnet import measure as study_module
 from tests import datasets
