@@ -65,3 +65,24 @@ def test_untrained_networks_are_measured_as_a_control_in_a_record_of_their_own(s
     record = studies.record("deconvnet", control, {}, "command")
     assert record["weights"] == "before training"
     assert "weights" not in studies.record("deconvnet", study, {}, "command")
+
+
+@pytest.mark.parametrize(
+    ("chapter", "name", "known"),
+    [
+        ("transfer", "sift", True),
+        ("transfer", "random, whole", True),  # named by a pattern
+        ("invariance", "translation", True),
+        ("invariance", "trnslation", False),
+        ("projections", "rules-", False),
+        ("transfer", "tuned-15", False),
+    ],
+)
+def test_parts_that_the_code_does_not_name_are_refused(chapter, name, known, tmp_path):
+    earlier, file = {"seconds": {"old": 1.0}}, tmp_path / "record.json"
+    studies.refuse_unknown(chapter, earlier, file, ["old"])
+    if known:
+        studies.refuse_unknown(chapter, earlier, file, [name])
+    else:
+        with pytest.raises(ValueError, match=f"has no part {name}; it has: old"):
+            studies.refuse_unknown(chapter, earlier, file, [name])

@@ -7,10 +7,12 @@ measurements, each returning something JSON can hold. They run in order and each
 so a killed run goes on where it was; but for those that the module names in `MERGED`, which add to
 the record there is."""
 
+import ast
 import hashlib
 import importlib
 import inspect
 import json
+import re
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
@@ -206,11 +208,24 @@ def refuse_unknown(
     Raises:
         ValueError: naming them and those that the record has.
     """
-    known, code = earlier.get("seconds"), inspect.getsource(module_of(chapter))
+    known = earlier.get("seconds")
     if not isinstance(known, dict) or not isinstance(earlier.get("added", []), list):
         raise ValueError(f"{file}: not a record of `measure`; without --only all is measured anew")
-    if unknown := [name for name in only if name not in known and f'"{name}"' not in code]:
+    code = ast.parse(inspect.getsource(module_of(chapter)))
+    named = "|".join(
+        "".join(".+" if isinstance(v, ast.FormattedValue) else re.escape(v.value) for v in values)
+        for node in ast.walk(code)
+        if (values := _pieces(node))
+    )
+    if unknown := [n for n in only if n not in known and not re.fullmatch(named, n)]:
         raise ValueError(f"{file} has no part {', '.join(unknown)}; it has: {', '.join(known)}")
+
+
+def _pieces(node: ast.AST) -> list[ast.expr]:
+    """Return the text and the gaps of a string in code that could name a part."""
+    if isinstance(node, ast.JoinedStr):
+        return node.values if isinstance(node.values[0], ast.Constant) else []
+    return [node] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
 
 
 def refuse_other(earlier: dict[str, Any], new: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ from zfrepro.training import MODERN, SCALES, Recipe
 from zfrepro.weights import Trained
 
 REVISION = 2  # square roots, one against the rest
+ADAPTED = True  # takes networks that others trained
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
 FOLDS = 5
 SIZES = (1, 3, 6, 10, 15, 30)  # training images a class
