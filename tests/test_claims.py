@@ -181,7 +181,7 @@ def test_a_mean_of_maps_is_no_full_layer():
 
 
 def test_sensitivity_and_control_are_computed_from_the_record(results):
-    claim = made_up(control=lambda found: {"drop": found["gain"]})
+    claim = made_up(untrained=lambda found: {"drop": found["gain"]})
     assert claim.sensitivity("diorama") == ["agrees", "not resolved", "contradicts"]
     assert (
         claim.control_outcome("diorama") == "agrees" and claim.control_outcome("imagenet20") is None
@@ -196,6 +196,11 @@ def test_a_record_of_untrained_networks_is_a_control(results):
     assert made_up().control_outcome("diorama") == "contradicts"
     no_premise = made_up(untestable=lambda found: "" if found["drop"][0] > 0 else "no drop")
     assert no_premise.control_outcome("diorama") is None
+    few = {"mean": 2.0, "low": 1.9, "high": 2.1, "n": 1}
+    file.write_text(json.dumps({"drop": few}))
+    assert made_up().control("diorama") is None  # one image shows nothing
+    file.write_text(json.dumps({"drop": few | {"n": 30}}))
+    assert str(made_up().control("diorama")) == "drop: +2.0 (+1.9 to +2.1) points"
     file.write_text(json.dumps({"other": 1}))  # measured with --only
     assert made_up().control_outcome("diorama") is None
 
@@ -224,7 +229,7 @@ def test_a_damaged_record_names_its_file(results):
 
 def test_a_row_shows_the_controls_and_escapes_text(monkeypatch, results):
     claim = made_up(
-        holds=Above(GAIN, DROP), control=lambda found: found, printed=record(gain=(9, 9, 9))
+        holds=Above(GAIN, DROP), untrained=lambda found: found, printed=record(gain=(9, 9, 9))
     )
     monkeypatch.setattr(claims, "of_chapter", lambda chapter: (claim,))
     shown = page.claims_table("gallery").data

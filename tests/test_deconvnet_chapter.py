@@ -69,7 +69,7 @@ def test_resemblance_must_hold_in_every_layer(leads, outcome):
 
 @pytest.mark.parametrize(("control", "outcome"), [(-1, "contradicts"), (1, "agrees")])
 def test_the_untrained_network_is_judged_by_the_same_rule(control, outcome):
-    assert RESEMBLES.outcome(RESEMBLES.control(record(control=control))) == outcome
+    assert RESEMBLES.outcome(RESEMBLES.untrained(record(control=control))) == outcome
 
 
 @pytest.mark.parametrize("make", [zfnet, krizhevsky])

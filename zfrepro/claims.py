@@ -40,6 +40,7 @@ SOURCES = {
     "instrument": "checks of the instrument",
     "own": "questions of our own",
 }
+FEWEST = 8  # images, maps or networks of a control
 CHAPTERS = (
     "network", "deconvnet", "gallery", "training", "evolution", "architecture", "invariance",
     "occlusion", "correspondence", "ablation", "transfer", "projections",
@@ -351,7 +352,7 @@ class Claim:
     # the source's own numbers, at the paths that the rule reads
     printed: Record = field(default_factory=dict)
     # from a record to the same of an untrained network
-    control: Callable[[Record], Record] | None = None
+    untrained: Callable[[Record], Record] | None = None
     note: str = ""  # such as: rule changed after the numbers were known
 
     def rule(self) -> str:
@@ -450,23 +451,32 @@ class Claim:
             return []
         return [replace(self, holds=self.holds.scaled(f)).judge(found).outcome for f in factors]
 
-    def control_outcome(self, dataset: str) -> str | None:
-        """Return what the rule makes of an untrained network, or None where that was not measured.
+    def control(self, dataset: str) -> Finding | None:
+        """Judge the rule on an untrained network; None where that was not measured.
 
-        Its numbers stand in the record itself (`control`), or in a record of `measure --untrained`.
-        `agrees` here says that the claim's rule is no evidence of learning.
+        Its numbers stand in the record itself (`untrained`), or in a record of `measure
+        --untrained`. `agrees` here says that the claim's rule is no evidence of learning.
         """
         own = self.read(dataset)
         if own is None:
             return None
         try:
-            if self.control:
-                found = self.control(own)
+            if self.untrained:
+                found = self.untrained(own)
             else:
                 found = records.read(f"{self.file(dataset)}-untrained")
-            return None if self.untestable(found) else self.outcome(found)
+            if self.untestable(found):
+                return None
+            if any(0 < quantity.of(found).n < FEWEST for quantity in self.quantities):
+                return None
+            return Finding(self.outcome(found), (self.drawn.told(found),))
         except (LookupError, FileNotFoundError):
             return None
+
+    def control_outcome(self, dataset: str) -> str | None:
+        """Return the outcome of `control`, or None."""
+        found = self.control(dataset)
+        return found and found.outcome
 
     def printed_outcome(self) -> str | None:
         """Return what the rule makes of the source's printed numbers, or None where it prints none.

@@ -211,7 +211,7 @@ def _row(claim: Claim, linked: bool) -> str:
         f"<details><summary>Rule and controls</summary>{details}</details></th>"
         f"<td>{html.escape(claim.paper or 'none printed')}</td>"
         + "".join(
-            _cell(claim.finding(column), claim.control_outcome(column), 0 if linked else 1)
+            _cell(claim.finding(column), claim.control(column), 0 if linked else 1)
             for column in COLUMNS
         )
         + "</tr>"
@@ -223,13 +223,14 @@ def _controls(claim: Claim) -> str:
     return f"The printed numbers themselves, put through the rule: {printed}." if printed else ""
 
 
-def _cell(found: Finding, control: str | None, shown: int) -> str:
+def _cell(found: Finding, control: Finding | None, shown: int) -> str:
     lines = list(found.evidence) or [found.reason]
     text = "".join(f"<li>{html.escape(line)}</li>" for line in lines if line)
     if found.reason.startswith("python -m "):
         text = f"<li><code>{html.escape(found.reason)}</code></li>"
     warning = (
-        f'<p class="zf-control">an untrained network: {outcome_label(control)}</p>'
+        f'<p class="zf-control">an untrained network: {outcome_label(control.outcome)} '
+        f"{html.escape(str(control))}</p>"
         if control
         else ""
     )

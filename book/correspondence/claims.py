@@ -126,7 +126,7 @@ CLAIMS = (
         paper="parts 0.067, 0.069, 0.079; random 0.107: a margin of 33 %",
         paper_effect=printed_margin("conv5"),
         printed=PRINTED,
-        control=untrained,
+        untrained=untrained,
         note="The size asked for is half the paper's. An earlier rule judged each part alone and "
         "asked for a permutation test as well; the outcome is the same.",
     ),
@@ -145,7 +145,7 @@ CLAIMS = (
             ),
             0.0,
         ),
-        control=untrained,
+        untrained=untrained,
         note="The controls are ours, not the paper's.",
     ),
     Claim(
@@ -158,7 +158,7 @@ CLAIMS = (
         paper="parts 0.069, 0.068, 0.069; random 0.073: a margin of 6 %",
         paper_effect=printed_margin("fc7"),
         printed=PRINTED,
-        control=untrained,
+        untrained=untrained,
         untestable=lacks_full_layers,
         note="About the same is taken as within 10 % of random's score, between the paper's 6 % "
         "here and 33 % in layer 5. An earlier rule judged each part alone, with the same outcome.",
@@ -176,7 +176,7 @@ CLAIMS = (
             ),
             NONE,
         ),
-        control=untrained,
+        untrained=untrained,
         untestable=lacks_full_layers,
         note="The controls are ours. An earlier rule had a bound of 0; the outcome is the same.",
     ),

@@ -47,7 +47,7 @@ CLAIMS = (
         "saw, less that with the same place in another image; mean over images with 95 % "
         "bootstrap intervals, layers 2 to 5.",
         holds=AllOf(*(Above(lead, 0) for lead in LEADS)),
-        control=_untrained,
+        untrained=_untrained,
         note="The control is an untrained network: what it has too comes from the switches of the "
         "image, not from what was learned.",
     ),

@@ -282,7 +282,7 @@ CLAIMS = (
         paper="+1.8 points: 57.0 % with 6 a class, 55.2 % with 60",
         paper_effect=1.8,
         printed=FIG9,
-        control=untrained,
+        untrained=untrained,
         note=f"{CORRECTED} The paper compares with Bo et al., whose features we lack; ours is "
         "dense SIFT with a spatial pyramid, added after the first numbers were known.",
     ),
@@ -299,7 +299,7 @@ CLAIMS = (
         paper="44.8, 66.2, 72.3, 76.6, 86.2 %: +41.4 points from layer 1 to 5",
         paper_effect=41.4,
         printed=TABLE7,
-        control=untrained,
+        untrained=untrained,
         note=f"{CORRECTED} The size is half of the paper's gain.",
     ),
     TransferClaim(
@@ -325,7 +325,7 @@ CLAIMS = (
         paper="+10.4 points for each layer from 1 to 5, -0.4 from 5 to 7",
         paper_effect=-0.35,
         printed=TABLE7,
-        control=untrained,
+        untrained=untrained,
         applicable=without_full_layers,
         untestable=unprobed("conv1", "conv5", "fc7"),
         note=f"{CORRECTED} A clear loss at the top no longer counts as flat, a change made "
