@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 import diorama
 from tests.photographs import listing, photographs
-from tests.worlds import TINY
+from tests.datasets import TINY
 from zfrepro import weights
 from zfrepro.cli import main
 from zfrepro.data import DataError
