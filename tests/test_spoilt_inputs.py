@@ -18,8 +18,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import diorama
-from tests.photographs import listing, photographs
 from tests.datasets import TINY
+from tests.photographs import listing, photographs
 from zfrepro import weights
 from zfrepro.cli import main
 from zfrepro.data import DataError
