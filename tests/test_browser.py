@@ -38,7 +38,10 @@ if not PAGES:
         "the book is not built, so its pages are not tested: make book", allow_module_level=True
     )
 
-each_page = pytest.mark.parametrize("page", PAGES)
+# a page stays with one worker, which loads it once
+each_page = pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=pytest.mark.xdist_group(page)) for page in PAGES]
+)
 
 
 class Reader(html.parser.HTMLParser):

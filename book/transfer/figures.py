@@ -172,7 +172,7 @@ def few_shot(found: Mapping[str, Record]) -> Figure:
         lines.append(("dense SIFT, linear SVM", own["sift"], GREEN))
         best = np.mean(own["sift"][str(rules.most(own))])
         axes[1].axhline(best, ls="--", color=TEXT, lw=1.2)
-        axes[1].text(1, best + 1.5, f"dense SIFT, {rules.most(own)} a class", size=9)
+        axes[1].text(6.2, best + 1.5, f"SIFT, {rules.most(own)} a class", size=9)
     for label, values, colour in lines:
         _series(axes[1], {int(n): v for n, v in values.items()}, label, color=colour)
     scratch = {n: rules.whole(own, "scratch", n) for n in (15, 30)}
