@@ -284,7 +284,7 @@ def test_every_record_gives_an_outcome_with_numbers(claim, dataset):
     if found is None or finding.outcome in ("not tested", "not applicable"):
         assert finding.reason
         return
-    assert records.read(claim.file(dataset)) == found
+    assert claim.read(dataset) == found  # judging changes nothing
     assert finding.outcome == claim.outcome(found) and all(
         re.search(r"\d|nan", line) for line in finding.evidence
     )

@@ -204,3 +204,5 @@ FEW_SHOT: dict[int, float] = {
 in Table 5."""
 FEW_SHOT_BEST: float = 55.2
 """Fig. 9: the dashed line, Bo et al. with 60 images a class."""
+RANDOM_STAGES: float = 62.9
+"""Jarrett et al. 2009, random filters: Caltech-101 with 30 images a class."""
