@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import norm
 
 from book import scoreboard
-from zfrepro import claims, page, records
+from zfrepro import claims, page
 from zfrepro.claims import (
     Above,
     AllOf,
