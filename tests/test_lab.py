@@ -121,16 +121,25 @@ ANSWER = """() => {
 """The words and the picture of an explorer, its last two widgets."""
 
 
+def answer(page: Page) -> str:
+    """What an explorer shows, once it stands still: words and picture come one after the other."""
+    before, now = None, page.evaluate(ANSWER)
+    while now != before:
+        page.wait_for_timeout(200)
+        before, now = now, page.evaluate(ANSWER)
+    return now
+
+
 def moved(page: Page, move: Callable[[], None]) -> str:
     """Do something to an explorer; its answer must change, which is returned."""
-    before = page.evaluate(ANSWER)
+    before = answer(page)
     move()
     page.wait_for_function(
         f"before => {{ const now = ({ANSWER})(); "
         "return now !== before && !now.includes('computing') }",
         arg=before,
     )
-    return page.evaluate(ANSWER)
+    return answer(page)
 
 
 def move_all(page: Page) -> None:
@@ -183,11 +192,11 @@ def bring_pictures(page: Page) -> None:
             page.get_by_text(UNLABELLED).wait_for()
             moved(page, page.get_by_role("button", name="the book's images").click)
             continue
-        before = page.evaluate(ANSWER)
+        before = answer(page)
         upload(name, content)
         page.get_by_text("phone.heic: cannot be read").wait_for()
         assert "save it as JPEG or PNG" in page.get_by_text("phone.heic").inner_text()
-        assert page.evaluate(ANSWER) == before
+        assert answer(page) == before
 
 
 EXPLORERS = ("gallery", "invariance", "occlusion")
