@@ -238,6 +238,20 @@ def listed(*outcomes: str, dataset: str = "imagenet20") -> HTML:
     return HTML(f'<ul class="zf-listed">{"".join(items) or "<li>none</li>"}</ul>')
 
 
+def changed(column: str = "squeezenet1_0", base: str = "imagenet20") -> HTML:
+    """List the paper's claims that have another outcome with a network that ImageNet taught."""
+    items = []
+    for claim in of_source("paper"):
+        ours, theirs = claim.finding(base).outcome, claim.finding(column).outcome
+        if "not tested" not in (ours, theirs) and ours != theirs:
+            link = f"{claim.chapter}/{claim.chapter}.html#claim-{claim.name}"
+            items.append(
+                f'<li>{html.escape(claim.says)} <a href="{link}">{claim.chapter}</a> '
+                f"{page.outcome_label(ours)} with ours, {page.outcome_label(theirs)} with it</li>"
+            )
+    return HTML(f'<ul class="zf-listed">{"".join(items) or "<li>none</li>"}</ul>')
+
+
 def evidence(name: str, dataset: str = "imagenet20") -> str:
     """Return a claim with its outcome and the numbers behind it, as HTML."""
     claim = next(claim for claim in claims.all_claims() if claim.name == name)

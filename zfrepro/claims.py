@@ -40,7 +40,7 @@ SOURCES = {
     "instrument": "checks of the instrument",
     "own": "questions of our own",
 }
-FEWEST = 8  # images, maps or networks of a control
+FEWEST = 3  # images, maps or networks of a control: fewer show nothing
 CHAPTERS = (
     "network", "deconvnet", "gallery", "training", "evolution", "architecture", "invariance",
     "occlusion", "correspondence", "ablation", "transfer", "projections",
