@@ -157,9 +157,9 @@ CASES: dict[str, tuple[Callable[[], Any], Any, list[str]]] = {
         train(), ["mean has another shape", "remove it"],
     ),
     "weights of an unknown network": (
-        lambda: header(WEIGHTS, recipe={"arch": "vgg"}), EVAL, [WEIGHTS, "'vgg'", "train them again"],
+        lambda: header(WEIGHTS, recipe={"arch": "vgg"}), EVAL, [WEIGHTS, "'vgg'", "train them"],
     ),
-    "weights of no bytes": (lambda: write(f"run/{WEIGHTS}", b""), EVAL, ["train them again or restore"]),
+    "weights of no bytes": (lambda: write(f"run/{WEIGHTS}", b""), EVAL, ["train them again"]),
     "a record given for weights": (
         lambda: None, ["eval", "run/record.json"], ["run/record.json: not whole weights"],
     ),
