@@ -302,3 +302,11 @@ def test_an_effect_of_the_smallest_detectable_size_is_found_four_times_in_five()
     error = (effect.high - effect.low) / 2 / norm.ppf(0.975)
     found = norm.sf(norm.ppf(0.975) - float(smallest.split()[0]) / error)
     assert found == pytest.approx(0.8, abs=0.03) and paper == "-2.1 points"
+
+
+def test_every_table_of_the_scoreboard_is_made_of_the_records():
+    for table in (scoreboard.sensitivity, scoreboard.controls, scoreboard.detectable):
+        assert "<table" in table().data
+    changing, judged = scoreboard.hanging()
+    assert 0 < changing < judged
+    assert {claim.name for claim in scoreboard.passed_untrained()} >= {"correspondence-layer7"}

@@ -447,7 +447,7 @@ class Claim:
         found = self.read(dataset)
         if found is None or self.holds.scaled(2.0) == self.holds and self.size is None:
             return []
-        if self.finding(dataset).outcome == "not tested":
+        if self.finding(dataset).outcome in ("not tested", "not applicable"):
             return []
         return [replace(self, holds=self.holds.scaled(f)).judge(found).outcome for f in factors]
 
