@@ -71,22 +71,24 @@ def third_column(chapter: str, column: str = "squeezenet1_0") -> HTML:
         text = f"{title} Nothing is tested with it here: {told}."
         return HTML(f'<div class="zf-finding">{text}</div>')
     changed = [
-        f"“{html.escape(claim.says.rstrip('.'))}” has {outcome_label(ours.outcome)} with our "
-        f"network, {outcome_label(theirs.outcome)} with this one"
+        f'<a href="#claim-{claim.name}">{html.escape(claim.name)}</a>: '
+        f"{outcome_label(ours.outcome)} with ours, {outcome_label(theirs.outcome)} with it"
         for claim, ours, theirs in tested
         if ours.outcome != theirs.outcome
     ]
-    same = len(tested) - len(changed)
     record = tested[0][0].read(column)
     layers = ", ".join(
         f"{layer[-1]} is <code>{html.escape(module)}</code>"
         for layer, module in record["layers"].items()
     )
-    text = f"Of {len(own)} claims counted here, {len(tested)} are tested with it, {same} with the "
-    text += "same outcome as our network on photographs. "
+    text = f"Of {len(own)} claims, {len(tested)} are tested with it, {len(tested) - len(changed)} "
+    text += "with the same outcome as our network on photographs. "
     text += f"{'; '.join(changed)}. " if changed else ""
-    text += f"It was not taught {record['unseen']} of the {record['validation']:,} validation "
-    text += f"photographs. Of its layers, {layers}."
+    text += (
+        "<details><summary>Its images and layers</summary>It was not taught "
+        f"{record['unseen']} of the {record['validation']:,} validation photographs. "
+        f"Of its layers, {layers}.</details>"
+    )
     return HTML(f'<div class="zf-finding">{title} {text}</div>')
 
 
@@ -210,10 +212,7 @@ def _row(claim: Claim, linked: bool) -> str:
         f'<tr><th scope="row"{anchor}><span>{html.escape(claim.says)}</span><small>{place}</small>'
         f"<details><summary>Rule and controls</summary>{details}</details></th>"
         f"<td>{html.escape(claim.paper or 'none printed')}</td>"
-        + "".join(
-            _cell(claim.finding(column), claim.control(column), 0 if linked else 1)
-            for column in COLUMNS
-        )
+        + "".join(_cell(claim.finding(column), claim.control(column)) for column in COLUMNS)
         + "</tr>"
     )
 
@@ -223,19 +222,15 @@ def _controls(claim: Claim) -> str:
     return f"The printed numbers themselves, put through the rule: {printed}." if printed else ""
 
 
-def _cell(found: Finding, control: Finding | None, shown: int) -> str:
+def _cell(found: Finding, control: Finding | None) -> str:
     lines = list(found.evidence) or [found.reason]
     text = "".join(f"<li>{html.escape(line)}</li>" for line in lines if line)
     if found.reason.startswith("python -m "):
         text = f"<li><code>{html.escape(found.reason)}</code></li>"
-    warning = (
-        f'<p class="zf-control">an untrained network: {outcome_label(control.outcome)} '
-        f"{html.escape(str(control))}</p>"
-        if control
-        else ""
-    )
-    evidence = f"<ul>{text}</ul>"
-    if len(lines) > shown:
-        counted = "numbers" if found.evidence else "reason"
-        evidence = f"<details><summary>{counted}</summary>{evidence}</details>"
-    return f"<td>{outcome_label(found.outcome)}{evidence}{warning}</td>"
+    label = ""
+    if control:
+        label = f'<p class="zf-control">an untrained network: {outcome_label(control.outcome)}</p>'
+        text += f"<li>an untrained network, {html.escape(str(control))}</li>"
+    counted = "numbers" if found.evidence else "reason"
+    evidence = f"<details><summary>{counted}</summary><ul>{text}</ul></details>"
+    return f"<td>{outcome_label(found.outcome)}{evidence}{label}</td>"
