@@ -81,8 +81,8 @@ def third_column(chapter: str, column: str = "squeezenet1_0") -> HTML:
         f"{layer[-1]} is <code>{html.escape(module)}</code>"
         for layer, module in record["layers"].items()
     )
-    text = f"Of {len(own)} claims, {len(tested)} are tested with it, {len(tested) - len(changed)} "
-    text += "with the same outcome as our network on photographs. "
+    text = f"Claims tested with it: {len(tested)} of {len(own)}; with the same outcome as our "
+    text += f"network on photographs: {len(tested) - len(changed)}. "
     text += f"{'; '.join(changed)}. " if changed else ""
     text += (
         "<details><summary>Its images and layers</summary>It was not taught "
