@@ -276,10 +276,10 @@ def test_a_network_from_scratch_learns_an_easy_world():
 
 def test_the_control_has_other_weights_and_the_same_mean():
     source, _ = trained_on_stripes()
-    control = probes.untrained(source)
+    control = source.untrained()
     assert torch.equal(control.mean, source.mean)
     assert not torch.equal(control.network.fulls["fc7"].weight, source.network.fulls["fc7"].weight)
-    again = probes.untrained(source).network.fulls["fc7"].weight
+    again = source.untrained().network.fulls["fc7"].weight
     assert torch.equal(again, control.network.fulls["fc7"].weight)
 
 

@@ -22,7 +22,6 @@ from zfrepro import device as devices
 from zfrepro.models import Layered
 from zfrepro.networks import Network
 from zfrepro.records import write_atomically
-from zfrepro.weights import Trained
 
 MOST = 3500
 """Numbers kept of one layer of one image. Layers with more are averaged over a coarser grid."""
@@ -322,8 +321,3 @@ def probe(
     (named,) = predicted(kind, [strength], train, own, features[chosen.test], prepare)
     accuracy = per_class_accuracy(named.numpy(), labels[chosen.test].numpy())
     return Probe(accuracy, strength)
-
-
-def untrained(trained: Trained, seed: int = 0) -> Trained:
-    """Return the control: the same network and mean, with weights as before any training."""
-    return trained.untrained(seed)

@@ -140,7 +140,7 @@ class Bench:
         """The source, and the same before any training."""
         return {
             "trained": self.source,
-            "untrained": probes.untrained(self.source, self.study.seed),
+            "untrained": self.source.untrained(self.study.seed),
         }
 
     def load(self, side: int, whole: bool = False) -> Pool:
