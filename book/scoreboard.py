@@ -3,7 +3,7 @@ sensitivity and controls."""
 
 import html
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -221,35 +221,30 @@ def listed(*outcomes: str, dataset: str = "imagenet20") -> HTML:
     """List the paper's claims that have one of some outcomes, each linked to its row in its
     chapter.
     """
-    items = []
+    rows = []
     for claim in of_source("paper"):
         found = claim.finding(dataset)
         if found.outcome in outcomes:
-            link = f"{claim.chapter}/{claim.chapter}.html#claim-{claim.name}"
-            reason = (
-                f" ({html.escape(found.reason)})"
-                if found.reason and "python -m" not in found.reason
-                else ""
-            )
-            items.append(
-                f'<li>{html.escape(claim.says)} <a href="{link}">{claim.chapter}</a> '
-                f"{page.outcome_label(found.outcome)}{reason}</li>"
-            )
-    return HTML(f'<ul class="zf-listed">{"".join(items) or "<li>none</li>"}</ul>')
+            told = found.reason and "python -m" not in found.reason
+            reason = f" ({html.escape(found.reason)})" if told else ""
+            rows.append((claim, f"{page.outcome_label(found.outcome)}{reason}"))
+    return _linked(rows)
 
 
-def changed(column: str = "squeezenet1_0", base: str = "imagenet20") -> HTML:
+def changed() -> HTML:
     """List the paper's claims that have another outcome with a network that ImageNet taught."""
-    items = []
-    for claim in of_source("paper"):
-        ours, theirs = claim.finding(base).outcome, claim.finding(column).outcome
-        if "not tested" not in (ours, theirs) and ours != theirs:
-            link = f"{claim.chapter}/{claim.chapter}.html#claim-{claim.name}"
-            items.append(
-                f'<li>{html.escape(claim.says)} <a href="{link}">{claim.chapter}</a> '
-                f"{page.outcome_label(ours)} with ours, {page.outcome_label(theirs)} with it</li>"
-            )
-    return HTML(f'<ul class="zf-listed">{"".join(items) or "<li>none</li>"}</ul>')
+    return _linked((claim, told) for claim, told in page.changed_outcomes(of_source("paper")))
+
+
+def _linked(rows: Iterable[tuple[Claim, str]]) -> HTML:
+    """List claims, each linked to its row in its chapter, with HTML behind it."""
+    items = "".join(
+        f"<li>{html.escape(claim.says)} "
+        f'<a href="{claim.chapter}/{claim.chapter}.html#claim-{claim.name}">{claim.chapter}</a> '
+        f"{told}</li>"
+        for claim, told in rows
+    )
+    return HTML(f'<ul class="zf-listed">{items or "<li>none</li>"}</ul>')
 
 
 def evidence(name: str, dataset: str = "imagenet20") -> str:

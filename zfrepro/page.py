@@ -9,7 +9,7 @@ import html
 import os
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -62,21 +62,19 @@ def third_column(chapter: str, column: str = "squeezenet1_0") -> HTML:
     Claims are those of `badge`; outcomes are compared with those on photographs of ImageNet-20.
     """
     own, name = _badged(chapter), ADAPTED[column]
-    found = [(claim, claim.finding("imagenet20"), claim.finding(column)) for claim in own]
-    tested = [row for row in found if row[2].outcome != "not tested"]
+    found = [(claim, claim.finding(column)) for claim in own]
+    tested = [claim for claim, theirs in found if theirs.outcome != "not tested"]
     title = f"<strong>{html.escape(name)}.</strong>"
     if not tested:
-        reasons = dict.fromkeys(theirs.reason for *_, theirs in found)
+        reasons = dict.fromkeys(theirs.reason for _, theirs in found)
         told = html.escape("; ".join(reasons))
         text = f"{title} Nothing is tested with it here: {told}."
         return HTML(f'<div class="zf-finding">{text}</div>')
     changed = [
-        f'<a href="#claim-{claim.name}">{html.escape(claim.name)}</a>: '
-        f"{outcome_label(ours.outcome)} with ours, {outcome_label(theirs.outcome)} with it"
-        for claim, ours, theirs in tested
-        if ours.outcome != theirs.outcome
+        f'<a href="#claim-{claim.name}">{html.escape(claim.name)}</a>: {outcomes}'
+        for claim, outcomes in changed_outcomes(own, column)
     ]
-    record = tested[0][0].read(column)
+    record = tested[0].read(column)
     layers = ", ".join(
         f"{layer[-1]} is <code>{html.escape(module)}</code>"
         for layer, module in record["layers"].items()
@@ -90,6 +88,16 @@ def third_column(chapter: str, column: str = "squeezenet1_0") -> HTML:
         f"Of its layers, {layers}.</details>"
     )
     return HTML(f'<div class="zf-finding">{title} {text}</div>')
+
+
+def changed_outcomes(
+    chosen: Sequence[Claim], column: str = "squeezenet1_0", base: str = "imagenet20"
+) -> Iterator[tuple[Claim, str]]:
+    """Yield the claims tested in a column whose outcome there is another than ours, and both."""
+    for claim in chosen:
+        ours, theirs = claim.finding(base).outcome, claim.finding(column).outcome
+        if theirs not in ("not tested", ours):
+            yield claim, f"{outcome_label(ours)} with ours, {outcome_label(theirs)} with it"
 
 
 def _badged(chapter: str) -> list[Claim]:
