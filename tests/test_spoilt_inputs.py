@@ -170,6 +170,10 @@ CASES: dict[str, tuple[Callable[[], Any], Any, list[str]]] = {
     "a part that nothing measured": (
         lambda: None, ["measure", "gallery", "--only", "purity"], ["no record", "leave --only out"],
     ),
+    "a part of a control that does not exist": (
+        lambda: None, ["measure", "gallery", "--untrained", "--only", "typo"],
+        ["diorama-untrained.json has no part typo"],
+    ),
     "a record without parts": (
         lambda: write("results/gallery/diorama.json", '{"seconds": 3}'),
         ["measure", "gallery", "--only", "purity"], ["gallery/diorama.json", "without --only"],

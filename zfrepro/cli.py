@@ -349,11 +349,12 @@ class Measure:
             raise ValueError(
                 f"--runs {unfinished[0]}: no {training.WEIGHTS} there; name finished runs"
             )
-        added = bool(self.only) and (target.is_file() or not self.untrained)
-        if added and not target.is_file():
+        added = bool(self.only) and target.is_file()
+        if self.only and not (added or self.untrained):
             raise ValueError(f"{target}: no record to add to; leave --only out")
-        if added:
-            measure.refuse_unknown(self.chapter, records.read_json(target), target, self.only)
+        if self.only:
+            earlier = records.read_json(target) if added else {"seconds": {}}
+            measure.refuse_unknown(self.chapter, earlier, target, self.only)
         study = self._study(name, where) if own else self._adapted(name, where)
         study = study.before_training() if self.untrained else study
         command, scratch = self._command(name), Path(self.scratch)

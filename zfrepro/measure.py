@@ -47,7 +47,6 @@ class Study:
     ours: Trained | None = None  # the shipped ZFNet, where the network studied is not our own
     # bool (N,), of the validation images those to measure on; None for all
     rows: torch.Tensor | None = None
-
     untrained: bool = False  # whether the networks have their first weights, as a control
 
     def before_training(self) -> "Study":
@@ -218,7 +217,9 @@ def refuse_unknown(
         if (values := _pieces(node))
     )
     if unknown := [n for n in only if n not in known and not re.fullmatch(named, n)]:
-        raise ValueError(f"{file} has no part {', '.join(unknown)}; it has: {', '.join(known)}")
+        raise ValueError(
+            f"{file} has no part {', '.join(unknown)}; it has: {', '.join(known) or 'none yet'}"
+        )
 
 
 def _pieces(node: ast.AST) -> list[ast.expr]:
