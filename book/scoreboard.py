@@ -232,7 +232,7 @@ def listed(*outcomes: str, dataset: str = "imagenet20") -> HTML:
 
 
 def changed() -> HTML:
-    """List the paper's claims that have another outcome with a network that ImageNet taught."""
+    """List the paper's claims that have another outcome with a network trained on ImageNet."""
     return _linked((claim, told) for claim, told in page.changed_outcomes(of_source("paper")))
 
 

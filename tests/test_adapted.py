@@ -1,4 +1,4 @@
-"""Every chapter that takes networks of other makers measures one, through its own functions.
+"""Every chapter that takes networks that others trained measures one, through its own functions.
 
 The network has random weights, the images are noise; what is tested is that the parts run and hold
 what the claims read.

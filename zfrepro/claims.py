@@ -24,7 +24,7 @@ OUTCOMES = (
 )  # fmt: skip
 DATASETS = {"imagenet20": "ImageNet-20", "diorama": "Diorama"}
 ADAPTED = {"squeezenet1_0": "ImageNet (SqueezeNet v1.0)"}
-"""Networks that others taught on ImageNet, by the name of their records; see `imagenet`."""
+"""Networks that others trained on ImageNet, by the name of their records; see `imagenet`."""
 COLUMNS = DATASETS | ADAPTED
 """Everything that claims are judged on. The counts are of `DATASETS` alone."""
 ABOUT_OURS = {  # chapter -> why its claims say nothing of such a network
@@ -347,7 +347,7 @@ class Claim:
     untestable: Callable[[Record], str] = lambda record: ""
     # why the premise is absent; empty if it is not
     applicable: Callable[[Record], str] = lambda record: ""
-    adapted: str = ""  # why networks of other makers say nothing of it; empty if they can
+    adapted: str = ""  # why networks that others trained say nothing of it; empty if they can
     sweep: bool = False  # whether the record is one of `sweep CHAPTER`, not of `measure CHAPTER`
     # the source's own numbers, at the paths that the rule reads
     printed: Record = field(default_factory=dict)
@@ -404,7 +404,7 @@ class Claim:
     def finding(self, dataset: str) -> Finding:
         """Judge the claim on a record, one of `COLUMNS`; without a record it is `not tested`.
 
-        So it is where the record of a network of another maker lacks the part.
+        So it is where the record of a network that others trained lacks the part.
 
         Raises:
             ValueError: the record lacks what the claim reads, with the command that measures it
@@ -428,7 +428,7 @@ class Claim:
         return f"sweeps/{self.chapter}-{dataset}" if self.sweep else f"{self.chapter}/{dataset}"
 
     def silent(self, dataset: str) -> str:
-        """Return why a network of another maker says nothing of the claim; empty if it can."""
+        """Return why a network that others trained says nothing of the claim; empty if it can."""
         return (self.adapted or ABOUT_OURS.get(self.chapter, "")) if dataset in ADAPTED else ""
 
     def read(self, dataset: str) -> Record | None:

@@ -304,7 +304,7 @@ class Measure:
     data: str | None = None
     """Folder that holds the photographs; by default $ZFREPRO_DATA."""
     network: str = "zfnet"
-    """zfnet, or a network that ImageNet taught: squeezenet1_0 or alexnet of torchvision. Its record
+    """zfnet, or a network trained on ImageNet: squeezenet1_0 or alexnet of torchvision. Its record
     is results/CHAPTER/NETWORK.json.
     """
     weights: str | None = None

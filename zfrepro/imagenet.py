@@ -1,4 +1,4 @@
-"""Networks that others taught on ImageNet, as the instruments want them.
+"""Networks that others trained on ImageNet, as the instruments want them.
 
     python -m zfrepro measure invariance --network squeezenet1_0 --weights FILE --dataset imagenet20
 
@@ -267,8 +267,8 @@ def unseen(dataset: Dataset, root: str | Path | None = None) -> Tensor:
     found = torch.tensor([file.name.startswith(OFFICIAL) for file in files])
     if not found.any() or len(found) != len(dataset.val):
         raise ValueError(
-            f"{folder}: no image is called {OFFICIAL}..., so a network taught on ImageNet may have "
-            "seen them all; use imagenet20"
+            f"{folder}: no image is called {OFFICIAL}..., so a network trained on ImageNet may "
+            "have seen them all; use imagenet20"
         )
     return found
 

@@ -72,7 +72,7 @@ class Study:
 
     @property
     def val(self) -> Split:
-        """The validation images to measure on: those that the network has not been taught."""
+        """The validation images to measure on: those that the network was not trained on."""
         return self.split_for(self.dataset)
 
     def split_for(self, dataset: Dataset) -> Split:

@@ -57,7 +57,7 @@ def finding(text: str) -> HTML:
 
 
 def third_column(chapter: str, column: str = "squeezenet1_0") -> HTML:
-    """Show what a network that ImageNet taught changes in a chapter's outcomes, in one sentence.
+    """Show what a network trained on ImageNet changes in a chapter's outcomes, in one sentence.
 
     Claims are those of `badge`; outcomes are compared with those on photographs of ImageNet-20.
     """
@@ -83,7 +83,7 @@ def third_column(chapter: str, column: str = "squeezenet1_0") -> HTML:
     text += f"network on photographs: {len(tested) - len(changed)}. "
     text += f"{'; '.join(changed)}. " if changed else ""
     text += (
-        "<details><summary>Its images and layers</summary>It was not taught "
+        "<details><summary>Its images and layers</summary>It was not trained on "
         f"{record['unseen']} of the {record['validation']:,} validation photographs. "
         f"Of its layers, {layers}.</details>"
     )

@@ -226,7 +226,7 @@ def dead_rows(found: Mapping[str, Record]) -> list[dict[str, object]]:
 
 
 def third_first_layer(name: str = "squeezenet1_0") -> HTML:
-    """Show the first layer of a network that ImageNet taught beside our ZFNet's."""
+    """Show the first layer of a network trained on ImageNet beside our ZFNet's."""
     told = []
     for record, arch, whose in (
         (records.read(f"architecture/{name}"), name, "Its first layer"),

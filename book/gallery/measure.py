@@ -114,7 +114,7 @@ def on_object(
 def parts(study: Study) -> Parts:
     """Return the recorded measurements, over the validation images.
 
-    All of them, also those that a network which others trained has been taught: nine of few images
+    All of them, also those that a network of others was trained on: nine of few images
     would be hardly chosen.
     """
     trained, split = study.trained, study.dataset.val

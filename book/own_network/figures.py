@@ -48,7 +48,7 @@ def recorded(name: str = "squeezenet1_0") -> Figure:
 def alike(name: str = "squeezenet1_0") -> HTML:
     """Show how well it knows our classes, and how alike its layers and our ZFNet's are."""
     record = records.read(f"own_network/{name}")
-    told = {"unseen": "it was not taught", "seen": "from its own training set"}
+    told = {"unseen": "not in its training set", "seen": "from its own training set"}
     errors = ", ".join(
         f"{own['top1_error']:.1f} % of {own['n']:,} images {told[key]}"
         for key, own in record["accuracy"].items()

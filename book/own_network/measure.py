@@ -1,4 +1,4 @@
-"""Recorded of a network that ImageNet taught: what it looks for (Fig. 2), how well it knows our
+"""Recorded of a network trained on ImageNet: what it looks for (Fig. 2), how well it knows our
 classes, and how alike its layers and our ZFNet's are.
 
 Projections are kept in `results/own_network/NETWORK.safetensors`; photographs and weights are not.
