@@ -1,11 +1,14 @@
 """Times of several functions, taken in turn so that a busy machine affects all of them."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+
+ROUNDS = 6
 
 
 def _seconds(function: Callable[[], object], calls: int) -> float:
@@ -20,8 +23,11 @@ def medians(
 ) -> list[float]:
     """Return the median seconds a call of each function.
 
+    All are measured again, `ROUNDS` times at most, until two rounds in a row agree on the ratio of
+    the first to each other function. One measurement of each is a check and is not repeated.
+
     Args:
-        repeats: measurements of each, after one call that warms up.
+        repeats: measurements of each in a round, after one call that warms up.
         at_least: seconds a measurement lasts; a fast function is called several times for it.
     """
     calls = []
@@ -29,8 +35,26 @@ def medians(
         fast = _seconds(function, 1) < at_least
         calls.append(max(1, round(at_least / max(_seconds(function, 1), 1e-9))) if fast else 1)
     pairs = list(zip(functions, calls, strict=True))
-    taken = [[_seconds(function, number) for function, number in pairs] for _ in range(repeats)]
-    return [statistics.median(column) for column in zip(*taken, strict=True)]
+
+    def measure() -> list[float]:
+        taken = [[_seconds(function, number) for function, number in pairs] for _ in range(repeats)]
+        return [statistics.median(column) for column in zip(*taken, strict=True)]
+
+    rounds = [measure()]
+    while repeats > 1 and len(rounds) < ROUNDS:
+        rounds.append(measure())
+        if _agree(*rounds[-2:]):
+            break
+    return [statistics.fmean(column) for column in zip(*rounds[-2:], strict=True)]
+
+
+def _agree(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether two rounds differ by less than a tenth in the ratio of the first time to any other.
+
+    A single function has no rival: its time is compared.
+    """
+    ratios = [[times[0] / time for time in times[1:]] or times for times in (one, other)]
+    return all(abs(math.log(a / b)) < math.log(1.1) for a, b in zip(*ratios, strict=True))
 
 
 def matmul_rate(precision: str, device: torch.device) -> float:

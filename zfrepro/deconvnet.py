@@ -327,7 +327,7 @@ def _level(extent: int, tops: Tensor, lefts: Tensor, size: int, device: torch.de
 
 
 def _levels(
-    below: list[Stage], image_size: int, units: Units, device: torch.device
+    below: Sequence[Stage], image_size: int, units: Units, device: torch.device
 ) -> dict[str, _Level]:
     """Return the crops of every level from the unit to the image, named by what computes them."""
     extent, tops, lefts = 1, units.rows, units.columns
@@ -474,7 +474,7 @@ def window(network: Layered, layer: str, units: Units) -> tuple[Tensor, Tensor, 
     return rows, columns, field.size
 
 
-def _validate_crops(network: Network, layer: str, image_size: tuple[int, ...]) -> list[Stage]:
+def _validate_crops(network: Network, layer: str, image_size: tuple[int, ...]) -> Sequence[Stage]:
     """Refuse what has no crops; return the stages up to `layer`."""
     if layer not in network.convs:
         names = ", ".join(network.convs)
@@ -489,7 +489,7 @@ def _validate_crops(network: Network, layer: str, image_size: tuple[int, ...]) -
     return below[: [s.name for s in below].index(layer) + 1]
 
 
-def _crops_cost_less(below: list[Stage], levels: dict[str, _Level], images: int) -> bool:
+def _crops_cost_less(below: Sequence[Stage], levels: dict[str, _Level], images: int) -> bool:
     """Whether a forward pass on the units' crops takes fewer multiply-adds than on the images."""
     whole = sum(s.multiply_adds for s in below[:-1])
     on_crop = sum(s.multiply_adds * (levels[s.name].extent / s.size) ** 2 for s in below[:-1])
@@ -529,15 +529,16 @@ def project_crops(
         levels = _levels(below, network.image_size, units, images.device)
         names = list(network.convs)
         if layer == names[0] or _crops_cost_less(below, levels, len(images)):
-            x, codes = _forward_on_crops(network, [images[i] for i in of], layer, levels)
+            x, codes = _forward_on_crops(network, [images[i] for i in of.tolist()], layer, levels)
         else:
             previous = names[names.index(layer) - 1]
             trace = forward(network, images, previous)
             x = _inputs_of(network, trace, previous)
             codes = switch_codes(trace.switches)
-            codes = _crop_codes({n: [code[i] for i in of] for n, code in codes.items()}, levels)
+            codes = {name: [code[i] for i in of.tolist()] for name, code in codes.items()}
+            codes = _crop_codes(codes, levels)
             last = levels[below[-2].name]
-            x = crop([x[i] for i in of], last.tops, last.lefts, last.extent)
+            x = crop([x[i] for i in of.tolist()], last.tops, last.lefts, last.extent)
         probed = network.convs[layer]
         filters = probed.weight[units.maps]
         activations = F.relu((x * filters).sum((1, 2, 3)) + probed.bias[units.maps])

@@ -48,9 +48,9 @@ def require_index(what: str, indices: Tensor, count: int) -> None:
     Raises:
         ValueError: naming the first that does not exist.
     """
-    wrong = indices[(indices < 0) | (indices >= count)]
-    if len(wrong):
-        raise ValueError(f"{what} {int(wrong[0])}: there are {count}, counted from 0")
+    wrong = (indices < 0) | (indices >= count)
+    if wrong.any():
+        raise ValueError(f"{what} {int(indices[wrong][0])}: there are {count}, counted from 0")
 
 
 BLOCK = 2**17  # values of a block that stays in a processor's cache from one step to the next

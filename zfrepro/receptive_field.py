@@ -4,6 +4,7 @@
 fields of any differentiable function of images, from its gradients.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -84,7 +85,8 @@ class Stage:
     multiply_adds: int  # for one image
 
 
-def stages(architecture: Architecture, image_size: int) -> list[Stage]:
+@functools.cache
+def stages(architecture: Architecture, image_size: int) -> tuple[Stage, ...]:
     """Return all convolutions and pools in order, for a square image of `image_size` px.
 
     Raises:
@@ -106,14 +108,14 @@ def stages(architecture: Architecture, image_size: int) -> list[Stage]:
         geometry = chain(steps, image_size)
     except ValueError as error:
         raise ValueError(f"{architecture.name}: {error}") from None
-    return [
+    return tuple(
         Stage(
             s.name, s.kernel, s.stride, s.padding, outputs, size, field,
             parameters=outputs * (own + 1) if own else 0, multiply_adds=outputs * own * size**2,
         )
         for s, outputs, own, (size, field) in zip(steps, maps, weights, geometry.values(),
         strict=True)
-    ]  # fmt: skip
+    )  # fmt: skip
 
 
 def stage(architecture: Architecture, image_size: int, name: str) -> Stage:
