@@ -30,8 +30,7 @@ BENCHMARKS = {
     "absolute": absolute,
 }  # fmt: skip
 ABOUT = """\
-Measure this package side by side with Captum and torch on the CPU, and training on a GPU where
-there is one.
+Measure this package side by side with Captum and torch, on the CPU or on a GPU.
 
 Both sides run in this process, in turn, on the same inputs and threads; times are medians of the
 repeats and those of one item (a projection, a step, an image). Each comparison first checks that
@@ -46,6 +45,7 @@ examples:
   python -m benchmarks --only projections        one part
   python -m benchmarks --quick                   all checks, with times of one repeat on few images
   OMP_NUM_THREADS=1 python -m benchmarks         on one core
+  python -m benchmarks --device cuda             the same table on a GPU, in under three minutes
   python -m benchmarks --json bench.json         also write a record with hardware and versions
 
 exit code: 0 if every check passed, 1 if not; a missed goal is shown and is no failure.
@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--only", metavar="NAME", choices=list(BENCHMARKS), help="one part")
     parser.add_argument("--quick", action="store_true", help="the checks, not the speeds")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda: the same table on a GPU")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the results as a record")
     return parser
 
@@ -79,13 +80,13 @@ def record(results: list[Result], command: str, seconds: float, where: torch.dev
 def main(arguments: list[str] | None = None) -> int:
     """Run the comparisons, print the table; return 1 if a check failed."""
     options = parser().parse_args(arguments)
+    where = device.pick(options.device)
     began = time.perf_counter()
     results: list[Result] = []
     for name in [options.only] if options.only else BENCHMARKS:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        results += BENCHMARKS[name].run(options.quick)
+        results += BENCHMARKS[name].run(options.quick, where)
     seconds = time.perf_counter() - began
-    where = device.pick() if options.only == "absolute" else torch.device("cpu")
     print(
         f"{table(results)}\n\n{device.describe(where)}, torch {torch.__version__}, {seconds:.0f} s"
     )

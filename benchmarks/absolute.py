@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.result import Check, Result, difference
-from benchmarks.timing import matmul_rate, medians
+from benchmarks.timing import CPU, matmul_rate, medians
 from benchmarks.training_step import CLASSES, made_up, plain_copy
 from zfrepro import device as devices
 from zfrepro.data import Split
@@ -60,7 +60,7 @@ def _measured(arch: str, device: torch.device, quick: bool) -> Iterator[Result]:
     )
 
 
-def run(quick: bool) -> Iterator[Result]:
+def run(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     """ZFNet and its rival with 4096 units at 224 px, views drawn and images kept on the device."""
     for arch in ("zfnet", "krizhevsky"):
-        yield from _measured(arch, devices.pick(), quick)
+        yield from _measured(arch, device, quick)

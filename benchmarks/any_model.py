@@ -8,7 +8,7 @@ import torchvision
 from torch import Tensor, nn
 
 from benchmarks.result import Check, Result, difference, faster
-from benchmarks.timing import medians
+from benchmarks.timing import CPU, medians
 from zfrepro import rules
 
 UNITS, LAYER, GOAL = 9, "layer3", 2.2
@@ -31,11 +31,12 @@ def strongest_units(activations: Tensor, count: int) -> list[tuple[int, ...]]:
     ]
 
 
-def run(quick: bool) -> Iterator[Result]:
+def run(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     """Strongest units of resnet18's layer3 at 224 px (three of them at 96 px in a quick run)."""
     torch.manual_seed(0)
-    model = torchvision.models.resnet18(weights=None).eval()
+    model = torchvision.models.resnet18(weights=None).eval().to(device)
     image = torch.randn(1, 3, 96, 96) if quick else torch.randn(1, 3, 224, 224)
+    image = image.to(device)
     units = strongest_units(rules.activations_of(model, image, LAYER), 3 if quick else UNITS)
 
     def together() -> Tensor:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.result import Check, Result, difference, faster
-from benchmarks.timing import medians
+from benchmarks.timing import CPU, medians
 from zfrepro.layers import NORM_ALPHA, NORM_BETA, NORM_K, NORM_SIZE, contrast_norm
 
 
@@ -22,14 +22,14 @@ def _both_ways(norm: Callable, x: Tensor, above: Tensor) -> tuple[Tensor, Tensor
     return y.detach(), torch.autograd.grad(y, x, above)[0]
 
 
-def run(quick: bool) -> Iterator[Result]:
+def run(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     """Compare on layer 1's pooled maps at 224 px, and on layer 2's."""
     batch, repeats = (2, 1) if quick else (16, 9)
     generator = torch.Generator().manual_seed(0)
     for layer, maps, size in (("conv1", 96, 55), ("conv2", 256, 13)):
         shape, last = (batch, maps, size, size), torch.channels_last
-        x = (torch.rand(shape, generator=generator) * 50).contiguous(memory_format=last)
-        above = torch.randn(shape, generator=generator).contiguous(memory_format=last)
+        x = (torch.rand(shape, generator=generator) * 50).to(device, memory_format=last)
+        above = torch.randn(shape, generator=generator).to(device, memory_format=last)
         jobs = [
             functools.partial(_both_ways, norm, x.requires_grad_(), above)
             for norm in (contrast_norm, torch_norm)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.result import Check, Result, difference, faster
-from benchmarks.timing import medians
+from benchmarks.timing import CPU, medians
 from zfrepro import gallery
 from zfrepro.deconvnet import crop
 from zfrepro.gallery import Top
@@ -58,13 +58,14 @@ def captum_pictures(model: nn.Sequential, images: Tensor, top: Top, maps: list[i
     return torch.cat(pictures)
 
 
-def run(quick: bool) -> Iterator[Result]:
+def run(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     """Compare on the full-width ZFNet at 224 px, without contrast norm, which Captum lacks."""
     repeats, count, many, per_layer = (1, 10, 20, 1) if quick else (3, 32, 96, 4)
     generator = torch.Generator().manual_seed(0)
     network = build(zfnet().with_units(8), 224, 10).eval()
     network = without_norm(initialise_(network, "modern", generator)).requires_grad_(False)
-    images = torch.randn((many, 3, 224, 224), generator=generator)
+    network = network.to(device)
+    images = torch.randn((many, 3, 224, 224), generator=generator).to(device)
     models = {layer: as_modules(network, layer) for layer in network.convs}
     rectifiers = {layer: len(model) - 1 for layer, model in models.items()}
     ours = functools.partial(
@@ -75,7 +76,7 @@ def run(quick: bool) -> Iterator[Result]:
     if IMAGES * cache.size / len(cache.stored) > gallery.SWITCH_MEMORY:
         raise RuntimeError(f"switches of {IMAGES} images would not be kept: extrapolation is wrong")
     expected = theirs(images)
-    errors = [difference(top.values, expected[layer].values.T) for layer, top in tops.items()]
+    errors = [difference(top.values, expected[layer].values.T.cpu()) for layer, top in tops.items()]
     lengths = (images[:count], images)
     searches = [functools.partial(side, part) for side in (ours, theirs) for part in lengths]
     short, long, their_short, their_long = medians(searches, repeats, at_least=0)
@@ -105,6 +106,6 @@ def run(quick: bool) -> Iterator[Result]:
 
 def _error(ours: Tensor, whole: Tensor, top: Top, maps: list[int], fields: gallery.Fields) -> float:
     _, units = top.of(maps)
-    pictures = crop(whole, *fields.windows(units.rows, units.columns, len(units)))
+    pictures = crop(whole.cpu(), *fields.windows(units.rows, units.columns, len(units)))
     responds = top.responds(maps)
     return difference(ours[responds], pictures * top.values[maps][responds][:, None, None, None])

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.result import Check, Result, difference, faster
-from benchmarks.timing import medians
+from benchmarks.timing import CPU, medians
 from benchmarks.training_step import plain_copy
 from zfrepro import device as devices
 from zfrepro.networks import build, initialise_, zfnet
@@ -49,7 +49,7 @@ def averaged(drops: Tensor, result: Occlusion, size: tuple[int, int]) -> Tensor:
     return total / covered.clamp_min(1)
 
 
-def run(quick: bool) -> Iterator[Result]:
+def run(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     """Compare in fp32, and in bf16 where this machine has it."""
     size, units, repeats, batches = (108, 32, 1, (3,)) if quick else (224, 4096, 2, (8, 25))
     strides = (29, 29) if quick else STRIDES
@@ -57,10 +57,12 @@ def run(quick: bool) -> Iterator[Result]:
     network = build(zfnet().with_units(units), size, 1000).eval().requires_grad_(False)
     initialise_(network, "modern", generator)
     network.fulls["fc8"].weight.mul_(30)  # so that classes differ
-    stock = plain_copy(network).eval().requires_grad_(False)
+    network = network.to(device)
+    stock = plain_copy(network).to(device).eval().requires_grad_(False)
     image = torch.randn((1, 3, size, size), generator=generator)
     coarse = torch.randn((1, 3, 7, 7), generator=generator)
     image.add_(2 * F.interpolate(coarse, size=(size, size), mode="bilinear"))
+    image = image.to(device)
     ours = partial(occlude, network, image, patch=PATCH, stride=strides, progress=False)
 
     precisions = [p for p in GOALS if p == devices.precision(image.device, p)]
@@ -71,7 +73,7 @@ def run(quick: bool) -> Iterator[Result]:
 
     exact = ours(precision="fp32")
     drops = exact.clean[:, None, None, TARGET] - exact.probabilities[..., TARGET]
-    expected = captum_map(stock, image, strides, batches[-1])[0, 0]
+    expected = captum_map(stock, image, strides, batches[-1])[0, 0].cpu()
     error = difference(averaged(drops, exact, (size, size))[0], expected)
     checks = {"fp32": Check("Captum's map", error, 1e-3)}
     if "bf16" in precisions:  # 8 bits: small drops would be differences of rounded probabilities

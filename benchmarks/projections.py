@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.result import Check, Result, difference, faster
-from benchmarks.timing import medians
+from benchmarks.timing import CPU, medians
 from zfrepro import deconvnet
 from zfrepro.deconvnet import Units
 from zfrepro.networks import Network, as_modules, build, initialise_, without_norm, zfnet
@@ -52,10 +52,11 @@ def compare(
     goal: float | None, each: int = 1,
 ) -> Result:  # fmt: skip
     """Compare `each` units of every image: ours share its forward pass, Captum's cannot."""
-    model, of = as_modules(network, layer), torch.arange(len(images)).repeat_interleave(each)
+    model = as_modules(network, layer)
+    of = torch.arange(len(images), device=images.device).repeat_interleave(each)
     with torch.no_grad():
         activations = network.features(images, [layer])[layer][of]
-    units = responding(activations, torch.Generator().manual_seed(1))
+    units = responding(activations, torch.Generator(images.device).manual_seed(1))
     seeds = activations[torch.arange(len(units)), units.maps, units.rows, units.columns]
     whole = captum_projections(model, images[of], units, len(units)) * seeds[:, None, None, None]
     project = partial(deconvnet.project_crops, network, images, layer, units, of)
@@ -74,13 +75,14 @@ def compare(
     )
 
 
-def run(quick: bool) -> Iterator[Result]:
+def run(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     """Compare on conv1 to conv5 of the full-width ZFNet at 224 px, sixteen units at once."""
     repeats, sizes, each = (1, (2,), 2) if quick else (5, (1, 4, 16), 8)
     generator = torch.Generator().manual_seed(0)
     network = build(zfnet().with_units(8), 224, 10).eval()
     network = without_norm(initialise_(network, "modern", generator)).requires_grad_(False)
-    images = torch.randn((max(sizes), 3, 224, 224), generator=generator)
+    network = network.to(device)
+    images = torch.randn((max(sizes), 3, 224, 224), generator=generator).to(device)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Setting backward hooks on ReLU")
         for layer, goal in GOALS.items():

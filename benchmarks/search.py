@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.result import Check, Result
-from benchmarks.timing import medians
+from benchmarks.timing import CPU, medians
 from zfrepro.gallery import top_units
 from zfrepro.networks import Network, build, initialise_, zfnet
 
@@ -17,7 +17,7 @@ LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 def largest_error(network: Network, images: Tensor) -> float:
     """Return the largest error against a sort: of values, and at the places named."""
     errors = []
-    maps = network.features(images, LAYERS)
+    maps = {layer: found.cpu() for layer, found in network.features(images, LAYERS).items()}
     for layer, top in top_units(network, [images], progress=False).items():
         found = maps[layer]
         expected = found.amax((2, 3)).topk(top.values.shape[1], dim=0).values.T
@@ -26,21 +26,21 @@ def largest_error(network: Network, images: Tensor) -> float:
     return max(error.abs().max().item() for error in errors)
 
 
-def run(quick: bool) -> Iterator[Result]:
+def run(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     """Search all five layers of the full-width ZFNet at 128 px."""
     repeats, count = (1, 2) if quick else (3, 32)
     generator = torch.Generator().manual_seed(0)
     network = initialise_(build(zfnet().with_units(8), 128, 10), "modern", generator).eval()
-    network = network.requires_grad_(False).to(memory_format=torch.channels_last)
+    network = network.requires_grad_(False).to(device, memory_format=torch.channels_last)
     images = torch.randn((count * 16, 3, 128, 128), generator=generator)
-    batches = images.contiguous(memory_format=torch.channels_last).split(16)
+    batches = images.to(device, memory_format=torch.channels_last).split(16)
 
     @torch.no_grad()
     def forward() -> None:
         for batch in batches:
             network.features(batch, ["conv5"])
 
-    check = Check("values and places", largest_error(network, images[:32]), 1e-5)
+    check = Check("values and places", largest_error(network, batches[0]), 1e-5)
     search, alone = medians(
         [lambda: top_units(network, batches, progress=False), forward], repeats, at_least=0
     )
