@@ -9,6 +9,7 @@ published.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from zfrepro.data.transforms import center_crop, mean_image, stored_size
 from zfrepro.measure import Parts, Study
 from zfrepro.networks import Network
 from zfrepro.training import MODERN, SCALES, Recipe
-from zfrepro.weights import Trained
+from zfrepro.weights import Trained, load_weights
 
 REVISION = 2  # square roots, one against the rest
 ADAPTED = True  # takes networks that others trained
@@ -112,6 +113,8 @@ def parts(study: Study) -> Parts:
         found["sift"] = bench.sift
         for name, options in RANDOM.items():
             found[f"random, {name}"] = lambda o=options: bench.random_stages(o)
+    for run in study.runs:
+        found[f"limits-{run.name}"] = lambda r=run: bench.limits(r)
     for number in bench.target.epochs:
         for fold in range(FOLDS):
             found[f"scratch-{number}-fold{fold}"] = lambda n=number, f=fold: bench.whole_network(
@@ -291,6 +294,28 @@ class Bench:
             probes.draw(labels, number, fold=fold, seed=self.study.seed) for fold in range(FOLDS)
         ]
         return rounded([probes.probe(rows, labels, one, "svm").accuracy for one in draws])
+
+    def limits(self, run: Path) -> dict[str, Any]:
+        """Probe every layer of another source, and of it before training, one fold.
+
+        Sources that differ in one thing show what limits transfer: image size, classes or units.
+        """
+        trained = load_weights(run / "weights.safetensors")
+        pool, one = self.load(trained.image_size), self.draw(0)
+        networks = {"trained": trained, "untrained": trained.untrained(self.study.seed)}
+        accuracy: dict[str, dict[str, float]] = {}
+        for which, net in networks.items():
+            batches = map(net.preprocess_crop, pool.images.split(32))
+            rows = probes.features(net.network, batches, precision="bf16")
+            accuracy[which] = {
+                layer: round(probes.probe(values, pool.labels, one, "svm").accuracy, 2)
+                for layer, values in rows.items()
+            }
+        recipe = trained.recipe
+        names = ("dataset", "image_size", "width", "units", "epochs")
+        described = {name: getattr(recipe, name) for name in names}
+        described["dataset"] = data.dataset_name(recipe.dataset)
+        return described | {"classes": len(trained.classes), "accuracy": accuracy}
 
     def whole_network(self, number: int, fold: int, start: Trained | None) -> dict[str, Any]:
         """Train a whole network on the target: from scratch, or on from the source's layers."""
