@@ -1,6 +1,6 @@
 """Draw and tabulate Table 2, what each change does, and what it does to the features."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -95,26 +95,24 @@ def table2(found: Mapping[str, Record]) -> Figure:
     """Draw Table 2: training error (hollow) and validation error (filled) of each network."""
     panels = {"the paper, ImageNet": None, **found}
     figure, axes = plt.subplots(1, len(panels), figsize=(plots.WIDTH, 3.4), sharey=True)
-    heights = [y + 0.7 * (base_of(name) == "zfnet") for y, name in enumerate(TABLE2)]
-    for ax, (title, record) in zip(np.atleast_1d(axes), panels.items(), strict=True):
+    heights = {name: y + 0.7 * (base_of(name) == "zfnet") for y, name in enumerate(TABLE2)}
+    for ax, (title, record) in zip(axes, panels.items(), strict=True):
         train, val = means(record, "train1"), means(record)
-        for y, name in zip(heights, TABLE2, strict=True):
-            if name in val:
-                colour = plots.PALETTE[BASES.index(base_of(name))]
-                ax.plot([train[name], val[name]], [y, y], color=colour, lw=1.4)
-                ax.plot(train[name], y, "o", mfc="none", mec=colour, ms=5.5)
-                ax.plot(val[name], y, "o", color=colour, ms=5.5)
-        for base in BASES:
-            if base in val:
-                rows = [y for y, name in zip(heights, TABLE2, strict=True) if base_of(name) == base]
-                ends = (rows[0] - 0.3, rows[-1] + 0.3)
-                ax.plot([val[base]] * 2, ends, color=plots.TEXT, lw=0.9, ls=":", zorder=0)
+        for name in val:
+            y, colour = heights[name], plots.PALETTE[BASES.index(base_of(name))]
+            ax.plot([train[name], val[name]], [y, y], color=colour, lw=1.4)
+            ax.plot(train[name], y, "o", mfc="none", mec=colour, ms=5.5)
+            ax.plot(val[name], y, "o", color=colour, ms=5.5)
+        for base in [base for base in BASES if base in val]:
+            ends = [y for name, y in heights.items() if base_of(name) == base]
+            ends = (min(ends) - 0.3, max(ends) + 0.3)
+            ax.plot([val[base]] * 2, ends, color=plots.TEXT, lw=0.9, ls=":", zorder=0)
         ax.set(title=title, xlabel="top-1 error, %")
         ax.grid(axis="x")
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
-    np.atleast_1d(axes)[0].set_yticks(heights, [LINES[name] for name in TABLE2])
-    np.atleast_1d(axes)[0].invert_yaxis()
+    axes[0].set_yticks(list(heights.values()), [LINES[name] for name in TABLE2])
+    axes[0].invert_yaxis()
     figure.tight_layout(pad=0.4)
     return plots.detached(figure)
 
@@ -138,14 +136,12 @@ def as_table(found: Mapping[str, Record]) -> HTML:
 
 def with_spread(record: Record, title: str) -> HTML:
     """Return each network's errors, mean and standard deviation over seeds, size and cost."""
+    labels = {**COLUMNS, "ten crops": ("ten_crops", "top1_error")}
     rows = []
-    for name in TABLE2:
+    for name in means(record):
         runs = [run for run in record["runs"] if run["arch"] == name]
-        if not runs:
-            continue
         row: dict[str, object] = {"network": f"{NAMES[base_of(name)]}: {LINES[name]}"}
         row["seeds"] = len(runs)
-        labels = {**COLUMNS, "ten crops": ("ten_crops", "top1_error")}
         for label, (part, kind) in labels.items():
             row[label] = plots.mean_sd([run["errors"][part][kind] for run in runs])
         row["thousand parameters"] = round(runs[0]["parameters"] / 1e3)
@@ -178,7 +174,7 @@ def parameters(network: Architecture, image_size: int, classes: int) -> dict[str
 
 
 def held(
-    network: Architecture, layers: tuple[str, ...], image_size: int = 224, classes: int = 1000
+    network: Architecture, layers: Sequence[str], image_size: int = 224, classes: int = 1000
 ) -> float:
     """Return the share of a network's parameters that some of its layers hold, in per cent."""
     count = parameters(network, image_size, classes)
@@ -189,18 +185,16 @@ def sizes(width: float = 0.25, units: int = 256, image_size: int = 96) -> HTML:
     """Return the twelve networks at the paper's size and at ours as a table."""
     rows = []
     for name, full in ARCHITECTURES.items():
-        small = architecture(name, width=width, units=units)
         row: dict[str, object] = {"network": f"{NAMES[base_of(name)]}: {LINES[name]}"}
         row["layers with weights"] = len(full.convs) + len(full.fulls) + 1
-        for title, network, side, classes in (
-            ("paper", full, 224, 1000),
-            ("ours", small, image_size, 20),
-        ):
-            count = parameters(network, side, classes)
-            dense = sum(number for layer, number in count.items() if layer.startswith("fc"))
-            operations = receptive_field.multiply_adds(network, side, classes)
-            row[f"{title}: million parameters"] = f"{sum(count.values()) / 1e6:.2f}"
-            row[f"{title}: in layers 6 to 8, %"] = round(100 * dense / sum(count.values()))
+        small = architecture(name, width=width, units=units)
+        versions = {"paper": (full, 224, 1000), "ours": (small, image_size, 20)}
+        for title, version in versions.items():
+            millions = sum(parameters(*version).values()) / 1e6
+            dense = [layer for layer in parameters(*version) if layer.startswith("fc")]
+            row[f"{title}: million parameters"] = f"{millions:.2f}"
+            row[f"{title}: in layers 6 to 8, %"] = round(held(version[0], dense, *version[1:]))
+            operations = receptive_field.multiply_adds(*version)
             row[f"{title}: million multiply-adds"] = round(operations / 1e6)
         rows.append(row)
     return page.table(rows, caption="The twelve networks, at the paper's size and at ours")

@@ -76,20 +76,19 @@ def features(networks: Networks, dataset: Dataset, images: int) -> dict[str, Any
     A base is compared with its own other seeds.
     """
     seen = dataset.val.shuffled(images).images
-    kept: dict[int, dict[str, Tensor]] = {}
-
-    def of(trained: Trained) -> dict[str, Tensor]:
-        if id(trained) not in kept:
-            kept[id(trained)] = layer_features(trained, seen)
-        return kept[id(trained)]
-
+    layers = {
+        id(trained): layer_features(trained, seen)
+        for by_seed in networks.values()
+        for trained in by_seed.values()
+    }
     found: dict[str, Any] = {}
     for name in networks:
         found[name] = {}
         for own, base in pairs(networks, name):
-            a, b = of(own), of(base)
-            for layer in (layer for layer in a if layer in b):
-                found[name].setdefault(layer, []).append(rounded(cka(a[layer], b[layer])))
+            theirs = layers[id(base)]
+            for layer, mine in layers[id(own)].items():
+                if layer in theirs:
+                    found[name].setdefault(layer, []).append(rounded(cka(mine, theirs[layer])))
     return {"cka": found, "images": len(seen)}
 
 

@@ -1,14 +1,12 @@
 """Claims of sections 5.2 and 5.3 on pretrained features for other data sets."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from zfrepro import paper, records
-from zfrepro.claims import Above, AllOf, Claim, Finding, Quantity
+from zfrepro.claims import Above, AllOf, Claim, Quantity
 from zfrepro.stats import Interval, t_interval
 
 Record = Mapping[str, Any]
@@ -39,9 +37,9 @@ def top(record: Record) -> str:
     return record["target"].get("top", "fc7")
 
 
-def curve(record: Record, kind: str = "softmax") -> Mapping[str, list[float]]:
-    """Return the accuracy on the frozen top layer: training images a class -> folds, in %."""
-    return record[f"curve-{kind}-{top(record)}"]
+def curve(record: Record) -> Mapping[str, list[float]]:
+    """Return what a softmax on the frozen top layer reaches: images a class -> folds, in %."""
+    return record[f"curve-softmax-{top(record)}"]
 
 
 def frozen(record: Record, number: int) -> np.ndarray:
@@ -74,14 +72,11 @@ def rivals(record: Record) -> dict[str, np.ndarray]:
     return {name: values for name, values in found.items() if len(values)}
 
 
-def rival(record: Record) -> np.ndarray:
-    """Return the folds of the best method without pretraining, with the most images a class."""
-    if not (found := rivals(record)):
-        raise LookupError("no method without pretraining")
-    return max(found.values(), key=np.mean)
+def points(name: str, source: Callable[[Record], Any]) -> Quantity:
+    """Return a difference of accuracies as a quantity of claims."""
+    return Quantity(name, source, " points", form="+.1f")
 
 
-@cache
 def gap(number: int) -> Quantity:
     """Return what freezing pretrained layers gains over training from scratch."""
 
@@ -89,83 +84,67 @@ def gap(number: int) -> Quantity:
         scratch = whole(record, "scratch", number)
         return over_folds(record, frozen(record, number)[: len(scratch)] - scratch)
 
-    return Quantity(f"gain at {number} images a class", source, " points", form="+.1f")
+    return points(f"gain at {number} images a class", source)
 
 
-@cache
 def step(lower: str, upper: str, kind: str = "svm", layers: int = 1) -> Quantity:
     """Return the points gained from one layer to another, for each of the layers between them."""
 
     def source(record: Record) -> Interval:
-        return over_folds(
-            record, (probe(record, upper, kind) - probe(record, lower, kind)) / layers
-        )
+        gained = probe(record, upper, kind) - probe(record, lower, kind)
+        return over_folds(record, gained / layers)
 
     each = " for each layer" if layers > 1 else ""
-    name = f"gain from layer {lower[-1]} to {upper[-1]}{each}"
-    return Quantity(name, source, " points", form="+.1f")
+    return points(f"gain from layer {lower[-1]} to {upper[-1]}{each}", source)
 
 
 def lead_with_a_tenth(record: Record) -> Interval:
     """Return how far a tenth of the most images a class are ahead of the rival, which has all."""
-    number = most(record) // 10
-    best = rival(record)
-    return over_folds(record, frozen(record, number)[: len(best)] - best)
+    best = max(rivals(record).values(), key=np.mean)
+    return over_folds(record, frozen(record, most(record) // 10)[: len(best)] - best)
 
 
 def margin_of_flatness(record: Record) -> Interval:
     """Return the points a layer from 5 to 7, plus the loss that still counts as flat."""
-    rise = (probe(record, "conv5") - probe(record, "conv1")) / 4
-    top = (probe(record, "fc7") - probe(record, "conv5")) / 2
-    return over_folds(record, top + FLAT * rise)
+    first, fifth, last = (probe(record, layer) for layer in ("conv1", "conv5", "fc7"))
+    return over_folds(record, (last - fifth) / 2 + FLAT * (fifth - first) / 4)
 
 
-@cache
-def learned(layer: str) -> Quantity:
+def learned(record: Record, layer: str) -> Interval:
     """Return what training the network gains in a layer."""
-
-    def source(record: Record) -> Interval:
-        untrained = np.array(record[f"untrained-svm-{layer}"]["accuracy"])
-        return over_folds(record, probe(record, layer) - untrained)
-
-    return Quantity(f"gain of layer {layer[-1]}", source, " points", form="+.1f")
+    untrained = np.array(record[f"untrained-svm-{layer}"]["accuracy"])
+    return over_folds(record, probe(record, layer) - untrained)
 
 
 def least_learned(record: Record) -> Interval:
     """Return what training gains in the layer where it gains least."""
     layers = [layer for layer in LAYERS if f"untrained-svm-{layer}" in record]
-    return min((learned(layer).of(record) for layer in layers), key=lambda gain: gain.estimate)
+    return min((learned(record, layer) for layer in layers), key=lambda gain: gain.estimate)
 
 
 def untrained(record: Record) -> Record:
     """Return the record with the untrained network in the place of the trained one."""
-    found = dict(record)
-    for key in record:
-        if key.startswith(("untrained-", "curve-untrained-")):
-            found[key.replace("untrained-svm", "trained-svm").replace("-untrained", "")] = record[
-                key
-            ]
-    return found
+    control = {
+        key.replace("untrained-svm", "trained-svm").replace("-untrained", ""): value
+        for key, value in record.items()
+        if key.startswith(("untrained-", "curve-untrained-"))
+    }
+    return {**record, **control}
 
 
-def unfitted(*numbers: int) -> Callable[[Record], str]:
+def unfitted(record: Record) -> str:
     """Return the reason not to test: networks from scratch that have not learned."""
-
-    def reason(record: Record) -> str:
-        fits = {n: whole(record, "scratch", n, "train") for n in numbers}
-        if few := [str(n) for n, values in fits.items() if len(values) < 2]:
-            return f"fewer than two networks from scratch with {' and '.join(few)} images a class"
-        reached = {n: float(np.mean(values)) for n, values in fits.items()}
-        if min(reached.values()) >= FITTED:
-            return ""
-        told = " and ".join(f"{value:.1f}" for value in reached.values())
-        return (
-            f"the networks from scratch have not learned; they reach {told} % on their own "
-            "training "
-            f"images, and we require {FITTED:.0f} %"
-        )
-
-    return reason
+    fits = {n: whole(record, "scratch", n, "train") for n in (15, 30)}
+    if few := [str(n) for n, values in fits.items() if len(values) < 2]:
+        return f"fewer than two networks from scratch with {' and '.join(few)} images a class"
+    reached = [float(np.mean(values)) for values in fits.values()]
+    if min(reached) >= FITTED:
+        return ""
+    told = " and ".join(f"{value:.1f}" for value in reached)
+    return (
+        f"the networks from scratch have not learned; they reach {told} % on their own training "
+        f"images, and we require {FITTED:.0f} %"
+    )
 
 
 def unprobed(*layers: str, kind: str = "svm") -> Callable[[Record], str]:
@@ -211,28 +190,16 @@ TABLE7 = {"target": TABLE4["target"]} | {
 }
 
 
-@dataclass(frozen=True)
 class TransferClaim(Claim):
     """A claim whose record may lack what depends on the target alone: our network's has that."""
 
     def read(self, dataset: str) -> Record | None:
         """Return the record of a source, with training from scratch and SIFT beside it."""
         found = super().read(dataset)
-        if found is None or found["target"].get("top", "fc7") == "fc7":
+        if found is None or top(found) == "fc7":
             return found
         shared = records.read(f"{self.chapter}/imagenet20")
         return {k: v for k, v in shared.items() if k.startswith(("scratch-", "sift"))} | found
-
-
-@dataclass(frozen=True)
-class UntestedClaim(Claim):
-    """A claim on a target whose images are not at hand."""
-
-    def finding(self, dataset: str) -> Finding:
-        """Tell that it is not tested; the diorama's networks were not trained on photographs."""
-        if dataset == "diorama":
-            return Finding("not applicable", reason="the target's images are photographs")
-        return Finding("not tested", reason="we do not have the images of this target")
 
 
 def without_full_layers(record: Record) -> str:
@@ -240,10 +207,30 @@ def without_full_layers(record: Record) -> str:
     return "" if top(record) == "fc7" else "the network has no fully connected layers"
 
 
+def no_photographs(record: Record) -> str:
+    """Return why a claim on photographs does not apply to networks of the diorama."""
+    own = record["dataset"]["name"] == "diorama"
+    return "the target's images are photographs" if own else ""
+
+
 CORRECTED = (
     "Folds share images; intervals are corrected for this (Nadeau and Bengio 2003), earlier ones "
     "were not."
 )
+GAIN = step("conv1", "conv5")
+RISE, TOP = step("conv1", "conv5", layers=4), step("conv5", "fc7", layers=2)
+STILL_FLAT = points(
+    "gain from layer 5 to 7 for each layer plus a tenth of the gain below", margin_of_flatness
+)
+SCENES = points(
+    "difference from the best earlier method",
+    lambda record: record["table6"]["mean"] - max(paper.VOC2012_MEAN[:2]),
+)
+UNTESTED: dict[str, Any] = {
+    "applicable": no_photographs,
+    "untestable": lambda record: "we do not have the images of this target",
+}
+
 CLAIMS = (
     TransferClaim(
         "transfer-pretrained",
@@ -258,7 +245,7 @@ CLAIMS = (
         paper="+61.0 points at 15 a class, +40.0 at 30",
         paper_effect=61.0,
         printed=TABLE4,
-        untestable=unfitted(15, 30),
+        untestable=unfitted,
         note=f"{CORRECTED} The size is half of the paper's. Networks from scratch count once they "
         "fit their training images; earlier rules asked for less. They are small ZFNets, whatever "
         "network is frozen.",
@@ -272,13 +259,10 @@ CLAIMS = (
         "Accuracy of the frozen network with a tenth of the most images a class, less that of the "
         "best result without pretraining with all of them: dense SIFT with a spatial pyramid, from "
         "scratch, or a layer of an untrained network",
-        Above(
-            Quantity("gain with a tenth of the images", lead_with_a_tenth, " points", form="+.1f"),
-            0,
+        Above(points("gain with a tenth of the images", lead_with_a_tenth), 0),
+        untestable=lambda record: (
+            "" if rivals(record) else "no method without pretraining has been measured"
         ),
-        untestable=lambda record: ""
-        if rivals(record)
-        else "no method without pretraining has been measured",
         paper="+1.8 points: 57.0 % with 6 a class, 55.2 % with 60",
         paper_effect=1.8,
         printed=FIG9,
@@ -293,8 +277,8 @@ CLAIMS = (
         "The features of a higher layer classify better than those of a lower one.",
         "Mean per-class accuracy of a linear SVM, each layer from 1 to 5 less the one below",
         AllOf(*(Above(step(a, b), 0) for a, b in zip(LAYERS[:4], LAYERS[1:5], strict=True))),
-        size=Above(step("conv1", "conv5"), 20.7),
-        effect=step("conv1", "conv5"),
+        size=Above(GAIN, 20.7),
+        effect=GAIN,
         untestable=unprobed(*LAYERS[:5]),
         paper="44.8, 66.2, 72.3, 76.6, 86.2 %: +41.4 points from layer 1 to 5",
         paper_effect=41.4,
@@ -308,20 +292,8 @@ CLAIMS = (
         "section 5.3, Table 7",
         "The gain flattens at the top, from layer 5 to 7.",
         "Accuracy gained by a linear SVM for each layer, from layer 1 to 5 and from 5 to 7",
-        AllOf(
-            Above(step("conv1", "conv5", layers=4), 0),
-            Above(step("conv1", "conv5", layers=4), step("conv5", "fc7", layers=2)),
-            Above(
-                Quantity(
-                    "gain from layer 5 to 7 for each layer plus a tenth of the gain below",
-                    margin_of_flatness,
-                    " points",
-                    form="+.1f",
-                ),
-                0,
-            ),
-        ),
-        effect=step("conv5", "fc7", layers=2),
+        AllOf(Above(RISE, 0), Above(RISE, TOP), Above(STILL_FLAT, 0)),
+        effect=TOP,
         paper="+10.4 points for each layer from 1 to 5, -0.4 from 5 to 7",
         paper_effect=-0.35,
         printed=TABLE7,
@@ -347,7 +319,7 @@ CLAIMS = (
         "layer 5, 85.5 % on layer 7), by less than its spread. An earlier claim asked for that "
         "exception, and the printed numbers fail it; so the rule reads the softmax.",
     ),
-    UntestedClaim(
+    Claim(
         "transfer-caltech256",
         "transfer",
         "section 5.2, Table 5 and Fig. 9",
@@ -358,25 +330,19 @@ CLAIMS = (
         paper="+56.7 points at 15 a class, +35.4 at 60",
         paper_effect=56.7,
         printed=TABLE5,
+        **UNTESTED,
     ),
-    UntestedClaim(
+    Claim(
         "transfer-voc",
         "transfer",
         "section 5.2, Table 6",
         "On PASCAL VOC 2012, with images of whole scenes, the frozen network is close to the best.",
         "Mean average precision over 20 classes, less that of the best earlier method",
-        Above(
-            Quantity(
-                "difference from the best earlier method",
-                lambda record: record["table6"]["mean"] - max(paper.VOC2012_MEAN[:2]),
-                " points",
-                form="+.1f",
-            ),
-            -NEAR,
-        ),
+        Above(SCENES, -NEAR),
         paper="-3.2 points (79.0 and 82.2 %)",
         paper_effect=-3.2,
         printed={"table6": {"mean": paper.VOC2012_MEAN[2]}},
+        **UNTESTED,
     ),
     TransferClaim(
         "transfer-learned",
@@ -385,11 +351,11 @@ CLAIMS = (
         "Training increases the accuracy of each layer over that of an untrained network.",
         "Mean per-class accuracy of a linear SVM, trained less untrained, five folds, in the layer "
         "where the difference is least",
-        Above(Quantity("least gain of a layer", least_learned, " points", form="+.1f"), 0),
+        Above(points("least gain of a layer", least_learned), 0),
         source="own",
-        untestable=lambda record: ""
-        if "untrained-svm-conv1" in record
-        else "the untrained network has not been probed",
+        untestable=lambda record: (
+            "" if "untrained-svm-conv1" in record else "the untrained network has not been probed"
+        ),
         note=CORRECTED,
     ),
 )

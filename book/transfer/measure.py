@@ -8,29 +8,26 @@ published.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from book.transfer import rivals, targets
+from book.transfer.claims import LAYERS
 from book.transfer.targets import Pool
 from zfrepro import data, probes, training
 from zfrepro.data import Split
 from zfrepro.data.transforms import center_crop, mean_image, stored_size
 from zfrepro.measure import Parts, Study
-from zfrepro.networks import Network
 from zfrepro.training import MODERN, SCALES, Recipe
 from zfrepro.weights import Trained, load_weights
 
 REVISION = 2  # square roots, one against the rest
 ADAPTED = True  # takes networks that others trained
-LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
 FOLDS = 5
-SIZES = (1, 3, 6, 10, 15, 30)  # training images a class
 
 SCRATCH: dict[str, Any] = (
     MODERN
@@ -42,24 +39,16 @@ SCRATCH: dict[str, Any] = (
 TUNED: dict[str, Any] = {"lr": 0.01, "ema": 0.0, "schedule": "cosine", "warmup": 0.5}
 """Changes to the source's recipe for fine-tuning: few epochs at a low rate."""
 
-RANDOM = {
-    "whole": {},
-    "without contrast normalisation": {"normalise": False},
-    "without rectification": {"rectify": False},
-    "maximum in place of average": {"average": False},
-}
-"""The random two-stage network of Jarrett et al., and what it loses without its parts."""
-
 
 @dataclass(frozen=True)
 class Target:
     """How a target is loaded with so many pixels a side, and how much is trained on it."""
 
     load: Callable[[int, bool], Pool]  # middles of images, or all of them
-    sizes: tuple[int, ...]
     epochs: dict[int, int]  # from scratch, by training images a class
     tuned: int  # epochs of fine-tuning
     batch: int  # few images need small batches, to make some hundred steps
+    sizes: tuple[int, ...] = (1, 3, 6, 10, 15, 30)  # training images a class
 
 
 def target_of(study: Study) -> Target:
@@ -67,19 +56,16 @@ def target_of(study: Study) -> Target:
     if study.dataset.name == "diorama":
         return Target(
             lambda side, whole: targets.novel_diorama(side, progress=study.progress),
-            SIZES,
-            {15: 300, 30: 150},
-            20,
-            16,
+            epochs={15: 300, 30: 150},
+            tuned=20,
+            batch=16,
         )
+    options = {"root": study.root, "progress": study.progress}
     return Target(
-        lambda side, whole: targets.caltech101(
-            side, study.root, whole=whole, progress=study.progress
-        ),
-        SIZES,
-        {15: 120, 30: 80},
-        5,
-        32,
+        lambda side, whole: targets.caltech101(side, whole=whole, **options),
+        epochs={15: 120, 30: 80},
+        tuned=5,
+        batch=32,
     )
 
 
@@ -87,42 +73,31 @@ def parts(study: Study) -> Parts:
     """Return every measurement, cheap ones first."""
     bench = Bench(study, target_of(study))
     found: Parts = {"target": bench.describe}
-    for kind in ("softmax", "svm"):
-        found[f"curve-{kind}-{bench.top}"] = lambda k=kind: bench.curve(
-            bench.rows("trained", bench.top), k
-        )
+    found[f"curve-softmax-{bench.top}"] = partial(bench.top_curve, "trained")
     for layer in bench.layers:
-        found[f"trained-svm-{layer}"] = lambda a=layer: bench.folds("trained", a, "svm")
+        found[f"trained-svm-{layer}"] = partial(bench.folds, "trained", layer, "svm")
     for layer in ("conv5", "fc7"):  # as in Table 7
-        found[f"trained-softmax-{layer}"] = lambda a=layer: bench.folds("trained", a, "softmax")
+        found[f"trained-softmax-{layer}"] = partial(bench.folds, "trained", layer, "softmax")
     for layer in bench.layers:
-        found[f"untrained-svm-{layer}"] = lambda a=layer: bench.folds("untrained", a, "svm")
-    found[f"curve-untrained-softmax-{bench.top}"] = lambda: bench.curve(
-        bench.rows("untrained", bench.top), "softmax"
-    )
+        found[f"untrained-svm-{layer}"] = partial(bench.folds, "untrained", layer, "svm")
+    found[f"curve-untrained-softmax-{bench.top}"] = partial(bench.top_curve, "untrained")
     if study.dataset.photographs:
         found["whole-images"] = bench.whole_images
     if bench.source.recipe is None:  # others trained it: the rest is in the record of our network
         return found
     found["duplicates"] = bench.duplicates
     for layer in bench.layers:
-        found[f"source-{layer}"] = lambda a=layer: {
-            w: bench.on_source(w, a) for w in bench.networks
-        }
+        found[f"source-{layer}"] = partial(bench.on_source, layer)
     if study.dataset.photographs:
         found["sift"] = bench.sift
-        for name, options in RANDOM.items():
-            found[f"random, {name}"] = lambda o=options: bench.random_stages(o)
+        found["random, whole"] = bench.random_stages
     for run in study.runs:
-        found[f"limits-{run.name}"] = lambda r=run: bench.limits(r)
+        found[f"limits-{run.name}"] = partial(bench.limits, run)
     for number in bench.target.epochs:
         for fold in range(FOLDS):
-            found[f"scratch-{number}-fold{fold}"] = lambda n=number, f=fold: bench.whole_network(
-                n, f, None
-            )
-            found[f"tuned-{number}-fold{fold}"] = lambda n=number, f=fold: bench.whole_network(
-                n, f, bench.source
-            )
+            train = partial(bench.whole_network, number, fold)
+            found[f"scratch-{number}-fold{fold}"] = partial(train, None)
+            found[f"tuned-{number}-fold{fold}"] = partial(train, bench.source)
     return found
 
 
@@ -149,11 +124,8 @@ class Bench:
     def load(self, side: int, whole: bool = False) -> Pool:
         """Return the target, or only its first classes where the study asks for few images."""
         found = self.target.load(side, whole)
-        if self.study.images:
-            few = found.labels < max(
-                2, self.study.images // 80
-            )  # whole classes, so that draws still work
-            found = found.where(few)
+        if self.study.images:  # whole classes, so that draws still work
+            found = found.where(found.labels < max(2, self.study.images // 80))
         return found
 
     @cached_property
@@ -162,7 +134,7 @@ class Bench:
         size = self.source.image_size
         theirs = center_crop(self.study.dataset.train.images, size)
         own = self.load(size).images
-        return targets.closest(targets.thumbnails(own), targets.thumbnails(theirs))[0]
+        return targets.closest(targets.thumbnails(own), targets.thumbnails(theirs))
 
     def of_size(self, side: int, whole: bool = False) -> Pool:
         """Return the target without near-duplicates of the source's training images.
@@ -226,49 +198,38 @@ class Bench:
 
     def duplicates(self) -> dict[str, Any]:
         """Count the target's near-duplicates of source images, at several thresholds."""
-        best, gone = self.correlations, ~self.kept
-        labels = self.load(self.source.image_size).labels
+        best = self.correlations
         return {
-            "threshold": targets.THRESHOLD,
-            "side": targets.SIDE,
             "images": len(best),
-            "removed": int(gone.sum()),
-            "most_of_a_class": int(labels[gone].bincount(minlength=1).max()),
-            "at": {
-                str(level): int((best >= level).sum()) for level in (0.8, 0.85, 0.9, 0.95, 0.99)
-            },
+            "removed": int((~self.kept).sum()),
+            "at": {str(level): int((best >= level).sum()) for level in (0.8, 0.9)},
             "highest": round(best.max().item(), 4),
         }
 
+    def probed(self, rows: Tensor, number: int, kind: str, **options: Any) -> list[float]:
+        """Return the accuracy of a probe of the target in every fold."""
+        labels, draws = self.pool.labels, [self.draw(fold, number) for fold in range(FOLDS)]
+        return accuracies(rows, labels, draws, kind, **options)
+
     def folds(self, which: str, layer: str, kind: str) -> dict[str, list[float]]:
         """Probe a layer in every fold (Table 7)."""
-        rows, labels = self.rows(which, layer), self.pool.labels
-        found = [probes.probe(rows, labels, self.draw(fold), kind) for fold in range(FOLDS)]
-        return {
-            "accuracy": rounded([p.accuracy for p in found]),
-            "strength": [p.strength for p in found],
-        }
+        return {"accuracy": self.probed(self.rows(which, layer), self.most, kind)}
 
     def curve(self, rows: Tensor, kind: str, **options: Any) -> dict[str, list[float]]:
         """Probe features with few to many training images a class (Fig. 9)."""
-        labels = self.pool.labels
-        return {
-            str(n): rounded(
-                [
-                    probes.probe(rows, labels, self.draw(f, n), kind, **options).accuracy
-                    for f in range(FOLDS)
-                ]
-            )
-            for n in self.target.sizes
-        }
+        return {str(n): self.probed(rows, n, kind, **options) for n in self.target.sizes}
+
+    def top_curve(self, which: str) -> dict[str, list[float]]:
+        """Measure Fig. 9's curve of the layer that the source's classifier reads."""
+        return self.curve(self.rows(which, self.top), "softmax")
 
     def whole_images(self) -> dict[str, list[float]]:
-        """Probe the top layer for whole images, squeezed into squares."""
+        """Measure the same for whole images, squeezed into squares."""
         images = self.of_size(self.source.image_size, whole=True).images
         return self.curve(self.features("trained", images, "whole")[self.top], "softmax")
 
     def sift(self) -> dict[str, list[float]]:
-        """Measure Fig. 9's curve of a method of the time: dense SIFT, a pyramid, a linear SVM.
+        """Measure the same of a method of the time: dense SIFT, a pyramid, a linear SVM.
 
         The dictionary is learned without labels, from training images of the first fold.
         """
@@ -276,24 +237,21 @@ class Bench:
         rows = rivals.sift_pyramids(pool.images, self.draw(0).train)
         return self.curve(rows, "svm", prepare=probes.unprepared)
 
-    def random_stages(self, options: dict[str, bool]) -> dict[str, float]:
+    def random_stages(self) -> dict[str, float]:
         """Probe a random two-stage network, one fold, with as many images as its authors."""
         pool, one = self.of_size(rivals.RandomStages.SIZE), self.draw(0)
-        model = rivals.RandomStages(self.study.seed, **options)
+        model = rivals.RandomStages(self.study.seed)
         rows = torch.cat([model(rivals.grey(part)) for part in pool.images.split(16)])
-        found = {kind: probes.probe(rows, pool.labels, one, kind) for kind in probes.KINDS}
-        return {kind: round(result.accuracy, 2) for kind, result in found.items()}
+        return {kind: accuracies(rows, pool.labels, [one], kind)[0] for kind in probes.KINDS}
 
-    def on_source(self, which: str, layer: str) -> list[float]:
+    def on_source(self, layer: str) -> dict[str, list[float]]:
         """Probe a layer on the source's own classes, with 30 new images of each to learn from."""
         images, labels = self.study.dataset.val.images, self.study.dataset.val.labels
         images = center_crop(images, self.source.image_size)
-        rows = self.features(which, images, self.study.dataset.name)[layer]
-        number = min(30, int(labels.bincount().min()) // 2)
-        draws = [
-            probes.draw(labels, number, fold=fold, seed=self.study.seed) for fold in range(FOLDS)
-        ]
-        return rounded([probes.probe(rows, labels, one, "svm").accuracy for one in draws])
+        rows = self.features("trained", images, self.study.dataset.name)[layer]
+        number, seed = min(30, int(labels.bincount().min()) // 2), self.study.seed
+        draws = [probes.draw(labels, number, fold=fold, seed=seed) for fold in range(FOLDS)]
+        return {"trained": accuracies(rows, labels, draws, "svm")}
 
     def limits(self, run: Path) -> dict[str, Any]:
         """Probe every layer of another source, and of it before training, one fold.
@@ -308,7 +266,7 @@ class Bench:
             batches = map(net.preprocess_crop, pool.images.split(32))
             rows = probes.features(net.network, batches, precision="bf16")
             accuracy[which] = {
-                layer: round(probes.probe(values, pool.labels, one, "svm").accuracy, 2)
+                layer: accuracies(values, pool.labels, [one], "svm")[0]
                 for layer, values in rows.items()
             }
         recipe = trained.recipe
@@ -327,58 +285,44 @@ class Bench:
             recipe = replace(start.recipe, **TUNED | own)
         pool, one = self.of_size(stored_size(recipe.image_size)), self.draw(fold, number)
         split = Split(pool.images[one.train], pool.labels[one.train])
-        network, mean = fitted(recipe, split, len(pool.classes), self.study, source=start)
-        accuracy = {
-            name: probes.per_class_accuracy(
-                predict(network, recipe, mean, pool.images[chosen]), pool.labels[chosen].numpy()
-            )
-            for name, chosen in (("accuracy", one.test), ("train", one.train))
-        }
+        network = fitted(recipe, split, pool.classes, self.study, start)
+        found: dict[str, Any] = {}
+        for name, rows in (("accuracy", one.test), ("train", one.train)):
+            named = network.predict_proba(pool.images[rows]).argmax(1)
+            accuracy = probes.per_class_accuracy(named.numpy(), pool.labels[rows].numpy())
+            found[name] = round(accuracy, 2)
         names = ("epochs", "batch", "lr", "image_size", "width", "units")
-        return {name: round(value, 2) for name, value in accuracy.items()} | {
-            name: getattr(recipe, name) for name in names
-        }
+        return found | {name: getattr(recipe, name) for name in names}
 
 
-def rounded(values: list[float], digits: int = 2) -> list[float]:
-    """Round numbers for the record."""
-    return [round(float(value), digits) for value in values]
+def accuracies(
+    rows: Tensor, labels: Tensor, draws: list[probes.Draw], kind: str, **options: Any
+) -> list[float]:
+    """Return the accuracy of a probe of features (N, numbers) in every draw, in per cent."""
+    found = [probes.probe(rows, labels, one, kind, **options).accuracy for one in draws]
+    return [round(accuracy, 2) for accuracy in found]
 
 
 def fitted(
-    recipe: Recipe, split: Split, classes: int, study: Study, *, source: Trained | None = None
-) -> tuple[Network, Tensor]:
+    recipe: Recipe, split: Split, classes: tuple[str, ...], study: Study, source: Trained | None
+) -> Trained:
     """Train a network on few images: from scratch, or from layers 1 to 7 of another.
 
     Args:
-        recipe: of the source's image size and widths, where there is a source.
+        recipe: without averaged weights; of the source's image size and widths.
         split: the training images, stored for `recipe.image_size`.
-        classes: how many; layer 8 starts anew.
-        source: where layers 1 to 7 come from, and the mean image.
-    Returns:
-        The network in evaluation mode, and the mean image (3, R, R) it sees images with.
+        classes: of layer 8, which starts anew.
+        source: where layers 1 to 7 come from, and the mean image; None for from scratch.
     Raises:
         RuntimeError: the source's layers are of other sizes.
     """
-    device = study.device
-    state = training.start(recipe, classes, device)
-    mean = mean_image(split.images).to(device)
+    state = training.start(recipe, len(classes), study.device)
+    network, mean = state.network, mean_image(split.images)
     if source is not None:
-        own = {
-            k: v for k, v in source.network.state_dict().items() if not k.startswith("fulls.fc8")
-        }
-        state.network.load_state_dict(state.network.state_dict() | own)
-        weights = state.network.state_dict()
-        state.average = {k: v.detach().clone() for k, v in weights.items()} if recipe.ema else {}
-        mean = source.mean.to(device)
+        mean, weights = source.mean, source.network.state_dict()
+        own = {k: v for k, v in weights.items() if not k.startswith("fulls.fc8")}
+        network.load_state_dict(network.state_dict() | own)
+    mean = mean.to(study.device)
     for epoch in range(recipe.epochs):
         training.train_epoch(recipe, state, split, mean, epoch, study.progress)
-    return training.evaluated(recipe, state, device).eval(), mean
-
-
-def predict(network: Network, recipe: Recipe, mean: Tensor, images: Tensor) -> np.ndarray:
-    """Predict the class of each image at the centre crop. uint8 (N, 3, R, R) -> (N,)."""
-    found = training.predict_proba(
-        network, images, mean, scale=recipe.input_scale, image_size=recipe.image_size
-    )
-    return found.argmax(1).numpy()
+    return Trained(network.eval(), recipe, classes, mean)

@@ -117,20 +117,12 @@ class RandomStages(torch.nn.Module):
 
     Of 143 px images, 64 filters of 9 px, fields of 10 px every 5; then 256 filters of 9 px on 16
     random maps each, fields of 6 every 4: 256 maps of 4 x 4.
-
-    Args:
-        rectify: take absolute values after the tanh.
-        normalise: contrast normalisation, of the image too.
-        average: average the fields, or take their maximum.
     """
 
     SIZE = 151  # px of the grey image
 
-    def __init__(
-        self, seed: int = 0, *, rectify: bool = True, normalise: bool = True, average: bool = True
-    ):
+    def __init__(self, seed: int = 0):
         super().__init__()
-        self.rectify, self.normalise, self.average = rectify, normalise, average
         generator = torch.Generator().manual_seed(seed)
         first = torch.randn(64, 1, 9, 9, generator=generator)
         second = torch.randn(256, 64, 9, 9, generator=generator)
@@ -140,15 +132,10 @@ class RandomStages(torch.nn.Module):
 
     def stage(self, x: Tensor, weights: Tensor, field: int, stride: int) -> Tensor:
         """Apply one stage. (N, C, H, W) -> (N, K, H', W')."""
-        x = F.conv2d(x, weights).tanh_()
-        x = x.abs_() if self.rectify else x
-        x = local_norm(x) if self.normalise else x
-        return (F.avg_pool2d if self.average else F.max_pool2d)(x, field, stride)
+        return F.avg_pool2d(local_norm(F.conv2d(x, weights).tanh_().abs_()), field, stride)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
         """images: float (N, 151, 151), 0 to 1 -> (N, 4096)."""
-        x = images[:, None]
-        x = local_norm(x) if self.normalise else (x - x.mean((2, 3), keepdim=True)) / 0.25
-        x = self.stage(x, self.filters[0], 10, 5)
+        x = self.stage(local_norm(images[:, None]), self.filters[0], 10, 5)
         return self.stage(x, self.filters[1], 6, 4).flatten(1)

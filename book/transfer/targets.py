@@ -7,11 +7,11 @@ drawn.
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor
 from tqdm.auto import tqdm
 
 from zfrepro import data
@@ -42,8 +42,7 @@ class Pool:
 def squeezed(file: Path, side: int) -> Tensor:
     """Return a whole photograph as a square, uint8 (3, side, side)."""
     with Image.open(file) as image:
-        pixels = photos.to_rgb(image).resize((side, side), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(pixels)).movedim(-1, 0)
+        return pil_to_tensor(photos.to_rgb(image).resize((side, side), Image.Resampling.BILINEAR))
 
 
 def caltech101(
@@ -108,18 +107,10 @@ def thumbnails(images: Tensor, side: int = SIDE, chunk: int = 512) -> Tensor:
     return torch.where(length > 1e-3, rows / length.clamp_min(1e-3), 0)
 
 
-def closest(target: Tensor, source: Tensor, chunk: int = 1024) -> tuple[Tensor, Tensor]:
-    """Return each target image's highest correlation with a source image, and that one's index.
+def closest(target: Tensor, source: Tensor, chunk: int = 256) -> Tensor:
+    """Return each target image's highest correlation with a source image, (N,).
 
     Args:
         target, source: rows of `thumbnails`, (N, D) and (M, D).
-    Returns:
-        correlations (N,), indices into the source (N,).
     """
-    best = torch.full((len(target),), -1.0)
-    which = torch.zeros(len(target), dtype=torch.long)
-    for start in range(0, len(source), chunk):
-        values, indices = (target @ source[start : start + chunk].T).max(1)
-        better = values > best
-        best[better], which[better] = values[better], indices[better] + start
-    return best, which
+    return torch.cat([(rows @ source.T).amax(1) for rows in target.split(chunk)])
