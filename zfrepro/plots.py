@@ -212,7 +212,7 @@ def intervals(
 
     Args:
         rows: label, our interval and the paper's value or None, from top to bottom; a row without a
-            label belongs to the one above.
+            label, or with the same, belongs to the one above.
         unit: what the axis shows.
         zero: where a line marks no effect; None for no line.
         paper: what the open diamonds are called.
@@ -221,7 +221,12 @@ def intervals(
     names = list(dict.fromkeys(groups))
     mark = {"marker": "D", "mfc": "none", "mew": 1.6, "ms": 7, "ls": ""}
     mark["mec"] = TEXT if len(names) > 1 else PALETTE[1]
-    heights = np.cumsum([1.0 if label else 0.6 for label, *_ in rows]) - 1
+    labels = [label for label, *_ in rows]
+    labels = [
+        "" if label == last else label
+        for last, label in zip(["", *labels[:-1]], labels, strict=True)
+    ]
+    heights = np.cumsum([1.0 if label else 0.6 for label in labels]) - 1
     figure, ax = plt.subplots(figsize=(width, 0.31 * (heights[-1] + 1) + 0.9))
     for k, (y, (_, own, printed)) in enumerate(zip(heights, rows, strict=True)):
         colour = PALETTE[names.index(groups[k]) % len(PALETTE)] if groups else PALETTE[0]
@@ -239,7 +244,7 @@ def intervals(
         ax.plot([], [], **mark, label=paper)
     if zero is not None:
         ax.axvline(zero, color=TEXT, lw=1)
-    ax.set_yticks(heights, [label for label, *_ in rows])
+    ax.set_yticks(heights, labels)
     ax.set(xlabel=unit, ylim=(heights[-1] + 0.6, -0.6))
     ax.grid(axis="x")
     ax.tick_params(axis="y", length=0)

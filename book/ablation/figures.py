@@ -159,7 +159,6 @@ def effects(found: Mapping[str, Record]) -> Figure:
             if not sweeps.lacking(record, weights):
                 rows.append((label, sweeps.difference(record, weights), printed(weights)))
                 groups.append(title)
-                label = ""
     unit = "change of validation top-1 error with one crop, points"
     return plots.intervals(rows, unit=unit, groups=groups)
 

@@ -196,10 +196,8 @@ def gains(found: Mapping[str, Record]) -> Figure:
     """Draw what training adds to each layer, in points of the linear SVM."""
     rows, groups = [], []
     for layer in rules.LAYERS:
-        label = f"layer {layer[-1]}"
         for source, record in found.items():
             if f"untrained-svm-{layer}" in record:
-                rows.append((label, rules.learned(record, layer), None))
+                rows.append((f"layer {layer[-1]}", rules.learned(record, layer), None))
                 groups.append(NAMES[source])
-                label = ""
     return plots.intervals(rows, unit="trained less untrained, points", groups=groups)
