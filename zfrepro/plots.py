@@ -7,6 +7,7 @@ of 0.7 lifts what is faint."""
 import io
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -253,6 +254,22 @@ def intervals(
         ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4)
     figure.tight_layout(pad=0.4)
     return detached(figure)
+
+
+def intervals_by_group(found: Mapping[str, Mapping[str, Any]], **options: Any) -> Figure:
+    """Draw `intervals`: a row a label and group, a colour a group.
+
+    Args:
+        found: label -> group -> what `Interval.of` reads.
+        options: of `intervals`.
+    """
+    rows, groups = [], []
+    for label, own in found.items():
+        for group, value in own.items():
+            rows.append((label, Interval.of(value), None))
+            groups.append(group)
+            label = ""  # rows without one belong to the one above
+    return intervals(rows, groups=groups, **options)
 
 
 def learning_curves(
