@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from zfrepro.claims import DATASETS, Record, lookup
 from zfrepro.stats import Interval
 
 GREY = 0.5
@@ -82,6 +83,17 @@ def enlarge(images: Tensor, side: int = TILE) -> Tensor:
     flat = images.reshape(-1, *images.shape[-3:])
     flat = F.interpolate(flat, (side, side), mode="bicubic", align_corners=False).clamp(0, 1)
     return flat.view(*images.shape[:-2], side, side)
+
+
+def to_side(images: Tensor, side: int = TILE) -> Tensor:
+    """Enlarge pictures as `enlarge` does, and reduce what is larger, to exactly `side` px.
+
+    (N, 3, H, H) of 0 to 1 -> (N, 3, side, side).
+    """
+    large = enlarge(images, side)
+    if large.shape[-1] == side:
+        return large
+    return F.interpolate(large, side, mode="bilinear", antialias=True).clamp(0, 1)
 
 
 def as_colours(images: Tensor) -> Tensor:
@@ -270,6 +282,27 @@ def intervals_by_group(found: Mapping[str, Mapping[str, Any]], **options: Any) -
             groups.append(group)
             label = ""  # rows without one belong to the one above
     return intervals(rows, groups=groups, **options)
+
+
+def intervals_by_dataset(
+    found: Mapping[str, Record], rows: Mapping[str, str], **options: Any
+) -> Figure:
+    """Draw `intervals` of what records hold, a row a label and data set, a colour a data set.
+
+    Args:
+        found: data set -> record; one that lacks the part is left out.
+        rows: label -> path in the record, such as `objects/drop`.
+        options: of `intervals`.
+    """
+    table = {
+        label: {
+            DATASETS[name]: lookup(record, path)
+            for name, record in found.items()
+            if path.split("/")[0] in record
+        }
+        for label, path in rows.items()
+    }
+    return intervals_by_group(table, **options)
 
 
 def learning_curves(
