@@ -5,14 +5,12 @@ import html
 import ipywidgets as widgets
 import torch
 
-from book.occlusion.measure import LAYER, grey
+from book.occlusion.measure import LAYER, SCAN_POSITIONS, grey, slide
 from zfrepro import occlusion
 from zfrepro.data import Split
 from zfrepro.data.transforms import center_crop
 from zfrepro.explorers import LiveExplorer, image_html
 from zfrepro.weights import Trained
-
-SCAN = 5  # positions a side that are tried for the first view
 
 
 def remaining_activity(number: int, covered: float, clean: float) -> str:
@@ -77,12 +75,9 @@ class OcclusionExplorer(LiveExplorer):
 
     def most_harmful(self) -> tuple[int, int]:
         """Return row and column at which the square lowers the probability of the class most."""
-        index, patch = self.image.value, self.patch.value
+        index = self.image.value
         x = self.trained.preprocess(self.split.images[[index]])
-        found = occlusion.occlude(
-            self.trained.network, x, patch=patch, stride=(x.shape[-1] - patch) / (SCAN - 1),
-            fill=grey(self.trained), progress=False,
-        )  # fmt: skip
+        found = slide(self.trained, x, self.patch.value, SCAN_POSITIONS, layer=None)
         p = found.probabilities[0, :, :, int(self.split.labels[index])]
         row, column = divmod(int(p.argmin()), p.shape[1])
         return int(found.rows[row]), int(found.columns[column])

@@ -19,7 +19,7 @@ import diorama
 from book.occlusion import measures
 from book.occlusion.measure import Row
 from zfrepro import occlusion, page, paper, plots, records
-from zfrepro.claims import DATASETS, Record, lookup
+from zfrepro.claims import DATASETS, Record
 from zfrepro.stats import Interval
 
 Found = Mapping[str, Record]  # data set -> record
@@ -36,25 +36,20 @@ HEADS = (
 
 
 def recorded(dataset: str) -> list[Row]:
-    """Return the figure's rows from `results/occlusion/DATASET.*`.
-
-    Raises:
-        FileNotFoundError: no such record.
-    """
+    """Return the figure's rows from `results/occlusion/DATASET.*`."""
     record = records.read(f"occlusion/{dataset}")
     kept = load_file(records.results_root() / "occlusion" / f"{dataset}.safetensors")
     patch, _ = occlusion.paper_geometry(record["image_size"])
-    maps = zip(
-        record["figure"]["rows"],
-        kept["activity"].float(),
-        kept["probability"].float(),
-        kept["predicted"].long(),
-        kept["projections"].float() / 255,
-        strict=True,
-    )
     return [
-        Row(r["index"], r["label"], r["map"], tuple(r["others"]), r["clean"], *tensors, patch)
-        for r, *tensors in maps
+        Row(
+            **{name: row[name] for name in ("index", "label", "map", "others", "clean")},
+            activity=kept["activity"][k].float(),
+            probability=kept["probability"][k].float(),
+            predicted=kept["predicted"][k].long(),
+            projections=kept["projections"][k].float() / 255,
+            patch=patch,
+        )
+        for k, row in enumerate(record["figure"]["rows"])
     ]
 
 
@@ -180,10 +175,7 @@ def parts(record: Record, count: int = 6, width: float = plots.WIDTH, size: int 
     Classes with the largest drops come first. Of the first 200 validation scenes each is the one of
     its class that shows most of the measured parts, and among these the largest object.
 
-    Args:
-        record: of the Diorama.
-        count: classes.
-        size: side of a scene in pixels.
+    record: of the Diorama; count: of classes.
     """
     drops: dict[str, dict[str, float]] = {}
     for part in record["object_parts"]:  # largest drop first
@@ -236,32 +228,19 @@ def _telling(scenes: diorama.Scene, name: str, drops: Mapping[str, float]) -> in
 
 
 def objects(found: Found) -> Figure:
-    """Draw the drop for squares on the object and beside it; where known, for its very shape.
-
-    found: data set -> record.
-    """
+    """Draw the drop for squares on the object and beside it; where known, for its very shape."""
     rows = {
         "squares on the object": "objects/drop",
         "squares beside it (control)": "objects/drop_beside",
         "the object, to the pixel": "shapes/drop",
         "the same shape elsewhere (control)": "shapes/drop_elsewhere",
     }
-    return _by_dataset(found, rows, "drop in the probability of the true class")
-
-
-def _by_dataset(found: Found, rows: Mapping[str, str], unit: str) -> Figure:
-    """Draw an interval a row and data set, of those that have it. rows: name -> path."""
-    lines, groups = [], []
-    for name, path in rows.items():
-        own = {key: record for key, record in found.items() if path.split("/")[0] in record}
-        for k, (dataset, record) in enumerate(own.items()):
-            lines.append(("" if k else name, Interval.of(lookup(record, path)), None))
-            groups.append(DATASETS[dataset])
-    return plots.intervals(lines, unit=unit, groups=groups)
+    unit = "drop in the probability of the true class"
+    return plots.intervals_by_dataset(found, rows, unit=unit)
 
 
 def correlations(found: Found) -> Figure:
-    """Draw mean correlations over positions, each with its control. found: data set -> record."""
+    """Draw mean correlations over positions, each with its control."""
     rows = {
         "strongest map (b) with probability (d)": "maps/strongest",
         "average map with (d) (control)": "maps/any_map",
@@ -270,26 +249,22 @@ def correlations(found: Found) -> Figure:
         "(d) of two networks": "agreement/same",
         "(d) of different images (control)": "agreement/other",
     }
-    return _by_dataset(found, rows, "correlation over positions of the square")
+    unit = "correlation over positions of the square"
+    return plots.intervals_by_dataset(found, rows, unit=unit)
 
 
 def settings(found: Found) -> Figure:
-    """Draw the largest drop an image by what the square shows and by its side.
-
-    found: data set -> record.
-    """
+    """Draw the largest drop an image by what the square shows and by its side."""
     rows = {
         f"{setting['fill']}, {setting['factor']:g} x the paper's side": f"settings/{k}/worst_drop"
         for k, setting in enumerate(next(iter(found.values()))["settings"])
     }
-    return _by_dataset(found, rows, "largest drop in the probability of the true class")
+    unit = "largest drop in the probability of the true class"
+    return plots.intervals_by_dataset(found, rows, unit=unit)
 
 
 def histograms(found: Found, width: float = plots.WIDTH) -> Figure:
-    """Draw the correlation of (b) with (d) image by image, with the paper's three examples.
-
-    found: data set -> record.
-    """
+    """Draw the correlation of (b) with (d) image by image, with the paper's three examples."""
     figure, axes = plt.subplots(
         1, len(found), figsize=(width, 2.1), sharey=True, squeeze=False, layout="constrained"
     )
@@ -313,10 +288,7 @@ LEVELS = {"lowest": "min", "median": "median", "highest": "max"}
 
 
 def examples(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> HTML:
-    """Show rows of the figure in numbers beside the paper's own.
-
-    rows: data set -> its rows, as `measure.describe` returns them.
-    """
+    """Show rows of the figure, data set -> as `measure.describe` returns them, and the paper's."""
     told = [(name, r["class"], r) for name, own in rows.items() for r in own]
     told += [("the paper", name, r) for name, r in paper.OCCLUSION.items()]
     lines = [

@@ -4,7 +4,6 @@ The heat maps and projections of the figure go to `results/occlusion/NAME.safete
 the figure stands where the photographs are not.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -67,11 +66,9 @@ def grey(trained: Trained) -> Tensor:
 def slide(
     trained: Trained, x: Tensor, patch: int, positions: int, kind: str = "grey", **options: Any
 ) -> Occlusion:
-    """Slide a square over images and watch layer 5.
+    """Slide a square of `patch` px over images (B, 3, S, S) and watch layer 5.
 
     Args:
-        x: (B, 3, S, S), as the network wants them.
-        patch: side of the square in pixels.
         positions: a side.
         kind: what the square shows, see `occlusion.filling`.
         options: of `occlude`.
@@ -125,9 +122,7 @@ def rows(
 ) -> list[Row]:  # fmt: skip
     """Compute Fig. 7 for some validation images: maps of 30 x 30 positions, in single precision.
 
-    Args:
-        patch: side of the square in pixels; default, in proportion with the paper's.
-        kind: what the square shows, see `occlusion.filling`.
+    patch: side of the square in pixels; default, in proportion with the paper's.
     """
     x = trained.preprocess(split.images[indices])
     patch = patch or occlusion.paper_geometry(x.shape[-1])[0]
@@ -145,6 +140,7 @@ def rows(
     return found
 
 
+@torch.no_grad()
 def _strongest_units(trained: Trained, images: Tensor, maps: Tensor) -> Units:
     """Return the strongest unit of one map of layer 5 an image. (B, 3, S, S), (B,) -> B units."""
     own = trained.network.features(images, [LAYER])[LAYER][torch.arange(len(maps)), maps]
@@ -152,18 +148,12 @@ def _strongest_units(trained: Trained, images: Tensor, maps: Tensor) -> Units:
     return Units(maps.to(images.device), units.rows, units.columns)
 
 
-@torch.inference_mode()
 def energy(trained: Trained, images: Tensor, maps: Tensor) -> Tensor:
-    """Return the squared projection of one map of layer 5 an image, in its place: (B, S, S)."""
-    found = []
+    """Return the squared projection of one map of layer 5 an image: (B, S, S)."""
+    model, found = trained.network.output(LAYER), []
     for x, own in zip(images.split(16), maps.split(16), strict=True):
-        p = rules.project_to_fields(trained.network, x, LAYER, _strongest_units(trained, x, own))
-        size, (height, width) = p.pixels.shape[-1], x.shape[-2:]
-        # room for fields that reach over the border
-        out = torch.zeros(len(x), height + 2 * size, width + 2 * size)
-        for k, (top, left) in enumerate(zip(p.tops.tolist(), p.lefts.tolist(), strict=True)):
-            out[k, size + top :, size + left :][:size, :size] = p.pixels[k].cpu().square().sum(0)
-        found.append(out[:, size:-size, size:-size])
+        pixels = rules.project(model, x, _strongest_units(trained, x, own))
+        found.append(pixels.square().sum(1).cpu())
     return torch.cat(found)
 
 
@@ -184,8 +174,7 @@ def of_objects(found: Occlusion, labels: Tensor, mask: Tensor) -> dict[str, Any]
     Squares on it have half of their area there, or as much as any has; squares beside it at most a
     twentieth. An image that no square leaves so free counts in the pointing game alone.
 
-    Args:
-        mask: (B, S, S) bool, the object.
+    mask: (B, S, S) bool, the object.
     """
     p, clean = found.of(labels), found.clean[torch.arange(len(labels)), labels]
     cover = measures.share_covered(mask, found)
@@ -194,8 +183,8 @@ def of_objects(found: Occlusion, labels: Tensor, mask: Tensor) -> dict[str, Any]
     covered, beside = ((p * where).sum((1, 2)) / where.sum((1, 2)) for where in (on, off))
     covered = covered.masked_fill(beside.isnan(), torch.nan)
     lower = covered.lt(beside).float().masked_fill(beside.isnan(), torch.nan)
-    at = measures.lowest(p, found)
-    hit = mask[torch.arange(len(mask)), at[:, 0], at[:, 1]].float()
+    anywhere = measures.middles_on(mask, found).flatten(1).float()
+    hit = anywhere.gather(1, p.flatten(1).argmin(1, keepdim=True))[:, 0]
     middle = mask[:, mask.shape[1] // 2, mask.shape[2] // 2].float()
     return {
         "lower": summary(lower),
@@ -203,35 +192,22 @@ def of_objects(found: Occlusion, labels: Tensor, mask: Tensor) -> dict[str, Any]
         "drop_beside": summary(clean - beside),
         "extra": summary(beside - covered),
         "pointing": summary(hit),
-        "pointing_random": summary(measures.middles_on(mask, found).float().mean((1, 2))),
+        "pointing_random": summary(anywhere.mean(1)),
         "pointing_centre": summary(middle),
         "pointing_gain": summary(hit - middle),
     }
 
 
-def box_mask(boxes: Sequence[Sequence[float]], size: int) -> Tensor:
-    """Return the pixels inside any of the boxes: (size, size) bool.
-
-    Args:
-        boxes: x0, y0, x1, y1 each, as shares of the picture.
-    """
-    mask = torch.zeros(size, size, dtype=torch.bool)
-    for x0, y0, x1, y1 in torch.tensor(boxes).mul(size).round().int().tolist():
-        mask[y0:y1, x0:x1] = True
-    return mask
-
-
 def photographs_with_boxes(dataset: Dataset, root: Path | None) -> Split:
-    """Load photographs of `results/occlusion/boxes.json`; their `mask` is as the network sees it.
-
-    Args:
-        root: folder of the photographs.
-    """
-    drawn = records.read(BOXES)["photographs"]
-    folder, stored = photos.find_folder(dataset.name, root), stored_size(dataset.image_size)
+    """Load the photographs of `BOXES`; their `mask` is as the network sees it."""
+    drawn, size = records.read(BOXES)["photographs"], dataset.image_size
+    folder, stored = photos.find_folder(dataset.name, root), stored_size(size)
     images = [torch.tensor(photos.decode(folder / one["file"], stored)) for one in drawn]
     labels = torch.tensor([dataset.classes.index(one["class"]) for one in drawn])
-    masks = torch.stack([box_mask(one["boxes"], dataset.image_size) for one in drawn])
+    masks = torch.zeros(len(drawn), size, size, dtype=torch.bool)
+    for mask, one in zip(masks, drawn, strict=True):
+        for x0, y0, x1, y1 in torch.tensor(one["boxes"]).mul(size).round().int().tolist():
+            mask[y0:y1, x0:x1] = True
     return Split(torch.stack(images).permute(0, 3, 1, 2), labels, {"mask": masks})
 
 
@@ -276,10 +252,7 @@ class _Measured:
     ) -> Occlusion:  # fmt: skip
         """Cover images at 10 x 10 positions with a square of `factor` times the paper's side.
 
-        Args:
-            images: uint8, as the data set stores them.
-            trained: default, the network that is studied.
-            precision: default, bf16 where it is fast.
+        images: uint8, as the data set stores them; precision: default, bf16 where it is fast.
         """
         trained = trained or self.trained
         x = trained.preprocess(images)
@@ -296,7 +269,7 @@ def parts(study: Study) -> Parts:
     m = _Measured(study)
     found: Parts = {
         "figure": lambda: _figure(m),
-        "main": lambda: _main(m),
+        "main": lambda: of_squares(m.grey_squares, m.labels) | {"precision": m.precision},
         "maps": lambda: _maps(m),
         "projections": lambda: _projections(m),
         "agreement": lambda: _agreement(m),
@@ -304,27 +277,17 @@ def parts(study: Study) -> Parts:
     if not study.adapted:
         found["settings"] = lambda: _settings(m)
     if "mask" in m.split.truth:
-        found["objects"] = lambda: _objects(m)
+        found["objects"] = lambda: _compared(m, m.images, m.labels, m.mask)
         found |= {"shapes": lambda: _shapes(m), "object_parts": lambda: _object_parts(m)}
     elif study.dataset.name == records.read(BOXES)["set"]:
         found["objects"] = lambda: _objects_in_boxes(m)
     return found
 
 
-def _main(m: _Measured) -> dict[str, Any]:
-    found = of_squares(m.grey_squares, m.labels)
-    return found | {"positions": POSITIONS, "precision": m.precision, "images": len(m.main)}
-
-
-def _objects(m: _Measured) -> dict[str, Any]:
-    return _compared(m, m.images, m.labels, m.mask) | {"known_by": "masks"}
-
-
 def _objects_in_boxes(m: _Measured) -> dict[str, Any]:
     drawn = photographs_with_boxes(m.study.dataset, m.study.root)
     right = m.trained.predict_proba(drawn.images).argmax(1).eq(drawn.labels)
-    labels, mask = drawn.labels[right], drawn.truth["mask"][right]
-    return _compared(m, drawn.images[right], labels, mask) | {"known_by": "boxes"}
+    return _compared(m, drawn.images[right], drawn.labels[right], drawn.truth["mask"][right])
 
 
 def _compared(m: _Measured, images: Tensor, labels: Tensor, mask: Tensor) -> dict[str, Any]:
@@ -426,18 +389,10 @@ def _covered(m: _Measured, indices: Tensor, masks: Tensor) -> Tensor:
 
 
 def _shapes(m: _Measured) -> dict[str, Any]:
-    """Cover the object to the pixel, and the same shape elsewhere."""
-    moved, left = measures.translate_off(m.mask, m.mask)
-    free = left < ASTRAY
-    indices = m.main[free]
-    clean = m.searched[0][indices, m.split.labels[indices]]
-    on, off = _covered(m, indices, m.mask[free]), _covered(m, indices, moved[free])
-    return {
-        "lower": summary(on < off),
-        "drop": summary(clean - on),
-        "drop_elsewhere": summary(clean - off),
-        "extra": summary(off - on),
-    }
+    """Cover the object to the pixel, and the same shape elsewhere, of objects that leave room."""
+    clean, off = m.searched[0][m.main, m.labels], _moved(m, m.main, m.mask, m.mask)
+    on = _covered(m, m.main, m.mask).masked_fill(off.isnan(), torch.nan)
+    return {"drop": summary(clean - on), "drop_elsewhere": summary(clean - off)}
 
 
 def _object_parts(m: _Measured) -> list[dict[str, Any]]:
