@@ -5,6 +5,7 @@ judged in the layer with the strongest evidence against it.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from zfrepro.claims import Above, AllOf, Below, Claim, Quantity, Record, Within, lookup
 from zfrepro.stats import Interval
@@ -23,20 +24,14 @@ def over_layers(record: Record, path: str) -> list[Interval]:
 
 def least(name: str, path: str, form: str = "+.2f") -> Quantity:
     """Return the quantity of the layer whose interval reaches lowest."""
-
-    def source(record: Record) -> Interval:
-        return min(over_layers(record, path), key=lambda own: own.low)
-
-    return Quantity(f"smallest {name}", source, form=form)
+    lowest = partial(min, key=lambda own: own.low)
+    return Quantity(f"smallest {name}", lambda record: lowest(over_layers(record, path)), form=form)
 
 
 def most(name: str, path: str, form: str = "+.2f") -> Quantity:
     """Return the quantity of the layer whose interval reaches highest."""
-
-    def source(record: Record) -> Interval:
-        return max(over_layers(record, path), key=lambda own: own.high)
-
-    return Quantity(f"largest {name}", source, form=form)
+    highest = partial(max, key=lambda own: own.high)
+    return Quantity(f"largest {name}", lambda record: highest(over_layers(record, path)), form=form)
 
 
 def mean_of(path: str) -> Callable[[Record], float]:

@@ -48,10 +48,9 @@ class Subsampled(Network):
 
 
 def subsampled(network: Layered) -> Layered:
-    """Return a network that takes the middle of each pooling window, not its maximum.
+    """Return a network of the same weights that takes the middle of each pooling window.
 
-    Its weights are the other's. Of a network that others trained, every max-pool module is
-    exchanged.
+    Of a network that others trained, every max-pool module is exchanged.
 
     Raises:
         ValueError: a max-pool of another kind than 3x3 with stride 2 and no padding.
@@ -78,10 +77,9 @@ class Middle(nn.Module):
 
 
 def before_relu(network: Layered, layer: str) -> Callable[[Tensor], Tensor]:
-    """Return the function from images to a layer's values before its ReLU.
+    """Return the function from images to a layer's values before its ReLU, for `fc8` the scores.
 
-    They are (B, C, H, W), or class scores for `fc8`. Of a network that others trained they are
-    those after it, where a layer may join several branches, each with a ReLU of its own.
+    Of a network that others trained, after it: a layer may join branches with ReLUs of their own.
 
     Raises:
         ValueError: a layer that is neither a conv layer nor `fc8`.
@@ -135,8 +133,7 @@ def cut_to_field(
 ) -> Tensor:
     """Cut pictures (B, C, S, S) to each unit's receptive field (B, C, F, F); whole for `fc8`.
 
-    Args:
-        fill: what stands outside the picture.
+    fill: what stands outside the picture.
     """
     if layer == "fc8":
         return pictures
@@ -167,36 +164,29 @@ def project_by_switches(
 ) -> dict[str, Tensor]:
     """Project one conv unit of each image with its own switches, others, and two controls.
 
+    The way down depends on the image by its switches alone, so those of another image are borrowed
+    by projecting the unit of that image.
+
     Args:
-        others: another image for each, (B, 3, S, S), whose switches are borrowed.
+        others: another image for each, (B, 3, S, S).
     Returns:
-        (B, 3, S, S) for each of `WAYS`: with the own switches; with another image's; another map at
-        the same place with the own switches; the same with the other image's, which tells how alike
-        unrelated projections are; with the own switches and collisions overwritten, in this
-        package's networks only.
+        (B, 3, S, S) for each of `WAYS`: with the own switches; with the other image's; another map
+        at the same place with either, the last telling how alike unrelated projections are; and, in
+        this package's networks, with the own switches and collisions overwritten.
     """
     if layer == "fc8" or layer not in network.layers:
         raise ValueError(f"layer {layer!r}: switches are compared for conv layers")
-    if not isinstance(network, Network):
-        # the deconvnet's way down depends on the image by its switches alone
-        other = another_unit(network, layer, images, units, generator)
-        whose = {"own": (images, units), "another image's": (others, units)}
-        whose |= {"another unit": (images, other), "another unit and image": (others, other)}
-        return {n: project_by_rule(network, x, layer, u) for n, (x, u) in whose.items()}
-    up = deconvnet.forward(network, images, layer)
-    borrowed = dataclasses.replace(up, switches=deconvnet.forward(network, others, layer).switches)
     other = another_unit(network, layer, images, units, generator)
-    own_seed, other_seed = (_one_hot(up.activations, u) for u in (units, other))
-    ways = {
-        "own": (up, own_seed),
-        "another image's": (borrowed, own_seed),
-        "another unit": (up, other_seed),
-        "another unit and image": (borrowed, other_seed),
+    seen = ((images, units), (others, units), (images, other), (others, other))
+    found = {
+        way: project_by_rule(network, x, layer, unit)
+        for way, (x, unit) in zip(WAYS, seen, strict=False)
     }
-    found = {name: deconvnet.backward(network, way, layer, x) for name, (way, x) in ways.items()}
-    found["overwritten"] = deconvnet.backward(
-        network, up, layer, own_seed, unpool=overwriting_unpool
-    )
+    if isinstance(network, Network):
+        up = deconvnet.forward(network, images, layer)
+        seed = deconvnet.seed(torch.ones_like(up.activations), units)
+        down = deconvnet.backward(network, up, layer, seed, unpool=overwriting_unpool)
+        found["overwritten"] = down
     return found
 
 
@@ -208,10 +198,6 @@ def another_unit(
         maps = network.features(images[:1], [layer])[layer].shape[1]
     step = torch.randint(1, maps, (len(units),), generator=generator).to(units.maps.device)
     return Units((units.maps + step) % maps, units.rows, units.columns)
-
-
-def _one_hot(like: Tensor, units: Units) -> Tensor:
-    return deconvnet.seed(torch.ones_like(like), units)
 
 
 @torch.no_grad()
@@ -229,8 +215,6 @@ def cascading_randomization(
     network: Layered, layer: str, generator: torch.Generator
 ) -> Iterator[tuple[str, Layered]]:
     """Randomise layers from the probed one down to conv1, one more each (Adebayo et al. 2018).
-
-    Layers above the probed one take no part in a projection, so they are left alone.
 
     Yields:
         the layer that was randomised last, and the network.
@@ -277,8 +261,8 @@ def deletion_curve(
     """Return what is left of each unit's activation as pixels become those of the mean image.
 
     Args:
-        ranking: (B, S, S), highest goes first; only pixels of the unit's field are deleted.
-        fractions: of the field's pixels.
+        ranking: (B, S, S), highest goes first.
+        fractions: of the pixels of the unit's field that are deleted.
     Returns:
         (B, len(fractions)), activation over that of the whole image, not below 0.
     Raises:
@@ -292,18 +276,14 @@ def deletion_curve(
         )
     field = field_mask(network, layer, units, images)
     count = field.flatten(1).sum(1)
-    order = (
-        ranking.masked_fill(~field, -torch.inf)
-        .flatten(1)
-        .argsort(dim=1, descending=True, stable=True)
-    )
+    inside = ranking.masked_fill(~field, -torch.inf).flatten(1)
+    order = inside.argsort(dim=1, descending=True, stable=True)
     place = order.argsort(1)  # of each pixel in the order
     left = []
     for fraction in fractions:
         gone = (place < (fraction * count).round()[:, None]).view(ranking.shape)
-        left.append(
-            unit_values(model(images.masked_fill(gone[:, None], 0)), units).clamp_min(0) / start
-        )
+        deleted = images.masked_fill(gone[:, None], 0)
+        left.append(unit_values(model(deleted), units).clamp_min(0) / start)
     return torch.stack(left, 1)
 
 
@@ -360,12 +340,7 @@ def adversarial_images(
 
     Projected gradient ascent of the loss (Madry et al. 2018) from the image itself.
 
-    Args:
-        images: (B, 3, S, S) as the network sees them.
-        labels: (B,), the classes to be left.
-        radius: in the units of `images`.
-    Returns:
-        (B, 3, S, S).
+    images: (B, 3, S, S), as the network sees them -> the same; labels: (B,), those to be left.
     """
     network.eval()
     moved = images.clone()

@@ -96,8 +96,7 @@ class Bench:
             images = self.searched[top.images[maps, rank]]
             units = Units(maps, top.rows[maps, rank], top.columns[maps, rank])
         step = torch.randint(1, len(self.searched), (len(images),), generator=draw)
-        place = {int(image): i for i, image in enumerate(self.searched)}
-        at = torch.tensor([place[int(image)] for image in images])
+        at = (images[:, None] == self.searched).nonzero()[:, 1]
         return Pairs(layer, images, units, self.searched[(at + step) % len(self.searched)])
 
     def cut(self, pairs: Pairs, pictures: Tensor) -> Tensor:
@@ -112,9 +111,8 @@ class Bench:
         self, pairs: Pairs, images: Tensor, rule: str = "deconvnet", network: Layered | None = None
     ) -> Tensor:
         """Project the units of some images by a rule, in this or another network."""
-        return controls.project_by_rule(
-            network or self.network, images, pairs.layer, pairs.units, rule
-        )
+        network = network or self.network
+        return controls.project_by_rule(network, images, pairs.layer, pairs.units, rule)
 
 
 class Gathered(dict):
@@ -158,9 +156,8 @@ def rules(bench: Bench, layer: str) -> dict:
             rule: bench.project(pairs, images, rule)
             for rule in ("deconvnet", "forward mask", "guided")
         }
-        same.add(
-            "norm", cosine(bench.project(pairs, images, "deconvnet, true norm"), found["deconvnet"])
-        )
+        with_norm = bench.project(pairs, images, "deconvnet, true norm")
+        same.add("norm", cosine(with_norm, found["deconvnet"]))
         for name, picture in (found | {"image": images}).items():
             coherence.add(name, measures.coherence(bench.cut(pairs, picture)))
             fineness.add(name, measures.fineness(bench.cut(pairs, picture)))
@@ -201,11 +198,11 @@ def switches(bench: Bench, layer: str) -> dict:
         images, others = bench.fetch(pairs.images), bench.fetch(pairs.others)
         ways = controls.project_by_switches(bench.network, images, layer, pairs.units, others, draw)
         own = ways.pop("own")
-        if "overwritten" in ways:
-            overwritten = ways.pop("overwritten")
-            ssim.add("overwritten", similarity_as_shown(bench, pairs, overwritten, own))
         for name, picture in ways.items():
-            rank.add(name, similarity(bench, pairs, picture, own))
+            if name == "overwritten":
+                ssim.add(name, similarity_as_shown(bench, pairs, picture, own))
+            else:
+                rank.add(name, similarity(bench, pairs, picture, own))
     other_switches = "another image's"
     return {
         "rank": rank.summaries(),
@@ -252,26 +249,27 @@ def cascade(bench: Bench) -> dict:
             for name, network in stages:
                 picture = bench.project(pairs, images, rule, network)
                 found.add(f"{rule}, {name}", similarity(bench, pairs, picture, trained))
-    return {"stages": [name for name, _ in stages], "curves": found.summaries()}
+    return {"curves": found.summaries()}
 
 
 def rankings(
     bench: Bench, pairs: Pairs, images: Tensor, draw: torch.Generator
 ) -> dict[str, Tensor]:
-    """Return the energy of each pixel by three rules and three controls: (B, S, S) each."""
-    network, layer, units = bench.network, pairs.layer, pairs.units
-    found = {rule: measures.energy(bench.project(pairs, images, rule)) for rule in RULES}
-    other = controls.another_unit(network, layer, images, units, draw)
-    found["contrast"] = measures.local_contrast(images)
-    other_picture = controls.project_by_rule(network, images, layer, other)
-    found["another unit"] = measures.energy(other_picture)
+    """Return the energy of each pixel by two rules and three controls: (B, S, S) each."""
+    other = controls.another_unit(bench.network, pairs.layer, images, pairs.units, draw)
     random = torch.rand(len(images), *images.shape[-2:], generator=draw)
-    found["random"] = random.to(images.device)
-    return found
+    pictures = {
+        "deconvnet": bench.project(pairs, images),
+        "gradient": bench.project(pairs, images, "gradient"),
+        "another unit": bench.project(dataclasses.replace(pairs, units=other), images),
+    }
+    found = {name: measures.energy(picture) for name, picture in pictures.items()}
+    contrast = measures.local_contrast(images)
+    return found | {"contrast": contrast, "random": random.to(images.device)}
 
 
 def deletions(bench: Bench, layer: str) -> dict:
-    """Measure the mean height of deletion curves by every order, and differences within pairs."""
+    """Measure by how much the mean height of deletion curves differs, within pairs."""
     areas, draw = Gathered(), bench.generator(80)
     for pairs in bench.pairs_of(layer).chunks(bench.few):
         images = bench.fetch(pairs.images)
@@ -279,10 +277,7 @@ def deletions(bench: Bench, layer: str) -> dict:
             curve = controls.deletion_curve(bench.network, images, layer, pairs.units, ranking)
             areas.add(name, controls.area_under(curve.cpu()))
     compared = ("gradient", "another unit", "random")
-    return {
-        "areas": areas.summaries(),
-        "deconvnet_minus": {name: areas.minus("deconvnet", name) for name in compared},
-    }
+    return {"deconvnet_minus": {name: areas.minus("deconvnet", name) for name in compared}}
 
 
 def truth(bench: Bench, layer: str) -> dict:
@@ -336,12 +331,7 @@ def adversarial(bench: Bench) -> dict:
 def toy() -> dict:
     """Measure the linear model."""
     made = linear_toy.fit_toy(0.8)
-    return {
-        "angle": 0.8,
-        "filter_signal": rounded(linear_toy.cosine(made.filter, made.signal)),
-        "filter_distractor": rounded(linear_toy.cosine(made.filter, made.distractor)),
-        "pattern_signal": rounded(linear_toy.cosine(made.pattern, made.signal)),
-    }
+    return {"filter_signal": rounded(linear_toy.cosine(made.filter, made.signal))}
 
 
 def parts(study: Study) -> Parts:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from scipy.stats import rankdata
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
+from torchvision.transforms.functional import gaussian_blur
 
 LOUDEST = 0.998  # quantile of absolute values that a picture is scaled by
 SMOOTH = 1.5  # px, standard deviation of the neighbourhood over which directions must agree
@@ -86,11 +87,7 @@ def local_contrast(pictures: Tensor) -> Tensor:
 def _blur(x: Tensor, sigma: float) -> Tensor:
     """Blur (B, H, W) by a Gaussian; reflect at the border."""
     radius = min(int(3 * sigma + 0.5), min(x.shape[-2:]) - 1)
-    places = torch.arange(-radius, radius + 1, device=x.device)
-    kernel = torch.exp(-(places**2) / (2 * sigma**2))
-    kernel = (kernel / kernel.sum()).to(x)
-    x = F.pad(x[:, None], (radius,) * 4, mode="reflect")
-    return F.conv2d(F.conv2d(x, kernel[None, None, :, None]), kernel[None, None, None, :])[:, 0]
+    return gaussian_blur(x, [2 * radius + 1] * 2, [sigma] * 2)
 
 
 def coherence(pictures: Tensor) -> Tensor:
