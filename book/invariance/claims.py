@@ -68,6 +68,10 @@ LINES = {
     for layer in ("conv1", "fc7")
 }
 TURNED = _kept("rotation")
+GAINS = [
+    Quantity(f"gain, {family}", f"rendered/{family}/gain", " points", form="+.1f")
+    for family in FAMILIES[:2]
+]
 
 CLAIMS = (
     Claim(
@@ -140,15 +144,7 @@ CLAIMS = (
         "the same amount.",
         measure="Share of predictions that stay the same when the camera is shifted or zoomed, "
         "less the share when the image is, scene by scene",
-        holds=AllOf(
-            *(
-                Above(
-                    Quantity(f"gain, {family}", f"rendered/{family}/gain", " points", form="+.1f"),
-                    0,
-                )
-                for family in FAMILIES[:2]
-            )
-        ),
+        holds=AllOf(*(Above(gain, 0) for gain in GAINS)),
         source="own",
         untestable=_not_rendered,
     ),

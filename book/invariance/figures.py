@@ -1,7 +1,6 @@
 """Draw Fig. 5 of the arXiv text, rendered scenes, and curves over the whole validation set."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,8 +13,7 @@ import diorama
 from book.invariance.measure import renderings
 from book.invariance.warps import FAMILIES, FILLS, Change, Response, warp_view
 from zfrepro import page, plots
-from zfrepro.claims import DATASETS
-from zfrepro.stats import Interval
+from zfrepro.claims import DATASETS, Record, lookup
 from zfrepro.weights import Trained
 
 AXES = {
@@ -23,11 +21,8 @@ AXES = {
     "scale": "scale (ratio)",
     "rotation": "rotation (degrees)",
 }
-PICTURED = {
-    "translation": (-1, 0),
-    "scale": (-1, 4),
-    "rotation": (9, 18),
-}  # which amounts, as images
+# which amounts are shown as images
+PICTURED = {"translation": (-1, 0), "scale": (-1, 4), "rotation": (9, 18)}
 UNITS = {"translation": "px of 224", "scale": "times", "rotation": "degrees"}
 
 
@@ -50,10 +45,8 @@ def fig5(
     """Draw the images, a colour each; below, two of them transformed beside the curves of all.
 
     Args:
-        seen: uint8 (N, 3, S, S), the images as the network sees them.
-        responses: family -> what the network answers to the N images.
-        amounts: family -> all T amounts.
-        names: of the N images' classes.
+        seen: uint8 (N, 3, S, S), the images as the network sees them; names: of their classes.
+        responses: family -> what the network answers to the N images, of all its amounts.
     """
     figure = plt.figure(figsize=(width, 0.82 * width), layout="constrained")
     top, below = figure.subfigures(2, 1, height_ratios=[1, 2.7])
@@ -105,14 +98,11 @@ SHOWN = (  # a change, its title, and the number of its amount
 
 @torch.no_grad()
 def scene_renderings(
-    trained: Trained, index: int, record: Mapping[str, Any], width: float = plots.WIDTH
+    trained: Trained, index: int, record: Record, width: float = plots.WIDTH
 ) -> Figure:
-    """Draw one scene of the diorama, warped and rendered, with the network's predictions.
+    """Draw one validation scene, warped and rendered, with the network's predictions.
 
-    Args:
-        trained: a network for the Diorama.
-        index: of the validation scene.
-        record: of the diorama, for the prediction consistency.
+    record: of the Diorama, for the prediction consistency.
     """
     scene, size = diorama.sample([index], seed=1), trained.recipe.image_size
     stored = trained.mean.shape[-1]
@@ -141,38 +131,32 @@ def scene_renderings(
 
 
 RENDERED = {
-    "image translated": ("translation", ""),
-    "camera shifted": ("rendered", "translation"),
-    "image scaled": ("scale", ""),
-    "camera zoomed": ("rendered", "scale"),
-    "image rotated": ("rotation", ""),
-    "object rotated in space": ("rendered", "yaw"),
-    "object made smaller": ("rendered", "size"),
-    "object nearer or further away": ("rendered", "distance"),
-    "object moved along the table": ("rendered", "place"),
+    "image translated": "translation",
+    "camera shifted": "rendered/translation",
+    "image scaled": "scale",
+    "camera zoomed": "rendered/scale",
+    "image rotated": "rotation",
+    "object rotated in space": "rendered/yaw",
+    "object made smaller": "rendered/size",
+    "object nearer or further away": "rendered/distance",
+    "object moved along the table": "rendered/place",
 }
 
 
-def kept_when_rendered(record: Mapping[str, Any]) -> Figure:
+def kept_when_rendered(record: Record) -> Figure:
     """Draw the prediction consistency of warped images and of rendered scenes."""
-    rows = [
-        (name, Interval.of((record[part][key] if key else record[part])["kept_share"]), None)
-        for name, (part, key) in RENDERED.items()
-    ]
-    groups = ["rendered scene" if key else "warped image" for _, key in RENDERED.values()]
-    unit = "prediction consistency, %"
-    return plots.intervals(rows, unit=unit, zero=None, groups=groups)
+    found = {}
+    for name, path in RENDERED.items():
+        kind = "rendered scene" if "/" in path else "warped image"
+        found[name] = {kind: lookup(record, f"{path}/kept_share")}
+    return plots.intervals_by_group(found, unit="prediction consistency, %", zero=None)
 
 
 # --- all images ---
 
 
-def layers(found: Mapping[str, Mapping[str, Any]], width: float = plots.WIDTH) -> Figure:
-    """Draw the median relative distance of every layer, and a band for layers 1 and 7.
-
-    Args:
-        found: data set -> record; a row each.
-    """
+def layers(found: Mapping[str, Record], width: float = plots.WIDTH) -> Figure:
+    """Draw the median relative distance of every layer, and a band for layers 1 and 7."""
     figure, axes = plt.subplots(
         len(found), 3, figsize=(width, 2.5 * len(found)), sharey=True, sharex="col", squeeze=False,
         layout="constrained",
@@ -208,8 +192,7 @@ def notes(
 ) -> list[str]:
     """Describe each amount: relative distances of layers 1 and 7, and the likeliest classes.
 
-    Args:
-        labelled: whether the label is true, not the prediction for the unchanged image.
+    labelled: whether the label is true, not the prediction for the unchanged image.
     """
     first, last = (found.distance[layer][:, image] / between[layer] for layer in ("conv1", "fc7"))
     true = int(found.labels[image])
@@ -226,7 +209,7 @@ def notes(
     return lines
 
 
-def labels(found: Mapping[str, Mapping[str, Any]]) -> HTML:
+def labels(found: Mapping[str, Record]) -> HTML:
     """Show accuracy and labels under each family: mean over amounts, and the worst case."""
     rows = [
         {
@@ -240,13 +223,11 @@ def labels(found: Mapping[str, Mapping[str, Any]]) -> HTML:
         for dataset, record in found.items()
         for family in FAMILIES
     ]
-    return page.table(
-        rows,
-        caption="Images classified correctly, and prediction consistency (mean over amounts), %",
-    )
+    caption = "Images classified correctly, and prediction consistency (mean over amounts), %"
+    return page.table(rows, caption=caption)
 
 
-def fills(found: Mapping[str, Mapping[str, Any]]) -> HTML:
+def fills(found: Mapping[str, Record]) -> HTML:
     """Show prediction consistency and the distance in layer 7, mean over amounts, by fill."""
     rows = []
     for dataset, record in found.items():

@@ -8,14 +8,7 @@ import torch
 from torch import Tensor
 
 import diorama
-from book.invariance.warps import (
-    FILLS,
-    Response,
-    changes_of,
-    one_pixel,
-    respond,
-    respond_to,
-)
+from book.invariance.warps import FILLS, Response, changes_of, one_pixel, respond, respond_to
 from diorama.scene import Scene
 from zfrepro.data.transforms import stored_size
 from zfrepro.measure import Parts, Study
@@ -34,7 +27,6 @@ SYMMETRIC = {"diorama": ("ball",), "imagenet20": ("golf ball",)}
 """Spheres, which look alike after any turn in the picture plane. A box, like the cassette player or
 the paper's entertainment center, does so at right angles only, and is left with the others."""
 QUANTILES = (0.1, 0.5, 0.9)
-COMPARED_LAYERS = ("conv1", "fc7")
 ADAPTED = True  # takes networks that others trained
 
 
@@ -56,7 +48,7 @@ def parts(study: Study) -> Parts:
         lambda arch: one_pixel(study.networks[arch], split.images, progress=study.progress)
     )
     for arch in study.networks:
-        found[f"one pixel {arch}"] = lambda arch=arch: pixel(shifted(arch))
+        found[f"one pixel {arch}"] = lambda arch=arch: {"kept": summary(kept_share(shifted(arch)))}
     if "krizhevsky" in study.networks:
         found["one pixel difference"] = lambda: summary(
             kept_share(shifted("zfnet")) - kept_share(shifted("krizhevsky"))
@@ -66,17 +58,16 @@ def parts(study: Study) -> Parts:
     return found
 
 
-def kept_share(found: Response) -> Tensor:
-    """Return for each picture the share of changes that leave its label, in per cent. (N,)."""
-    return 100 * found.label_kept.float().mean(0)
+def kept_share(kept: Tensor) -> Tensor:
+    """Return for each picture the share of changes that leave its label, in per cent. (T, N)."""
+    return 100 * kept.float().mean(0)
 
 
 def labels_kept(found: Response) -> dict[str, Any]:
     """Return the prediction consistency at each amount and over all of them, in per cent."""
     return {
-        "n": len(found.labels),
         "kept": rounded_all(100 * found.label_kept.float().mean(1)),
-        "kept_share": summary(kept_share(found)),
+        "kept_share": summary(kept_share(found.label_kept)),
     }
 
 
@@ -84,24 +75,22 @@ def whole(
     study: Study, trained: Trained, seen: Tensor, labels: Tensor, family: str
 ) -> dict[str, Any]:
     """Measure one family over the whole validation set, with zero fill."""
-    amounts = AMOUNTS[family]
+    amounts, quantiles = AMOUNTS[family], torch.tensor(QUANTILES)
     found = respond_to(trained, seen, labels, changes_of(family, amounts), progress=study.progress)
+    relative = {layer: found.relative(layer) for layer in found.distance}
     small = torch.tensor([amounts.index(a) for a in SMALLEST[family]])
-    smallest = {layer: found.relative(layer)[small].mean(0) for layer in COMPARED_LAYERS}
+    smallest = {layer: relative[layer][small].mean(0) for layer in ("conv1", "fc7")}
     right, sure = found.predicted == labels, found.clean_predicted == labels
     share = 100 * right.float().mean(0)  # of each picture, over the amounts
-    quantiles = torch.tensor(QUANTILES)
     record = {
         "amounts": rounded_all(amounts),
         **labels_kept(found),
         "relative": {
             layer: {
-                "mean": rounded_all(found.relative(layer).mean(1)),
-                "quantiles": [
-                    rounded_all(q) for q in torch.quantile(found.relative(layer), quantiles, dim=1)
-                ],
+                "mean": rounded_all(own.mean(1)),
+                "quantiles": [rounded_all(q) for q in torch.quantile(own, quantiles, dim=1)],
             }
-            for layer in found.distance
+            for layer, own in relative.items()
         },
         "between": {layer: rounded(value) for layer, value in found.between.items()},
         "small": {layer: summary(values) for layer, values in smallest.items()},
@@ -128,12 +117,6 @@ def filled(
         found = respond_to(trained, seen, labels, changes, fill, progress=study.progress)
         record[family] = labels_kept(found) | {"fc7": rounded_all(found.relative("fc7").mean(1))}
     return record
-
-
-def pixel(found: Response) -> dict[str, Any]:
-    """Describe one-pixel shifts: prediction consistency in per cent, relative distances."""
-    layers = {layer: summary(found.relative(layer).mean(0)) for layer in COMPARED_LAYERS}
-    return {"kept": summary(kept_share(found))} | layers
 
 
 def renderings(
@@ -177,10 +160,9 @@ def rendered(study: Study, trained: Trained) -> dict[str, Any]:
         found = respond(trained, pairs, scenes.labels, total=len(steps), progress=study.progress)
         record[name] = {"amounts": rounded_all(amounts)} | labels_kept(found)
         if name in AMOUNTS:
-            seen, changes = (
-                trained.center_crop(diorama.render(scenes, stored).images),
-                changes_of(name, amounts),
-            )
+            seen = trained.center_crop(diorama.render(scenes, stored).images)
+            changes = changes_of(name, amounts)
             warped = respond_to(trained, seen, scenes.labels, changes, progress=study.progress)
-            record[name]["gain"] = summary(kept_share(found) - kept_share(warped))
+            gain = kept_share(found.label_kept) - kept_share(warped.label_kept)
+            record[name]["gain"] = summary(gain)
     return record

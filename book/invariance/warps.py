@@ -56,11 +56,7 @@ def changes_of(family: str, amounts: Iterable[float]) -> list[Change]:
 
 
 def warp(images: Tensor, change: Change, fill: str = "zero") -> Tensor:
-    """Transform pictures about their middle, bilinearly. float (B, C, S, S) -> the same.
-
-    Raises:
-        ValueError: unknown fill.
-    """
+    """Transform pictures about their middle, bilinearly. float (B, C, S, S) -> the same."""
     if fill not in FILLS:
         raise ValueError(f"unknown fill {fill!r}; there are: {', '.join(FILLS)}")
     matrix = change.matrix().to(images).expand(len(images), 2, 3)
@@ -73,9 +69,6 @@ def warp_view(trained: Trained, seen: Tensor, change: Change, fill: str = "zero"
 
     Zero fill is zero after the mean is subtracted: the mean image, the network's neutral grey,
     comes in from outside.
-
-    Args:
-        seen: see `Trained.center_crop`.
     """
     raw = seen.to(trained.mean.device).float()
     if fill != "zero":
@@ -202,38 +195,32 @@ def respond_to(
 @torch.no_grad()
 def one_pixel(
     trained: Trained, stored: Tensor, *, batch: int = 32, progress: bool = False
-) -> Response:
-    """Compare pictures with the same seen one pixel further right, down, or both.
+) -> Tensor:
+    """Return whether the label stays when pictures are seen one pixel further right, down, or both.
 
     Nothing is filled in: stored images are larger than what the network sees.
 
     Args:
         stored: uint8 (N, 3, R, R).
     Returns:
-        The response to the three shifts; its labels are not meant.
+        bool (3, N).
     """
     size, room = trained.image_size, stored.shape[-1]
     if room < size + 1:
         raise ValueError(f"pictures of more than {size} px wanted, got {room}")
-    offset = (room - size) // 2
-
-    def at(part: Tensor, dy: int, dx: int) -> Tensor:
+    offset, kept = (room - size) // 2, []
+    for part in tqdm(stored.split(batch), unit="batch", disable=not progress):
         # the mean image stays where it is: the scene moves, not what the network subtracts
-        return trained.preprocess_crop(crop(part, offset + dy, offset + dx, size))
-
-    views = (
-        (at(part, 0, 0), [at(part, 0, 1), at(part, 1, 0), at(part, 1, 1)])
-        for part in stored.split(batch)
-    )
-    nothing = torch.zeros(len(stored), dtype=torch.int64)
-    return respond(trained, views, nothing, total=-(-len(stored) // batch), progress=progress)
+        views = [crop(part, offset + dy, offset + dx, size) for dy in (0, 1) for dx in (0, 1)]
+        still, *moved = (trained.network(trained.preprocess_crop(v)).argmax(1) for v in views)
+        kept.append(torch.stack(moved) == still)
+    return torch.cat(kept, 1).cpu()
 
 
 def linearity(amounts: Tensor, distances: Tensor, *, intercept: bool = False) -> float:
     """Return how well a line describes distances: R squared, 1 for a perfect line. Both (T,).
 
-    Args:
-        intercept: fit a line that need not go through zero.
+    intercept: fit a line that need not go through zero.
     """
     x, y = amounts.double().abs(), distances.double()
     if intercept:
