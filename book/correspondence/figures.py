@@ -13,7 +13,7 @@ from book.correspondence.measure import CONTROLS, LAYERS, MEASURES, TESTED
 from zfrepro import paper
 from zfrepro.claims import DATASETS
 from zfrepro.correspondence import PARTS
-from zfrepro.plots import PALETTE, TEXT, detached
+from zfrepro.plots import PALETTE, TEXT, detached, intervals_by_group
 from zfrepro.stats import Interval
 
 Record = Mapping[str, Any]
@@ -60,15 +60,16 @@ def margin_rows(record: Record) -> tuple[list[Row], list[str]]:
     return rows, groups
 
 
-def trained_rows(record: Record) -> tuple[list[Row], list[str]]:
-    """Return rows and groups: layer 5's margin over matched masks, trained and untrained."""
-    rows, groups = [], []
-    for measure in (*claims.ROBUST, "cosine of maps"):
-        trained = claims.margin(record, "conv5", measure, "matched")
-        before = claims.untrained_margin(record, "conv5", measure, "matched")
-        rows += [(measure, trained, None), ("", before, None)]
-        groups += ["trained", "untrained"]
-    return rows, groups
+def trained_and_untrained(record: Record) -> Figure:
+    """Draw layer 5's margin over matched masks, after and before training."""
+    found = {
+        measure: {
+            "trained": claims.margin(record, "conv5", measure, "matched"),
+            "untrained": claims.untrained_margin(record, "conv5", measure, "matched"),
+        }
+        for measure in (*claims.ROBUST, "cosine of maps")
+    }
+    return intervals_by_group(found, unit="margin in layer 5, %")
 
 
 def hits(record: Record, key: str) -> float:
@@ -113,19 +114,15 @@ def all_margins(records: Mapping[str, Record]) -> list[dict[str, object]]:
 
 def size_rows(records: Mapping[str, Record]) -> list[dict[str, object]]:
     """Return the margins for several sides of the mask; None where too few faces have room."""
-    rows = []
+    pairs, rows = (("sign", "random"), ("cosine", "random"), ("cosine", "matched")), []
     for dataset, record in records.items():
         for (side, table), layer in itertools.product(record["sizes"].items(), TESTED):
             row: dict[str, object] = {"data set": DATASETS[dataset], "side, px": int(side)}
             row["layer"] = NAMES[layer]
-            for measure, control in (
-                ("sign", "random"),
-                ("cosine", "random"),
-                ("cosine", "matched"),
-            ):
-                there = table[layer][measure][control]
-                own = claims.margin(table, layer, measure, control) if there else None
-                row[f"{measure}, {control}"] = f"{own:+.1f}" if own else None
+            for measure, control in pairs:
+                found = table[layer][measure][control]
+                own = f"{Interval.of(found['margin']):+.1f}" if found else None
+                row[f"{measure}, {control}"] = own
             rows.append(row)
     return rows
 

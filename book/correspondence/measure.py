@@ -1,12 +1,13 @@
 """What the chapter on correspondence records: faces with their parts masked, with the controls."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 import diorama
@@ -76,16 +77,14 @@ def diorama_faces(image_size: int, a_class: int = A_CLASS) -> Faces:
     missing = dict.fromkeys(range(len(ANIMALS)), a_class)
     for start in range(0, 1000 + 100 * a_class, 200):
         scene = diorama.sample(torch.arange(start, start + 200), FACES_SEED)
-        scene = scene.rows(
-            torch.tensor([missing.get(label, 0) > 0 for label in scene.labels.tolist()])
-        )
+        wanted = [missing.get(label, 0) > 0 for label in scene.labels.tolist()]
+        scene = scene.rows(torch.tensor(wanted))
         shot = diorama.render(diorama.rotated(scene, (TURN - 1) * scene.yaw), stored)
         at = shot.keypoints[:, [1, 0, 2]] - offset
-        apart = torch.stack(
-            [(at[:, a] - at[:, b]).abs().amax(1) > side / 2 for a, b in ((0, 1), (0, 2), (1, 2))]
-        )
-        inside = ((at >= side / 2) & (at <= image_size - side / 2)).flatten(1).all(1)
-        for i in (shot.visible.all(1) & apart.all(0) & inside).nonzero().flatten().tolist():
+        gaps = (at[:, [0, 0, 1]] - at[:, [1, 2, 2]]).abs().amax(-1)
+        inside = ((at >= side / 2) & (at <= image_size - side / 2)).all(-1)
+        fits = (shot.visible & (gaps > side / 2) & inside).all(1)
+        for i in fits.nonzero().flatten().tolist():
             label = int(shot.labels[i])
             if missing[label]:
                 missing[label] -= 1
@@ -99,8 +98,6 @@ def diorama_faces(image_size: int, a_class: int = A_CLASS) -> Faces:
 
 def photographed_faces(image_size: int, root: Path | str | None, a_class: int = A_CLASS) -> Faces:
     """Load the dogs of `dog_parts.json`: validation images of ImageNet-20, by breed."""
-    from PIL import Image
-
     by_breed: dict[str, list[dict[str, Any]]] = {}
     for dog in records.read("correspondence/dog_parts")["dogs"]:
         by_breed.setdefault(dog["breed"], []).append(dog)
@@ -135,10 +132,7 @@ def features_of(
 ) -> c.Features:
     """Return the function from images to the layers' features; pool5 is conv5 after its pool.
 
-    Args:
-        trained: whose preparation of images is used, uint8 (B, 3, S, S).
-        layers: such as `conv5`, `pool5`, `fc7`.
-        network: another network of the same geometry instead of the trained one.
+    network: another of the same geometry, which sees images as the trained one does.
     """
     network = network or trained.network
 
@@ -163,10 +157,11 @@ def control_places(faces: Faces, side: int, draws: int, seed: int) -> dict[str, 
     """
     draw, images, parts = torch.Generator().manual_seed(seed), faces.images, faces.places
     count, size, by_part = len(faces), images.shape[-1], parts.unbind(1)
-    random = [c.random_places(count, size, side, draw) for _ in range(draws)]
-    matched = [c.matched_places(images, at, parts, side, draw) for at in by_part]
-    borrowed = [c.borrowed_places(at, parts, side, draw) for at in by_part]
-    found = {"random": random, "matched": matched, "borrowed": borrowed}
+    found = {
+        "random": [c.random_places(count, size, side, draw) for _ in range(draws)],
+        "matched": [c.matched_places(images, at, parts, side, draw) for at in by_part],
+        "borrowed": [c.borrowed_places(at, parts, side, draw) for at in by_part],
+    }
     return {name: torch.stack(places) for name, places in found.items()}
 
 
@@ -271,13 +266,11 @@ def fives(faces: Faces, times: int, generator: torch.Generator) -> Tensor:
         raise ValueError(f"five classes wanted, there are {len(classes)}")
     rows = {int(k): (faces.classes == k).nonzero().flatten() for k in classes}
 
-    def one() -> Tensor:
+    def one() -> list[Tensor]:
         chosen = classes[torch.randperm(len(classes), generator=generator)[:5]].tolist()
-        return torch.stack(
-            [rows[k][torch.randint(len(rows[k]), (), generator=generator)] for k in chosen]
-        )
+        return [rows[k][torch.randint(len(rows[k]), (), generator=generator)] for k in chosen]
 
-    return torch.stack([one() for _ in range(times)])
+    return torch.tensor([one() for _ in range(times)])
 
 
 def papers_table(masks: Masks, layer: str, seed: int, times: int = FIVES) -> dict[str, Any]:
@@ -311,9 +304,8 @@ def classes_table(masks: Masks, layer: str, seed: int) -> dict[str, Any]:
         "accuracy": rounded(100 * c.nearest_mean(cosine, classes).eq(classes).float().mean())
     }
     part = torch.stack([c.cosine_distance(eps[layer]) for eps in masks.of_part]).mean(0)
-    random = torch.stack(
-        [c.cosine_distance(eps[layer]) for eps in masks.of_control["random"]]
-    ).mean(0)
+    on_random = masks.of_control["random"]
+    random = torch.stack([c.cosine_distance(eps[layer]) for eps in on_random]).mean(0)
     weights = c.bootstrap_counts(len(classes), TIMES, torch.Generator().manual_seed(seed))
     margins = {}
     for name, pairs in zip(("within", "between"), c.same_and_other_class(classes), strict=True):
@@ -361,12 +353,7 @@ def parts(study: Study) -> Parts:
     faces = faces_of(dataset, size, study.root, study.images or A_CLASS)
     draws = 2 if len(faces) < 100 else 1
     side = round(SHARE * size)
-    made: list[Masks] = []
-
-    def masks() -> Masks:
-        if not made:
-            made.append(Masks(faces, features_of(trained, layers), side, draws, study.seed))
-        return made[0]
+    masks = cache(lambda: Masks(faces, features_of(trained, layers), side, draws, study.seed))
 
     def described() -> dict[str, Any]:
         counts = {name: int((faces.classes == k).sum()) for k, name in enumerate(faces.names)}
@@ -374,9 +361,8 @@ def parts(study: Study) -> Parts:
 
     def layer_part(layer: str) -> dict[str, Any]:
         measures = tuple(MEASURES) if layer in TESTED else ("sign",)
-        return layer_table(masks(), layer, study.seed, measures) | {
-            "changed": masks().changed(layer)
-        }
+        found = layer_table(masks(), layer, study.seed, measures)
+        return found | {"changed": masks().changed(layer)}
 
     def tested(
         features: c.Features, side: int, measures: Sequence[str] = tuple(MEASURES)
@@ -390,9 +376,6 @@ def parts(study: Study) -> Parts:
         network = replace(trained.recipe, seed=seed).network(len(trained.classes))
         return features_of(trained, TESTED, network.eval().to(trained.mean.device))
 
-    by_layer: dict[str, Callable[[], Any]] = {
-        layer: lambda layer=layer: layer_part(layer) for layer in layers
-    }
     sides = [round(share * size) for share in SHARES]
     further: Parts = {
         "sizes": lambda: {
@@ -406,7 +389,7 @@ def parts(study: Study) -> Parts:
         "table": lambda: {
             layer: papers_table(masks(), layer, study.seed) for layer in PAPERS if layer in layers
         },
-        **by_layer,
+        **{layer: partial(layer_part, layer) for layer in layers},
         "classes": lambda: {layer: classes_table(masks(), layer, study.seed) for layer in TESTED},
         "untrained": lambda: {
             str(seed): tested(untrained_features(seed), side) for seed in UNTRAINED
