@@ -7,7 +7,6 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-import torch.nn.functional as F
 from IPython.display import HTML
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -17,7 +16,6 @@ from zfrepro import deconvnet, explorers, plots
 from zfrepro.claims import DATASETS
 from zfrepro.deconvnet import Units
 from zfrepro.networks import Network
-from zfrepro.stats import Interval
 from zfrepro.weights import Trained
 
 SIDE = 224  # px of a picture of the explorer
@@ -68,9 +66,7 @@ def up_and_down(
 
     Maps are drawn as their norm at each place, over all maps; its root is the brightness.
 
-    Args:
-        picture: uint8 (3, R, R), as stored.
-        layer, unit: as in `levels`.
+    picture: uint8 (3, R, R), as stored; layer, unit: as in `levels`.
     """
     with torch.no_grad():
         found = levels(trained.network, trained.preprocess(picture[None]), layer, unit)
@@ -114,8 +110,7 @@ def _mark_field(ax: plt.Axes, projection: Tensor) -> None:
 def explorer(trained: Trained, pictures: Tensor) -> HTML:
     """Show the strongest unit of each layer in some images: what it sees, and its projection.
 
-    Args:
-        pictures: uint8 (N, 3, R, R), as stored.
+    pictures: uint8 (N, 3, R, R), as stored.
     """
     network, seen = trained.network, trained.center_crop(pictures)
     x, names = trained.preprocess(pictures), list(network.convs)
@@ -129,7 +124,7 @@ def explorer(trained: Trained, pictures: Tensor) -> HTML:
             window = found.tops[place], found.lefts[place], side
             patch = deconvnet.crop(seen[place].contiguous(), *window, fill=128)
             pair = plots.display(found.pixels[place]), plots.as_colours(patch)
-            sheets.append(torch.cat([_square(picture)[0] for picture in pair], 2))
+            sheets.append(torch.cat([plots.to_side(picture, SIDE)[0] for picture in pair], 2))
             unit = units[layer][place]
             spot = f"map {int(unit.maps)}, row {int(unit.rows)}, column {int(unit.columns)}"
             notes.append(f"{layer}, {spot}: {side} px, activation {found.activations[i]:.2f}")
@@ -144,29 +139,15 @@ def explorer(trained: Trained, pictures: Tensor) -> HTML:
     )
 
 
-def _square(pictures: Tensor) -> Tensor:
-    large = plots.enlarge(pictures, SIDE)
-    return (
-        large
-        if large.shape[-1] == SIDE
-        else F.interpolate(large, SIDE, mode="bilinear", antialias=True)
-    )
-
-
 def resemblance(found: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Draw by how much projections resemble their own patch more than another, and the control.
-
-    Args:
-        found: data set -> record.
-    """
-    rows, groups = [], []
-    for name, record in found.items():
-        for layer in DEEP:
-            label = f"{DATASETS[name]}, layer {layer[-1]}"
-            for kind, part in (("trained", "resemblance"), ("untrained", "untrained")):
-                rows.append((label, Interval.of(record[part][layer]["lead"]), None))
-                groups.append(kind)
-                label = ""
-    return plots.intervals(
-        rows, unit="correlation with its patch, less that with another image's", groups=groups
-    )
+    """Draw by how much projections resemble their own patch more than another, and the control."""
+    parts = {"trained": "resemblance", "untrained": "untrained"}
+    leads = {
+        f"{DATASETS[name]}, layer {layer[-1]}": {
+            kind: record[part][layer]["lead"] for kind, part in parts.items()
+        }
+        for name, record in found.items()
+        for layer in DEEP
+    }
+    unit = "correlation with its patch, less that with another image's"
+    return plots.intervals_by_group(leads, unit=unit)

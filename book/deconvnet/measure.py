@@ -56,7 +56,7 @@ def resemblance(trained: Trained, images: Tensor) -> dict[str, Any]:
     Args:
         images: (B, 3, S, S), as the network wants them; the other image is the one before.
     Returns:
-        for each layer [mean, low, high] over images: `own`, `other` and `lead`, their difference.
+        for each layer `lead`, the difference of both: [mean, low, high] over images.
     """
     network, found = trained.network, {}
     convs = [layer for layer in network.layers if layer.startswith("conv")]
@@ -67,8 +67,7 @@ def resemblance(trained: Trained, images: Tensor) -> dict[str, Any]:
         own = deconvnet.crop(images, projected.tops, projected.lefts, side)
         other = deconvnet.crop(images.roll(1, 0), projected.tops, projected.lefts, side)
         same, different = (correlation(projected.pixels, patch) for patch in (own, other))
-        values = {"own": same, "other": different, "lead": same - different}
-        found[layer] = {name: rounded_all(bootstrap(each)) for name, each in values.items()}
+        found[layer] = {"lead": rounded_all(bootstrap(same - different))}
     return found
 
 
@@ -85,11 +84,7 @@ def parts(study: Study) -> Parts:
     chosen = chosen[torch.randperm(count, generator=torch.Generator().manual_seed(study.seed))]
     images = trained.preprocess(split.images[chosen])
     own = {} if study.adapted else {"relation": lambda: relation(trained, images[:12])}
-    return (
-        {"count": lambda: count}
-        | own
-        | {
-            "resemblance": lambda: resemblance(trained, images),
-            "untrained": lambda: resemblance(trained.untrained(study.seed), images),
-        }
-    )
+    return own | {
+        "resemblance": lambda: resemblance(trained, images),
+        "untrained": lambda: resemblance(trained.untrained(study.seed), images),
+    }

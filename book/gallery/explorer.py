@@ -4,6 +4,7 @@ import html
 
 import ipywidgets as widgets
 
+from book.gallery.figures import pictures_of
 from zfrepro import gallery, plots
 from zfrepro.data import Split
 from zfrepro.explorers import LiveExplorer, figure_html
@@ -43,7 +44,7 @@ class FeatureBrowser(LiveExplorer):
     def draw(self) -> tuple[str, str]:
         """Return what excites the chosen map, and its pictures."""
         layer, number = self.layer.value, self.map.value
-        top, images = self.tops[layer], self.split.images
+        top = self.tops[layer]
         last = len(top.values) - 1
         if not 0 <= number <= last:
             return f"{layer} has maps 0 to {last}, and no map {number}.", ""
@@ -52,12 +53,7 @@ class FeatureBrowser(LiveExplorer):
             if self.labelled:
                 return f"Map {number} is dead: no image of the book excites it.", ""
             return f"None of your images excites map {number}.", ""
-        projections = gallery.projections(
-            self.trained.network, lambda i: self.trained.preprocess(images[i]), top, [number]
-        )
-        patches = gallery.patches(
-            self.trained.network, lambda i: self.trained.center_crop(images[i]), top, [number]
-        )
+        projections, patches = pictures_of(self.trained, self.split, top, [number])
         labels = self.split.labels[top.of([number])[0]].tolist()
         names = ", ".join(self.trained.classes[label] for label in labels)
         whose = "images of" if self.labelled else "the network calls these images"

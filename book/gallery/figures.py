@@ -35,18 +35,14 @@ def pictures_of(
 ) -> tuple[Tensor, Tensor]:
     """Return projections, signed, and patches, uint8, of some maps, (M, K, 3, F, F) each.
 
-    Args:
-        split: the images that were searched.
+    split: the images that were searched, here and below.
     """
 
-    def inputs(indices: Tensor) -> Tensor:
-        return trained.preprocess(split.images[indices])
-
-    def views(indices: Tensor) -> Tensor:
-        return trained.center_crop(split.images[indices])
-
-    projections = gallery.projections(trained.network, inputs, top, maps)
-    return projections, gallery.patches(trained.network, views, top, maps)
+    images = split.images
+    return (
+        gallery.projections(trained.network, lambda i: trained.preprocess(images[i]), top, maps),
+        gallery.patches(trained.network, lambda i: trained.center_crop(images[i]), top, maps),
+    )
 
 
 def similar_maps(trained: Trained, split: Split, top: Top, count: int, seed: int = 0) -> list[int]:
@@ -60,13 +56,7 @@ def similar_maps(trained: Trained, split: Split, top: Top, count: int, seed: int
 def fig2(
     trained: Trained, split: Split, tops: Mapping[str, Top], maps: Mapping[str, Sequence[int]]
 ) -> Figure:
-    """Draw Fig. 2: projections and patches of some maps of some layers, two maps a row.
-
-    Args:
-        split: the images that were searched.
-        tops: what `gallery.top_units` found on them.
-        maps: layer -> which.
-    """
+    """Draw Fig. 2: projections and patches of some maps of some layers, two maps a row."""
     panels = []
     for layer, chosen in maps.items():
         panels += _panels(trained, split, tops[layer], chosen, f"layer {layer[-1]}, map")
@@ -74,11 +64,7 @@ def fig2(
 
 
 def two_sizes(networks: Mapping[str, tuple[Trained, Split, Top]], maps: int = 2) -> Figure:
-    """Draw random maps of networks that see images of different sizes, a network a row.
-
-    Args:
-        networks: name -> network, the images that were searched, and what was found in a layer.
-    """
+    """Draw random maps of networks that see images of different sizes, a network a row."""
     panels = []
     for name, (trained, split, top) in networks.items():
         panels += _panels(trained, split, top, random_maps(top, maps), f"{name}, map")
@@ -115,14 +101,9 @@ def described(trained: Trained, top: Top, number: int, labels: Tensor) -> str:
 def explorer(
     trained: Trained, split: Split, tops: Mapping[str, Top], maps: int = 4, seed: int = 1
 ) -> HTML:
-    """Show random maps of every layer, for a page without a kernel; it opens on the last layer.
+    """Show `maps` random maps of every layer, for a page without a kernel.
 
-    In each layer the map whose projections are most similar comes first.
-
-    Args:
-        split: the images that were searched.
-        tops: what `gallery.top_units` found on them.
-        maps: how many a layer.
+    It opens on the last layer. In each the map whose projections are most similar comes first.
     """
     pictures, notes = [], []
     for top in tops.values():
@@ -144,47 +125,27 @@ def explorer(
 def nine_and_nine(projections: Tensor, patches: Tensor) -> np.ndarray:
     """Tile nine projections, signed, beside their nine patches, uint8. -> uint8 (H, W, 3)."""
     parts = plots.display(projections[None])[0], plots.as_colours(patches)
-    left, right = (plots.tiled(_square(part), 3, gap=2) for part in parts)
+    left, right = (plots.tiled(plots.to_side(part), 3, gap=2) for part in parts)
     picture = torch.cat([left, torch.ones(3, left.shape[1], plots.TILE // 8), right], 2)
     return (255 * plots.array(picture)).round().astype(np.uint8)
 
 
-def _square(pictures: Tensor) -> Tensor:
-    """Resize to the side of a tile: small pictures by whole numbers, then to the side."""
-    large = plots.enlarge(pictures)
-    if large.shape[-1] == plots.TILE:
-        return large
-    resize = torch.nn.functional.interpolate
-    return resize(large, plots.TILE, mode="bilinear", antialias=True).clamp(0, 1)
-
-
 def purity(found: Mapping[str, Record]) -> Figure:
     """Draw the mean purity of each layer, and of nine random images. found: data set -> record."""
-    rows, groups = [], []
-    for layer in (*LAYERS, "random"):
-        label = "random images" if layer == "random" else f"layer {layer[-1]}"
-        for name, record in found.items():
-            own = record["purity"]
-            value = own["random"] if layer == "random" else own["layers"][layer]
-            rows.append((label, Interval.of(value), None))
-            groups.append(DATASETS[name])
-            label = ""
-    return plots.intervals(rows, unit="purity, %", zero=None, groups=groups)
+    rows = {f"layer {layer[-1]}": f"purity/layers/{layer}" for layer in LAYERS}
+    rows["random images"] = "purity/random"
+    return plots.intervals_by_dataset(found, rows, unit="purity, %", zero=None)
 
 
 def similarity(found: Mapping[str, Record]) -> Figure:
     """Draw by how much more similar projections are than patches. found: data set -> record."""
-    rows, groups = [], []
-    for how, shown in SIMILARITY_NAMES.items():
-        for layer in LAYERS[1:]:
-            label = f"{shown}, layer {layer[-1]}"
-            for name, record in found.items():
-                lead = Interval.of(record["similarity"][layer][how]["lead"])
-                rows.append((label, lead, None))
-                groups.append(DATASETS[name])
-                label = ""
+    rows = {
+        f"{shown}, layer {layer[-1]}": f"similarity/{layer}/{how}/lead"
+        for how, shown in SIMILARITY_NAMES.items()
+        for layer in LAYERS[1:]
+    }
     unit = "similarity of projections less that of patches, each less its control"
-    return plots.intervals(rows, unit=unit, groups=groups)
+    return plots.intervals_by_dataset(found, rows, unit=unit)
 
 
 def purity_table(found: Mapping[str, Record]) -> HTML:

@@ -128,7 +128,6 @@ def parts(study: Study) -> Parts:
         return on_object(trained, images, tops(), split.truth["mask"][:count], study.seed)
 
     return {
-        "count": lambda: count,
         "purity": lambda: purity(tops(), labels, study.seed),
         "similarity": lambda: similarity(trained, images, tops(), study.seed),
         "on_object": masks,

@@ -94,7 +94,6 @@ def similarities(
     """Return how alike a map's projections and its patches are, and pictures at the same places.
 
     Args:
-        fetch: from image indices (B,) to images as the network wants them, (B, 3, S, S).
         maps: maps that respond to K images.
         images: how many there are to draw others from.
     Returns:
@@ -131,12 +130,8 @@ def patches_vary_more(found: dict[str, Tensor]) -> Tensor:
 def on_mask(top: Top, network: Layered, mask: Tensor) -> Tensor:
     """Return whether the middle of each top unit's receptive field lies on the object.
 
-    Args:
-        mask: (N, S, S) bool, the object in what the network sees; or float, its share at each
-            place.
-    Returns:
-        (C, K) float, 1 on the object, 0 off it (or the share), nan in empty places and for units
-        that do not respond.
+    mask: (N, S, S), the object in what the network sees, or its share at each place -> (C, K)
+    float, nan in empty places and for units that do not respond.
     """
     field = field_of(network, top.layer)
     middles = [
@@ -150,10 +145,7 @@ def on_mask(top: Top, network: Layered, mask: Tensor) -> Tensor:
 def shares_on_mask(top: Top, network: Layered, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Return the shares of a map's top units on the object, in their own and in all images.
 
-    Args:
-        mask: (N, S, S) bool.
-    Returns:
-        (C,) each, nan for maps that never respond.
+    mask: (N, S, S) bool -> (C,) each, nan for maps that never respond.
     """
     anywhere = mask.float().mean(0).expand(mask.shape)
     return on_mask(top, network, mask).nanmean(1), on_mask(top, network, anywhere).nanmean(1)
