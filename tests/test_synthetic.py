@@ -14,17 +14,6 @@ def test_photographs_are_square_colour_and_not_alike():
     assert torch.corrcoef(found.flatten(1)).fill_diagonal_(0).max() < 0.8
 
 
-def test_a_cast_ray_ends_where_a_primitive_begins():
-    for kind in figures.PRIMITIVES.values():
-        start, forward, reached, picture = figures.cast(kind, side=24)
-        hit = reached.isfinite()
-        before, after = (start + (reached + step) * forward[:, None] for step in (-0.01, 0.01))
-        assert 0.1 < hit.float().mean() < 0.9
-        assert not figures.inside(kind, *before[:, hit]).any()
-        assert figures.inside(kind, *after[:, hit]).float().mean() > 0.97  # but for rays that graze
-        assert picture.shape == (3, 24, 24)
-
-
 def test_truth_names_the_parts_that_are_seen():
     drawing = diorama.draw([162, 0], size=64)
     figure = figures.truth(drawing)
