@@ -1,5 +1,7 @@
 """Rotations (..., 3, 3) and affine maps (..., 3, 4), whose last column is the offset."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -29,27 +31,14 @@ def apply(maps: Tensor, points: Tensor) -> Tensor:
     return (maps[..., :3] @ points[..., None] + maps[..., 3:])[..., 0]
 
 
-def rotate_x(radians: Tensor) -> Tensor:
-    """Rotate about x; positive takes +y towards +z."""
-    c, s, zero, one = _parts(radians)
-    return _matrix(one, zero, zero, zero, c, -s, zero, s, c)
+def rotate(axis: int, radians: Tensor) -> Tensor:
+    """Rotate about x, y or z (0 to 2); positive takes the axis after it towards the one before."""
+    after, before = (axis + 1) % 3, (axis + 2) % 3
+    turn = torch.eye(3, device=radians.device).repeat(*radians.shape, 1, 1)
+    turn[..., after, after] = turn[..., before, before] = radians.cos()
+    turn[..., before, after] = radians.sin()
+    turn[..., after, before] = -radians.sin()
+    return turn
 
 
-def rotate_y(radians: Tensor) -> Tensor:
-    """Rotate about y, the vertical; positive takes +z towards +x."""
-    c, s, zero, one = _parts(radians)
-    return _matrix(c, zero, s, zero, one, zero, -s, zero, c)
-
-
-def rotate_z(radians: Tensor) -> Tensor:
-    """Rotate about z; positive takes +x towards +y."""
-    c, s, zero, one = _parts(radians)
-    return _matrix(c, -s, zero, s, c, zero, zero, zero, one)
-
-
-def _parts(radians: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return radians.cos(), radians.sin(), torch.zeros_like(radians), torch.ones_like(radians)
-
-
-def _matrix(*entries: Tensor) -> Tensor:
-    return torch.stack(entries, -1).unflatten(-1, (3, 3))
+rotate_x, rotate_y, rotate_z = (partial(rotate, axis) for axis in range(3))

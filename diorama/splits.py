@@ -46,7 +46,7 @@ def split(
         raise ValueError(f"count must be an integer of at least 1, got {count!r}")
     kind = "novel" if novel else "classes"
     name = f"diorama-{VERSION}-{kind}-seed{seed}-{size}px-{count}.npz"
-    if cache is not None and (stored := _load(Path(cache) / name, count, size)) is not None:
+    if cache is not None and (stored := _load(Path(cache) / name)) is not None:
         return stored
     drawings = []
     with tqdm(total=count, desc="diorama", unit="image", disable=not progress, leave=False) as bar:
@@ -75,21 +75,12 @@ def _save(path: Path, whole: dict[str, Tensor]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _load(path: Path, count: int, size: int) -> dict[str, Tensor] | None:
-    """Return what a cache file holds, or None if it is missing, damaged or of another shape."""
-    layout = {
-        "images": (np.uint8, (count, size, size, 3)),
-        "labels": (np.int64, (count,)),
-        "parts": (np.uint8, (count, size, size)),
-        "keypoints": (np.float32, (count, 3, 2)),
-        "visible": (np.bool_, (count, 3)),
-    }
+def _load(path: Path) -> dict[str, Tensor] | None:
+    """Return what a cache file holds, or None if it is missing or damaged."""
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in layout}
+            arrays = {name: file[name] for name in FIELDS if name != "mask"}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-    if any((array.dtype, array.shape) != layout[name] for name, array in arrays.items()):
         return None
     arrays |= {"images": np.moveaxis(arrays["images"], -1, 1), "mask": arrays["parts"] > 0}
     return {field: torch.from_numpy(arrays[field]) for field in FIELDS}

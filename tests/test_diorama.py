@@ -7,15 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import adaptive_avg_pool2d, normalize, one_hot
+from sklearn.linear_model import RidgeClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch.nn.functional import normalize
 
 import diorama
+from book.synthetic.figures import TAPER, inside
 from diorama import splits, things
 from diorama.affine import compose, inverse
 from diorama.model import Model
 from diorama.primitives import BOX, CONE, CYLINDER, ELLIPSOID, enter, normal
 from diorama.random import Draws, uniform
 from diorama.scene import PART_NUMBER
+from zfrepro.stats import power_slope, thumbnails
 
 GOLDEN = Path(__file__).with_name("golden_diorama.npz")
 PINNED = [[4204197, 14750750], [14193507, 9142588], [5530070, 15347858]]  # seed 3: 0, 7 and 2^40
@@ -90,17 +95,10 @@ def test_intersections_agree_with_a_march(kind):
     u = uniform(kind, torch.arange(400), 6)
     origin = 2.5 * normalize((u[:, :3] - 0.5) * 2, dim=1)
     direction = (u[:, 3:] * 2 - 1) * 1.2 - origin
-    taper = torch.full((400,), 0.7 if kind == CONE else 0.0)
+    taper = torch.full((400,), TAPER if kind == CONE else 0.0)
     steps = torch.linspace(0, 2, 8001)[:, None]
-    x, y, z = (origin[:, k] + steps * direction[:, k] for k in range(3))
-    radius = 1 - taper * (1 + y) / 2
-    if kind == ELLIPSOID:
-        inside = x * x + y * y + z * z < 1
-    elif kind == BOX:
-        inside = (x.abs() < 1) & (y.abs() < 1) & (z.abs() < 1)
-    else:
-        inside = (y.abs() < 1) & (x * x + z * z < radius * radius)
-    first = torch.where(inside.any(0), steps[inside.int().argmax(0), 0], torch.inf)
+    within = inside(kind, *(origin[:, k] + steps * direction[:, k] for k in range(3)))
+    first = torch.where(within.any(0), steps[within.int().argmax(0), 0], torch.inf)
     t = enter(kind, tuple(origin.T), tuple(direction.T), taper)
     assert (first.isinf() != t.isinf()).float().mean() < 0.01  # rays that cut off less than a step
     hit = first.isfinite() & t.isfinite()
@@ -124,17 +122,14 @@ def test_inverse_undoes_and_compose_chains():
 def one_primitive(kind: int, half: tuple, eye: tuple, focal: float, height: float) -> diorama.Scene:
     """One primitive at x = z = 0, nothing else, before a camera at `eye` that looks along -z."""
     scene = diorama.sample([0])
-    p = scene.primitives
-    to_world = torch.zeros(3, 4)
-    to_world[:, :3] = torch.diag(torch.tensor(half))
-    to_world[1, 3] = height
-    first = torch.arange(p.kind.shape[1])[None] == 0
+    p, first = scene.primitives, torch.arange(scene.primitives.kind.shape[1])[None] == 0
+    offset = torch.tensor([[0.0], [height], [0.0]])
     p = replace(
         p,
         kind=torch.where(first, kind, p.kind),
         alive=first,
         part=torch.where(first, PART_NUMBER["body"], p.part),
-        to_world=torch.where(first[..., None, None], to_world, p.to_world),
+        to_world=torch.cat([torch.diag(torch.tensor(half)), offset], 1).expand_as(p.to_world),
         taper=torch.zeros_like(p.taper),
     )
     axes = torch.diag(torch.tensor([1.0, 1.0, -1.0]))[None]
@@ -143,51 +138,19 @@ def one_primitive(kind: int, half: tuple, eye: tuple, focal: float, height: floa
     return replace(scene, primitives=p, camera=camera)
 
 
-def test_outlines_are_those_that_geometry_gives():
-    # A ball of radius r at distance D is a disc of radius f r / sqrt(D^2 - r^2).
-    scene = one_primitive(ELLIPSOID, (0.7, 0.7, 0.7), (0.0, 5.0, 4.0), 2.5, height=5.0)
-    radius = 2.5 * 0.7 / math.sqrt(16 - 0.49)
-    area = float(diorama.render(scene, 200).mask.float().mean())
-    assert area == pytest.approx(math.pi * radius**2 / 4, rel=0.01)
-    # The front face of a box, at distance 3.7, hides the rest.
-    scene = one_primitive(BOX, (0.5, 0.8, 0.3), (0.0, 5.0, 4.0), 2.0, height=5.0)
-    area = float(diorama.render(scene, 200).mask.float().mean())
-    assert area == pytest.approx(0.5 * 0.8 * (2 / 3.7) ** 2, rel=0.02)
+BALL_AREA = math.pi * (2.5 * 0.7) ** 2 / (16 - 0.49) / 4
+"""Of a ball of radius r at distance D: a disc of radius f r / sqrt(D^2 - r^2)."""
+BOX_AREA = 0.5 * 0.8 * (2 / 3.7) ** 2
+"""Of a box: its front face, at distance 3.7, hides the rest."""
 
 
-def test_tiles_cut_nothing_off():
-    """An outline that is cut off by a tile which was not cast would be lopsided."""
-    scene = one_primitive(ELLIPSOID, (0.9, 0.4, 0.6), (0.0, 5.0, 3.0), 2.0, height=5.0)
-    mask = diorama.render(diorama.rotated(scene, 30), 192).mask[0]
-    assert (mask ^ mask.flip(0)).float().mean() < 2e-3
-
-
-def test_shadows_lie_on_the_table():
-    scene = one_primitive(ELLIPSOID, (0.4, 0.4, 0.4), (0.0, 1.5, 3.0), 1.5, height=0.4)
-    tilted = torch.tensor([[[1.0, 0, 0], [0, 2.0, -1.0], [0, -1.0, -2.0]]])
-    camera = replace(scene.camera, axes=normalize(tilted, dim=-1))
-    lamp = normalize(torch.tensor([[1.0, 1.0, 0.0]]), dim=-1)  # at the right, 45 degrees high
-    sky = torch.full((1, 3), 0.2)
-    background = replace(
-        scene.background,
-        mean=torch.full((1, 2, 3), 0.6),
-        mixing=torch.zeros(1, 2, 3, 3),
-        edge=torch.tensor([9.0]),
-    )
-    scene = replace(
-        scene,
-        camera=camera,
-        light=replace(scene.light, direction=lamp, color=torch.ones(1, 3), sky=sky),
-        background=background,
-        lens=replace(scene.lens, noise=torch.zeros(1), vignette=torch.zeros(1)),
-    )
-    image = diorama.render(scene, 128).images[0].float().mean(0)
-    # The ball's middle throws its shadow to x = -0.4, and x = +0.8 is bright.
-    points = (torch.tensor([[-0.5, 0.0, 0.0], [0.8, 0.0, 0.0]]) - camera.eye) @ camera.axes[0].T
-    column = ((points[:, 0] / points[:, 2] * 1.5 + 1) * 64).long()
-    row = ((1 - points[:, 1] / points[:, 2] * 1.5) * 64).long()
-    dark, bright = image[row, column].tolist()
-    assert dark < 0.75 * bright
+@pytest.mark.parametrize(
+    ("kind", "half", "focal", "area"),
+    [(ELLIPSOID, (0.7, 0.7, 0.7), 2.5, BALL_AREA), (BOX, (0.5, 0.8, 0.3), 2.0, BOX_AREA)],
+)
+def test_outlines_are_those_that_geometry_gives(kind, half, focal, area):
+    scene = one_primitive(kind, half, (0.0, 5.0, 4.0), focal, height=5.0)
+    assert float(diorama.render(scene, 200).mask.float().mean()) == pytest.approx(area, rel=0.02)
 
 
 # The truth about an image
@@ -299,30 +262,17 @@ def test_shifting_and_zooming_move_the_image():
 def test_thumbnails_do_not_give_the_class_away():
     train = diorama.draw(range(960), size=48)
     test = diorama.draw(range(480), seed=1, size=48)
-    thumbs = [adaptive_avg_pool2d(d.images.float(), 8).flatten(1) for d in (train, test)]
-    mean, scale = thumbs[0].mean(0), thumbs[0].std(0)
-    a, b = ((x - mean) / scale for x in thumbs)
-    target = one_hot(train.labels).float()
+    a, b = (thumbnails(drawn.images) for drawn in (train, test))
     correct = []
-    for ridge in (30.0, 300.0, 3000.0):  # ridge regression on one-hot labels: linear, closed form
-        left = a.T @ a + ridge * torch.eye(a.shape[1])
-        weights = torch.linalg.solve(left, a.T @ (target - target.mean(0)))
-        correct.append(float(((b @ weights).argmax(1) == test.labels).float().mean()))
+    for strength in (30.0, 300.0, 3000.0):
+        linear = make_pipeline(StandardScaler(), RidgeClassifier(strength)).fit(a, train.labels)
+        correct.append(linear.score(b, test.labels))
     assert 1 / 16 < max(correct) < 0.35
 
 
 def test_the_power_spectrum_decays_as_in_photographs():
     """Photographs reduced to 128 px have a slope near -2.9."""
-    grey = diorama.draw(range(96), size=128).images.float().mean(1)
-    window = torch.hann_window(128)
-    power = torch.fft.fft2((grey - grey.mean((1, 2), keepdim=True)) * window * window[:, None])
-    power = power.abs().square().mean(0).flatten().numpy()
-    frequency = np.fft.fftfreq(128, 1 / 128)
-    radius = np.hypot(frequency[:, None], frequency).round().astype(int).ravel()
-    radial = np.bincount(radius, power) / np.bincount(radius)
-    rings = np.arange(4, 48)
-    slope, _ = np.polyfit(np.log(rings), np.log(radial[rings]), 1)
-    assert -3.2 < slope < -1.8
+    assert -3.2 < power_slope(diorama.draw(range(96), size=128).images) < -1.8
 
 
 # Splits and errors
