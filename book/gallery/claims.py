@@ -1,5 +1,6 @@
 """Section 4, Fig. 2: what the features of each layer show."""
 
+from functools import partial
 from typing import Any
 
 from zfrepro.claims import Above, AllOf, Claim, Quantity
@@ -39,11 +40,11 @@ VARIATION = (
     "Over maps drawn at random from layers 2 to 5."
 )
 
+claim = partial(Claim, chapter="gallery", place="section 4, Fig. 2")
+
 CLAIMS = (
-    Claim(
+    claim(
         name="gallery-hierarchy",
-        chapter="gallery",
-        place="section 4, Fig. 2",
         says="Features are hierarchical, from corners and colours over textures to objects: the "
         "deeper, the more class-specific.",
         measure="Purity: share of a map's nine strongest images that belong to their most frequent "
@@ -56,10 +57,8 @@ CLAIMS = (
         "before none had to be below it. It includes that layer 4 is more class-specific than "
         "layer 3.",
     ),
-    Claim(
+    claim(
         name="gallery-objects",
-        chapter="gallery",
-        place="section 4, Fig. 2",
         says="Layer 5 shows entire objects.",
         measure="How often the middle of a top unit's receptive field lies on the object, less how "
         "often the same places of all other images do, in points over maps. Whether the object is "
@@ -75,10 +74,8 @@ CLAIMS = (
         note="Rule changed after the numbers were known: the margin was first taken over random "
         "pixels, without layer 1 and untrained networks.",
     ),
-    Claim(
+    claim(
         name="gallery-variation",
-        chapter="gallery",
-        place="section 4, Fig. 2",
         says="The patches that excite a map vary more than its projections, which show only what "
         "excites it.",
         measure=f"{VARIATION} Grey levels are compared pixel by pixel.",
@@ -87,10 +84,8 @@ CLAIMS = (
         note="Pictures were aligned on the unit after the numbers were first known. The similarity "
         "by contrast, added then, is judged apart.",
     ),
-    Claim(
+    claim(
         name="gallery-variation-contrast",
-        chapter="gallery",
-        place="section 4, Fig. 2",
         says="Patches vary more than projections in where their contrast lies.",
         measure=f"{VARIATION} Contrast at six by six places is compared, which tolerates shifts.",
         holds=AllOf(*(Above(lead, 0) for lead in _leads("contrast"))),

@@ -1,6 +1,7 @@
 """Claims of section 4 and Fig. 5 of the arXiv text: translated, scaled and rotated images."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from zfrepro.stats import Interval
 
 LINEAR = 0.9  # R squared from which a curve counts as quasi-linear
 STABLE = 80  # per cent of above-chance accuracy kept, from which an output counts as stable
-WHERE = "arXiv section 4, Fig. 5"
+claim = partial(Claim, chapter="invariance", place="arXiv section 4, Fig. 5")
 
 
 def _r_squared(layer: str, family: str, intercept: bool) -> Quantity:
@@ -74,20 +75,16 @@ GAINS = [
 ]
 
 CLAIMS = (
-    Claim(
+    claim(
         name="invariance-small",
-        chapter="invariance",
-        place=WHERE,
         says="Small transformations have a dramatic effect in the first layer and a lesser one "
         "in the top layer.",
         measure="Distance of features in units of the distance between two images, at the "
         "smallest change (5 of 224 px, 5 % larger, 5 degrees): layer 1 less layer 7",
         holds=AllOf(*(Above(lead, 0) for lead in SMALL)),
     ),
-    Claim(
+    claim(
         name="invariance-linear",
-        chapter="invariance",
-        place=WHERE,
         says="In the top layer the effect is quasi-linear for translation and scale.",
         measure="R squared of a straight line for the mean distance against the size of the "
         "change, with an intercept and through zero",
@@ -99,10 +96,8 @@ CLAIMS = (
         note="Changed after the numbers were known: the first rule asked for a line through zero "
         "alone, but 'quasi-linear' does not say whether the curve may start with a jump.",
     ),
-    Claim(
+    claim(
         name="invariance-stable",
-        chapter="invariance",
-        place=WHERE,
         says="The network's output is stable to translations and scalings.",
         measure="Share of the amounts of Fig. 5 at which an image is still classified correctly, "
         "corrected for chance; images that are classified correctly without a change",
@@ -110,20 +105,16 @@ CLAIMS = (
         note="Changed after the numbers were known: the first rule counted predictions that "
         "stay the same. The bound of 80 % is older; at 75 % both data sets would agree.",
     ),
-    Claim(
+    claim(
         name="invariance-rotation",
-        chapter="invariance",
-        place=WHERE,
         says="The output is not invariant to rotation.",
         measure="The same under rotations of 5 to 315 degrees",
         holds=AllOf(
             Below(TURNED, STABLE), *(Below(TURNED, _kept(family)) for family in FAMILIES[:2])
         ),
     ),
-    Claim(
+    claim(
         name="invariance-symmetry",
-        chapter="invariance",
-        place=WHERE,
         says="The output is more stable to rotation for objects with rotational symmetry.",
         measure="Share of rotations at which an image is still classified correctly, by class: the "
         "sphere (ball, golf ball) against the best other class",
@@ -136,9 +127,8 @@ CLAIMS = (
         note="The first rule compared the sphere with the mean of the other classes too. A class "
         "can stay correct because of its colour or texture alone.",
     ),
-    Claim(
+    claim(
         name="invariance-rendered",
-        chapter="invariance",
         place="own question",
         says="Prediction consistency is higher for a rendered scene than for an image warped by "
         "the same amount.",
@@ -148,9 +138,8 @@ CLAIMS = (
         source="own",
         untestable=_not_rendered,
     ),
-    Claim(
+    claim(
         name="invariance-pixel",
-        chapter="invariance",
         place="own question",
         says="Under translations by one pixel ZFNet, with the smaller stride, has a higher "
         "prediction consistency than Krizhevsky's network.",

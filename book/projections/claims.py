@@ -64,54 +64,55 @@ def few_flips(record: Record) -> str:
 
 COHERENCE = "rules-{}/deconvnet_minus/forward mask/coherence"
 FINENESS = "rules-{}/deconvnet_minus/forward mask/fineness"
+EXCHANGED = "switches-{}/other_unit_minus_other_switches"
+REMAINING = "switches-{}/other_switches_minus_unrelated"
+DELETED = "deletion-{}/deconvnet_minus/"
 PART = "truth-{}/deconvnet_minus/"
 CASCADE = "cascade-fc8/curves/{}, conv5"
 FLIPPED = "adversarial/moved/adversarial, {}"
 
+claim = partial(Claim, chapter="projections")
+later = partial(claim, source="later")
+own = partial(claim, source="own", place="section 2.1 does not say")
+
 CLAIMS = (
-    Claim(
+    claim(
         "projections-weighting",
-        "projections",
-        "section 2.1",
-        "A projection's structures are weighted by what they contribute to the activation.",
-        "Mean height of the deletion curve (activation left when pixels are deleted in the order "
-        "of projected energy), minus that of a random order and of another unit's projection at "
-        f"the same place, {EACH}",
-        AllOf(
-            Below(most("difference from random order", "deletion-{}/deconvnet_minus/random"), 0.0),
-            Below(
-                most("difference from another unit", "deletion-{}/deconvnet_minus/another unit"),
-                0.0,
-            ),
+        place="section 2.1",
+        says="A projection's structures are weighted by what they contribute to the activation.",
+        measure="Mean height of the deletion curve (activation left when pixels are deleted in "
+        "the order of projected energy), minus that of a random order and of another unit's "
+        f"projection at the same place, {EACH}",
+        holds=AllOf(
+            Below(most("difference from random order", DELETED + "random"), 0.0),
+            Below(most("difference from another unit", DELETED + "another unit"), 0.0),
         ),
         note="Before the rules were rewritten, half of the layers made it partly reproduced.",
     ),
-    Claim(
+    claim(
         "projections-mask",
-        "projections",
-        "section 2.1, footnote 1",
-        "With the forward ReLU mask instead of the backward ReLU, projections are markedly less "
-        "clear.",
-        "Coherence of local directions (clean lines 1, white noise about 0.15), deconvnet minus "
-        f"forward mask, {EACH}; and the share of fine speckle, which must not be higher",
-        AllOf(
+        place="section 2.1, footnote 1",
+        says="With the forward ReLU mask instead of the backward ReLU, projections are markedly "
+        "less clear.",
+        measure="Coherence of local directions (clean lines 1, white noise about 0.15), deconvnet "
+        f"minus forward mask, {EACH}; and the share of fine speckle, which must not be higher",
+        holds=AllOf(
             Above(least("gain in coherence", COHERENCE), 0.0),
             Below(most("gain in fineness", FINENESS), 0.01),
         ),
-        Above(Quantity("mean gain in coherence", mean_of(COHERENCE), form="+.3f"), MARKED),
+        size=Above(Quantity("mean gain in coherence", mean_of(COHERENCE), form="+.3f"), MARKED),
         paper="no number: markedly",
         note="The threshold for markedly was raised once, when the coherence of white noise was "
         "known. Fineness had no bound of its own before: no interval was to lie above 0.",
     ),
-    Claim(
+    claim(
         "projections-part",
-        "projections",
-        "section 2.1",
-        "A projection shows the part of the object that the unit responds to.",
-        "Share of projected energy inside the part whose masking lowers the unit most, minus the "
-        "part's share of the area, an edge detector's share, and that of another unit's "
+        place="section 2.1",
+        says="A projection shows the part of the object that the unit responds to.",
+        measure="Share of projected energy inside the part whose masking lowers the unit most, "
+        "minus the part's share of the area, an edge detector's share, and that of another unit's "
         f"projection, {EACH}",
-        AllOf(
+        holds=AllOf(
             Above(least("gain over area", PART + "area"), 0.0),
             Above(least("gain over edges", PART + "contrast"), 0.0),
             Above(least("gain over another unit", PART + "another unit"), 0.0),
@@ -120,123 +121,101 @@ CLAIMS = (
             "" if f"truth-{LAYERS[0]}" in record else "the parts in photographs are not known"
         ),
     ),
-    Claim(
+    later(
         "projections-switches",
-        "projections",
-        "Mahendran & Vedaldi 2016",
-        "The switches shape a projection more than the unit does.",
-        "Rank correlation with a unit's projection: of another unit at the same place with the "
-        f"same switches, minus that of the same unit with another image's switches, {EACH}",
-        Above(
-            least("difference of correlations", "switches-{}/other_unit_minus_other_switches"), 0.0
-        ),
-        source="later",
+        place="Mahendran & Vedaldi 2016",
+        says="The switches shape a projection more than the unit does.",
+        measure="Rank correlation with a unit's projection: of another unit at the same place "
+        "with the same switches, minus that of the same unit with another image's switches, "
+        f"{EACH}",
+        holds=Above(least("difference of correlations", EXCHANGED), 0.0),
     ),
-    Claim(
+    later(
         "projections-without",
-        "projections",
-        "Springenberg et al. 2015; Mahendran & Vedaldi 2016",
-        "With another image's switches, a unit's projection is unrelated to its own.",
-        "Rank correlation of a unit's projection with that by another image's switches, minus "
-        f"that of an unrelated one (another unit, another image's switches), {EACH}",
-        Below(most("remaining correlation", "switches-{}/other_switches_minus_unrelated"), 0.1),
-        source="later",
+        place="Springenberg et al. 2015; Mahendran & Vedaldi 2016",
+        says="With another image's switches, a unit's projection is unrelated to its own.",
+        measure="Rank correlation of a unit's projection with that by another image's switches, "
+        f"minus that of an unrelated one (another unit, another image's switches), {EACH}",
+        holds=Below(most("remaining correlation", REMAINING), 0.1),
         note="A second bound, 0.25, used to make it partly reproduced.",
     ),
-    Claim(
+    later(
         "projections-pooling",
-        "projections",
-        "Nie et al. 2018",
-        "Max-pooling alone makes the deconvnet of a network with random weights resemble the "
+        place="Nie et al. 2018",
+        says="Max-pooling alone makes the deconvnet of a network with random weights resemble the "
         "image.",
-        "SSIM with the image less SSIM with another image; with max-pooling minus with subsampling "
-        f"in its place; mean of two networks with random weights, {EACH}",
-        Above(least("gain by max-pooling", "random-{}/max_minus_none", "+.3f"), 0.0),
-        source="later",
+        measure="SSIM with the image less SSIM with another image; with max-pooling minus with "
+        f"subsampling in its place; mean of two networks with random weights, {EACH}",
+        holds=Above(least("gain by max-pooling", "random-{}/max_minus_none", "+.3f"), 0.0),
     ),
-    Claim(
+    later(
         "projections-guided",
-        "projections",
-        "Adebayo et al. 2018",
-        "Random weights in the upper layers hardly change guided backpropagation, but change the "
-        "gradient.",
-        "Rank correlation of a class score's picture before and after layers fc8 to conv5 get "
-        "random weights, drawn once",
-        AllOf(
+        place="Adebayo et al. 2018",
+        says="Random weights in the upper layers hardly change guided backpropagation, but change "
+        "the gradient.",
+        measure="Rank correlation of a class score's picture before and after layers fc8 to conv5 "
+        "get random weights, drawn once",
+        holds=AllOf(
             Above(Quantity("correlation, guided", CASCADE.format("guided")), 0.8),
             Below(Quantity("correlation, gradient", CASCADE.format("gradient")), 0.2),
         ),
-        source="later",
     ),
-    Claim(
+    later(
         "projections-gradient",
-        "projections",
-        "Simonyan et al. 2014; Samek et al. 2017",
-        "Projected energy finds what excites a unit better than the gradient's energy.",
-        f"Mean height of the deletion curve, deconvnet minus gradient, {EACH}",
-        Below(most("difference", "deletion-{}/deconvnet_minus/gradient"), 0.0),
-        source="later",
+        place="Simonyan et al. 2014; Samek et al. 2017",
+        says="Projected energy finds what excites a unit better than the gradient's energy.",
+        measure=f"Mean height of the deletion curve, deconvnet minus gradient, {EACH}",
+        holds=Below(most("difference", DELETED + "gradient"), 0.0),
         note="More layers for than against used to make it partly reproduced.",
     ),
-    Claim(
+    later(
         "projections-adversarial",
-        "projections",
-        "Nie et al. 2018",
-        "A small change that flips the class hardly alters deconvnet and guided pictures.",
-        "Cosine of the true class's pictures before and after ten steps of projected gradient "
-        "within 2 of 255 levels",
-        AllOf(
+        place="Nie et al. 2018",
+        says="A small change that flips the class hardly alters deconvnet and guided pictures.",
+        measure="Cosine of the true class's pictures before and after ten steps of projected "
+        "gradient within 2 of 255 levels",
+        holds=AllOf(
             Above(Quantity("cosine, deconvnet", FLIPPED.format("deconvnet")), 0.9),
             Above(Quantity("cosine, guided", FLIPPED.format("guided")), 0.9),
         ),
-        source="later",
         untestable=few_flips,
         note="A second bound, 0.5, used to make it partly reproduced.",
     ),
-    Claim(
+    later(
         "projections-linear",
-        "projections",
-        "Kindermans et al. 2018",
-        "In a linear model with a distractor, what deconvnet and gradient show is not the signal.",
-        "Cosine of the learned filter with the known signal, where signal and distractor have a "
-        "cosine of 0.8",
-        Within(Quantity("cosine of the filter", "toy/filter_signal"), 0.59, 0.61),
-        source="later",
+        place="Kindermans et al. 2018",
+        says="In a linear model with a distractor, what deconvnet and gradient show is not the "
+        "signal.",
+        measure="Cosine of the learned filter with the known signal, where signal and distractor "
+        "have a cosine of 0.8",
+        holds=Within(Quantity("cosine of the filter", "toy/filter_signal"), 0.59, 0.61),
         untestable=lambda record: (
             "this is arithmetic: the filter has a cosine of sqrt(1 - 0.8^2) = 0.6 with the signal "
             "for any images"
         ),
     ),
-    Claim(
+    own(
         "projections-upper",
-        "projections",
-        "implied by section 2.1",
-        "The projection of a class depends on what the upper layers have learned.",
-        "Rank correlation of a class score's projection before and after layers fc8 to conv5 get "
-        "random weights, drawn once",
-        Below(Quantity("correlation, deconvnet", CASCADE.format("deconvnet")), 0.5),
-        source="own",
+        place="implied by section 2.1",
+        says="The projection of a class depends on what the upper layers have learned.",
+        measure="Rank correlation of a class score's projection before and after layers fc8 to "
+        "conv5 get random weights, drawn once",
+        holds=Below(Quantity("correlation, deconvnet", CASCADE.format("deconvnet")), 0.5),
     ),
-    Claim(
+    own(
         "projections-collisions",
-        "projections",
-        "section 2.1 does not say",
-        "Where pooling windows share a maximum, summing and overwriting its values give the same "
-        "picture.",
-        f"SSIM of both projections, {EACH}",
-        Above(least("SSIM", "switches-{}/overwritten", ".2f"), SAME),
-        source="own",
+        says="Where pooling windows share a maximum, summing and overwriting its values give the "
+        "same picture.",
+        measure=f"SSIM of both projections, {EACH}",
+        holds=Above(least("SSIM", "switches-{}/overwritten", ".2f"), SAME),
         adapted="overwriting is written for this package's own networks",
     ),
-    Claim(
+    own(
         "projections-norm",
-        "projections",
-        "section 2.1 does not say",
-        "Contrast normalisation may be skipped in the deconvnet: its gradient gives nearly the "
-        "same picture.",
-        f"Cosine of the projections with it skipped and with its gradient, {EACH}",
-        Above(least("cosine", "rules-{}/true_norm_cosine", ".4f"), SAME),
-        source="own",
+        says="Contrast normalisation may be skipped in the deconvnet: its gradient gives nearly "
+        "the same picture.",
+        measure=f"Cosine of the projections with it skipped and with its gradient, {EACH}",
+        holds=Above(least("cosine", "rules-{}/true_norm_cosine", ".4f"), SAME),
         adapted="the network has no contrast normalisation",
         untestable=idle_norm,
     ),
