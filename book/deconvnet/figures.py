@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
 from IPython.display import HTML
 from matplotlib.figure import Figure
@@ -81,9 +80,8 @@ def up_and_down(
             _mark_field(axes[0, k], down)
         else:
             for ax, maps in zip(axes[:, k], (up, down), strict=True):
-                ax.imshow(
-                    maps.square().sum(0).pow(0.25).numpy(), cmap="magma", interpolation="nearest"
-                )
+                bright = maps.square().sum(0).pow(0.25).numpy()
+                ax.imshow(bright, cmap="magma", interpolation="nearest")
         axes[0, k].set_title(name)
     axes[1, 0].set_title("projection")
     axes[1, -1].set_title("one unit")
@@ -129,14 +127,9 @@ def explorer(trained: Trained, pictures: Tensor) -> HTML:
             spot = f"map {int(unit.maps)}, row {int(unit.rows)}, column {int(unit.columns)}"
             notes.append(f"{layer}, {spot}: {side} px, activation {found.activations[i]:.2f}")
     axes = {"image": list(map(str, range(1, len(pictures) + 1))), "layer": [k[-1] for k in names]}
-    alt = (
-        "The projection of the strongest unit of a layer on the left, the patch it saw on the right"
-    )
+    alt = "The projection of a layer's strongest unit on the left, the patch it saw on the right"
     stack = (255 * torch.stack(sheets)).round().byte().permute(0, 2, 3, 1).numpy()
-    start = len(names) - 1
-    return explorers.frames(
-        np.ascontiguousarray(stack), axes, notes, alt=alt, jpeg=True, start=start
-    )
+    return explorers.frames(stack, axes, notes, alt=alt, jpeg=True, start=len(names) - 1)
 
 
 def resemblance(found: Mapping[str, Mapping[str, Any]]) -> Figure:

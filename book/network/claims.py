@@ -1,5 +1,7 @@
 """Checks of section 3 and Fig. 3: the geometry of the network. Identities, not results."""
 
+from functools import partial
+
 from zfrepro import paper
 from zfrepro.claims import AllOf, Below, Claim, Quantity, Record
 
@@ -31,6 +33,8 @@ def empirical_gap(record: Record) -> int:
     )
 
 
+_gap = partial(Quantity, form=".0f")
+
 CLAIMS = (
     Claim(
         name="network-sizes",
@@ -38,9 +42,7 @@ CLAIMS = (
         place="Section 3, Fig. 3",
         says="For an image of 224 px the maps measure 110, 55, 26, 13, 13, 13, 13 and 6 a side.",
         measure="Side in units of the eight stages, computed with sizes rounded up at borders.",
-        holds=Below(
-            Quantity("largest difference from a side in Fig. 3", size_gap, " units", form=".0f"), 1
-        ),
+        holds=Below(_gap("largest difference from a side in Fig. 3", size_gap, " units"), 1),
         paper=", ".join(map(str, paper.FIG3_SIZES.values())),
         source="instrument",
         printed={"geometry": {"zfnet": {"sizes": paper.FIG3_SIZES}}},
@@ -53,16 +55,8 @@ CLAIMS = (
         measure="Side in pixels of the receptive fields at the conv outputs of both networks: by "
         "formula, by the pixels that a gradient reaches, and of the tiles in five figures.",
         holds=AllOf(
-            Below(
-                Quantity("largest difference of formula and tile", computed_gap, " px", form=".0f"),
-                1,
-            ),
-            Below(
-                Quantity(
-                    "largest difference of formula and gradient", empirical_gap, " px", form=".0f"
-                ),
-                1,
-            ),
+            Below(_gap("largest difference of formula and tile", computed_gap, " px"), 1),
+            Below(_gap("largest difference of formula and gradient", empirical_gap, " px"), 1),
         ),
         paper="tiles of 7, 27 and 139 px; for the network of Krizhevsky 11 and 51 px",
         source="instrument",

@@ -25,8 +25,7 @@ def strip(
         picture: (3, S, S), uint8 or 0 to 1.
         features: by layer its activations, (C, h, w) or (units,); their square roots are drawn, of
             a conv layer those of the four maps with the highest mean.
-        probabilities: by class, the five highest are drawn.
-        classes: their number, as stated.
+        probabilities: by class, of which there are `classes`; the five highest are drawn.
     """
     sizes = {s.name: s.size for s in stages(architecture, picture.shape[-1])}
     middle, x = 52.0, 0.0  # a unit is a pixel or so of the page
@@ -44,12 +43,8 @@ def strip(
             x += 16
 
     def draw(image: Tensor, left: float, low: float, wide: float, high: float, **colours) -> None:
-        ax.imshow(
-            image.numpy(),
-            extent=(left, left + wide, low, low + high),
-            interpolation="nearest",
-            **colours,
-        )
+        extent = (left, left + wide, low, low + high)
+        ax.imshow(image.numpy(), extent=extent, interpolation="nearest", **colours)
         ax.add_patch(plt.Rectangle((left, low), wide, high, fill=False, ec="white", lw=0.6))
 
     side = picture.shape[-1]
@@ -82,13 +77,8 @@ def strip(
         y = middle + 34 - 17 * i
         ax.barh(y, 40 * probabilities[name], 11, left=x + 60, color=plots.PALETTE[0])
         ax.text(x + 57, y, name, ha="right", va="center", fontsize=9.5)
-        ax.text(
-            x + 62 + 40 * probabilities[name],
-            y,
-            f"{probabilities[name]:.2f}",
-            va="center",
-            fontsize=9.5,
-        )
+        after = x + 62 + 40 * probabilities[name]
+        ax.text(after, y, f"{probabilities[name]:.2f}", va="center", fontsize=9.5)
     station("layer 8", ["softmax over", f"{classes:,} classes"], 128, ends=True)
     ax.set(xlim=(-2, x), ylim=(-104, middle + 76), aspect="equal", position=(0, 0, 1, 1))
     ax.axis("off")
@@ -114,11 +104,8 @@ def receptive_fields(
     main.imshow(plots.array(plots.as_colours(image)))
     for i, (name, colour) in enumerate(zip(layers, colours, strict=True)):
         first, end = by_name[name].field.window(by_name[name].size // 2)
-        main.add_patch(
-            plt.Rectangle(
-                (first - 0.5, first - 0.5), end - first, end - first, fill=False, ec=colour, lw=2
-            )
-        )
+        corner, frame = (first - 0.5, first - 0.5), {"fill": False, "ec": colour, "lw": 2}
+        main.add_patch(plt.Rectangle(corner, end - first, end - first, **frame))
         ax = figure.add_subplot(grid[i // columns, 2 + i % columns])
         low, high = max(first, 0), min(end, side)
         ax.imshow(plots.array(plots.as_colours(image)[:, low:high, low:high]))
