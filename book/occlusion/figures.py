@@ -74,15 +74,9 @@ def fig7(
     """
     heads = HEADS if images is not None else HEADS[1:]
     ratios = [*(1.1 if head[:3] in ("(b)", "(d)") else 1 for head in heads), 0.62]
-    height = len(rows) * (width / sum(ratios) + 0.08) + 0.45
-    figure, axes = plt.subplots(
-        len(rows),
-        len(ratios),
-        figsize=(width, height),
-        squeeze=False,
-        layout="constrained",
-        width_ratios=ratios,
-    )
+    size = (width, len(rows) * (width / sum(ratios) + 0.08) + 0.45)
+    options = {"squeeze": False, "layout": "constrained", "width_ratios": ratios}
+    figure, axes = plt.subplots(len(rows), len(ratios), figsize=size, **options)
     for head, ax in zip(heads, axes[0], strict=False):
         ax.set_title(head)
     for k, (row, line) in enumerate(zip(rows, axes, strict=True)):
@@ -100,9 +94,8 @@ def fig7(
         for ax in (activity, probability, winners):
             ax.set(xlim=(-0.5, image_size - 0.5), ylim=(image_size - 0.5, -0.5))
             if masks is not None:
-                lines = ax.contour(
-                    masks[k].float().numpy(), levels=[0.5], colors="white", linewidths=1.2
-                )
+                outline = {"levels": [0.5], "colors": "white", "linewidths": 1.2}
+                lines = ax.contour(masks[k].float().numpy(), **outline)
                 lines.set_path_effects([withStroke(linewidth=2.4, foreground="black")])
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
@@ -148,20 +141,18 @@ def _winners(ax, legend, row: Row, classes: Sequence[str], image: Tensor | None,
     counts = Counter(row.predicted.flatten().tolist())
     named = [row.label, *(k for k, _ in counts.most_common() if k != row.label)]
     shown, rest = named[:NAMED], named[NAMED:]
-    lookup = {k: i for i, k in enumerate(shown)} | {k: len(shown) for k in rest}
+    place = {k: min(i, NAMED) for i, k in enumerate(named)}
     colours = [TRUE, *OTHERS[: len(shown) - 1], REST]
-    painted = row.predicted.clone().apply_(lambda k: lookup[k]).numpy()
+    painted = row.predicted.clone().apply_(place.get).numpy()
     style = {"cmap": ListedColormap(colours), "vmin": 0, "vmax": len(colours) - 1}
     _registered(ax, row, painted, image, size, **style)
-    total = row.predicted.numel()
-    names = [
-        (colours[i], f"{classes[k]}\n{100 * counts[k] / total:.0f} %") for i, k in enumerate(shown)
-    ]
+    told = [(classes[k], counts[k]) for k in shown]
     if rest:
-        names.append(
-            (REST, f"{len(rest)} more\n{100 * sum(counts[k] for k in rest) / total:.0f} %")
-        )
-    handles = [Patch(color=c, label=t) for c, t in names]
+        told.append((f"{len(rest)} more", sum(counts[k] for k in rest)))
+    handles = [
+        Patch(color=colour, label=f"{name}\n{100 * count / row.predicted.numel():.0f} %")
+        for colour, (name, count) in zip(colours, told, strict=False)
+    ]
     tight = {"borderpad": 0, "borderaxespad": 0, "labelspacing": 0.25}
     legend.legend(handles=handles, loc="center left", handlelength=0.8, handletextpad=0.4, **tight)
 
@@ -180,29 +171,27 @@ def parts(record: Record, count: int = 6, width: float = plots.WIDTH, size: int 
     drops: dict[str, dict[str, float]] = {}
     for part in record["object_parts"]:  # largest drop first
         drops.setdefault(part["class"], {})[part["part"]] = part["drop"]["mean"]
-    names = [name for name, own in drops.items() if len(own) > 2][:count]
+    drops = dict([item for item in drops.items() if len(item[1]) > 2][:count])
     scenes = diorama.sample(range(SCENES), seed=1)
-    chosen = torch.tensor([_telling(scenes, name, drops[name]) for name in names])
+    chosen = torch.tensor([_telling(scenes, name, own) for name, own in drops.items()])
     drawn = diorama.render(scenes.rows(chosen), size)
-    highest = max(max(drops[name].values()) for name in names)
+    highest = max(max(own.values()) for own in drops.values())
     colours = plt.get_cmap("YlOrRd")
-    figure, axes = plt.subplots(
-        2, count, figsize=(width, width / (count + 0.5) * 2 + 1.0), layout="constrained"
-    )
-    for above, below, name, image, numbers in zip(
-        *axes, names, drawn.images, drawn.parts, strict=True
-    ):
+    figsize = (width, width / (count + 0.5) * 2 + 1.0)
+    figure, axes = plt.subplots(2, count, figsize=figsize, layout="constrained")
+    columns = zip(*axes, drops.items(), drawn.images, drawn.parts, strict=True)
+    for above, below, (name, own), image, numbers in columns:
         picture = plots.as_colours(image)
         above.imshow(plots.array(picture))
         above.set_title(name)
         painted = picture.mean(0, keepdim=True).mul(0.4).add(0.55).expand(3, -1, -1).clone()
-        for part, drop in drops[name].items():
+        for part, drop in own.items():
             colour = torch.tensor(colours(max(drop, 0) / highest)[:3])[:, None, None]
             shade = 0.7 + 0.3 * picture.mean(0) / picture.mean(0).max()
             where = numbers == diorama.PART_NAMES.index(part)
             painted = torch.where(where, colour * shade, painted)
         below.imshow(plots.array(painted))
-        most = list(drops[name].items())[:3]
+        most = list(own.items())[:3]
         below.set_xlabel("\n".join(f"{part} {round(drop, 2) + 0:.2f}" for part, drop in most))
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
@@ -216,12 +205,10 @@ def parts(record: Record, count: int = 6, width: float = plots.WIDTH, size: int 
 def _telling(scenes: diorama.Scene, name: str, drops: Mapping[str, float]) -> int:
     indices = scenes.labels.eq(diorama.CLASSES.index(name)).nonzero().flatten()
     numbers = diorama.render(scenes.rows(indices), 64).parts.flatten(1)
-    seen = [
-        sum(bool((own == diorama.PART_NAMES.index(part)).sum() > 8) for part in drops)
-        for own in numbers
-    ]
+    wanted = torch.tensor([diorama.PART_NAMES.index(part) for part in drops])
+    seen = (numbers[..., None] == wanted).sum(1).gt(8).sum(1)
     area = numbers.gt(0).float().mean(1)
-    return int(indices[(torch.tensor(seen) + area).argmax()])
+    return int(indices[(seen + area).argmax()])
 
 
 # --- what was measured ---
