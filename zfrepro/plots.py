@@ -275,13 +275,9 @@ def intervals_by_group(found: Mapping[str, Mapping[str, Any]], **options: Any) -
         found: label -> group -> what `Interval.of` reads.
         options: of `intervals`.
     """
-    rows, groups = [], []
-    for label, own in found.items():
-        for group, value in own.items():
-            rows.append((label, Interval.of(value), None))
-            groups.append(group)
-            label = ""  # rows without one belong to the one above
-    return intervals(rows, groups=groups, **options)
+    table = [(label, *item) for label, own in found.items() for item in own.items()]
+    rows = [(label, Interval.of(value), None) for label, _, value in table]
+    return intervals(rows, groups=[group for _, group, _ in table], **options)
 
 
 def intervals_by_dataset(
