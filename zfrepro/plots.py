@@ -4,6 +4,7 @@ How projections are displayed, which the paper leaves open, stands once, in `dis
 mid-grey, the nine of a map share one scale, the .99 quantile of their absolute values, and a power
 of 0.7 lifts what is faint."""
 
+import base64
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from cycler import cycler
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 from torch import Tensor
 
 from zfrepro.claims import DATASETS, Record, lookup
@@ -110,6 +112,33 @@ def tiled(images: Tensor, columns: int, gap: int = 1, ground: float = 1.0) -> Te
         top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
         out[:, top : top + height, left : left + width] = image
     return out
+
+
+def untiled(sheet: Tensor, side: int, gap: int = 1) -> Tensor:
+    """Cut a sheet of `tiled` into its tiles. (3, H, W) -> (rows, columns, 3, side, side)."""
+    tiles = sheet.unfold(1, side, side + gap).unfold(2, side, side + gap)
+    return tiles.permute(1, 2, 0, 3, 4)
+
+
+def resized(images: Tensor, side: int = TILE) -> Tensor:
+    """Enlarge pictures and bring them to one size. (..., 3, h, w) -> (..., 3, side, side)."""
+    large = enlarge(images, side)
+    flat = F.interpolate(large.reshape(-1, *large.shape[-3:]), (side, side), mode="area")
+    return flat.view(*images.shape[:-2], side, side)
+
+
+def as_jpeg(picture: Tensor) -> str:
+    """Return a picture of 0 to 1, (3, H, W), as base64 JPEG, a third of a PNG's size."""
+    data = io.BytesIO()
+    image = Image.fromarray(array((picture * 255).round().byte()))
+    image.save(data, "JPEG", quality=85, subsampling=0, optimize=True)
+    return base64.b64encode(data.getvalue()).decode()
+
+
+def from_jpeg(code: str) -> Tensor:
+    """Return the picture of `as_jpeg`, (3, H, W), 0 to 1."""
+    image = Image.open(io.BytesIO(base64.b64decode(code))).convert("RGB")
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
 
 
 def enlarged(image: Tensor, times: int) -> Tensor:

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from itertools import groupby
 from typing import Any
 
 from book.architecture.filters import HIGH, PLAIN, middle
 from zfrepro import stats, sweeps
-from zfrepro.claims import Above, AllOf, Below, Claim, Quantity
+from zfrepro.claims import Above, AllOf, Below, Claim, Condition, Quantity
 from zfrepro.networks import STEMS
 from zfrepro.paper import STEM_BY_WIDTH
 from zfrepro.stats import Interval
@@ -74,16 +73,14 @@ def effect(record: Record, factor: str, **given: bool) -> Interval:
 
     The interval is over seeds, by what network and seed leave of the errors (`stats.pooled_t`).
     """
-    weights = effect_weights(sweeps.errors(record), factor, **given)
-    return sweeps.difference(record, weights)
+    return sweeps.difference(record, effect_weights(sweeps.errors(record), factor, **given))
 
 
 def lowpass_less_half(record: Record) -> Interval:
     """Return the effect of a low-pass filter less half of that of stride 2, in points."""
-    lowpass = effect_weights(STEMS, "blur")
-    stride = effect_weights(STEMS, "stride", stride2=False, width=False)
-    names = lowpass.keys() | stride.keys()
-    weights = {name: lowpass.get(name, 0) - stride.get(name, 0) / 2 for name in names}
+    weights = effect_weights(STEMS, "blur")
+    for name, weight in effect_weights(STEMS, "stride", stride2=False, width=False).items():
+        weights[name] = weights.get(name, 0) - weight / 2
     return sweeps.difference(record, weights)
 
 
@@ -98,13 +95,12 @@ def agreements(runs: Iterable[Record], factor: str) -> list[bool]:
 
 def agreement(record: Record, factors: Iterable[str] = FIRST_LAYER) -> Interval:
     """Return the share of pairs in which the network that aliases less errs less, over seeds."""
-    rows = [run for run in record["runs"] if run["clip"] and run["arch"] in STEMS]
-    shares = []
-    for _, runs in groupby(sorted(rows, key=lambda run: run["seed"]), lambda run: run["seed"]):
-        own = list(runs)
-        held = [same for factor in factors for same in agreements(own, factor)]
-        shares.append(sum(held) / len(held))
-    return stats.t_interval(shares)
+    by_seed: dict[int, list[Record]] = {}
+    for run in record["runs"]:
+        if run["clip"] and run["arch"] in STEMS:
+            by_seed.setdefault(run["seed"], []).append(run)
+    held = [[same for f in factors for same in agreements(own, f)] for own in by_seed.values()]
+    return stats.t_interval([sum(own) / len(own) for own in held])
 
 
 def undiagnosed(record: Record) -> str:
@@ -116,7 +112,8 @@ def undiagnosed(record: Record) -> str:
 # --- the pretrained networks ---------------------------------------------------------------------
 
 
-def _middle(record: Record, arch: str, reading: str) -> tuple[int, int]:
+def middle_counts(record: Record, arch: str, reading: str) -> tuple[int, int]:
+    """Return how many filters lie in the middle band, and how many there are."""
     own = record["filters"][arch]
     held = middle(own["centroid"], own["kernel"], reading)
     return sum(held), len(held)
@@ -124,20 +121,19 @@ def _middle(record: Record, arch: str, reading: str) -> tuple[int, int]:
 
 def middle_share(record: Record, reading: str) -> Interval:
     """Return the share of Krizhevsky's filters in the middle band."""
-    return stats.wilson(*_middle(record, "krizhevsky", reading), "filters")
+    return stats.wilson(*middle_counts(record, "krizhevsky", reading), "filters")
 
 
 def middle_gain(record: Record, reading: str) -> Interval:
     """Return the share of ZFNet's filters in the middle band less that of Krizhevsky's."""
-    zfnet, krizhevsky = (_middle(record, arch, reading) for arch in ("zfnet", "krizhevsky"))
+    zfnet, krizhevsky = (middle_counts(record, arch, reading) for arch in ("zfnet", "krizhevsky"))
     return stats.newcombe(*zfnet, *krizhevsky, "filters")
 
 
 def fewer_dead(record: Record) -> Interval:
     """Return the share of dead filters in Krizhevsky's layer 1 less that in ZFNet's."""
     dead = (record["filters"][arch]["dead"]["any"] for arch in ("krizhevsky", "zfnet"))
-    counts = [n for which in dead for n in (sum(which), len(which))]
-    return stats.newcombe(*counts, "filters")
+    return stats.newcombe(*(n for which in dead for n in (sum(which), len(which))), "filters")
 
 
 def before_training(record: Record) -> Record:
@@ -155,11 +151,7 @@ ERRORS = (
     "for all; the interval is over seeds"
 )
 LACKING = partial(sweeps.lacking, networks=tuple(STEMS))
-
-
-def change(name: str, source: Callable[[Record], Interval]) -> Quantity:
-    """Return an effect on the top-1 error as a quantity of claims."""
-    return Quantity(name, source, **POINTS)
+OWN: dict[str, Any] = {"source": "own", "sweep": True, "untestable": LACKING}
 
 
 def contrast(new: str, old: str) -> Callable[[Record], Interval]:
@@ -172,17 +164,19 @@ def printed_change(new: str, old: str) -> float:
     return round(PRINTED[new].val1 - PRINTED[old].val1, 1)
 
 
+def lowered(name: str, source: Callable[[Record], Interval]) -> Condition:
+    """Return the condition that an effect lowers the top-1 error."""
+    return Below(Quantity(name, source, **POINTS), 0)
+
+
 CLAIMS = (
     Claim(
         "architecture-dead", "architecture", f"{PLACE}(b, c)",
         "The new first layer has fewer dead filters than Krizhevsky's.",
         f"{SHIPPED}: share of filters that no validation image excites, or to less than a tenth of "
         "what is usual in the layer, or that are as disordered as noise",
-        holds=Above(
-            Quantity("share of dead filters in Krizhevsky's layer less ZFNet's", fewer_dead,
-                     unit=" points", form="+.1f", scale=100),
-            0,
-        ),
+        Above(Quantity("share of dead filters in Krizhevsky's layer less ZFNet's", fewer_dead,
+                       **POINTS, scale=100), 0),
         note="Where no filter is dead, the interval still leaves a difference open.",
     ),
     Claim(
@@ -192,7 +186,7 @@ CLAIMS = (
         f"{SHIPPED}: share of filters whose spectral centroid lies in the middle, up to {HIGH} "
         f"cycles per pixel, from {PLAIN} times the centroid of a plain patch of the filter's size, "
         "or from one cycle across the filter",
-        holds=AllOf(*(
+        AllOf(*(
             condition
             for reading, words in READINGS.items()
             for condition in (
@@ -211,8 +205,8 @@ CLAIMS = (
         "The stride of 4 in the first layer causes aliasing; a stride of 2 causes less.",
         "share of the energy of layer 1's maps above the Nyquist limit of the network's own "
         "stride, in the two pretrained networks; the interval is over validation images",
-        holds=Above(Quantity("aliased share of Krizhevsky's layer less ZFNet's", "aliased/less",
-                             **POINTS), 0),
+        Above(Quantity("aliased share of Krizhevsky's layer less ZFNet's", "aliased/less",
+                       **POINTS), 0),
         untrained=before_training,
         note="Where untrained networks pass too, the rule tells of the stride, not of learning.",
     ),
@@ -222,8 +216,8 @@ CLAIMS = (
         "correlation of layer 2's maps of an image with those of the image shifted by a pixel, "
         "after the first were shifted along by band-limited interpolation, which fails where maps "
         "are aliased; the two pretrained networks, the interval is over validation images",
-        holds=Above(Quantity("consistency of ZFNet's layer 2 less Krizhevsky's",
-                             "shifts/more/conv2 moved", form="+.3f"), 0),
+        Above(Quantity("consistency of ZFNet's layer 2 less Krizhevsky's",
+                       "shifts/more/conv2 moved", form="+.3f"), 0),
         note="After the numbers were known, layer 2 was judged without layer 1, where ZFNet is "
         "the more consistent one.",
     ),
@@ -231,21 +225,21 @@ CLAIMS = (
         "architecture-size-and-stride", "architecture", f"{PLACE}: both changed at once",
         "Smaller filters and a smaller stride lower the error each by itself.",
         f"{ERRORS}, the mean over all pairs that differ in one of the two only",
-        holds=AllOf(
-            Below(change("effect of 7x7 instead of 11x11", partial(effect, factor="kernel")), 0),
-            Below(change("effect of stride 2 instead of 4", partial(effect, factor="stride")), 0),
+        AllOf(
+            lowered("effect of 7x7 instead of 11x11", partial(effect, factor="kernel")),
+            lowered("effect of stride 2 instead of 4", partial(effect, factor="stride")),
         ),
-        source="own", sweep=True, untestable=LACKING,
+        **OWN,
     ),
     Claim(
         "architecture-cause", "architecture", f"{PLACE}: not separated",
         "A low-pass filter that prevents most aliasing does at least half of what stride 2 does.",
         f"{ERRORS}, of stride 4 behind a low-pass filter against plain stride 4",
-        holds=AllOf(
-            Below(change("effect of the low-pass filter", partial(effect, factor="blur")), 0),
-            Below(change("the same less half the effect of stride 2", lowpass_less_half), 0),
+        AllOf(
+            lowered("effect of the low-pass filter", partial(effect, factor="blur")),
+            lowered("the same less half the effect of stride 2", lowpass_less_half),
         ),
-        source="own", sweep=True, untestable=LACKING,
+        **OWN,
         note="Half of the effect used to be compared without an interval.",
     ),
     Claim(
@@ -253,11 +247,11 @@ CLAIMS = (
         "Repairing layers 1 and 2 lowers the error more than widening layers 3 to 5, which costs "
         "more.",
         f"{ERRORS}, of the repaired narrow network against the old wide one",
-        holds=Below(change("error of the repaired network less that of the old wide one",
-                           contrast(REPAIRED, OLD_WIDE)), 0),
+        lowered("error of the repaired network less that of the old wide one",
+                contrast(REPAIRED, OLD_WIDE)),
         paper=f"top-1 {printed_change(REPAIRED, OLD_WIDE):+.1f} points, in two versions",
         paper_effect=printed_change(REPAIRED, OLD_WIDE),
-        source="own", sweep=True, untestable=LACKING,
+        **OWN,
         note="Earlier, the distance from a line through the other networks in log multiply-adds "
         "was judged by a prediction interval, as if a design were a sample.",
     ),
@@ -267,7 +261,7 @@ CLAIMS = (
         "lower error.",
         "share of all such pairs of the design (filter size, stride, low-pass filter) in which it "
         "does; the interval is over seeds, not over networks, which were designed and not drawn",
-        holds=Above(Quantity("share of pairs in which it does", agreement, **PERCENT), 50),
+        Above(Quantity("share of pairs in which it does", agreement, **PERCENT), 50),
         source="own", untestable=undiagnosed,
         note="Earlier, a rank correlation was bootstrapped over networks, as if they were a "
         "sample.",

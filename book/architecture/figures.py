@@ -1,8 +1,5 @@
 """Fig. 6 of the arXiv text (ECCV Fig. 5), effects of each change, and a bench for one filter."""
 
-import base64
-import contextlib
-import io
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,10 +8,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-import torch.nn.functional as F
 from IPython.display import HTML
 from matplotlib.figure import Figure
-from PIL import Image
 from torch import Tensor
 
 from book.architecture import claims, filters, measure
@@ -31,39 +26,19 @@ PERIOD = 48  # px of a picture with a grating, so frequencies are whole numbers 
 
 
 def recorded() -> dict[str, Record]:
-    """Return the records there are, by data set."""
-    found = {}
-    for dataset in DATASETS:
-        with contextlib.suppress(FileNotFoundError):
-            found[dataset] = records.read(f"architecture/{dataset}")
-    return found
+    """Return the records, by data set."""
+    return {dataset: records.read(f"architecture/{dataset}") for dataset in DATASETS}
 
 
 # --- the paper's five panels ---------------------------------------------------------------------
 
 
-def first_layer(network: Network) -> Tensor:
-    """Return the filters of layer 1, (C, 3, k, k)."""
-    return network.convs["conv1"].weight.detach().cpu()
-
-
 def projections(record: Record, arch: str) -> Tensor:
     """Return recorded second-layer projections as colours, nine a map. (M, 9, 3, F, F)."""
     own = record["pictures"][arch]
-    code, side = base64.b64decode(own["sheet"]), own["side"]
-    image = np.array(Image.open(io.BytesIO(code)).convert("RGB"))
-    sheet = torch.from_numpy(image).permute(2, 0, 1) / 255
-    block = 3 * side + 2  # tiles stand a pixel apart
-    step = block + measure.GAP
-    squares = sheet.unfold(1, block, step).unfold(2, block, step).flatten(1, 2)
-    tiles = squares.unfold(2, side, side + 1).unfold(3, side, side + 1).flatten(2, 3)
-    return tiles.permute(1, 2, 0, 3, 4)[: len(own["maps"])]
-
-
-def resized(pictures: Tensor, side: int = plots.TILE) -> Tensor:
-    """Return pictures of 0 to 1 at exactly this size. (..., 3, h, w) -> (..., 3, side, side)."""
-    flat = plots.enlarge(pictures, side).flatten(0, -4)
-    return F.interpolate(flat, (side, side), mode="area").unflatten(0, pictures.shape[:-3])
+    side, sheet = own["side"], plots.from_jpeg(own["sheet"])
+    blocks = plots.untiled(sheet, 3 * side + 2, measure.GAP).flatten(0, 1)[: len(own["maps"])]
+    return torch.stack([plots.untiled(block, side).flatten(0, 1) for block in blocks])
 
 
 def both_layers(
@@ -83,24 +58,24 @@ def both_layers(
     for arch, weight in weights.items():
         draw = torch.randperm(len(weight), generator=torch.Generator().manual_seed(0))
         some = plots.display(weight[draw[: columns**2].sort().values])
-        panels.append(plots.tiled(resized(some, 3 * plots.TILE // columns), columns))
-        panels += [plots.tiled(tiles, 3) for tiles in resized(second[arch][maps[arch]])]
+        panels.append(plots.tiled(plots.resized(some, 3 * plots.TILE // columns), columns))
+        panels += [plots.tiled(tiles, 3) for tiles in plots.resized(second[arch][maps[arch]])]
         titles += [f"{NAMES[arch]}, layer 1", "layer 2", *[""] * (len(maps[arch]) - 1)]
     return plots.side_by_side(panels, titles, width=7, columns=len(panels) // len(weights))
 
 
 def all_maps(second: Mapping[str, Tensor]) -> Figure:
     """Draw panels (d) and (e) whole: all recorded maps of each network's layer 2, nine a map."""
-    sheets = [plots.blocks(resized(tiles), 4) for tiles in second.values()]
+    sheets = [plots.blocks(plots.resized(tiles), 4) for tiles in second.values()]
     titles = [f"{NAMES[arch]}, layer 2" for arch in second]
     return plots.side_by_side(sheets, titles, width=7, columns=1)
 
 
 def twins(record: Record) -> dict[str, Record]:
     """Return the runs of the small ZFNet, without and with rescaling of its filters."""
-    rows = {bool(run["clip"]): run for run in record["runs"] if run["arch"] == "zfnet"}
-    names = {False: "without rescaling", True: "with rescaling"}
-    return {names[clip]: rows[clip] for clip in names if clip in rows}
+    runs = sorted(record["runs"], key=lambda run: run["clip"])
+    names = ("without rescaling", "with rescaling")
+    return {names[bool(run["clip"])]: run for run in runs if run["arch"] == "zfnet"}
 
 
 def clipping(found: Mapping[str, Record]) -> Figure:
@@ -108,8 +83,6 @@ def clipping(found: Mapping[str, Record]) -> Figure:
     panels, titles = [], []
     for dataset, record in found.items():
         for name, run in twins(record).items():
-            if "filters" not in run:
-                continue
             rows = torch.tensor(run["filters"])
             weight = rows.unflatten(1, (3, math.isqrt(rows.shape[1] // 3), -1))
             colours = plots.GREY + 0.5 * weight / weight.abs().max()
@@ -146,19 +119,16 @@ def effects(found: Mapping[str, Record]) -> Figure:
     sources = {label: claims.contrast(*pair) for label, pair in contrasts.items()}
     sources |= {label: partial(claims.effect, factor=factor) for label, factor in factors.items()}
     printed = {label: claims.printed_change(*pair) for label, pair in contrasts.items()}
-    rows, groups = [], []
-    for label, source in sources.items():
-        heading = (label, printed.get(label))
-        for dataset, record in found.items():
-            if not claims.LACKING(record):
-                rows.append((heading[0], source(record), heading[1]))
-                groups.append(DATASETS[dataset])
-                heading = ("", None)
+    whole = {name: record for name, record in found.items() if not claims.LACKING(record)}
     return plots.intervals(
-        rows,
+        [
+            (label, source(record), printed.get(label))
+            for label, source in sources.items()
+            for record in whole.values()
+        ],
         unit="change of the top-1 error, points (left of zero is better)",
         paper="the paper, ImageNet",
-        groups=groups,
+        groups=[DATASETS[name] for name in whole] * len(sources),
     )
 
 
@@ -171,16 +141,15 @@ def two_by_two(found: Mapping[str, Record]) -> list[dict[str, object]]:
     cost = {run["arch"]: run["multiply_adds"] / 1e6 for run in runs}
     rows = []
     for name, printed in claims.PRINTED.items():
-        repaired, wide = name.startswith(claims.REPAIRED), name.endswith("wide")
         row: dict[str, object] = {
-            "layers 1, 2": "repaired" if repaired else "old",
-            "upper layers": "wide" if wide else "narrow",
+            "layers 1, 2": "repaired" if name.startswith(claims.REPAIRED) else "old",
+            "upper layers": "wide" if name.endswith("wide") else "narrow",
             "the paper": printed.val1,
         }
         for dataset, record in found.items():
             values = sweeps.errors(record).get(name, {}).values()
             row[DATASETS[dataset]] = plots.mean_sd(list(values)) if values else None
-        rows.append(row | {"our cost": cost.get(name)})
+        rows.append(row | {"our cost": cost[name]})
     return rows
 
 
@@ -268,10 +237,9 @@ def spectra(found: Mapping[str, Record]) -> Figure:
 def direction_of(kernel: Tensor) -> float:
     """Return where one filter's stripes follow each other, degrees from the right downwards."""
     power = filters.spectrum(kernel[None])[0]
-    size = filters.SPECTRUM
-    v, u = (f.expand_as(power).flatten() for f in filters.axes(size, size))
-    best = power.flatten().argmax()
-    return math.degrees(math.atan2(v[best].item(), u[best].item())) % 180
+    down, right = np.unravel_index(power.argmax().item(), power.shape)
+    cycles = torch.fft.fftfreq(filters.SPECTRUM).tolist()
+    return math.degrees(math.atan2(cycles[down], cycles[right])) % 180
 
 
 def grating_for(kernel: Tensor, frequency: float, degrees: float) -> tuple[Tensor, float, float]:
@@ -303,7 +271,7 @@ def response(
         two grey pictures of 0 to 1, and the share of the energy, nan where nothing responds.
     """
     stride = filters.stride_of(network)
-    batch = image[None].to(network.convs["conv1"].weight.device)
+    batch = image[None].to(network.first().weight.device)
     every = filters.stride1_response(network, batch, periodic=periodic)[0, number].cpu()
     lost, total = filters.energies(every, [stride], window=not periodic)
     share = (lost[stride] / total).item() if total > 1e-6 * every.numel() else math.nan
@@ -322,7 +290,7 @@ def on_grating(
     Args:
         frequency, degrees: as for `grating_for`; by default the filter's own direction.
     """
-    kernel, stride = first_layer(network)[number], filters.stride_of(network)
+    kernel, stride = network.first().weight[number].detach().cpu(), filters.stride_of(network)
     degrees = direction_of(kernel) if degrees is None else degrees
     wave, down, right = grating_for(kernel, frequency, degrees)
     pair, share = response(network, number, wave, periodic=True)
@@ -339,15 +307,12 @@ def on_grating(
 
 def on_image(trained: Trained, number: int, stored: Tensor) -> tuple[list[Tensor], str]:
     """Return the same for an image of the data set. stored: uint8 (3, R, R)."""
-    kernel = first_layer(trained.network)[number]
-    pair, share = response(trained.network, number, trained.preprocess(stored[None])[0])
-    stride = filters.stride_of(trained.network)
+    network, image = trained.network, plots.as_colours(trained.center_crop(stored[None])[0])
+    pair, share = response(network, number, trained.preprocess(stored[None])[0])
+    stride = filters.stride_of(network)
     note = f"filter {number}: stride {stride} aliases {100 * share:.0f} % of the response"
-    return [
-        plots.display(kernel),
-        plots.as_colours(trained.center_crop(stored[None])[0]),
-        *pair,
-    ], note
+    kernel = network.first().weight[number].detach().cpu()
+    return [plots.display(kernel), image, *pair], note
 
 
 def explorer(networks: Mapping[str, Network], count: int = 4, frequencies: int = 8) -> HTML:
@@ -358,14 +323,13 @@ def explorer(networks: Mapping[str, Network], count: int = 4, frequencies: int =
     steps = np.linspace(0.15, 0.42, frequencies)
     pictures, notes = [], []
     for network in networks.values():
-        weight = first_layer(network)
-        power = filters.spectrum(weight)
+        power = filters.spectrum(network.first().weight.detach().cpu())
         fine = filters.above_nyquist(*[filters.SPECTRUM] * 2, stride=4)
         purity = (power * fine).amax((1, 2)) / power.sum((1, 2))
         for number in purity.topk(count).indices.tolist():
             for frequency in steps:
                 tiles, note = on_grating(network, number, frequency)
-                row = torch.cat([resized(tile[None], 3 * PERIOD) for tile in tiles])
+                row = torch.stack([plots.resized(tile, 3 * PERIOD) for tile in tiles])
                 pictures.append(plots.tiled(row, len(row), gap=6))
                 notes.append(note)
     axes = {

@@ -39,45 +39,37 @@ def alias_frequency(frequency: float, stride: int) -> float:
 
 
 def axes(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Return the frequencies of `torch.fft.rfft2`: down (height, 1), right (1, width // 2 + 1)."""
-    return torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
+    """Return the frequencies of `torch.fft.fft2`: down (height, 1) and to the right (1, width)."""
+    return torch.fft.fftfreq(height)[:, None], torch.fft.fftfreq(width)[None]
 
 
 def above_nyquist(height: int, width: int, stride: int) -> Tensor:
     """Return which frequencies of `axes` exceed a stride's limit on either axis, bool."""
     down, right = axes(height, width)
     limit = nyquist(stride) + 1e-6
-    return (down.abs() > limit) | (right > limit)
-
-
-def _multiplicity(width: int) -> Tensor:
-    """Return how often each column of `rfft2` stands in the whole plane: once or twice."""
-    counts = torch.full((width // 2 + 1,), 2.0)
-    counts[0] = 1
-    if width % 2 == 0:
-        counts[-1] = 1
-    return counts
+    return (down.abs() > limit) | (right.abs() > limit)
 
 
 # --- filters -------------------------------------------------------------------------------------
 
 
-def spectrum(weight: Tensor, size: int = SPECTRUM) -> Tensor:
+def spectrum(weight: Tensor, size: int | None = SPECTRUM) -> Tensor:
     """Return the power of each filter by frequency, its colours summed.
 
     Args:
         weight: (C, 3, k, k).
+        size: points on each axis, at least k; None for k.
     Returns:
-        (C, size, size // 2 + 1), as `axes`; sums over the last two axes are of the whole plane.
+        (C, size, size), as `axes`.
     Raises:
         ValueError: the filters are larger than `size`.
     """
-    if size < weight.shape[-1]:
+    if size and size < weight.shape[-1]:
         raise ValueError(
             f"a spectrum of {size} points cannot hold filters of {weight.shape[-1]} px"
         )
-    transform = torch.fft.rfft2(weight.float(), s=(size, size))
-    return transform.abs().square().sum(1) * _multiplicity(size)
+    transform = torch.fft.fft2(weight.float(), s=size and (size, size))
+    return transform.abs().square().sum(1)
 
 
 def centroid(weight: Tensor) -> Tensor:
@@ -85,10 +77,9 @@ def centroid(weight: Tensor) -> Tensor:
 
     (C, 3, k, k) -> (C,), cycles per pixel.
     """
-    power = spectrum(weight).flatten(1)
-    down, right = axes(SPECTRUM, SPECTRUM)
-    radius = (down.square() + right.square()).sqrt().flatten()
-    return (power * radius).sum(1) / power.sum(1)
+    power = spectrum(weight)
+    radius = torch.hypot(*axes(SPECTRUM, SPECTRUM))
+    return (power * radius).sum((1, 2)) / power.sum((1, 2))
 
 
 def lowest(kernel: int) -> dict[str, float]:
@@ -111,35 +102,29 @@ def flatness(weight: Tensor) -> Tensor:
 
     Near 1 for noise, 0 for order. (C, 3, k, k) -> (C,).
     """
-    power = torch.fft.fft2(weight.float()).abs().square().sum(1).flatten(1)
-    return power.clamp_min(1e-30).log().mean(1).exp() / power.mean(1).clamp_min(1e-30)
+    power = spectrum(weight, None).flatten(1).clamp_min(1e-30)
+    return power.log().mean(1).exp() / power.mean(1)
 
 
-def noise_flatness(
-    shape: tuple[int, ...], share: float = NOISE_SHARE, seed: int = 0, draws: int = 2000
-) -> float:
-    """Return the flatness that this share of Gaussian noise filters of (3, k, k) exceed."""
-    noise = torch.randn(draws, *shape, generator=torch.Generator().manual_seed(seed))
-    return torch.quantile(flatness(noise), 1 - share).item()
+def noise_flatness(shape: torch.Size) -> float:
+    """Return the flatness that `NOISE_SHARE` of Gaussian noise filters of (3, k, k) exceed."""
+    noise = torch.randn(2000, *shape, generator=torch.Generator().manual_seed(0))
+    return torch.quantile(flatness(noise), 1 - NOISE_SHARE).item()
 
 
-def dead(weight: Tensor, strongest: Tensor, faint: float = FAINT) -> dict[str, Tensor]:
+def dead(weight: Tensor, strongest: Tensor) -> dict[str, Tensor]:
     """Return which filters are dead, by what they do and by how they look.
 
     Args:
         weight: (C, 3, k, k).
         strongest: each filter's strongest activation over a data set, (C,).
-        faint: share of the median strongest activation below which a filter is faint.
     Returns:
-        bool (C,) each: `silent`, no image excites it; `faint`, no image excites it to what is
-        usual; `noise`, as disordered as before training; `any` of these.
+        bool (C,) each: `silent`, no image excites it; `faint`, no image excites it to `FAINT` of
+        what is usual; `noise`, as disordered as before training; `any` of these.
     """
-    senses = {
-        "silent": ~(strongest > 0),
-        "faint": ~(strongest >= faint * strongest.median()),
-        "noise": flatness(weight) >= noise_flatness(tuple(weight.shape[1:])),
-    }
-    return senses | {"any": torch.stack(list(senses.values())).any(0)}
+    silent, faint = ~(strongest > 0), ~(strongest >= FAINT * strongest.median())
+    noise = flatness(weight) >= noise_flatness(weight.shape[1:])
+    return {"silent": silent, "faint": faint, "noise": noise, "any": silent | faint | noise}
 
 
 # --- maps and strides ----------------------------------------------------------------------------
@@ -162,7 +147,7 @@ def energies(
     maps = maps - maps.mean((-2, -1), keepdim=True)
     if window:
         maps = maps * torch.hann_window(height)[:, None] * torch.hann_window(width)
-    power = torch.fft.rfft2(maps).abs().square() * _multiplicity(width)
+    power = torch.fft.fft2(maps).abs().square()
     power[..., 0, 0] = 0
     aliased = {s: (power * above_nyquist(height, width, s)).sum((-2, -1)) for s in strides}
     return aliased, power.sum((-2, -1))
@@ -219,12 +204,8 @@ def aliased(
     Returns:
         stride -> (B,), from 0 to 1; nan for an image that excites nothing.
     """
-    shares: dict[int, list[Tensor]] = {stride: [] for stride in strides}
-    for part in images.split(batch):
-        lost, total = energies(stride1_response(network, part), strides)
-        for stride in strides:
-            shares[stride].append(lost[stride].sum(1) / total.sum(1))
-    return {stride: torch.cat(values) for stride, values in shares.items()}
+    parts = [energies(stride1_response(network, part), strides) for part in images.split(batch)]
+    return {s: torch.cat([lost[s].sum(1) / whole.sum(1) for lost, whole in parts]) for s in strides}
 
 
 # --- shifts --------------------------------------------------------------------------------------

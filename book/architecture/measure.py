@@ -1,13 +1,10 @@
 """Recorded: first-layer filters, what strides alias, one-pixel shifts, and the small networks."""
 
-import base64
-import io
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from book.architecture import filters
@@ -37,36 +34,23 @@ def parts(study: Study) -> Parts:
     Of a network that others trained, filters and aliasing alone: there is no second to compare.
     """
     both = study.networks
-    first = {
+    found: Parts = {
         "filters": lambda: {arch: described(net, study) for arch, net in both.items()},
         "aliased": partial(aliasing, study),
     }
-    return (
-        first
-        if study.adapted
-        else first
-        | {
-            "shifts": partial(shifts, study),
-            "pictures": lambda: {arch: pictures(net, study) for arch, net in both.items()},
-            "runs": partial(runs, study),
-        }
-    )
-
-
-@torch.no_grad()
-def strongest(trained: Trained, images: Tensor, batch: int = 64) -> Tensor:
-    """Return each first-layer filter's strongest activation. uint8 (N, 3, R, R) -> (C,)."""
-    peaks = [
-        trained.network.features(trained.preprocess(part), ["conv1"])["conv1"].amax((0, 2, 3))
-        for part in images.split(batch)
-    ]
-    return torch.stack(peaks).amax(0).cpu()
+    if not study.adapted:
+        found["shifts"] = partial(shifts, study)
+        found["pictures"] = lambda: {arch: pictures(net, study) for arch, net in both.items()}
+        found["runs"] = partial(runs, study)
+    return found
 
 
 def described(trained: Trained, study: Study) -> dict[str, Any]:
     """Return the centroid of every first-layer filter and whether it is dead."""
     weight = trained.network.first().weight.detach().cpu()
-    gone = filters.dead(weight, strongest(trained, study.dataset.val.images))
+    batches = (trained.preprocess(part) for part in study.dataset.val.images.split(64))
+    top = gallery.top_units(trained.network, batches, ["conv1"], k=1, progress=False)["conv1"]
+    gone = filters.dead(weight, top.values[:, 0].cpu())
     return {
         "stride": stride_of(trained.network),
         "kernel": weight.shape[-1],
@@ -75,29 +59,22 @@ def described(trained: Trained, study: Study) -> dict[str, Any]:
     }
 
 
-def untrained(trained: Trained) -> Network:
-    """Return the network as it was before its training."""
-    network = trained.recipe.network(len(trained.classes)).eval().requires_grad_(False)
-    return network.to(trained.mean.device)
-
-
 def aliasing(study: Study) -> dict[str, Any]:
     """Return the share of layer 1's energy that each stride aliases on validation images, in %.
 
     `less` and `untrained` are Krizhevsky's at its own stride less ZFNet's at its own, of the
-    trained networks and of the same before training. Of a network that others trained,
-    `untrained` is its own share before training.
+    trained networks and of untrained ones. Of a network that others trained, `untrained` is its
+    own share before training.
     """
     images = study.dataset.val.shuffled(study.images or IMAGES, study.seed).images
     found: dict[str, Any] = {}
     own, before = {}, {}
     for arch, trained in study.networks.items():
         seen, stride = trained.preprocess(images), stride_of(trained.network)
-        shares = aliased(trained.network, seen, STRIDES)
-        found[arch] = {str(s): summary(100 * shares[s]) for s in STRIDES}
-        own[arch] = 100 * shares[stride]
-        other = trained.untrained().network if study.adapted else untrained(trained)
-        before[arch] = 100 * aliased(other, seen, (stride,))[stride]
+        control = trained.untrained(study.seed).network
+        shares = {s: 100 * share for s, share in aliased(trained.network, seen, STRIDES).items()}
+        found[arch] = {str(s): summary(share) for s, share in shares.items()}
+        own[arch], before[arch] = shares[stride], 100 * aliased(control, seen, (stride,))[stride]
     if study.adapted:
         return found | {"untrained": {arch: summary(v) for arch, v in before.items()}}
     differences = {"less": own, "untrained": before}
@@ -176,15 +153,7 @@ def pictures(trained: Trained, study: Study) -> dict[str, Any]:
     maps = panel_maps(trained.network, study.seed)
     projected = second_layer(trained, study.dataset.val.images, maps)
     sheet = plots.blocks(plots.display(projected), COLUMNS, gap=GAP)
-    return {"maps": maps, "side": projected.shape[-1], "sheet": encoded(sheet)}
-
-
-def encoded(picture: Tensor) -> str:
-    """Return a picture of 0 to 1, (3, H, W), as base64 JPEG."""
-    file = io.BytesIO()
-    image = Image.fromarray(plots.array((picture * 255).round().byte()))
-    image.save(file, "JPEG", quality=80, optimize=True)
-    return base64.b64encode(file.getvalue()).decode()
+    return {"maps": maps, "side": projected.shape[-1], "sheet": plots.as_jpeg(sheet)}
 
 
 # --- runs ----------------------------------------------------------------------------------------
