@@ -48,16 +48,12 @@ def test_cka_is_the_ratio_of_unbiased_hsics():
     k, m = a @ a.T, b @ b.T  # the statistic itself centres
     expected = hsic(k, m) / (hsic(k, k) * hsic(m, m)).sqrt()
     assert cka(a, b) == pytest.approx(expected.item(), abs=1e-9)
-
-
-def test_cka_tells_the_same_features_from_unrelated_ones():
-    a = torch.randn(200, 40)
-    rotated = a @ torch.linalg.qr(torch.randn(40, 40)).Q * 3 + 1
-    assert cka(a, rotated) == pytest.approx(1, abs=1e-4)
+    rotated = b @ torch.linalg.qr(torch.randn(4, 4, dtype=torch.float64)).Q * 3 + 1
+    assert cka(b, rotated) == pytest.approx(1, abs=1e-9)
     unrelated = cka(torch.randn(100, 3000), torch.randn(100, 3000))
     assert abs(unrelated) < 0.1  # the biased estimate says about 1
     with pytest.raises(ValueError, match="same four images"):
-        cka(a, a[:100])
+        cka(a, a[:5])
 
 
 def test_convergence_by_hand():
@@ -103,9 +99,8 @@ def test_training_keeps_the_asked_epochs_and_repeats_itself(dataset, kept):
 
 
 def test_frozen_layers_stay_and_the_others_go_on(dataset, kept):
-    found = grow(
-        RECIPE, dataset, (1, 3), device=CPU, frozen=("conv1",), frozen_after=1, progress=False
-    )
+    stop = {"frozen": ("conv1",), "frozen_after": 1}
+    found = grow(RECIPE, dataset, (1, 3), device=CPU, progress=False, **stop)
     first, last = (s.trained.network.convs for s in found)
     assert torch.equal(first["conv1"].weight, kept[0].trained.network.convs["conv1"].weight)
     assert torch.equal(first["conv1"].weight, last["conv1"].weight)
@@ -114,18 +109,16 @@ def test_frozen_layers_stay_and_the_others_go_on(dataset, kept):
 
 def test_the_strongest_unit_is_projected_and_a_dead_map_is_blank(dataset, kept):
     trained, images = kept[-1].trained, dataset.train.images
-    tops = evolution.strongest(trained, images)
+    top = evolution.strongest(trained, images)["conv2"]
     features = trained.network.features(trained.preprocess(images), ["conv2"])["conv2"]
-    values = tops["conv2"].values
-    assert torch.allclose(values[:, 0], features.amax((0, 2, 3)), rtol=1e-4, atol=1e-6)
-    projections, strongest = evolution.strongest_projections(kept, images, {"conv2": [0, 1]})[
-        "conv2"
-    ]
+    assert torch.allclose(top.values[:, 0], features.amax((0, 2, 3)), rtol=1e-4, atol=1e-6)
+    found = evolution.strongest_projections(kept, images, {"conv2": [0, 1]})
+    projections, strongest = found["conv2"]
     assert projections.shape[:3] == (2, 3, 3)
-    assert strongest[:, -1].tolist() == tops["conv2"].images[:2, 0].tolist()
-    values[1] = 0
-    found = evolution.project(trained, images, tops["conv2"], [0, 1])
-    assert torch.equal(found[0], projections[0, -1]) and found[1].abs().max() == 0
+    assert strongest[:, -1].tolist() == top.images[:2, 0].tolist()
+    top.values[1] = 0
+    alive, dead = evolution.project(trained, images, top, [0, 1])
+    assert torch.equal(alive, projections[0, -1]) and dead.abs().max() == 0
 
 
 @pytest.mark.parametrize("maps", [{"conv9": [0]}, {"conv2": [10_000]}, {"conv2": []}])
@@ -140,20 +133,23 @@ def test_layers_are_averaged_to_few_places(kept, dataset):
     assert found["conv1"].shape == (len(dataset.val), maps * evolution.GRID**2)
 
 
-def test_snapshots_are_read_in_order_and_missing_ones_are_told(tmp_path, kept):
+def save(folder, kept, name):
     for snapshot in kept:
-        trained = snapshot.trained
-        file = tmp_path / f"epoch-{snapshot.epoch * 50:03}.safetensors"
-        save_weights(file, trained.network, trained.recipe, trained.classes, trained.mean)
+        own, file = snapshot.trained, folder / f"{name.format(snapshot.epoch)}.safetensors"
+        save_weights(file, own.network, own.recipe, own.classes, own.mean)
+
+
+def test_snapshots_are_read_in_order_and_missing_ones_are_told(tmp_path, kept):
+    save(tmp_path, kept, "epoch-{}50")
     (tmp_path / "epoch-050-old.safetensors").write_bytes(b"somebody's copy")
-    assert [s.epoch for s in snapshots(tmp_path, CPU)] == [50, 100, 150]
+    assert [s.epoch for s in snapshots(tmp_path, CPU)] == [150, 250, 350]
     with pytest.raises(FileNotFoundError, match="--keep"):
         snapshots(tmp_path / "elsewhere")
 
 
 def test_recorded_pictures_are_read_back():
     tiles = torch.rand(2, 3, 3, 1, 1).expand(-1, -1, -1, 32, 32)  # flat ones: JPEG blurs edges
-    sheet = measure.encoded(plots.tiled(tiles.flatten(0, 1), 3))
+    sheet = plots.as_jpeg(plots.tiled(tiles.flatten(0, 1), 3))
     pictures = {"sheets": {"conv1": sheet}, "maps": {"conv1": [4, 7]}, "epochs": [1, 2, 5]}
     found = figures.decoded({"pictures": pictures})["conv1"]
     assert (found - (2 * tiles - 1)).abs().median() < 0.04
@@ -162,7 +158,7 @@ def test_recorded_pictures_are_read_back():
     assert len(figure.axes) == 1
 
 
-def made_up(lower: float, upper: float) -> dict:
+def made_up(lower: float, upper: float, same: float = 0.9) -> dict:
     """Return a record of three runs whose layers have the given CKA after a twentieth."""
     layers = dict.fromkeys(("conv1", "conv2", "conv3"), lower)
     layers |= dict.fromkeys(("conv4", "conv5"), upper)
@@ -170,7 +166,7 @@ def made_up(lower: float, upper: float) -> dict:
         "epochs": [1, 5, 60, 100],
         "cka": {layer: [0.1, early, (1 + early) / 2, 1.0] for layer, early in layers.items()},
         "cosine": dict.fromkeys(layers, [0.2]),
-        "same_cosine": dict.fromkeys(layers, [0.9]),
+        "same_cosine": dict.fromkeys(layers, [same]),
     }
     return {f"seed{i}": copy.deepcopy(run) for i in range(3)}
 
@@ -180,13 +176,9 @@ def outcomes(record: dict) -> dict[str, str]:
 
 
 def test_outcomes_follow_the_record():
-    found = outcomes(made_up(0.95, 0.79))
-    assert found == dict.fromkeys(("lower", "upper", "jumps", "order"), "agrees")
-    late = made_up(0.79, 0.95)
-    assert outcomes(late) | {"jumps": ""} == dict.fromkeys(found, "contradicts") | {"jumps": ""}
-    for run in late.values():
-        run["same_cosine"] = dict.fromkeys(run["cosine"], [0.3])
-    assert outcomes(late)["jumps"] == "contradicts"
+    names = ("lower", "upper", "jumps", "order")
+    assert outcomes(made_up(0.95, 0.79)) == dict.fromkeys(names, "agrees")
+    assert outcomes(made_up(0.79, 0.95, same=0.3)) == dict.fromkeys(names, "contradicts")
     slower = made_up(0.95, 0.79)
     for run in slower.values():
         run["cka"]["conv2"] = [0.1, 0.5, 0.9, 1.0]  # at 60 of 100
@@ -197,8 +189,8 @@ def test_outcomes_follow_the_record():
 
 
 def test_the_printed_epochs_pass_the_rules_and_the_threshold_matters():
-    lower, upper, *_ = claims.CLAIMS
-    assert lower.printed_outcome() == upper.printed_outcome() == "agrees"
+    printed = [claim.printed_outcome() for claim in claims.CLAIMS]
+    assert printed == ["agrees", "agrees", None, None]
     record = made_up(0.85, 0.4)
     found = [claims.claims(at)[0].outcome(record) for at in (0.8, 0.9)]
     assert found == ["agrees", "same direction, other size"]
@@ -215,14 +207,13 @@ def test_moments_when_no_image_stayed_are_left_out():
 def test_freezing_is_measured_seed_by_seed(dataset, monkeypatch):
     monkeypatch.setattr(measure, "FROZEN_AFTER", (1,))
     monkeypatch.setattr(measure, "small_recipe", lambda name, seed=0: replace(RECIPE, seed=seed))
-    found = measure.freezing(dataset, False, seeds=2)
+    found = measure.freezing(dataset, False, seeds=2)["accuracy"]
     own, train = replace(RECIPE, seed=1), measure.small_set(dataset, 1)
     stopped = {"frozen": measure.FROZEN, "frozen_after": 1}
     for after, options in {"never": {}, "1": stopped}.items():
         (last,) = grow(own, train, (3,), device=CPU, progress=False, **options)
-        predicted = last.trained.predict_proba(dataset.val.images).argmax(1)
-        accuracy = 100 * (predicted == dataset.val.labels).double().mean().item()
-        assert found["accuracy"][after][1] == pytest.approx(accuracy, abs=0.01)
+        right = last.trained.predict_proba(dataset.val.images).argmax(1) == dataset.val.labels
+        assert found[after][1] == pytest.approx(100 * right.double().mean().item(), abs=0.01)
     record = {"freezing": {"accuracy": {"never": [70.0, 80.0], "10": [69.0, 77.0]}}}
     assert claims.costs_of_freezing(record) == {"10": [1.0, 3.0]}
 
@@ -230,20 +221,13 @@ def test_freezing_is_measured_seed_by_seed(dataset, monkeypatch):
 def test_a_run_is_measured_and_the_figure_needs_one(dataset, kept, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="needs --runs"):
         measure.parts(Study(dataset, {}, CPU))["pictures"]()
-    for snapshot in kept:
-        last = snapshot.trained
-        file = tmp_path / f"epoch-{snapshot.epoch}.safetensors"
-        save_weights(file, last.network, last.recipe, last.classes, last.mean)
-    assert list(measure.parts(Study(dataset, {}, CPU, runs=(tmp_path,)))) == [
-        "pictures",
-        "seed0",
-        "freezing",
-    ]
+    save(tmp_path, kept, "epoch-{}")
+    parts = measure.parts(Study(dataset, {}, CPU, runs=(tmp_path,)))
+    assert list(parts) == ["pictures", "seed0", "freezing"]
     trained = {"command": "train", "weights_sha256": "0"}
     history = [{"val_top1_error": 50.0}] * 3
     monkeypatch.setattr(measure.records, "read_json", lambda _: trained | {"history": history})
     found = measure.curves(tmp_path, dataset, 40, False)
     assert found["cka"]["conv3"][-1] == pytest.approx(1) and len(found["changed"]["conv1"]) == 2
-    pictures = measure.pictures(tmp_path, dataset, 0)
-    decoded = figures.decoded({"pictures": pictures})
+    decoded = figures.decoded({"pictures": measure.pictures(tmp_path, dataset, 0)})
     assert all(own.shape[:2] == (measure.MAPS, 3) for own in decoded.values())

@@ -1,6 +1,7 @@
 """Claims of section 4 and Fig. 4 on how features develop during training."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,22 @@ def convergence(record: Record, layer: str, threshold: float = THRESHOLD) -> Int
     return over_runs(record, lambda run: time_of(run, layer, threshold))
 
 
+def delay(record: Record, lower: str, upper: str, threshold: float) -> Interval:
+    """Return by which share of the training an upper layer converges later, over runs."""
+    times = partial(time_of, threshold=threshold)
+    return over_runs(record, lambda run: times(run, upper) - times(run, lower))
+
+
+def slope(record: Record, threshold: float) -> Interval:
+    """Return the slope of a line through the times of layers 1 to 5, over runs."""
+
+    def fitted(run: Record) -> float:
+        times = [time_of(run, layer, threshold) for layer in LAYERS]
+        return float(np.polyfit(range(len(LAYERS)), times, 1)[0])
+
+    return over_runs(record, fitted)
+
+
 def times(record: Record) -> dict[str, Interval]:
     """Return the time of convergence of every layer."""
     return {layer: convergence(record, layer) for layer in LAYERS}
@@ -76,6 +93,7 @@ _RUN = {
     "cka": {"conv1": _EARLY, "conv2": _EARLY, "conv4": _LATE, "conv5": _LATE},
 }
 PRINTED = {"seed0": _RUN, "seed1": _RUN}  # the paper prints no spread between runs
+STAYED = "change where the strongest image stays, of the mean change"
 MEASURE = (
     "Share of the training after which the linear CKA of a layer with its final form stays above "
     f"{THRESHOLD}, three runs; interpolated between checkpoints over log epochs"
@@ -92,27 +110,17 @@ def claims(threshold: float = THRESHOLD) -> tuple[Claim, ...]:
     """Return the claims, with the CKA from which a layer counts as converged."""
 
     def time(layer: str) -> Quantity:
+        source = partial(convergence, layer=layer, threshold=threshold)
         name = f"time of convergence, layer {layer[-1]}"
-        return Quantity(
-            name, lambda r: convergence(r, layer, threshold), " % of training", form=".0f"
-        )
+        return Quantity(name, source, " % of training", form=".0f")
 
     def lead(lower: str, upper: str) -> Quantity:
-        def source(record: Record) -> Interval:
-            return over_runs(
-                record, lambda r: time_of(r, upper, threshold) - time_of(r, lower, threshold)
-            )
-
+        source = partial(delay, lower=lower, upper=upper, threshold=threshold)
         name = f"delay from layer {lower[-1]} to layer {upper[-1]}"
         return Quantity(name, source, " % of training", form="+.0f")
 
-    def slope(record: Record) -> Interval:
-        def fitted(run: Record) -> float:
-            times = [time_of(run, layer, threshold) for layer in LAYERS]
-            return float(np.polyfit(range(len(LAYERS)), times, 1)[0])
-
-        return over_runs(record, fitted)
-
+    order = partial(slope, threshold=threshold)
+    remaining = partial(over_runs, value=remaining_change)
     return (
         Claim(
             "evolution-lower",
@@ -148,15 +156,7 @@ def claims(threshold: float = THRESHOLD) -> tuple[Claim, ...]:
             "Sudden jumps of a projection come from a change of the strongest image.",
             "Change (1 - cosine) of a map's projection from one checkpoint to the next where its "
             "strongest image stays, as a share of the mean change of all maps, layers 2 to 5",
-            Below(
-                Quantity(
-                    "change where the strongest image stays, of the mean change",
-                    lambda record: over_runs(record, remaining_change),
-                    " %",
-                    form=".0f",
-                ),
-                50,
-            ),
+            Below(Quantity(STAYED, remaining, " %", form=".0f"), 50),
             note="Changed after the numbers were known: the earlier rule asked for any "
             "difference, which nearly always exists. "
             "This is no proof of a cause: maps that change little also keep their image more "
@@ -168,7 +168,7 @@ def claims(threshold: float = THRESHOLD) -> tuple[Claim, ...]:
             "Raghu et al. 2017, abstract",
             "Layers converge from the bottom up.",
             MEASURE,
-            Above(Quantity("delay from layer to layer", slope, " % of training", form="+.1f"), 0),
+            Above(Quantity("delay from layer to layer", order, " % of training", form="+.1f"), 0),
             source="later",
             note="The delay is the slope of a line through the times of layers 1 to 5 in each run. "
             "Changed after the numbers were known: the earlier rule asked for a strict order.",

@@ -1,18 +1,13 @@
 """Fig. 4, features through the epochs, and the curves that the paper does not have."""
 
-import base64
-import contextlib
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-import torch.nn.functional as F
 from IPython.display import HTML
 from matplotlib.figure import Figure
-from PIL import Image
 from torch import Tensor
 
 from book.evolution import claims as rules
@@ -31,31 +26,24 @@ MEASURES = {
 
 
 def recorded() -> dict[str, Record]:
-    """Return the records there are, by data set."""
-    found = {}
-    for dataset in DATASETS:
-        with contextlib.suppress(FileNotFoundError):
-            found[dataset] = records.read(f"evolution/{dataset}")
-    return found
+    """Return the records, by data set."""
+    return {dataset: records.read(f"evolution/{dataset}") for dataset in DATASETS}
 
 
 def decoded(record: Record) -> dict[str, Tensor]:
     """Return the recorded projections of every layer, -1 to 1, (M, E, 3, t, t)."""
-    found = {}
-    for name, code in record["pictures"]["sheets"].items():
-        maps, epochs = len(record["pictures"]["maps"][name]), len(record["pictures"]["epochs"])
-        picture = Image.open(io.BytesIO(base64.b64decode(code))).convert("RGB")
-        sheet = torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 127.5 - 1
-        side = (sheet.shape[2] + 1) // epochs - 1  # tiles stand one pixel apart
-        rows = sheet[None].unfold(2, side, side + 1).unfold(3, side, side + 1)
-        found[name] = rows[0].permute(1, 2, 0, 3, 4)[:maps, :epochs]
+    found, own = {}, record["pictures"]
+    for name, code in own["sheets"].items():
+        sheet = plots.from_jpeg(code)
+        side = (sheet.shape[2] + 1) // len(own["epochs"]) - 1  # tiles stand one pixel apart
+        found[name] = 2 * plots.untiled(sheet, side)[: len(own["maps"][name])] - 1
     return found
 
 
 def tiles(projections: Tensor, side: int = plots.TILE) -> Tensor:
     """Return projections as colours, each scaled alone, at one size. -> (M, E, 3, side, side)."""
-    flat = plots.enlarge(plots.display(projections.flatten(0, 1)), side)
-    return F.interpolate(flat, size=(side, side), mode="area").unflatten(0, projections.shape[:2])
+    colours = plots.display(projections.flatten(0, 1)).view_as(projections)
+    return plots.resized(colours, side)
 
 
 def growth(
@@ -94,18 +82,16 @@ def pages(projections: Mapping[str, Tensor]) -> np.ndarray:
 def convergence(found: Mapping[str, Record]) -> Figure:
     """Draw after which share of the training each layer has converged, by data set."""
     paper = dict.fromkeys(("conv4", "conv5"), (rules.LATE + rules.LATEST) / 2)
-    rows, groups = [], []
-    for layer in rules.LAYERS:
-        for dataset, record in found.items():
-            label = "" if dataset != next(iter(found)) else f"layer {layer[-1]}"
-            rows.append((label, rules.convergence(record, layer), paper.get(layer)))
-            groups.append(DATASETS[dataset])
     return plots.intervals(
-        rows,
+        [
+            (f"layer {layer[-1]}", rules.convergence(record, layer), paper.get(layer))
+            for layer in rules.LAYERS
+            for record in found.values()
+        ],
         unit="share of the training after which the layer has converged, %",
         zero=None,
         paper="the paper, upper layers (epochs 40 to 50 of 70)",
-        groups=groups,
+        groups=[DATASETS[dataset] for dataset in found] * len(rules.LAYERS),
     )
 
 
@@ -123,6 +109,7 @@ def curves(
     shape = (len(measures), len(found))
     size = (4.6 * len(found), 2.9 * len(measures) + 0.4)
     figure, axes = plt.subplots(*shape, figsize=size, sharex=True, sharey="row", squeeze=False)
+    ticks = (2, 5, 10, 20, 50, 100)
     for ax, label in zip(axes[:, 0], measures.values(), strict=True):
         ax.set_ylabel(label)
     for column, (dataset, record) in zip(axes.T, found.items(), strict=True):
@@ -137,7 +124,7 @@ def curves(
             if threshold:
                 ax.axhline(rules.THRESHOLD, color=plots.TEXT, lw=1, ls="--")
             ax.set_xscale("log")
-            ax.set_xticks([2, 5, 10, 20, 50, 100], ["2", "5", "10", "20", "50", "100"])
+            ax.set_xticks(ticks, ticks)
             ax.minorticks_off()
             ax.grid()
         column[0].set_title(DATASETS[dataset])
@@ -164,9 +151,7 @@ def sensitivity(found: Mapping[str, Record]) -> HTML:
     for threshold in rules.THRESHOLDS:
         judged = [claim for claim in rules.claims(threshold) if claim.name != "evolution-jumps"]
         for dataset, record in found.items():
-            outcomes = {c.name.removeprefix("evolution-"): c.outcome(record) for c in judged}
-            rows.append(
-                {"converged from a CKA of": f"{threshold:.2f}", "data set": DATASETS[dataset]}
-            )
-            rows[-1] |= outcomes
+            row = {"converged from a CKA of": f"{threshold:.2f}", "data set": DATASETS[dataset]}
+            row |= {c.name.removeprefix("evolution-"): c.outcome(record) for c in judged}
+            rows.append(row)
     return page.table(rows, caption="Outcomes by the CKA from which a layer counts as converged")

@@ -4,16 +4,13 @@ python -m zfrepro train --recipe modern --scale mini --dataset diorama ... --kee
 python -m zfrepro measure evolution --dataset diorama --runs runs/e-0 runs/e-1 runs/e-2
 """
 
-import base64
-import io
 import itertools
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
-from torch import Tensor
 from torch.nn.functional import interpolate
 
 from zfrepro import data, plots, records
@@ -47,21 +44,20 @@ def parts(study: Study) -> Parts:
     """Return the measurements: the figure of the first run, curves of every run, and freezing."""
 
     def images(recipe: Recipe) -> Dataset:
-        return data.load(
-            study.dataset.name, recipe.image_size, root=study.root, progress=study.progress
-        )
+        options = {"root": study.root, "progress": study.progress}
+        return data.load(study.dataset.name, recipe.image_size, **options)
 
     def figure() -> dict[str, Any]:
-        if not study.runs:
+        if not recipes:
             raise ValueError(
                 "evolution needs --runs, the folders of finished `train --keep` runs, one a seed"
             )
-        first = snapshots(study.runs[0])[0].trained.recipe
-        return pictures(study.runs[0], images(first), study.seed)
+        run, recipe = next(iter(recipes.items()))
+        return pictures(run, images(recipe), study.seed)
 
+    recipes = {run: snapshots(run)[0].trained.recipe for run in study.runs}
     found: Parts = {"pictures": figure}
-    for run in study.runs:
-        recipe = snapshots(run)[0].trained.recipe
+    for run, recipe in recipes.items():
         found[f"seed{recipe.seed}"] = lambda run=run, recipe=recipe: curves(
             run, images(recipe), study.images or COMPARED, study.progress
         )
@@ -72,26 +68,15 @@ def parts(study: Study) -> Parts:
 def small_recipe(dataset: str, seed: int = 0) -> Recipe:
     """Return the recipe of a quarter-width ZFNet that learns something in a minute on two cores."""
     own = {
-        "dataset": dataset,
-        "image_size": 96,
-        "width": 0.25,
-        "units": 128,
-        "epochs": 40,
-        "batch": 32,
-        "dropout": 0.0,
-        "label_smoothing": 0.0,
-        "area": 0.5,
-        "seed": seed,
-    }
+        "dataset": dataset, "image_size": 96, "width": 0.25, "units": 128, "epochs": 40,
+        "batch": 32, "dropout": 0.0, "label_smoothing": 0.0, "area": 0.5, "seed": seed,
+    }  # fmt: skip
     return Recipe(**(MODERN | own))
 
 
 def small_set(dataset: Dataset, seed: int = 0, count: int = SMALL) -> Dataset:
     """Return the data set with few training images."""
-    train = dataset.train.shuffled(count, seed)
-    return Dataset(
-        dataset.name, dataset.classes, train, dataset.val, dataset.image_size, dataset.fingerprint
-    )
+    return replace(dataset, train=dataset.train.shuffled(count, seed))
 
 
 def figure_maps(network, seed: int, count: int = MAPS) -> dict[str, list[int]]:
@@ -116,57 +101,44 @@ def pictures(run: Path, dataset: Dataset, seed: int) -> dict[str, Any]:
         tiles = (0.5 + tiles / (2 * limits[:, None, None, None])).clamp(0, 1)  # displayed later
         if tiles.shape[-1] > TILE:
             tiles = interpolate(tiles, size=(TILE, TILE), mode="area")
-        found["sheets"][name] = encoded(plots.tiled(tiles, len(kept), gap=1))
+        found["sheets"][name] = plots.as_jpeg(plots.tiled(tiles, len(kept), gap=1))
     return found
-
-
-def encoded(picture: Tensor) -> str:
-    """Return a picture of 0 to 1, (3, H, W), as base64 JPEG, a third of a PNG's size here."""
-    file = io.BytesIO()
-    levels = plots.array((picture * 255).round().to(torch.uint8))
-    Image.fromarray(levels).save(file, "JPEG", quality=85, subsampling=0, optimize=True)
-    return base64.b64encode(file.getvalue()).decode()
 
 
 def curves(run: Path, dataset: Dataset, compared: int, progress: bool) -> dict[str, Any]:
     """Return a run's CKA with the final layer, probe accuracy and changes, by layer and epoch."""
     kept = snapshots(run)
-    val, train = dataset.val.shuffled(compared), dataset.train.shuffled(PROBED)
+    images, val = dataset.train.images, dataset.val.shuffled(compared)
+    train = dataset.train.shuffled(PROBED)
     final = layer_features(kept[-1].trained, val.images)
     maps = figure_maps(kept[-1].trained.network, 1, PROJECTED)
     trained = records.read_json(run / "record.json")
     found: dict[str, Any] = {
         "epochs": [s.epoch for s in kept],
-        "compared": len(val),
-        "probed": len(train),
         "command": trained["command"],
         "weights_sha256": trained["weights_sha256"],
         "precision": trained.get("precision"),
         "val_error": [trained["history"][s.epoch - 1]["val_top1_error"] for s in kept],
     }
-    found |= {
-        k: {n: [] for n in maps} for k in ("cka", "probe", "changed", "cosine", "same_cosine")
-    }
-    tops, projected = [], []
+    for measure in ("cka", "probe", "changed", "cosine", "same_cosine"):
+        found[measure] = {name: [] for name in maps}
+    before = None
     for snapshot in kept:
         own, seen = (layer_features(snapshot.trained, split.images) for split in (val, train))
-        for name in maps:
+        top = strongest(snapshot.trained, images, progress=progress)
+        now = {n: (top[n], project(snapshot.trained, images, top[n], maps[n])) for n in maps}
+        for name, chosen in maps.items():
             found["cka"][name].append(round(cka(own[name], final[name]), 4))
             accuracy = probe_accuracy(seen[name], train.labels, own[name], val.labels)
             found["probe"][name].append(round(accuracy, 2))
-        top = strongest(snapshot.trained, dataset.train.images, progress=progress)
-        tops.append(top)
-        projected.append(
-            {n: project(snapshot.trained, dataset.train.images, top[n], maps[n]) for n in maps}
-        )
-    for name, chosen in maps.items():
-        for before, after in itertools.pairwise(range(len(kept))):
-            changed = image_changed(tops[before][name], tops[after][name])
-            alike = cosine(projected[before][name], projected[after][name])
-            same = alike[~changed[chosen]].nanmean().item()
-            found["changed"][name].append(round(100 * changed.float().mean().item(), 2))
-            found["cosine"][name].append(round(alike.nanmean().item(), 4))
-            found["same_cosine"][name].append(None if math.isnan(same) else round(same, 4))
+            if before:
+                tops, projected = zip(before[name], now[name], strict=True)
+                changed, alike = image_changed(*tops), cosine(*projected)
+                same = alike[~changed[chosen]].nanmean().item()
+                found["changed"][name].append(round(100 * changed.float().mean().item(), 2))
+                found["cosine"][name].append(round(alike.nanmean().item(), 4))
+                found["same_cosine"][name].append(None if math.isnan(same) else round(same, 4))
+        before = now
     return found
 
 
@@ -176,19 +148,14 @@ def freezing(dataset: Dataset, progress: bool, seeds: int = 3) -> dict[str, Any]
     Returns:
         accuracy: epoch of the freezing, or "never" -> validation accuracy in per cent, one a seed.
     """
-    accuracy: dict[str, list[float]] = {name: [] for name in ("never", *map(str, FROZEN_AFTER))}
-    for seed, after in itertools.product(range(seeds), (0, *FROZEN_AFTER)):
+    stops = {"never": 0} | {str(after): after for after in FROZEN_AFTER}
+    accuracy: dict[str, list[float]] = {name: [] for name in stops}
+    for seed, (name, after) in itertools.product(range(seeds), stops.items()):
         recipe = small_recipe(dataset.name, seed)
-        (last,) = grow(
-            recipe,
-            small_set(dataset, seed),
-            (recipe.epochs,),
-            device=torch.device("cpu"),
-            frozen=FROZEN if after else (),
-            frozen_after=after,
-            progress=progress,
-        )
+        options = {"frozen": FROZEN, "frozen_after": after} if after else {}
+        train, cpu = small_set(dataset, seed), torch.device("cpu")
+        (last,) = grow(recipe, train, (recipe.epochs,), device=cpu, progress=progress, **options)
         probabilities = last.trained.predict_proba(dataset.val.images)
         wrong = errors(probabilities, dataset.val.labels)["top1_error"]
-        accuracy[str(after) if after else "never"].append(round(100 - wrong, 2))
-    return {"accuracy": accuracy, "seeds": seeds, "epochs": recipe.epochs, "images": SMALL}
+        accuracy[name].append(round(100 - wrong, 2))
+    return {"accuracy": accuracy, "epochs": recipe.epochs}
