@@ -10,7 +10,7 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from book.training.claims import CLAIMS, UNCLIPPED, averages, between
+from book.training.claims import CLAIMS, UNCLIPPED, VIEW, averages, between
 from zfrepro import page, paper, plots, sweeps
 from zfrepro.data.transforms import augment, crop, stored_size
 from zfrepro.receptive_field import training_multiply_adds
@@ -71,12 +71,10 @@ def effects(records: Mapping[str, Record]) -> Figure:
     """Draw the four differences of Table 1 with their intervals, beside the paper's."""
     rows, groups = [], []
     for claim in (claim for claim in CLAIMS if claim.name in LABELS):
-        label = LABELS[claim.name]
         for name, record in records.items():
             if not claim.untestable(record):
-                rows.append((label, claim.drawn.of(record), claim.paper_effect))
+                rows.append((LABELS[claim.name], claim.drawn.of(record), claim.paper_effect))
                 groups.append(name)
-                label = ""
     return plots.intervals(rows, unit="change of top-1 error, points", groups=groups)
 
 
@@ -88,17 +86,16 @@ def variants(records: Mapping[str, Record]) -> Figure:
             if not sweeps.lacking(record, weights):
                 rows.append((label, between(weights)(record), None))
                 groups.append(name)
-                label = ""
     return plots.intervals(rows, unit="change of top-1 error, points", groups=groups)
 
 
-def error(record: Record, row: str, kind: str = "top1_error", view: str = "ten_crops") -> float:
+def error(record: Record, row: str, kind: str = "top1_error") -> float:
     """Return our error beside a row of Table 1 in per cent, the mean over runs or averages."""
     source, name = ROWS[row]
     if source == "average":
-        values = averages(record, name, view, kind).values()
+        values = averages(record, name, kind).values()
     else:
-        values = sweeps.errors(record, view, kind).get(name, {}).values()
+        values = sweeps.errors(record, VIEW, kind).get(name, {}).values()
     return float(np.mean(list(values))) if values else float("nan")
 
 
@@ -120,7 +117,7 @@ def table1_of_the_paper() -> HTML:
     """Return all rows and columns of the paper's Table 1."""
     rows = [
         {"Error %": name, "Val Top-1": row.val1, "Val Top-5": row.val5, "Test Top-5": row.test5}
-        for name, row in ((paper.TABLE1_NAMES[key], row) for key, row in paper.TABLE1.items())
+        for name, row in zip(paper.TABLE1_NAMES.values(), paper.TABLE1.values(), strict=True)
     ]
     return page.table(rows, caption="Table 1 as the paper prints it; * with ImageNet 2011 added")
 
