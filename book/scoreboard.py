@@ -3,7 +3,7 @@ sensitivity and controls."""
 
 import html
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 from zfrepro import claims, page, plots, records
-from zfrepro.claims import CHAPTERS, COLUMNS, DATASETS, OUTCOMES, Claim
+from zfrepro.claims import CHAPTERS, COLUMNS, DATASETS, OUTCOMES, Claim, Record
 
 COLOURS = {
     "agrees": "#009e73", "same direction, other size": "#8fbf3f", "not resolved": "#e0a800",
@@ -31,7 +31,7 @@ LIMIT = 5.0  # half-widths beyond which the plot stops
 POWER = 1 + norm.ppf(0.8) / norm.ppf(0.975)  # half-widths to a detectable effect
 
 
-def of_source(source: str = "paper") -> list[Claim]:
+def of_source(source: str) -> list[Claim]:
     """Return the claims of one source, in the order of the book."""
     return [claim for claim in claims.all_claims() if claim.source == source]
 
@@ -51,36 +51,36 @@ def counted(dataset: str, chosen: Sequence[Claim]) -> str:
     )
 
 
+def judged(chosen: Sequence[Claim], dataset: str) -> Iterator[tuple[Claim, str, Record]]:
+    """Yield the claims that are tested on a data set, with their outcome and the record."""
+    for claim in chosen:
+        outcome = claim.finding(dataset).outcome
+        if outcome not in ("not tested", "not applicable"):
+            yield claim, outcome, claim.read(dataset)
+
+
 def short(claim: Claim) -> str:
     """Return a claim's name as the label of a figure: `occlusion: object`."""
     rest = claim.name.removeprefix(f"{claim.chapter}-").replace("-", " ")
     return f"{claim.chapter}: {rest}"
 
 
-def margins(dataset: str, source: str = "paper", width: float = plots.WIDTH) -> Figure:
-    """Draw how far each claim's estimate lies beyond the bound of its rule, in half-widths of its
-    95 % interval.
+def margins(dataset: str) -> Figure:
+    """Draw how far each estimate of the paper's claims lies beyond the bound of its rule.
 
-    Right of 1 the rule's condition holds, left of -1 it is refuted, and between them the data
-    cannot tell.
+    The unit is the half-width of its 95 % interval: right of 1 the rule's condition holds, left
+    of -1 it is refuted, and between them the data cannot tell.
     """
-    rows = []
-    for claim in of_source(source):
-        found = claim.finding(dataset)
-        if found.outcome not in ("not tested", "not applicable"):
-            rows.append((claim, found.outcome, claim.holds.margin(claim.read(dataset))))
-    figure, ax = plt.subplots(figsize=(width, 0.24 * len(rows) + 0.9))
+    rows = list(judged(of_source("paper"), dataset))
+    figure, ax = plt.subplots(figsize=(plots.WIDTH, 0.24 * len(rows) + 0.9))
     ax.axvspan(-1, 1, color=plots.TEXT, alpha=0.15, lw=0)
     chapter = None
-    for y, (claim, outcome, margin) in enumerate(rows):
+    for y, (claim, outcome, record) in enumerate(rows):
+        margin = claim.holds.margin(record)
         shown = float(np.clip(margin, -LIMIT, LIMIT))
-        ax.plot(
-            [max(shown - 1, -LIMIT - 0.2), min(shown + 1, LIMIT + 0.2)],
-            [y, y],
-            color=COLOURS[outcome],
-            lw=2.4,
-        )
+        ends = np.clip([shown - 1, shown + 1], -LIMIT - 0.2, LIMIT + 0.2)
         marker = "o" if abs(margin) <= LIMIT else ">" if margin > 0 else "<"
+        ax.plot(ends, [y, y], color=COLOURS[outcome], lw=2.4)
         ax.plot(shown, y, marker, color=COLOURS[outcome], ms=6.5)
         if claim.chapter != chapter:
             ax.axhline(y - 0.5, color=plots.TEXT, lw=0.4)
@@ -98,17 +98,14 @@ def margins(dataset: str, source: str = "paper", width: float = plots.WIDTH) -> 
     return plots.detached(figure)
 
 
-def bars(source: str = "paper") -> HTML:
-    """Show, for each chapter, a bar of its outcomes a data set, linked to the chapter."""
+def bars() -> HTML:
+    """Show, for each chapter, a bar of the outcomes of the paper's claims a data set."""
     body = ""
     for chapter in CHAPTERS:
-        own = [claim for claim in claims.of_chapter(chapter) if claim.source == source]
-        if not own:
-            continue
-        cells = "".join(f"<td>{_bar(counts(column, own), len(own))}</td>" for column in COLUMNS)
-        body += (
-            f'<tr><th scope="row"><a href="{chapter}/{chapter}.html">{chapter}</a></th>{cells}</tr>'
-        )
+        if own := [claim for claim in of_source("paper") if claim.chapter == chapter]:
+            link = f'<a href="{chapter}/{chapter}.html">{chapter}</a>'
+            cells = "".join(f"<td>{_bar(counts(column, own))}</td>" for column in COLUMNS)
+            body += f'<tr><th scope="row">{link}</th>{cells}</tr>'
     heads = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in COLUMNS.values())
     key = " ".join(
         f'<span class="zf-key"><span style="background:{COLOURS[o]}"></span>{html.escape(o)}</span>'
@@ -123,7 +120,7 @@ def bars(source: str = "paper") -> HTML:
     )
 
 
-def _bar(found: Counter, total: int) -> str:
+def _bar(found: Counter) -> str:
     parts = "".join(
         f'<span style="background:{COLOURS[outcome]};flex:{found[outcome]}"></span>'
         for outcome in OUTCOMES if found[outcome]
@@ -135,54 +132,42 @@ def _bar(found: Counter, total: int) -> str:
 
 def sensitivity() -> HTML:
     """Show each outcome with the rule's numeric bound halved, as it is, and doubled."""
-    rows = []
-    for claim in claims.all_claims():
-        for dataset, name in COLUMNS.items():
-            if found := claim.sensitivity(dataset):
-                half, own, double = found
-                rows.append({"claim": claim.name, "judged on": name, "bound halved": half,
-                "as it is": own,
-                             "bound doubled": double})  # fmt: skip
+    heads = ("bound halved", "as it is", "bound doubled")
+    rows = [
+        {"claim": claim.name, "judged on": name} | dict(zip(heads, outcomes, strict=True))
+        for claim in claims.all_claims()
+        for dataset, name in COLUMNS.items()
+        if (outcomes := claim.sensitivity(dataset))
+    ]
     return page.table(rows, caption="Outcomes with each rule's numeric bound halved and doubled")
 
 
 def hanging() -> tuple[int, int]:
-    """Return how many outcomes change when a bound is halved or doubled, and how many have such a
-    bound.
-    """
-    found = [
-        f
-        for claim in claims.all_claims()
-        for dataset in DATASETS
-        if (f := claim.sensitivity(dataset))
-    ]
-    return sum(len(set(outcomes)) > 1 for outcomes in found), len(found)
+    """Return how many outcomes change when a bound is halved or doubled, and how many have one."""
+    found = [claim.sensitivity(dataset) for claim in claims.all_claims() for dataset in DATASETS]
+    return sum(len(set(outcomes)) > 1 for outcomes in found), sum(map(bool, found))
 
 
-def detectable(source: str = "paper") -> HTML:
+def detectable() -> HTML:
     """Show beside each effect the smallest that our data would detect: two-sided at 5 %, with a
     power of 80 %, from the half-width of its 95 % interval.
 
     Where it is larger than the paper's effect, our data cannot refute the claim.
     """
     rows = []
-    for claim in of_source(source):
+    for claim in of_source("paper"):
         for dataset, name in COLUMNS.items():
-            found, own = claim.finding(dataset), claim.drawn
-            if found.outcome in ("not tested", "not applicable"):
-                continue
-            effect = own.of(claim.read(dataset))
-            if not effect.high > effect.low:
-                continue
-            smallest = POWER * (effect.high - effect.low) / 2
-            paper = claim.paper_effect
-            rows.append({
-                "claim": claim.name, "judged on": name, "outcome": found.outcome,
-                "effect": own.name,
-                "ours": f"{effect.estimate:{own.form}}{own.unit}",
-                "smallest detectable": f"{smallest:.2g}{own.unit}",
-                "the paper's": None if paper is None else f"{paper:{own.form}}{own.unit}",
-            })  # fmt: skip
+            for _, outcome, record in judged([claim], dataset):
+                own, effect, paper = claim.drawn, claim.drawn.of(record), claim.paper_effect
+                if effect.high > effect.low:
+                    smallest = POWER * (effect.high - effect.low) / 2
+                    rows.append({
+                        "claim": claim.name, "judged on": name, "outcome": outcome,
+                        "effect": own.name,
+                        "ours": f"{effect.estimate:{own.form}}{own.unit}",
+                        "smallest detectable": f"{smallest:.2g}{own.unit}",
+                        "the paper's": None if paper is None else f"{paper:{own.form}}{own.unit}",
+                    })  # fmt: skip
     return page.table(rows, caption="Effects, and the smallest that our data would detect")
 
 
@@ -195,10 +180,7 @@ def controls() -> HTML:
             row[name] = claim.finding(dataset).outcome
             row[f"untrained, {name}"] = claim.control_outcome(dataset)
         row["the printed numbers"] = claim.printed_outcome()
-        if (
-            any(row[key] for key in row if key.startswith("untrained"))
-            or row["the printed numbers"]
-        ):
+        if any(row[head] for head in row if head.startswith(("untrained", "the printed"))):
             rows.append(row)
     return page.table(rows, caption="Each rule on its controls")
 
@@ -218,9 +200,7 @@ def rule_log() -> HTML:
 
 
 def listed(*outcomes: str, dataset: str = "imagenet20") -> HTML:
-    """List the paper's claims that have one of some outcomes, each linked to its row in its
-    chapter.
-    """
+    """List the paper's claims that have one of some outcomes."""
     rows = []
     for claim in of_source("paper"):
         found = claim.finding(dataset)
@@ -249,8 +229,7 @@ def _linked(rows: Iterable[tuple[Claim, str]]) -> HTML:
 
 def evidence(name: str, dataset: str = "imagenet20") -> str:
     """Return a claim with its outcome and the numbers behind it, as HTML."""
-    claim = next(claim for claim in claims.all_claims() if claim.name == name)
+    (claim,) = (claim for claim in claims.all_claims() if claim.name == name)
     found = claim.finding(dataset)
-    outcome = page.outcome_label(found.outcome)
-    evidence = html.escape(str(found))
-    return f"<em>{html.escape(claim.says)}</em> {outcome} on {COLUMNS[dataset]} ({evidence})."
+    told = f"{page.outcome_label(found.outcome)} on {COLUMNS[dataset]} ({html.escape(str(found))})"
+    return f"<em>{html.escape(claim.says)}</em> {told}."

@@ -6,17 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from zfrepro import data, device, records
+from zfrepro.stats import rounded
 
 PACKAGES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "matplotlib",
-    "captum",
-    "jupyter-book",
-    "myst-nb",
+    "torch", "torchvision", "numpy", "matplotlib", "captum", "jupyter-book", "myst-nb",
     "ipywidgets",
-)
+)  # fmt: skip
 
 MADE = ("command", "commit", "versions", "date", "device", "dataset", "seconds")
 KEYS: dict[str, tuple[str, ...]] = {
@@ -30,9 +25,10 @@ KEYS: dict[str, tuple[str, ...]] = {
 }
 """What a record of each kind has at least."""
 
-RUN = ("arch", "seed", "command", "commit", "versions", "date", "device", "seconds", "parameters",
-"multiply_adds",
-       "errors", "history")  # fmt: skip
+RUN = (
+    "arch", "seed", "command", "commit", "versions", "date", "device", "seconds", "parameters",
+    "multiply_adds", "errors", "history",
+)  # fmt: skip
 """What each run of a sweep has."""
 
 
@@ -45,21 +41,18 @@ def check(name: str, record: dict[str, Any]) -> None:
     kind = record.get("kind")
     if kind not in KEYS:
         raise ValueError(f"results/{name}.json: kind {kind!r}, known are {', '.join(KEYS)}")
-    missing = [key for key in KEYS[kind] if key not in record]
-    if missing:
-        raise ValueError(
-            f"results/{name}.json: a record of kind {kind} without {', '.join(missing)}; "
-            "measure it again"
-        )
-    for number, run in enumerate(record["runs"] if kind == "sweep" else ()):
-        if missing := [key for key in RUN if key not in run]:
+    parts = [(f"a record of kind {kind}", record, KEYS[kind])]
+    if kind == "sweep":
+        parts += [(f"run {i}", run, RUN) for i, run in enumerate(record.get("runs", ()))]
+    for what, part, keys in parts:
+        if missing := [key for key in keys if key not in part]:
             raise ValueError(
-                f"results/{name}.json: run {number} without {', '.join(missing)}; measure it again"
+                f"results/{name}.json: {what} without {', '.join(missing)}; measure it again"
             )
 
 
 def all_records() -> dict[str, dict[str, Any]]:
-    """Every record, by its path below `results/` without `.json`.
+    """Return every record, by its path below `results/` without `.json`.
 
     Raises:
         ValueError: a record that is damaged or lacks something.
@@ -75,74 +68,60 @@ def all_records() -> dict[str, dict[str, Any]]:
 
 
 def environment() -> list[dict[str, object]]:
-    """Rows of what this process runs on."""
-    rows = [
-        ("Python", platform.python_version()),
-        ("system", f"{platform.system()} {platform.machine()}"),
-    ]
-    rows += [
-        ("device", device.describe(device.pick())),
-        ("data set of the pages", data.default_name()),
-    ]
-    rows += [(name, _version(name)) for name in PACKAGES]
-    return [{"what": what, "which": which} for what, which in rows]
+    """Return rows of what this process runs on."""
+    rows = {
+        "Python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": device.describe(device.pick()),
+        "data set of the pages": data.default_name(),
+    }
+    rows |= {name: _version(name) for name in PACKAGES}
+    return [{"what": what, "which": which} for what, which in rows.items()]
 
 
 def recorded() -> list[dict[str, object]]:
-    """Rows of all measured records: what made them, when, where and how long it took."""
+    """Return rows of all measured records: what made them, when, where and how long it took."""
     rows = []
     for name, record in all_records().items():
         if record["kind"] in ("annotation", "log"):
             continue  # made by hand, or by the history
         runs = record["runs"] if record["kind"] == "sweep" else [record]
         made = [*runs, *record.get("added", [])]  # parts may have been measured later, or elsewhere
-        rows.append(
-            {
-                "record": name,
-                "command": _command(record),
-                "minutes": round(sum(map(_seconds, runs)) / 60, 1),
-                "device": _each(run.get("device", "any") for run in made),
-                "torch": _each(run["versions"]["torch"] for run in made),
-                "date": max((run["date"] for run in made), default=None),
-                "commit": _each(run["commit"] for run in made),
-            }
-        )
+        rows.append({
+            "record": name,
+            "command": _command(record),
+            "minutes": round(sum(map(_seconds, runs)) / 60, 1),
+            "device": _each(run.get("device", "any") for run in made),
+            "torch": _each(run["versions"]["torch"] for run in made),
+            "date": max((run["date"] for run in made), default=None),
+            "commit": _each(run["commit"] for run in made),
+        })  # fmt: skip
     return rows
 
 
 def benchmarks() -> dict[str, dict[str, Any]]:
-    """The recorded benchmarks, one a machine, by the machine's name."""
+    """Return the recorded benchmarks, one a machine, by the machine's name."""
     files = sorted((records.results_root() / "benchmarks").glob("*.json"))
     found = map(records.read_json, files)
     return {f"{record['device']}, torch {record['versions']['torch']}": record for record in found}
 
 
 def speeds(benchmark: dict[str, Any]) -> list[dict[str, object]]:
-    """Rows of a benchmark: ours against a rival's, and the goal."""
+    """Return rows of a benchmark: ours against a rival's, and the goal."""
     rows = []
     for result in benchmark["results"]:
-        goal, verdict = result["goal"], "reached" if result["reached"] else "missed"
-        rows.append(
-            {
-                "what": result["name"],
-                "ratio": _three(result["ratio"]),
-                "unit": result["unit"],
-                "goal": ""
-                if goal is None
-                else f"at {'most' if result['at_most'] else 'least'} {goal:g}, {verdict}",
-                "against": result["rival"] or "",
-            }
-        )
+        goal = ""
+        if result["goal"] is not None:
+            side = "most" if result["at_most"] else "least"
+            verdict = "reached" if result["reached"] else "missed"
+            goal = f"at {side} {result['goal']:g}, {verdict}"
+        row = {"what": result["name"], "ratio": rounded(result["ratio"], 3)}
+        rows.append(row | {"unit": result["unit"], "goal": goal, "against": result["rival"] or ""})
     return rows
 
 
-def _three(value: float) -> float:
-    """To three digits."""
-    return float(f"{value:.3g}")
-
-
 def _command(record: dict[str, Any]) -> str:
-    """What makes a record; of a sweep, what makes all its runs."""
+    """Return what makes a record; of a sweep, what makes all its runs."""
     if record["kind"] != "sweep":
         return record["command"]
     seeds = 1 + max((run["seed"] for run in record["runs"]), default=0)
@@ -159,7 +138,7 @@ def _seconds(run: dict[str, Any]) -> float:
 
 
 def _each(values: Iterable[str]) -> str:
-    """Every value once, in order of appearance: the runs of a sweep may differ."""
+    """Join every value once, in order of appearance: the runs of a sweep may differ."""
     return ", ".join(dict.fromkeys(values))
 
 
