@@ -138,18 +138,6 @@ def test_figures_and_tables_of_any_part_of_a_sweep(record):
     assert "<tr>" in figures.with_spread(record, "ImageNet-20").data
 
 
-def test_the_effects_stand_beside_the_papers():
-    figure = figures.effects({"ImageNet-20": sweep()})
-    assert len(figure.axes[0].get_yticks()) == len(figures.CONTRASTS) == 12
-    diamonds = [line for line in figure.axes[0].lines if line.get_marker() == "D"]
-    assert len(diamonds) == 12 + 1  # one in the legend
-
-
-def test_features_are_drawn_of_the_rows_that_were_measured():
-    grids = [ax.images[0].get_array() for ax in figures.features(figures.studied()).axes]
-    assert all(grid.shape == (6, 8) and 0 < grid.mask.sum() < 24 for grid in grids)
-
-
 # --- the study -------------------------------------------------------------------------------
 
 

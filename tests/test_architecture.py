@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from book.architecture import claims, figures, filters
 from book.architecture import measure as study_of
@@ -17,7 +16,7 @@ from zfrepro import deconvnet, plots, records
 from zfrepro import measure as studies
 from zfrepro.deconvnet import Units
 from zfrepro.layers import blur_down
-from zfrepro.networks import STEMS, architecture, build
+from zfrepro.networks import STEMS, architecture
 from zfrepro.receptive_field import empirical_receptive_field, stage
 from zfrepro.rules import project
 from zfrepro.weights import save_weights
@@ -32,15 +31,6 @@ def gabor(size: int, down: float, right: float, width: float) -> torch.Tensor:
     window = torch.exp(-(y**2 + x**2) / (2 * width**2))
     wave = torch.cos(2 * math.pi * (down * y + right * x)) * window
     return wave.expand(1, 3, -1, -1)
-
-
-def one_layer(weight: torch.Tensor, bias: float = 0.0):
-    """A narrow network of stride 4 whose first layer has these filters, (C, 3, 11, 11)."""
-    narrow = architecture("11s4-5s1", width=0.0625, units=16)
-    network = build(narrow.with_maps(len(weight), 8, 8, 8, 8), 96, 2).eval()
-    network.convs["conv1"].weight = nn.Parameter(weight.clone())
-    nn.init.constant_(network.convs["conv1"].bias, bias)
-    return network
 
 
 # --- filters -------------------------------------------------------------------------------------
@@ -123,15 +113,6 @@ def test_the_response_at_stride_1_holds_what_the_network_has(name):
     mine = every[..., ::step, ::step]
     rows = min(mine.shape[2], layer.shape[2]) - 1
     assert rows > 10 and relative(mine[..., :rows, :rows], layer[..., :rows, :rows]) < 1e-5
-
-
-def test_a_relu_adds_harmonics_to_what_is_not_aliased():
-    grating = filters.grating(figures.PERIOD, 0, 5 / figures.PERIOD)  # below 1/8
-    shares = [
-        figures.response(one_layer(gabor(11, 0, 0.1, 3), bias), 0, grating, periodic=True)[1]
-        for bias in (300.0, 0.0)  # the first so large that nothing is rectified
-    ]
-    assert shares[0] == pytest.approx(0, abs=1e-3) and 0.01 < shares[1] < 0.5
 
 
 # --- shifts --------------------------------------------------------------------------------------
@@ -383,22 +364,11 @@ def test_runs_join_the_record_and_foreign_ones_are_refused(study, tmp_path, monk
     assert len(figures.clipping({"diorama": {"runs": both}}).axes) == 2
 
 
-def test_figures_and_tables_are_drawn(study, record):
-    networks = {arch: net.network for arch, net in study.networks.items()}
-    weights = {arch: network.first().weight for arch, network in networks.items()}
-    second = {arch: figures.projections(record, arch) for arch in networks}
-    maps = dict.fromkeys(networks, [0, 1])
-    assert len(figures.both_layers(weights, second, maps, columns=2).axes) == 6
-    assert len(figures.all_maps(second).axes) == 2
+def test_a_sweep_that_lacks_networks_is_left_out_of_the_effects():
     found = {"imagenet20": made_up({"stride": -6}), "diorama": swept({"11s4-5s1": {0: 40.0}})}
     labels = [text.get_text() for text in figures.effects(found).axes[0].get_yticklabels()]
-    assert len(labels) == 7 and all(labels)  # one data set lacks networks
+    assert len(labels) == 7 and all(labels)
     assert [row["Diorama"] for row in figures.two_by_two(found)] == ["40.0", None, None, None]
-    assert figures.explorer(networks, count=2, frequencies=2).data.count("filter ") >= 8
-    both = {"diorama": record, "imagenet20": record}
-    assert len(figures.spectra(both).axes) == 2
-    for rows in (figures.dead_rows, figures.aliased_rows, figures.shift_rows):
-        assert {row["data set"] for row in rows(both)} == {"Diorama", "ImageNet-20"}
 
 
 def test_a_filter_knows_its_colour_and_direction():
@@ -408,11 +378,3 @@ def test_a_filter_knows_its_colour_and_direction():
     wave, down, right = figures.grating_for(kernel, 0.25, 90)
     assert (down, right) == (0.25, 0)
     assert torch.allclose(wave[:, 0, 0].abs(), red.abs(), atol=1e-5)
-
-
-def test_a_filter_answers_to_gratings_and_images(study):
-    trained = study.networks["krizhevsky"]
-    tiles, note = figures.on_grating(trained.network, 1, 0.4, 90)
-    assert len(tiles) == len(figures.TITLES) and "0.396" in note
-    tiles, note = figures.on_image(trained, 1, study.dataset.val.images[0])
-    assert tiles[1].shape == (3, 96, 96) and "stride 4 aliases" in note

@@ -127,12 +127,6 @@ def test_layers_and_maps_that_do_not_exist_are_refused(dataset, kept, maps):
         evolution.strongest_projections(kept, dataset.train.images, maps)
 
 
-def test_layers_are_averaged_to_few_places(kept, dataset):
-    found = evolution.layer_features(kept[0].trained, dataset.val.images)
-    maps = kept[0].trained.network.convs["conv1"].out_channels
-    assert found["conv1"].shape == (len(dataset.val), maps * evolution.GRID**2)
-
-
 def save(folder, kept, name):
     for snapshot in kept:
         own, file = snapshot.trained, folder / f"{name.format(snapshot.epoch)}.safetensors"

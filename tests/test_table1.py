@@ -234,13 +234,6 @@ def test_the_gain_of_an_average_is_over_its_networks():
     assert (found.estimate, found.high - found.low) == pytest.approx((-2.0, width), abs=1e-3)
 
 
-def test_table_1_stands_beside_the_papers():
-    shown = figures.table1({"Diorama": record(noise=0)}).data
-    assert "38.4\u00a0/\u00a016.5" in shown and "36.7\u00a0/\u00a09.2" in shown
-    assert figures.table1_of_the_paper().data.count("<tr>") == 14
-    assert figures.by_network({"Diorama": record()}).data.count("<tr>") == 7
-
-
 def test_figures_are_drawn_of_whole_and_of_unfinished_sweeps():
     part = record() | {"ensembles": []}
     part["runs"] = [run for run in part["runs"] if run["arch"] in ("krizhevsky", "zfnet")]

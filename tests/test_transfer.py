@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scipy.ndimage import gaussian_filter
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.preprocessing import StandardScaler
@@ -142,15 +141,6 @@ def test_the_strength_is_chosen_on_a_third_of_the_training_images():
     assert after.strength == before.strength and after.accuracy == pytest.approx(25)
     alone = probes.probe(rows, labels, probes.draw(labels, 1), "softmax")
     assert alone.strength == 10.0  # nothing to hold out: the third
-
-
-@pytest.mark.parametrize("kind", probes.KINDS)
-def test_probes_learn_and_shuffled_labels_do_not(kind):
-    rows, labels = clusters(noise=0.5)
-    found = probes.draw(labels, 10)
-    assert probes.probe(rows, labels, found, kind).accuracy > 90
-    mixed = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))]
-    assert probes.probe(rows, mixed, probes.draw(mixed, 10), kind).accuracy < 50
     with pytest.raises(ValueError, match="choose among svm, softmax"):
         probes.probe(rows, labels, found, "tree")
 
@@ -174,14 +164,7 @@ def test_pictures_saved_again_are_found_and_others_are_not():
     target = torch.stack([again, source[7] // 2 + 60, natural(100)])  # the second is paler
     best = targets.closest(*map(targets.thumbnails, (target, source)), chunk=2)
     assert (best > targets.THRESHOLD).tolist() == [True, True, False]
-
-
-def test_normalised_correlation_is_pearson_s():
-    pair = torch.stack([natural(0, 32), natural(1, 32)]).float()
-    rows = targets.thumbnails(pair)
-    expected = np.corrcoef((pair - pair.mean((2, 3), keepdim=True)).flatten(1))[0, 1]
-    assert (rows[0] @ rows[1]).item() == pytest.approx(expected, abs=1e-4)
-    assert (targets.thumbnails(torch.full((1, 3, 32, 32), 9)) == 0).all()
+    assert (targets.thumbnails(torch.full((1, 3, 64, 64), 9)) == 0).all()  # blank: like nothing
 
 
 @pytest.fixture
@@ -213,13 +196,6 @@ def test_fine_tuning_starts_from_the_source_and_scratch_does_not(study):
     before, *after = (net.network.convs["conv3"].weight for net in (source, tuned, fresh))
     assert [torch.allclose(before, weight) for weight in after] == [True, False]
     assert len(tuned.network.fulls["fc8"].weight) == 5 and torch.equal(tuned.mean, source.mean)
-
-
-def test_a_network_from_scratch_learns_an_easy_world(study):
-    dataset, recipe = study.dataset, tiny(epochs=14, lr=0.04, dropout=0.0, units=32)
-    trained = measure.fitted(recipe, dataset.train, dataset.classes, study, None)
-    named = trained.predict_proba(dataset.val.images).argmax(1)
-    assert probes.per_class_accuracy(named.numpy(), dataset.val.labels.numpy()) > 60
 
 
 def test_the_paper_s_tables_agree_with_each_other():
@@ -279,17 +255,6 @@ def test_sift_is_measured_without_the_test_images(study, monkeypatch):
     assert seen and not set(seen) & set(bench.draw(0).test.tolist())
 
 
-def test_descriptors_follow_their_edges():
-    edge = np.zeros((32, 32))
-    edge[:, 16:] = 1
-    across, along = rivals.dense_sift(edge), rivals.dense_sift(edge.T)
-    assert across.shape == (5, 5, 128)
-    assert torch.allclose(across.norm(dim=-1).max(), torch.tensor(1.0), atol=1e-3)
-    strongest = across[2, 2].view(4, 4, 8).sum((0, 1)).argmax()
-    assert strongest != along[2, 2].view(4, 4, 8).sum((0, 1)).argmax()
-    assert (rivals.dense_sift(np.ones((32, 32))) == 0).all()
-
-
 def test_descriptors_are_coded_and_pooled_into_rows_of_length_one():
     words = torch.tensor([[0.0], [1.0], [2.0], [9.0], [9.5], [99.0]])
     code = rivals.coded(torch.tensor([[0.5]]), words)[0]
@@ -308,22 +273,11 @@ def test_descriptors_are_coded_and_pooled_into_rows_of_length_one():
     assert torch.equal(rows, again)
 
 
-def test_local_contrast_is_that_of_scipy():
-    maps = torch.randn(1, 1, 40, 40, generator=torch.Generator().manual_seed(0)) * 3 + 5
-    found = rivals.local_norm(maps, 9)[0, 0, 10:30, 10:30].numpy()
-    plain = maps[0, 0].double().numpy()
-    centred = plain - gaussian_filter(plain, 9 / 4, radius=4)
-    deviation = np.sqrt(gaussian_filter(centred**2, 9 / 4, radius=4))
-    inner = centred / deviation
-    least = deviation[10:30, 10:30] > 1.05 * deviation.mean()  # elsewhere the mean divides
-    assert np.allclose(found[least], inner[10:30, 10:30][least], rtol=1e-3, atol=1e-3)
-    brighter = rivals.local_norm(7 * maps + 100)
-    assert torch.allclose(brighter, rivals.local_norm(maps), atol=1e-3)
-
-
-def test_random_stages_have_the_published_sizes():
+def test_random_stages_have_the_published_sizes_and_ignore_contrast():
     whole = rivals.RandomStages()
-    assert whole(torch.rand(2, 151, 151)).shape == (2, 4096)
+    images = torch.rand(2, 151, 151, generator=torch.Generator().manual_seed(0))
+    rows = whole(images)
+    assert rows.shape == (2, 4096) and torch.allclose(whole(images / 4 + 3), rows, atol=1e-3)
     assert (whole.filters[1].abs().sum((2, 3)) > 0).sum(1).tolist() == [16] * 256
     assert all(torch.allclose(w.flatten(1).norm(dim=1), torch.ones(len(w))) for w in whole.filters)
 
@@ -383,9 +337,12 @@ def test_outcomes_follow_the_record(name, changes, expected):
     assert CLAIMS[name].judge(made_up(**changes)).outcome == expected
 
 
-def test_the_printed_numbers_pass_every_rule():
+def test_rules_are_put_to_the_printed_numbers_and_to_an_untrained_network():
     outcomes = {name: claim.printed_outcome() for name, claim in CLAIMS.items()}
     assert outcomes == dict.fromkeys(CLAIMS, "agrees") | {"learned": None}
+    control = claims.untrained(made_up(untrained=30.0))
+    assert control["trained-svm-conv5"]["accuracy"][2] == 30.0
+    assert control["curve-softmax-fc7"]["30"][2] == 20.0
     values = claims.folds(83.8, 0.5)
     assert (np.mean(values), np.std(values, ddof=1)) == pytest.approx((83.8, 0.5))
 
@@ -394,12 +351,6 @@ def test_intervals_allow_for_shared_images():
     values = np.array([1.0, 2.0, 4.0, 3.0, 2.5])
     error = values.std(ddof=1) * np.sqrt(1 / 5 + 300 / 300)  # Nadeau and Bengio: test / train
     assert claims.over_folds(made_up(), values).high == pytest.approx(2.5 + 2.776 * error, abs=1e-3)
-
-
-def test_the_untrained_control_takes_the_place_of_the_network():
-    found = claims.untrained(made_up(untrained=30.0))
-    assert found["trained-svm-conv5"]["accuracy"][2] == 30.0
-    assert found["curve-softmax-fc7"]["30"][2] == 20.0
 
 
 def test_photographs_are_squeezed_whole_or_cut_square(tmp_path):
@@ -479,12 +430,3 @@ def test_tables_and_figures_have_what_the_paper_s_have(monkeypatch):
     assert figures.reached(record, "pretrained", 30) == "86.5 ± 0.3"
     del record["scratch-30-fold0"]
     assert figures.reached(record, "scratch", 30).endswith("(4 folds)")
-
-
-def test_some_classes_are_a_small_pool_with_labels_from_zero():
-    labels = torch.arange(60) % 6
-    images = torch.arange(60).byte().view(60, 1, 1, 1).expand(60, 3, 2, 2)
-    found = targets.some_classes(targets.Pool("x", tuple("abcdef"), images, labels, "0"), 3, 4)
-    assert found.classes == ("a", "c", "f")
-    assert found.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
-    assert (found.images[:, 0, 0, 0] % 6).tolist() == [0] * 4 + [2] * 4 + [5] * 4
