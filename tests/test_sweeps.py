@@ -87,7 +87,9 @@ def record_of(recipe, fingerprint="0") -> dict:
         "dataset": {"name": "diorama", "fingerprint": fingerprint},
         "parameters": 10, "multiply_adds": 20, "weights_sha256": "w", "seconds": 6.0,
         "errors": {"train": both, "one_crop": both, "ten_crops": both},
-        "history": [{"loss": 1.23456, "val_top1_error": 40.0, "seconds": 6.0}],
+        "history": [
+            {"loss": 1.23456, "train_error": 50.0, "val_top1_error": 40.0, "seconds": 6.0}
+        ],
     }  # fmt: skip
 
 
@@ -186,7 +188,8 @@ def test_every_run_is_filed_and_the_time_left_is_told(sweep):
     found = records.read_json(sweep.target)
     assert (found["kind"], found["chapter"], found["scale"]) == ("sweep", "ablation", "own")
     assert "arch" not in found["recipe"] and found["recipe"]["epochs"] == 3
-    assert found["runs"][0]["history"] == {"loss": [1.235], "val_top1_error": [40.0]}
+    history = {"loss": [1.235], "train_error": [50.0], "val_top1_error": [40.0]}
+    assert found["runs"][0]["history"] == history
     assert {run["jobs"] for run in found["runs"]} == {2}
     assert sweep.said[0] == "ablation on diorama: 6 runs, 0 of them done before"
     assert all(
