@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torchmetrics.functional.classification  # noqa: F401  (loaded once, not by each fork)
 
 from zfrepro import data, distributed, ensembles, records, weights  # noqa: F401
 from zfrepro.cli import main

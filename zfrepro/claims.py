@@ -119,10 +119,8 @@ class Condition:
         raise NotImplementedError
 
     def scaled(self, factor: float) -> "Condition":
-        """Return the condition with its numeric bounds multiplied, to see how the outcome hangs on
-        them.
-        """
-        raise NotImplementedError
+        """Return the condition with its numeric bounds multiplied."""
+        return self
 
     def quantities(self) -> tuple[Quantity, ...]:
         """Return what the condition reads."""
@@ -144,10 +142,8 @@ class _Compared(Condition):
 
     def _pair(self, record: Record) -> tuple[Interval, Interval]:
         """Return the interval that must be higher and the one that must be lower."""
-        own = self.quantity.of(record)
-        other = (
-            self.bound.of(record) if isinstance(self.bound, Quantity) else Interval.of(self.bound)
-        )
+        own, bound = self.quantity.of(record), self.bound
+        other = bound.of(record) if isinstance(bound, Quantity) else Interval.of(bound)
         return (own, other) if self.sign > 0 else (other, own)
 
     def judge(self, record: Record) -> Truth:
@@ -167,16 +163,12 @@ class _Compared(Condition):
         return gap / half if half else math.copysign(math.inf, gap) if gap else 0.0
 
     def scaled(self, factor: float) -> "Condition":
-        return (
-            self if isinstance(self.bound, Quantity) else replace(self, bound=factor * self.bound)
-        )
+        other = isinstance(self.bound, Quantity)
+        return self if other else replace(self, bound=factor * self.bound)
 
     def sentence(self) -> str:
-        bound = (
-            self.bound.name
-            if isinstance(self.bound, Quantity)
-            else _number(self.bound, self.quantity)
-        )
+        other = isinstance(self.bound, Quantity)
+        bound = self.bound.name if other else _number(self.bound, self.quantity)
         return f"{self.quantity.name} is {self.word} {bound}"
 
     def quantities(self) -> tuple[Quantity, ...]:
@@ -196,37 +188,6 @@ class Below(_Compared):
 
 
 @dataclass(frozen=True)
-class Within(Condition):
-    """The quantity lies between two bounds."""
-
-    quantity: Quantity
-    low: float
-    high: float
-
-    def judge(self, record: Record) -> Truth:
-        own = self.quantity.of(record)
-        if math.isnan(own.estimate):
-            return Truth.UNRESOLVED
-        if self.low <= own.low and own.high <= self.high:
-            return Truth.YES
-        return Truth.NO if own.high < self.low or own.low > self.high else Truth.UNRESOLVED
-
-    def margin(self, record: Record) -> float:
-        sides = (Above(self.quantity, self.low), Below(self.quantity, self.high))
-        return min(side.margin(record) for side in sides)
-
-    def scaled(self, factor: float) -> "Condition":
-        return replace(self, low=factor * self.low, high=factor * self.high)
-
-    def sentence(self) -> str:
-        low, high = (_number(bound, self.quantity) for bound in (self.low, self.high))
-        return f"{self.quantity.name} is between {low} and {high}"
-
-    def quantities(self) -> tuple[Quantity, ...]:
-        return (self.quantity,)
-
-
-@dataclass(frozen=True)
 class Includes(Condition):
     """The interval of the quantity includes a value, such as the paper's own. Never unresolved."""
 
@@ -241,9 +202,6 @@ class Includes(Condition):
     def margin(self, record: Record) -> float:
         return math.inf if self.judge(record) is Truth.YES else -math.inf
 
-    def scaled(self, factor: float) -> "Condition":
-        return self
-
     def sentence(self) -> str:
         value = _number(self.value, self.quantity)
         return f"the interval of the {self.quantity.name} includes {value}"
@@ -252,10 +210,10 @@ class Includes(Condition):
         return (self.quantity,)
 
 
-class _Several(Condition):
-    """Conditions joined by a word."""
-
-    word = ""
+class AllOf(Condition):
+    """Every part holds. One that does not hold decides; else one that is not resolved leaves it
+    open.
+    """
 
     def __init__(self, *parts: Condition):
         self.parts = parts
@@ -263,43 +221,36 @@ class _Several(Condition):
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.parts == other.parts
 
-    def scaled(self, factor: float) -> "Condition":
-        return type(self)(*(part.scaled(factor) for part in self.parts))
-
-    def sentence(self) -> str:
-        return f" {self.word} ".join(
-            f"({part.sentence()})" if isinstance(part, _Several) else part.sentence()
-            for part in self.parts
-        )
-
-    def quantities(self) -> tuple[Quantity, ...]:
-        return tuple(dict.fromkeys(q for part in self.parts for q in part.quantities()))
-
-
-class AllOf(_Several):
-    """Every part holds. One that does not hold decides; else one that is not resolved leaves it
-    open.
-    """
-
-    word = "and"
-
     def judge(self, record: Record) -> Truth:
         return min(part.judge(record) for part in self.parts)
 
     def margin(self, record: Record) -> float:
         return min(part.margin(record) for part in self.parts)
 
+    def scaled(self, factor: float) -> "Condition":
+        return AllOf(*(part.scaled(factor) for part in self.parts))
 
-class AnyOf(_Several):
-    """At least one part holds."""
+    def sentence(self) -> str:
+        return " and ".join(part.sentence() for part in self.parts)
 
-    word = "or"
+    def quantities(self) -> tuple[Quantity, ...]:
+        return tuple(dict.fromkeys(q for part in self.parts for q in part.quantities()))
 
-    def judge(self, record: Record) -> Truth:
-        return max(part.judge(record) for part in self.parts)
 
-    def margin(self, record: Record) -> float:
-        return max(part.margin(record) for part in self.parts)
+class Within(AllOf):
+    """The quantity lies between two numbers."""
+
+    def __init__(self, quantity: Quantity, low: float, high: float):
+        super().__init__(Above(quantity, low), Below(quantity, high))
+
+    def scaled(self, factor: float) -> "Condition":
+        low, high = self.parts
+        return Within(low.quantity, factor * low.bound, factor * high.bound)
+
+    def sentence(self) -> str:
+        quantity = self.parts[0].quantity
+        low, high = (_number(part.bound, quantity) for part in self.parts)
+        return f"{quantity.name} is between {low} and {high}"
 
 
 def ordered(*quantities: Quantity) -> AllOf:

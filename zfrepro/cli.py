@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
+import torch
 import tyro
+from torch import Tensor
 from tyro.conf import OmitArgPrefixes, Positional
 
 from zfrepro import data, device, distributed, records, training, weights
@@ -19,6 +21,19 @@ from zfrepro.networks import ARCHITECTURES, architecture
 from zfrepro.training import MODERN, SCALES, Recipe, command_of
 
 TRAIN_IMAGES = 20_000  # of which the training error is taken: more would only cost time
+
+
+def _option(kind: Any, help: str) -> Any:
+    return Annotated[kind, tyro.conf.arg(help=help)]
+
+
+DataFolder = _option(str | None, "Folder that holds the photographs; by default $ZFREPRO_DATA.")
+Device = _option(str | None, "cpu or cuda; by default a GPU if there is one.")
+SkipDamaged = _option(
+    bool,
+    "Leave out photographs that cannot be decoded, and name them; also if "
+    "$ZFREPRO_SKIP_DAMAGED is set.",
+)
 
 
 @dataclass
@@ -55,16 +70,12 @@ class Data:
     """diorama (drawn, needs nothing), imagenette, imagewoof, imagenet20, imagenet, caltech101, or
     the path of a folder with train/CLASS/ and val/CLASS/.
     """
-    data: str | None = None
-    """Folder that holds the photographs; by default $ZFREPRO_DATA."""
+    data: DataFolder = None
     image_size: int = 128
     """Side of a network's input in pixels; images are stored at 256/224 of it."""
     download: bool = False
     """Fetch it first, where torchvision knows how (imagenette, caltech101)."""
-    skip_damaged: bool = False
-    """Leave out photographs that cannot be decoded, and name them; also if $ZFREPRO_SKIP_DAMAGED is
-    set.
-    """
+    skip_damaged: SkipDamaged = False
 
     def run(self) -> None:
         from zfrepro.data import photos
@@ -114,12 +125,10 @@ class Train:
     full width, 512), mini (96 px, half width, 256) or micro (96 px, quarter width, 256). Single
     options win over it.
     """
-    data: str | None = None
-    """Folder that holds the photographs; by default $ZFREPRO_DATA."""
+    data: DataFolder = None
     out: str | None = None
     """Folder of checkpoint, weights and record; by default runs/DATASET-ARCH-seedN."""
-    device: str | None = None
-    """cpu or cuda; by default a GPU if there is one."""
+    device: Device = None
     keep: tuple[int, ...] = ()
     """Also keep the weights after these epochs and the last, as epoch-NNN.safetensors; Fig. 4 has 1
     2 5 10 20 30 40 64.
@@ -128,10 +137,7 @@ class Train:
     """Let torch compile the network: worth its minute on a GPU, in long runs."""
     wait: bool = False
     """If another run writes into --out, wait for its end and go on from there."""
-    skip_damaged: bool = False
-    """Leave out photographs that cannot be decoded, and name them; also if $ZFREPRO_SKIP_DAMAGED is
-    set.
-    """
+    skip_damaged: SkipDamaged = False
     quiet: bool = False
     """A line an epoch and no progress bars."""
 
@@ -156,13 +162,9 @@ class Train:
             raise ValueError(f"--keep {late[0]}: this run has epochs 1 to {recipe.epochs}")
         out = self.folder(recipe)
         with file_lock(out, self.wait):
-            record = self._train(recipe, where, out)
-        if record:
-            print_errors(record["errors"])
-            print(f"wrote {out}/weights.safetensors and record.json")
-            print(f"`python -m zfrepro ship {out}` puts them into results/")
+            self._train(recipe, where, out)
 
-    def _train(self, recipe: Recipe, where, out: Path) -> dict[str, Any] | None:
+    def _train(self, recipe: Recipe, where: torch.device, out: Path) -> None:
         with distributed.group(where):
             first, processes = not distributed.rank(), distributed.count()
             if first:
@@ -174,38 +176,38 @@ class Train:
                     progress=first and not self.quiet,
                     skip_damaged=self.skip_damaged or None,
                 )  # fmt: skip
-            origin = records.provenance(
-                command_of(recipe) + (" --skip-damaged" if dataset.skipped else "")
-            )
+            command = command_of(recipe) + (" --skip-damaged" if dataset.skipped else "")
+            origin = records.provenance(command)
             origin |= _origin_of_finished(out, recipe, dataset.fingerprint)
 
-            def keep(state, mean) -> None:
+            def save(name: str, state: training.State, mean: Tensor, **more: Any) -> str:
+                network = training.evaluated(recipe, state, where)
+                return weights.save_weights(
+                    out / name, network, recipe, dataset.classes, mean,
+                    data=dataset.fingerprint, **more, **origin,
+                )  # fmt: skip
+
+            def keep(state: training.State, mean: Tensor) -> None:
                 epoch = len(state.history)
-                if self.keep and (epoch in self.keep or epoch == recipe.epochs):
-                    weights.save_weights(
-                        out / f"epoch-{epoch:03}.safetensors",
-                        training.evaluated(recipe, state, where), recipe,
-                        dataset.classes, mean, data=dataset.fingerprint, epoch=epoch, **origin,
-                    )  # fmt: skip
+                if self.keep and epoch in (*self.keep, recipe.epochs):
+                    save(f"epoch-{epoch:03}.safetensors", state, mean, epoch=epoch)
 
             state, mean = training.train(
                 recipe, dataset, out, device=where, progress=not self.quiet, after_epoch=keep,
                 compiled=self.compile,
             )  # fmt: skip
+            if first:
+                sha = save(training.WEIGHTS, state, mean)
         if not first:
-            return None
-        network = training.evaluated(recipe, state, where)
-        file = out / "weights.safetensors"
-        sha = weights.save_weights(
-            file, network, recipe, dataset.classes, mean, data=dataset.fingerprint, **origin
-        )
+            return
         print("evaluating the weights as written")
-        errors = evaluation(
-            [weights.load_weights(file, device=where)], dataset, not self.quiet, out
-        )
+        written = weights.load_weights(out / training.WEIGHTS, device=where)
+        errors = evaluation([written], dataset, not self.quiet, out)
         record = training.record(recipe, state, dataset, where, processes, origin, sha, errors)
         records.write_json(out / "record.json", record)
-        return record
+        print_errors(errors)
+        print(f"wrote {out}/{training.WEIGHTS} and record.json")
+        print(f"`python -m zfrepro ship {out}` puts them into results/")
 
 
 @dataclass
@@ -216,14 +218,9 @@ class Eval:
     """.safetensors files; of several, the mean of their probabilities."""
     dataset: str | None = None
     """By default, the one the network was trained on."""
-    data: str | None = None
-    """Folder that holds the photographs; by default $ZFREPRO_DATA."""
-    skip_damaged: bool = False
-    """Leave out photographs that cannot be decoded, and name them; also if $ZFREPRO_SKIP_DAMAGED is
-    set.
-    """
-    device: str | None = None
-    """cpu or cuda; by default a GPU if there is one."""
+    data: DataFolder = None
+    skip_damaged: SkipDamaged = False
+    device: Device = None
 
     def run(self) -> None:
         if not self.weights:
@@ -281,10 +278,8 @@ class Ship:
             made[target] = run, record
         for target, (run, record) in made.items():
             if not self.numbers_only:
-                trained = run / "weights.safetensors"
-                weights.load_weights(
-                    trained, expected_sha256=record["weights_sha256"], device=device.pick("cpu")
-                )
+                trained, sha = run / training.WEIGHTS, record["weights_sha256"]
+                weights.load_weights(trained, expected_sha256=sha, device=device.pick("cpu"))
                 records.write_atomically(target.with_suffix(".safetensors"), trained.read_bytes())
             records.write_json(target, record)
             print(f"wrote {target}")
@@ -301,8 +296,7 @@ class Measure:
     """Which chapter's measurement; a wrong name prints them all."""
     dataset: str | None = None
     """By default $ZFREPRO_DATASET, else diorama."""
-    data: str | None = None
-    """Folder that holds the photographs; by default $ZFREPRO_DATA."""
+    data: DataFolder = None
     network: str = "zfnet"
     """zfnet, or a network trained on ImageNet: squeezenet1_0 or alexnet of torchvision. Its record
     is results/CHAPTER/NETWORK.json.
@@ -327,8 +321,7 @@ class Measure:
     """Folder of partial results."""
     fresh: bool = False
     """Measure again what is kept from an earlier run."""
-    device: str | None = None
-    """cpu or cuda; by default a GPU if there is one."""
+    device: Device = None
     quiet: bool = False
     """A line a part and no progress bars."""
 
@@ -359,14 +352,14 @@ class Measure:
         study = study.before_training() if self.untrained else study
         command, scratch = self._command(name), Path(self.scratch)
         with file_lock(scratch / f"{self.chapter}-{study.name}", option="--scratch"):
+            new = measure.record(self.chapter, study, {}, command)
             if added:
-                measure.refuse_other(
-                    records.read_json(target), measure.record(self.chapter, study, {}, command)
-                )
+                measure.refuse_other(records.read_json(target), new)
             found = measure.measure(self.chapter, study, scratch, only=self.only, fresh=self.fresh)
-            record = measure.record(self.chapter, study, found, command)
             if added:  # read again, for other parts may have been measured meanwhile
-                record = measure.added(records.read_json(target), record, found)
+                record = measure.added(records.read_json(target), new, found)
+            else:
+                record = measure.record(self.chapter, study, found, command)
             records.write_json(target, record)
         print(f"wrote {target}")
 
@@ -376,16 +369,13 @@ class Measure:
 
         networks, hashes = {}, {}
         for arch in ("zfnet", "krizhevsky"):
-            networks[arch] = weights.pretrained(arch, name, device=where)
-            hashes[arch] = records.read(weights.record_name(arch, name))["weights_sha256"]
-        dataset = data.load(
-            name, networks["zfnet"].image_size, root=self.data, progress=not self.quiet
-        )
-        if dataset.classes != networks["zfnet"].classes:
+            networks[arch], hashes[arch] = _shipped(arch, name, where)
+        ours = networks["zfnet"]
+        dataset = data.load(name, ours.image_size, root=self.data, progress=not self.quiet)
+        if dataset.classes != ours.classes:
             raise ValueError(
                 f"{name} has {len(dataset.classes)} classes, its networks know "
-                f"{len(networks['zfnet'].classes)}; "
-                "measure on the data set they were trained on"
+                f"{len(ours.classes)}; measure on the data set they were trained on"
             )
         return Study(dataset, networks, where, hashes=hashes, **self._options())
 
@@ -401,13 +391,10 @@ class Measure:
         )
         if not dataset.photographs:
             raise ValueError(f"--network {self.network} wants photographs: --dataset imagenet20")
-        ours = weights.pretrained("zfnet", name, device=where)
-        hashes = {
-            self.network: records.sha256(Path(file).expanduser()),
-            "zfnet": records.read(weights.record_name("zfnet", name))["weights_sha256"],
-        }
+        ours, sha = _shipped("zfnet", name, where)
         return measure.Study(
-            dataset, {self.network: made.restrict_classes(dataset.classes)}, where, hashes=hashes,
+            dataset, {self.network: made.restrict_classes(dataset.classes)}, where,
+            hashes={self.network: records.sha256(Path(file).expanduser()), "zfnet": sha},
             network=self.network, ours=ours, rows=imagenet.unseen(dataset, self.data),
             **self._options(),
         )  # fmt: skip
@@ -430,6 +417,12 @@ class Measure:
         return words + (" --only " + shlex.join(self.only) if self.only else "")
 
 
+def _shipped(arch: str, dataset: str, where: torch.device) -> tuple[weights.Trained, str]:
+    """Return the pretrained network of a data set and the SHA-256 of its file."""
+    record = records.read(weights.record_name(arch, dataset))
+    return weights.pretrained(arch, dataset, device=where), record["weights_sha256"]
+
+
 @dataclass
 class Sweep:
     """Train networks that differ in one thing, with equal budgets, and file every run.
@@ -441,8 +434,7 @@ class Sweep:
     """Which networks: those of Table 2, Fig. 6 or Table 1."""
     dataset: str | None = None
     """By default $ZFREPRO_DATASET, else diorama."""
-    data: str | None = None
-    """Folder that holds the photographs; by default $ZFREPRO_DATA."""
+    data: DataFolder = None
     seeds: int | None = None
     """Runs of each network; by default 3, for training 5."""
     networks: tuple[str, ...] = ()
@@ -457,8 +449,7 @@ class Sweep:
     """Folder of the runs' folders."""
     fresh: bool = False
     """Begin a new record, for another scale or budget."""
-    device: str | None = None
-    """cpu or cuda; by default a GPU if there is one."""
+    device: Device = None
 
     def run(self) -> None:
         from zfrepro import sweeps
@@ -488,9 +479,7 @@ class Sweep:
 
 
 Command = Table | Data | Train | Eval | Ship | Measure | Sweep
-COMMANDS = {
-    kind.__name__.lower(): kind for kind in (Table, Data, Train, Eval, Ship, Measure, Sweep)
-}
+COMMANDS = {kind.__name__.lower(): kind for kind in Command.__args__}
 
 
 def presets(words: list[str]) -> Settings:
@@ -509,11 +498,9 @@ def presets(words: list[str]) -> Settings:
 def parse(words: list[str] | None = None) -> Command:
     """Return the command that the words spell; usage errors and --help end the process."""
     words = sys.argv[1:] if words is None else words
-    start = {"train": Train(presets(words))}
+    start = {"train": {"default": Train(presets(words))}}
     kinds = tuple(
-        Annotated[
-            kind, tyro.conf.subcommand(name, **({"default": start[name]} if name in start else {}))
-        ]
+        Annotated[kind, tyro.conf.subcommand(name, **start.get(name, {}))]
         for name, kind in COMMANDS.items()
     )
     return tyro.cli(
@@ -555,7 +542,7 @@ def resume_hint(command: Command | None) -> str:
     if isinstance(command, (Measure, Sweep)):
         return "; give the same command again to continue"
     if isinstance(command, Train):
-        if (command.folder(command.settings) / "checkpoint.safetensors").is_file():
+        if (command.folder(command.settings) / training.CHECKPOINT_FILE).is_file():
             return "; give the same command again to continue"
     return ""
 
@@ -617,12 +604,9 @@ def file_lock(folder: Path, wait: bool = False, option: str = "--out") -> Iterat
 def refuse_finished(out: Path) -> None:
     """Refuse a folder that holds a finished run without its checkpoint: training would overwrite
     it.
-
-    Raises:
-        ValueError: naming the folder.
     """
-    whole = all((out / name).is_file() for name in ("weights.safetensors", "record.json"))
-    if whole and not (out / "checkpoint.safetensors").is_file():
+    whole = all((out / name).is_file() for name in (training.WEIGHTS, "record.json"))
+    if whole and not (out / training.CHECKPOINT_FILE).is_file():
         raise ValueError(
             f"{out}: holds a finished run without its checkpoint; choose another --out, or remove "
             "it"
@@ -633,19 +617,19 @@ def _origin_of_finished(out: Path, recipe: Recipe, fingerprint: str) -> dict[str
     """Return who made a run that is whole already, and is only evaluated again; empty for any
     other.
     """
-    file, checkpoint = out / "record.json", out / "checkpoint.safetensors"
+    file, checkpoint = out / "record.json", out / training.CHECKPOINT_FILE
     if not file.is_file() or not checkpoint.is_file():
         return {}
-    if len(training.checkpoint_info(checkpoint)["history"]) < recipe.epochs:
+    if len(training.read_checkpoint(checkpoint)[1]["history"]) < recipe.epochs:
         return {}
     try:
         earlier, made = records.read_json(file), ("command", "commit", "versions", "date")
     except ValueError as error:
         raise ValueError(f"{error}; once it is removed, this command writes it anew") from error
-    dataset = earlier.get("dataset")
-    same = earlier.get("recipe") == vars(recipe) and isinstance(dataset, dict)
-    same = same and dataset.get("fingerprint") == fingerprint
-    return {key: earlier[key] for key in made} if same and set(made) <= set(earlier) else {}
+    if training.fault_of(earlier) or earlier["recipe"] != vars(recipe):
+        return {}
+    same = earlier["dataset"].get("fingerprint") == fingerprint and set(made) <= set(earlier)
+    return {key: earlier[key] for key in made} if same else {}
 
 
 def evaluation(
@@ -661,21 +645,18 @@ def evaluation(
     from zfrepro import ensembles
 
     def probabilities(images, ten: bool = False):
-        return sum(
-            network.predict_proba(images, ten=ten, progress=progress) for network in networks
-        ) / len(networks)
+        each = (network.predict_proba(images, ten=ten, progress=progress) for network in networks)
+        return sum(each) / len(networks)
 
-    part = dataset.train.shuffled(TRAIN_IMAGES)
-    errors = {"train": training.errors(probabilities(part.images), part.labels)}
+    part, labels = dataset.train.shuffled(TRAIN_IMAGES), dataset.val.labels
+    train = training.errors(probabilities(part.images), part.labels)
     views = {
         "one_crop": probabilities(dataset.val.images),
         "ten_crops": probabilities(dataset.val.images, ten=True),
     }
     if folder:
-        ensembles.save_probabilities(folder, views, dataset.val.labels)
-    return errors | {
-        name: training.errors(values, dataset.val.labels) for name, values in views.items()
-    }
+        ensembles.save_probabilities(folder, views, labels)
+    return {"train": train} | {name: training.errors(p, labels) for name, p in views.items()}
 
 
 def print_errors(errors: dict[str, dict[str, float]]) -> None:
@@ -719,11 +700,8 @@ def _shipped_name(record: dict[str, Any], numbers_only: bool) -> str:
             "results/; mend its recipe"
         )
     name = f"{dataset}-{recipe['arch']}"
-    return (
-        f"runs/{name}-{record['scale']}-seed{recipe['seed']}"
-        if numbers_only
-        else f"networks/{name}"
-    )
+    by_seed = f"runs/{name}-{record['scale']}-seed{recipe['seed']}"
+    return by_seed if numbers_only else f"networks/{name}"
 
 
 def refuse_weaker(record: dict[str, Any], target: Path) -> None:

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load, save
 from torch import Tensor
 
-from zfrepro.records import write_atomically
+from zfrepro.tensors import load_tensors, save_tensors
 from zfrepro.training import errors
 
 FILE = "probabilities.safetensors"
@@ -30,8 +29,7 @@ def save_probabilities(folder: Path, probabilities: Mapping[str, Tensor], labels
         probabilities: (N, classes) for each way to crop.
         labels: (N,).
     """
-    tensors = {name: values.contiguous() for name, values in probabilities.items()}
-    write_atomically(folder / FILE, save(tensors | {"labels": labels}))
+    save_tensors(folder / FILE, {**probabilities, "labels": labels})
 
 
 def has_probabilities(folder: Path) -> bool:
@@ -63,11 +61,10 @@ def average(folders: Sequence[Path]) -> dict[str, dict[str, float]]:
 
 def _load(file: Path) -> dict[str, Tensor]:
     try:
-        return load(file.read_bytes())
-    except Exception as error:  # safetensors raises its own kinds for damage
-        reason = " ".join(str(error).split())
+        return load_tensors(file)[0]
+    except ValueError as error:
         raise ValueError(
-            f"{file}: no whole probabilities ({reason}); give the run's `train` command again"
+            f"{file}: no whole probabilities ({error}); give the run's `train` command again"
         ) from error
 
 

@@ -1,18 +1,14 @@
 """Train with the paper's recipe (section 3.1) or a modern one; a killed run resumes bit for bit."""
 
-import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -38,12 +34,18 @@ from zfrepro.networks import (
     initialise_,
 )
 from zfrepro.receptive_field import multiply_adds
-from zfrepro.records import write_atomically
+from zfrepro.tensors import brief, load_tensors, save_tensors
 
-WEIGHTS = "weights.safetensors"  # of a finished run, in its folder
+CHECKPOINT_FILE, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"  # in a run's folder
 SCHEDULES = ("plateau", "cosine")
 KINDS = {str: "a word", int: "a whole number", float: "a number"}
-LARGEST = {"image_size": LARGEST_IMAGE, "width": 64, "units": 2**16}  # beyond, no memory would do
+
+
+def _is(value: Any, kind: type) -> bool:
+    """Return whether a value is of a kind; a float may be whole but must be finite."""
+    if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
+        return False
+    return kind is not float or math.isfinite(value)
 
 
 @dataclass(frozen=True)
@@ -104,38 +106,22 @@ class Recipe:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            kinds = (int, float) if field.type is float else field.type
-            if isinstance(value, bool) or not isinstance(value, kinds):
+            if not _is(value, field.type):
                 raise ValueError(f"{field.name} {value!r}: must be {KINDS[field.type]}")
-        for name, value, choices in (
-            ("crops", self.crops, CROPS),
-            ("init", self.init, INITIAL_WEIGHTS),
-            ("schedule", self.schedule, SCHEDULES),
-            ("precision", self.precision, devices.PRECISIONS),
-        ):
-            if value not in choices:
-                raise ValueError(f"{name} {value!r}: choose among {', '.join(choices)}")
-        for name in ("image_size", "epochs", "batch", "lr", "width", "units", "input_scale"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} {getattr(self, name)}: must be above 0")
-        for name in ("weight_decay", "clip", "patience", "warmup"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} {getattr(self, name)}: must be at least 0")
-        for name in ("momentum", "dropout", "label_smoothing", "ema"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} {getattr(self, name)}: must be at least 0 and below 1")
-        for name, most in LARGEST.items():
-            if getattr(self, name) > most:
-                raise ValueError(f"{name} {getattr(self, name)}: must be at most {most:,}")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed {self.seed}: must be at least 0 and below 2**32")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"{name} {getattr(self, name)!r}: choose among {', '.join(choices)}"
+                )
+        for names, holds, told in RANGES:
+            for name in names.split():
+                if not holds(getattr(self, name)):
+                    raise ValueError(f"{name} {getattr(self, name)}: must be {told}")
         if self.lr * self.weight_decay >= 1:
             raise ValueError(
                 f"weight_decay {self.weight_decay}: at lr {self.lr} each step would take away more "
                 "than the weights; lower it"
             )
-        if not 0 < self.area <= 1:
-            raise ValueError(f"area {self.area}: must be above 0 and at most 1")
         # unknown networks and images too small for them are told before any data is read
         with torch.device("meta"):
             self._built(classes=2)
@@ -153,6 +139,23 @@ class Recipe:
             self._built(classes), self.init, torch.Generator().manual_seed(self.seed)
         )
 
+
+CHOICES = {
+    "crops": CROPS, "init": INITIAL_WEIGHTS, "schedule": SCHEDULES,
+    "precision": devices.PRECISIONS,
+}  # fmt: skip
+RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    ("image_size epochs batch lr width units input_scale", lambda v: v > 0, "above 0"),
+    ("weight_decay clip patience warmup", lambda v: v >= 0, "at least 0"),
+    ("momentum dropout label_smoothing ema", lambda v: 0 <= v < 1, "at least 0 and below 1"),
+    ("area", lambda v: 0 < v <= 1, "above 0 and at most 1"),
+    ("seed", lambda v: 0 <= v < 2**32, "at least 0 and below 2**32"),
+    # beyond, no memory would do
+    ("image_size", lambda v: v <= LARGEST_IMAGE, f"at most {LARGEST_IMAGE:,}"),
+    ("width", lambda v: v <= 64, "at most 64"),
+    ("units", lambda v: v <= 2**16, "at most 65,536"),
+)
+"""Options, what must hold of their values, and the same in words."""
 
 MODERN: dict[str, Any] = {
     "lr": 0.04,
@@ -365,17 +368,10 @@ def predict_proba(
 
 def errors(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
     """Return the top-1 and top-5 error in per cent. probabilities: (N, C), labels: (N,)."""
-    from torchmetrics.functional.classification import multiclass_accuracy
-
-    count, classes = probabilities.shape
-    found = {}
-    for k in (1, 5):
-        accuracy = multiclass_accuracy(
-            probabilities, labels, classes, average="micro", top_k=min(k, classes)
-        )
-        right = round(accuracy.item() * count)  # exact: the accuracy comes in fp32
-        found[f"top{k}_error"] = 100 * (count - right) / count
-    return found
+    ranked = probabilities.argsort(1, descending=True, stable=True)
+    right = ranked[:, :5].eq(labels[:, None])
+    missed = {k: int((~right[:, :k].any(1)).sum()) for k in (1, 5)}
+    return {f"top{k}_error": 100 * count / len(labels) for k, count in missed.items()}
 
 
 def evaluated(recipe: Recipe, state: State, device: torch.device) -> Network:
@@ -437,36 +433,46 @@ def record(
     }
 
 
+CHECKPOINT = {"recipe": dict, "history": list, "rate": float, "waited": int, "classes": int}
 RECORDED = {
     "scale": str, "command": str, "commit": str, "date": str, "device": str, "recipe": dict,
     "dataset": dict, "parameters": int, "weights_sha256": str, "seconds": float, "errors": dict,
     "history": list,
 }  # fmt: skip
+EPOCH = dict.fromkeys(
+    ("loss", "train_error", "val_top1_error", "val_top5_error", "seconds"), float
+)
+"""What a checkpoint's header, a record and a row of their histories hold."""
+
+
+def _fault(told: Any, kinds: Mapping[str, type]) -> str:
+    """Return what is missing or of another type than `kinds` say; an empty string if nothing is."""
+    for name, kind in kinds.items():
+        if not isinstance(told, dict) or not _is(told.get(name), kind):
+            return f"its {name} is missing or of another type"
+    if any(_fault(row, EPOCH) for row in told.get("history", ())):
+        return "its history is not of epochs"
+    return ""
 
 
 def fault_of(record: dict[str, Any]) -> str:
     """Return what keeps a record from being that of a training, or an empty string."""
     if record.get("kind") != "training":
         return "its kind is not training"
-    for name, kind in RECORDED.items():
-        wanted = (int, float) if kind is float else kind
-        if not isinstance(record.get(name), wanted):
-            return f"{name} is missing or of another type"
+    if fault := _fault(record, RECORDED):
+        return fault
+    if record["scale"] not in (*SCALES, "own"):
+        return f"its scale {record['scale']!r} is none of {', '.join(SCALES)}, own"
     if not {"dataset", "arch", "seed"} <= set(record["recipe"]):
         return "its recipe lacks dataset, arch or seed"
     try:
         known_recipe(record["recipe"])
-    except (TypeError, ValueError) as error:
-        return f"its recipe: {error}"
-    if record["scale"] not in (*SCALES, "own"):
-        return f"its scale {record['scale']!r} is none of {', '.join(SCALES)}, own"
-    if not _is_history(record["history"]):
-        return "its history is not of epochs"
-    try:
         found = record["errors"]["one_crop"]["top1_error"]
-    except (KeyError, TypeError):
-        return "its errors lack one_crop"
-    return "" if _is_number(found, 0, 100) else f"its top1_error {found!r} is no per cent"
+    except (KeyError, TypeError, ValueError) as error:
+        return f"its recipe or its errors: {brief(error)}"
+    if not _is(found, float) or not 0 <= found <= 100:
+        return f"its top1_error {found!r} is no per cent"
+    return ""
 
 
 def known_recipe(named: dict[str, Any]) -> Recipe:
@@ -478,19 +484,6 @@ def known_recipe(named: dict[str, Any]) -> Recipe:
     return Recipe(**{f.name: named[f.name] for f in fields(Recipe) if f.name in named})
 
 
-def _is_number(value: Any, low: float = -math.inf, high: float = math.inf) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value) and low <= value <= high
-
-
-def _is_history(rows: Any) -> bool:
-    """Return whether rows are those of `train`, one an epoch."""
-    keys = ("loss", "train_error", "val_top1_error", "val_top5_error", "seconds")
-    return isinstance(rows, list) and all(
-        isinstance(row, dict) and all(_is_number(row.get(key)) for key in keys) for row in rows
-    )
-
-
 # --- checkpoints ---------------------------------------------------------------------------------
 
 
@@ -499,48 +492,34 @@ class CheckpointError(Exception):
 
 
 def save_checkpoint(file: Path, recipe: Recipe, state: State, mean: Tensor) -> None:
-    """Write everything a run needs to continue in one safetensors file, atomically.
-
-    Nothing in it is code.
-    """
-    tensors = {f"network.{k}": v for k, v in state.network.state_dict().items()}
+    """Write everything a run needs to continue in one file, atomically."""
+    tensors = {f"network.{k}": v for k, v in state.network.state_dict().items()} | {"mean": mean}
     tensors |= {f"average.{k}": v for k, v in state.average.items()}
     for name, parameter in state.network.named_parameters():
         momentum = state.optimiser.state.get(parameter, {}).get("momentum_buffer")
         if momentum is not None:
             tensors[f"momentum.{name}"] = momentum
-    tensors["mean"] = mean
-    tensors = {k: v.contiguous().cpu() for k, v in tensors.items()}
-    info = {"recipe": asdict(recipe), "history": state.history, "rate": state.rate}
-    info |= {"waited": state.waited, "classes": state.network.classes, "data": state.data}
-    write_atomically(file, save(tensors, {"zfrepro": json.dumps(info)}))
+    save_tensors(
+        file, tensors, recipe=asdict(recipe), history=state.history, rate=state.rate,
+        waited=state.waited, classes=state.network.classes, data=state.data,
+    )  # fmt: skip
 
 
-def checkpoint_info(file: Path) -> dict[str, Any]:
-    """Read what a checkpoint says of its run: recipe, history, rate, waited, classes, data.
+def read_checkpoint(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a checkpoint's tensors, and its recipe, history, rate, waited, classes and data.
 
     Raises:
         CheckpointError: the file is damaged or foreign.
     """
     try:
-        with safe_open(file, "pt") as opened:
-            info = json.loads((opened.metadata() or {})["zfrepro"])
-    except Exception as error:  # safetensors raises its own kinds for damage
+        tensors, info = load_tensors(file)
+        if fault := _fault(info, CHECKPOINT):
+            raise ValueError(fault)
+        if info["classes"] < 1:
+            raise ValueError(f"its classes are {info['classes']}")
+    except ValueError as error:
         raise _not_whole(file, error) from error
-    whole = {
-        "recipe": lambda value: isinstance(value, dict),
-        "history": _is_history,
-        "rate": lambda value: _is_number(value, 0),
-        "waited": lambda value: isinstance(value, int),
-        "classes": lambda value: isinstance(value, int) and value > 0,
-    }
-    if not isinstance(info, dict) or not whole.keys() <= info.keys():
-        raise CheckpointError(
-            f"{file}: not a checkpoint but another file of zfrepro; remove it to start anew"
-        )
-    if wrong := [name for name, holds in whole.items() if not holds(info[name])]:
-        raise _not_whole(file, ValueError(f"its {wrong[0]} is not what `train` writes"))
-    return info
+    return tensors, info
 
 
 def load_checkpoint(file: Path, recipe: Recipe, device: torch.device) -> tuple[State, Tensor]:
@@ -549,31 +528,22 @@ def load_checkpoint(file: Path, recipe: Recipe, device: torch.device) -> tuple[S
     Raises:
         CheckpointError: the file is damaged, foreign, or of another recipe.
     """
-    info = checkpoint_info(file)
-    differing = [
-        f.name for f in fields(Recipe) if info["recipe"].get(f.name) != getattr(recipe, f.name)
-    ]
-    if differing:
+    tensors, info = read_checkpoint(file)
+    own = asdict(recipe)
+    if differing := [name for name, value in own.items() if info["recipe"].get(name) != value]:
         raise CheckpointError(
             f"{file}: made with another {', '.join(differing)}; use the same options or another "
             "--out"
         )
-    if len(info["history"]) > recipe.epochs:
-        raise _not_whole(file, ValueError(f"its history is longer than {recipe.epochs} epochs"))
-    state = start(recipe, info["classes"], device)
-    with safe_open(file, "pt") as opened:
-        tensors = {k: opened.get_tensor(k) for k in opened.keys()}  # noqa: SIM118
 
     def part(prefix: str) -> dict[str, Tensor]:
-        return {
-            k.removeprefix(prefix): v.to(device) for k, v in tensors.items() if k.startswith(prefix)
-        }
+        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
+    state, side = start(recipe, info["classes"], device), stored_size(recipe.image_size)
     average, momenta = part("average."), part("momentum.")
     try:
-        if wrong := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
-            raise ValueError(f"{wrong[0]} is not finite")
-        side = stored_size(recipe.image_size)
+        if len(info["history"]) > recipe.epochs:
+            raise ValueError(f"its history is longer than {recipe.epochs} epochs")
         shapes = dict(state.network.named_parameters()) | {"mean": torch.empty(3, side, side)}
         for name, tensor in (average | momenta | {"mean": tensors["mean"]}).items():
             if tensor.shape != shapes[name].shape:
@@ -581,24 +551,22 @@ def load_checkpoint(file: Path, recipe: Recipe, device: torch.device) -> tuple[S
         state.network.load_state_dict(part("network."))
         for name in state.average:
             state.average[name].copy_(average[name])
-        for name, parameter in state.network.named_parameters():
-            if name in momenta:
-                # in the parameter's memory format, which keeps the optimiser's fused path
-                momentum = torch.empty_like(parameter).copy_(momenta[name])
-                state.optimiser.state[parameter]["momentum_buffer"] = momentum
-        # not a view of the file, which the next checkpoint replaces
-        mean = tensors["mean"].to(device, copy=True)
     except (KeyError, RuntimeError, ValueError) as error:
         raise _not_whole(file, error) from error
+    for name, parameter in state.network.named_parameters():
+        if name in momenta:
+            # in the parameter's memory format, which keeps the optimiser's fused path
+            momentum = torch.empty_like(parameter).copy_(momenta[name])
+            state.optimiser.state[parameter]["momentum_buffer"] = momentum
     state.history, state.rate, state.waited = info["history"], info["rate"], info["waited"]
     state.data = info.get("data", "")  # which early checkpoints do not tell
-    return state, mean
+    # a copy, not a view of the file, which the next checkpoint replaces
+    return state, tensors["mean"].to(device, copy=True)
 
 
 def _not_whole(file: Path, error: Exception) -> CheckpointError:
-    reason = f"no {error}" if isinstance(error, KeyError) else shorten(str(error), 200)
     return CheckpointError(
-        f"{file}: not a whole zfrepro checkpoint ({reason}); remove it to start anew"
+        f"{file}: not a whole zfrepro checkpoint ({brief(error)}); remove it to start anew"
     )
 
 
@@ -630,7 +598,7 @@ def train(
             "start fewer, or raise --batch"
         )
     split = replace(dataset.train, images=devices.resident(dataset.train.images, device))
-    checkpoint = out / "checkpoint.safetensors"
+    checkpoint = out / CHECKPOINT_FILE
     if checkpoint.exists():
         state, mean = load_checkpoint(checkpoint, recipe, device)
         if state.network.classes != len(dataset.classes):

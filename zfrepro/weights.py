@@ -1,22 +1,18 @@
 """Trained networks on disk: half-precision safetensors, with provenance in the header."""
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from zfrepro import device as devices
 from zfrepro.data import dataset_name
 from zfrepro.data.transforms import center_crop, normalise, stored_size
 from zfrepro.networks import Network, architecture, initialise_
-from zfrepro.records import read_json, results_root, sha256, write_atomically
+from zfrepro.records import read_json, results_root, sha256
+from zfrepro.tensors import brief, load_tensors, save_tensors
 from zfrepro.training import Recipe, known_recipe, predict_proba
 
 BATCH = 64  # images evaluated at once, or fewer where they do not fit
@@ -90,14 +86,13 @@ class Trained:
         """
         if unknown := set(classes) - set(self.classes):
             raise ValueError(f"the network does not know {', '.join(sorted(unknown))}")
-        rows = torch.tensor([self.classes.index(name) for name in classes])
-        network = self.recipe.network(len(classes)).eval().requires_grad_(False)
+        rows = [self.classes.index(name) for name in classes]
         weights = self.network.state_dict()
         for name in ("fulls.fc8.weight", "fulls.fc8.bias"):
-            weights[name] = weights[name][rows.to(weights[name].device)]
+            weights[name] = weights[name][rows]
+        network = self.recipe.network(len(classes))
         network.load_state_dict(weights)
-        network.to(self.mean.device, memory_format=torch.channels_last)
-        return Trained(network, self.recipe, classes, self.mean)
+        return Trained(_frozen(network, self.mean.device), self.recipe, classes, self.mean)
 
     def center_crop(self, images: Tensor) -> Tensor:
         """Cut out what the network sees of stored images. (B, 3, R, R) -> (B, 3, S, S)."""
@@ -107,19 +102,17 @@ class Trained:
         """Return the control: the same network and mean, with weights as before any training."""
         network = self.recipe.network(len(self.classes))
         initialise_(network, self.recipe.init, torch.Generator().manual_seed(10_007 + seed))
-        network.eval().requires_grad_(False)
-        network.to(self.mean.device, memory_format=torch.channels_last)
-        return replace(self, network=network)
+        return replace(self, network=_frozen(network, self.mean.device))
+
+
+def _frozen(network: Network, device: torch.device) -> Network:
+    return network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
 
 
 def save_weights(
-    file: Path,
-    network: Network,
-    recipe: Recipe,
-    classes: tuple[str, ...],
-    mean: Tensor,
+    file: Path, network: Network, recipe: Recipe, classes: tuple[str, ...], mean: Tensor,
     **more: Any,
-) -> str:
+) -> str:  # fmt: skip
     """Write weights and mean image in fp16, atomically, with `more` in the header.
 
     Returns the SHA-256 of the file.
@@ -128,18 +121,13 @@ def save_weights(
         WeightsError: a weight is not finite in fp16.
     """
     tensors = {f"network.{k}": v for k, v in network.state_dict().items()} | {"mean": mean}
-    tensors = {k: v.detach().half().contiguous().cpu() for k, v in tensors.items()}
-    for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
-            raise WeightsError(
-                f"{file}: not written, {name} is not finite in half precision; "
-                "train it again with a lower --lr"
-            )
-    data = save(
-        tensors, {"zfrepro": json.dumps({"recipe": asdict(recipe), "classes": classes, **more})}
-    )
-    write_atomically(file, data)
-    return hashlib.sha256(data).hexdigest()
+    tensors = {name: tensor.half() for name, tensor in tensors.items()}
+    if wrong := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise WeightsError(
+            f"{file}: not written, {wrong[0]} is not finite in half precision; "
+            "train it again with a lower --lr"
+        )
+    return save_tensors(file, tensors, recipe=asdict(recipe), classes=classes, **more)
 
 
 def load_weights(
@@ -164,28 +152,21 @@ def load_weights(
             "check it out again"
         )
     try:
-        with safe_open(file, "pt") as opened:
-            info = json.loads((opened.metadata() or {})["zfrepro"])
-            tensors = {k: opened.get_tensor(k).float() for k in opened.keys()}  # noqa: SIM118
-        if wrong := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
-            raise ValueError(f"{wrong[0]} is not finite")
+        tensors, info = load_tensors(file)
         recipe = known_recipe(info["recipe"])
         network = recipe.network(len(info["classes"]))
-        mean = tensors.pop("mean")
-        if mean.shape != (3, stored_size(recipe.image_size), stored_size(recipe.image_size)):
+        mean, side = tensors.pop("mean").float(), stored_size(recipe.image_size)
+        if mean.shape != (3, side, side):
             raise ValueError(
                 f"a mean image of {tuple(mean.shape)} does not fit {recipe.image_size} px"
             )
         network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items()})
-    except Exception as error:  # safetensors, json and torch each raise their own kinds for damage
-        # torch lists every tensor that does not fit
-        reason = f"no {error}" if isinstance(error, KeyError) else shorten(str(error), 200)
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(
-            f"{file}: not whole weights of this package ({reason}); train them again or restore "
-            "them from git"
+            f"{file}: not whole weights of this package ({brief(error)}); train them again or "
+            "restore them from git"
         ) from error
-    network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
-    return Trained(network, recipe, tuple(info["classes"]), mean.to(device))
+    return Trained(_frozen(network, device), recipe, tuple(info["classes"]), mean.to(device))
 
 
 def record_name(arch: str, dataset: str, image_size: int | None = None) -> str:
