@@ -101,25 +101,12 @@ FIG3_SIZES: dict[str, int] = {
 }  # fmt: skip
 """Fig. 3: side in units of each stage's feature maps, for an image of 224 px."""
 
-FIG3_MAPS: dict[str, int] = {"conv1": 96, "conv2": 256, "conv3": 384, "conv4": 384, "conv5": 256}
-"""Fig. 3: feature maps of each conv layer."""
-
-FIG3_KERNELS: dict[str, tuple[int, int]] = {
-    "conv1": (7, 2), "pool1": (3, 2), "conv2": (5, 2), "pool2": (3, 2), "conv3": (3, 1),
-    "conv4": (3, 1),
-    "conv5": (3, 1), "pool5": (3, 2),
-}  # fmt: skip
-"""Fig. 3: filter or window side and stride of each stage."""
-
 PATCH_SIZES: dict[str, dict[str, int]] = {
     "zfnet": {"conv1": 7, "conv2": 27, "conv5": 139},
     "krizhevsky": {"conv1": 11, "conv2": 51},
 }
 """Side in pixels of the tiles in Fig. 4 (layers 1, 2), Fig. 5 (Krizhevsky's, to a pixel or so in
 layer 2) and Fig. 6(c) (layer 5). Not printed: measured on the bitmaps in the published PDF."""
-
-CLIP_RADIUS: float = 0.1
-"""Section 3: the root mean square to which a filter that exceeds it is rescaled."""
 
 OCCLUSION: dict[str, dict[str, float]] = {
     "Pomeranian": {"min": 0.05, "median": 0.96, "max": 0.99, "kept": 0.977, "correlation": 0.66},

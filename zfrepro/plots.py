@@ -24,8 +24,6 @@ from zfrepro.claims import DATASETS, Record, lookup
 from zfrepro.stats import Interval
 
 GREY = 0.5
-
-
 QUANTILE, POWER = 0.99, 0.7
 TILE = 112  # px a side, at least, of a displayed projection or patch
 SMOOTH = 40  # px of a receptive field above which enlarging is bicubic
@@ -62,13 +60,11 @@ def display(signed: Tensor) -> Tensor:
         The same shape, 0 to 1; zero is mid-grey.
     """
     values = signed.float()
-    kept = 1 if values.ndim == 5 else values.ndim - 3
-    flat = values.abs().flatten(kept) if kept else values.abs().flatten()[None]
-    scale = torch.stack([torch.quantile(row, QUANTILE) for row in flat.flatten(0, -2)]).view(
-        flat.shape[:-1]
-    )
-    scale = torch.where(scale > 0, scale, flat.amax(-1)).clamp_min(1e-12)
-    scale = scale.view(scale.shape + (1,) * (values.ndim - scale.ndim)) if kept else scale
+    leading = values.shape[: 1 if values.ndim == 5 else values.ndim - 3]
+    rows = values.abs().reshape(math.prod(leading), -1)
+    scale = torch.stack([torch.quantile(row, QUANTILE) for row in rows])
+    scale = torch.where(scale > 0, scale, rows.amax(1)).clamp_min(1e-12)
+    scale = scale.view(*leading, *(1,) * (values.ndim - len(leading)))
     return (GREY + 0.5 * values.sign() * (values.abs() / scale).pow(POWER)).clamp(0, 1)
 
 
@@ -176,20 +172,14 @@ def png(figure: Figure) -> bytes:
     return data.getvalue()
 
 
-def _frame(image: Tensor, width: float, title: str | None = None) -> Figure:
-    height = width * image.shape[1] / image.shape[2]
-    figure = plt.figure(figsize=(width, height + (0.3 if title else 0)))
-    ax = figure.add_axes((0, 0, 1, height / (height + 0.3) if title else 1))
-    ax.imshow(array(image), interpolation="nearest")
-    ax.axis("off")
-    if title:
-        ax.set_title(title)
-    return detached(figure)
-
-
 def filters(weight: Tensor, columns: int = 16, width: float = WIDTH) -> Figure:
     """Draw first-layer filters, each normalised alone. weight: (C, 3, k, k)."""
-    return _frame(enlarged(tiled(display(weight), columns), 6), width)
+    sheet = enlarged(tiled(display(weight), columns), 6)
+    figure = plt.figure(figsize=(width, width * sheet.shape[1] / sheet.shape[2]))
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.imshow(array(sheet), interpolation="nearest")
+    ax.axis("off")
+    return detached(figure)
 
 
 def top9(
@@ -391,8 +381,10 @@ def grid(
         rows: (3, H, W) each, uint8 or 0 to 1.
     """
     side = max(picture.shape[-1] for row in rows for picture in row)
-    flat = torch.stack([_resized(as_colours(picture), side) for row in rows for picture in row])
-    sheet = tiled(flat, len(columns), gap=2)
+    flat = [
+        F.interpolate(as_colours(picture)[None], (side, side)) for row in rows for picture in row
+    ]
+    sheet = tiled(torch.cat(flat), len(columns), gap=2)
     figure, ax = plt.subplots(figsize=(width, width * sheet.shape[1] / sheet.shape[2]))
     ax.imshow(array(sheet), interpolation="nearest")
     ax.set_xticks([side / 2 + (side + 2) * i for i in range(len(columns))], columns)
@@ -404,6 +396,3 @@ def grid(
     figure.tight_layout(pad=0.3)
     return detached(figure)
 
-
-def _resized(picture: Tensor, side: int) -> Tensor:
-    return torch.nn.functional.interpolate(picture[None], (side, side), mode="nearest")[0]

@@ -1,7 +1,7 @@
 """Statistics of pictures, how their power drops with frequency, and means with intervals."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -78,19 +78,6 @@ def thumbnails(images: Tensor, side: int = 8) -> Tensor:
     return adaptive_avg_pool2d(images.float() / 255, side).flatten(1)
 
 
-def bootstrap(values: Tensor, seed: int = 0, draws: int = 2000) -> tuple[float, float, float]:
-    """Return the mean and its 95 % bootstrap interval, nan left out. values: (N,)."""
-    values = values.double()
-    values = values[~values.isnan()]
-    if not len(values):
-        return (math.nan,) * 3
-    generator = torch.Generator().manual_seed(seed)
-    picks = torch.randint(len(values), (draws, len(values)), generator=generator)
-    ends = torch.tensor([0.025, 0.975], dtype=torch.double)
-    low, high = torch.quantile(values.cpu()[picks].mean(1), ends).tolist()
-    return values.mean().item(), low, high
-
-
 def rounded(value: float, digits: int = 4) -> float | None:
     """Round a number for a record to significant digits; nan, which JSON lacks, is None."""
     value = float(value)
@@ -100,11 +87,6 @@ def rounded(value: float, digits: int = 4) -> float | None:
 def rounded_all(values: Iterable[float], digits: int = 4) -> list[float | None]:
     """Round several numbers, see `rounded`."""
     return [rounded(value, digits) for value in values]
-
-
-def summary(values: Tensor, seed: int = 0) -> dict[str, float | int | None]:
-    """Return `bootstrap_interval` as a record holds it. values: (N,)."""
-    return bootstrap_interval(values, seed=seed).record()
 
 
 @dataclass(frozen=True)
@@ -147,9 +129,13 @@ class Interval:
             return f"{self.estimate:{form}}"
         return f"{self.estimate:{form}} ({self.low:{form}} to {self.high:{form}})"
 
+    def __iter__(self) -> Iterator[float]:
+        """Give estimate, low and high."""
+        return iter((self.estimate, self.low, self.high))
+
     def record(self, digits: int = 4) -> dict[str, float | int | None]:
         """Return the interval as a record holds it."""
-        mean, low, high = rounded_all((self.estimate, self.low, self.high), digits)
+        mean, low, high = rounded_all(self, digits)
         return {"mean": mean, "low": low, "high": high, "n": self.n}
 
 
@@ -157,12 +143,32 @@ def _float(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def bootstrap_interval(
-    values: Tensor, unit: str = "images", seed: int = 0, draws: int = 2000
+def bootstrap(
+    values: Tensor, seed: int = 0, *, unit: str = "images", draws: int = 2000
 ) -> Interval:
     """Return the mean and its percentile bootstrap interval, nan left out. values: (N,)."""
-    count = int((~values.double().isnan()).sum())
-    return Interval(*bootstrap(values, seed, draws), count, unit, "bootstrap")
+    values = values.double().cpu()
+    values = values[~values.isnan()]
+    if not len(values):
+        return Interval(math.nan, math.nan, math.nan, 0, unit, "bootstrap")
+    generator = torch.Generator().manual_seed(seed)
+    picks = torch.randint(len(values), (draws, len(values)), generator=generator)
+    ends = torch.tensor([0.025, 0.975], dtype=torch.double)
+    low, high = torch.quantile(values[picks].mean(1), ends).tolist()
+    return Interval(values.mean().item(), low, high, len(values), unit, "bootstrap")
+
+
+def summary(values: Tensor, seed: int = 0) -> dict[str, float | int | None]:
+    """Return the `bootstrap` of values as a record holds it. values: (N,)."""
+    return bootstrap(values, seed).record()
+
+
+def _by_t(
+    mean: float, error: float, freedom: int, n: int, unit: str, method: str
+) -> Interval:
+    """Return an interval by Student's t; without freedom it has no bounds."""
+    half = float(stats.t.ppf(0.975, freedom)) * error if freedom else math.inf
+    return Interval(mean, mean - half, mean + half, n, unit, method)
 
 
 def t_interval(
@@ -176,13 +182,9 @@ def t_interval(
             is the share of images in the test part (Nadeau and Bengio 2003, corrected resampled
             t-test).
     """
-    values = np.asarray(differences, float)
-    mean, n = float(values.mean()), len(values)
-    if n < 2:
-        return Interval(mean, -math.inf, math.inf, n, unit, "t")
-    error = values.std(ddof=1) * math.sqrt(1 / n + correlation / (1 - correlation))
-    half = float(stats.t.ppf(0.975, n - 1) * error)
-    return Interval(mean, mean - half, mean + half, n, unit, "t")
+    values, n = np.asarray(differences, float), len(differences)
+    error = values.std(ddof=min(1, n - 1)) * math.sqrt(1 / n + correlation / (1 - correlation))
+    return _by_t(float(values.mean()), error, n - 1, n, unit, "t")
 
 
 def pooled_sd(values: Mapping[str, Mapping[int, float]]) -> tuple[float, int]:
@@ -230,13 +232,9 @@ def pooled_t(
     if not seeds:
         raise LookupError(f"no seed in common of {', '.join(weights)}")
     by_seed = [sum(w * values[name][seed] for name, w in weights.items()) for seed in seeds]
-    mean, n = float(np.mean(by_seed)), len(seeds)
     sd, freedom = pooled_sd(values)
-    if not freedom:
-        return Interval(mean, -math.inf, math.inf, n, unit, "pooled t")
-    error = sd * math.sqrt(sum(w**2 for w in weights.values()) / n)
-    half = float(stats.t.ppf(0.975, freedom)) * error
-    return Interval(mean, mean - half, mean + half, n, unit, "pooled t")
+    error = sd * math.sqrt(sum(w**2 for w in weights.values()) / len(seeds))
+    return _by_t(float(np.mean(by_seed)), error, freedom, len(seeds), unit, "pooled t")
 
 
 def wilson(count: int, n: int, unit: str = "images") -> Interval:

@@ -17,7 +17,7 @@ from zfrepro.data import photos
 from zfrepro.data.transforms import center_crop, stored_size
 from zfrepro.measure import Parts, Study
 from zfrepro.models import Layered
-from zfrepro.stats import Interval, bootstrap_interval, rounded
+from zfrepro.stats import Interval, bootstrap, rounded
 from zfrepro.weights import Trained
 
 REVISION = 2
@@ -332,7 +332,7 @@ def search_table(faces: Faces, features: c.Features, side: int) -> dict[str, Any
     hits = 100 * maps.argmax(2).eq(target).float()
     found: dict[str, Any] = {"chance": rounded(100 / across**2)}
     return found | {
-        name: bootstrap_interval(own).record() for name, own in zip(c.PARTS, hits.T, strict=True)
+        name: bootstrap(own).record() for name, own in zip(c.PARTS, hits.T, strict=True)
     }
 
 

@@ -175,10 +175,9 @@ def load_photographs(
             return None
         files, numbers = photos.list_part(folder, part, list(labels))
         own = folder / part if (folder / part).is_dir() else folder
-        if not skip_damaged:
-            images = photos.load_images(files, own, size, cache, progress=progress)
-            return Split(images, torch.tensor(numbers))
-        images, bad = photos.load_sound_images(files, own, size, cache, progress=progress)
+        images, bad = photos.load_images(
+            files, own, size, cache, skip_damaged=skip_damaged, progress=progress
+        )
         numbers = [number for file, number in zip(files, numbers, strict=True) if file not in bad]
         if bad:
             _report_skipped(f"{name} {part}", bad, len(files))

@@ -9,7 +9,7 @@ import sys
 import time
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -208,25 +208,47 @@ def fingerprint(folder: Path, classes: list[str]) -> str:
 
 
 def load_images(
-    files: list[Path], root: Path, size: int, cache: Path, *, progress: bool = True
-) -> torch.Tensor:
-    """Return all files as one uint8 tensor (N, 3, size, size), channels-last.
+    files: list[Path], root: Path, size: int, cache: Path, *, skip_damaged: bool = False,
+    progress: bool = True,
+) -> tuple[torch.Tensor, dict[Path, str]]:  # fmt: skip
+    """Return images as one uint8 tensor (N, 3, size, size), channels-last, and what was left out.
 
-    It comes from the cache or is decoded into it. The cache is one `.npy` a split, mapped and not
-    read, written under another name and renamed when whole. Its key covers names, sizes and times
-    of the files.
+    They come from the cache or are decoded into it. The cache is one `.npy` a split, mapped and
+    not read, written under another name and renamed when whole. Its key covers names, sizes and
+    times of the files.
 
+    Args:
+        skip_damaged: leave out files that cannot be decoded, with the reason. They are listed
+            beside the cache, under the same key, so that a mended file is looked at again.
     Raises:
-        DataError: an image cannot be decoded.
-        OSError: the cache cannot be written, with its name.
+        DataError: an image cannot be decoded, or of those that may be left out, not one can.
+        OSError: a file or the cache cannot be read or written, with its name.
     """
     target = _cache_file(files, root, size, cache)
+    if not skip_damaged:
+        return _decoded(files, target, size, f"decoding {root.name}", progress), {}
+    listed = target.with_suffix(".damaged.json")
+    bad = _listed(listed, root)
+    if bad is None:
+        try:
+            return _decoded(files, target, size, f"decoding {root.name}", progress), {}
+        except DataError:
+            bad = _damaged(files, size, f"checking {root.name}", progress)
+        write_json(listed, {str(file.relative_to(root)): reason for file, reason in bad.items()})
+    sound = [file for file in files if file not in bad]
+    if not sound:
+        raise DataError(f"{root}: none of its {len(files):,} images can be decoded")
+    return load_images(sound, root, size, cache, progress=progress)[0], bad
+
+
+def _decoded(
+    files: list[Path], target: Path, size: int, what: str, progress: bool
+) -> torch.Tensor:
     shape = (len(files), size, size, 3)
     images = _cached(target, shape)
     if images is None:
         with ThreadPoolExecutor() as pool:
             found = _in_order(pool, lambda file: decode(file, size), files)
-            what = f"decoding {root.name}"
             bar = tqdm(found, what, len(files), unit="image", disable=not progress)
             _write_array(target, shape, bar)
         images = np.load(target, mmap_mode="c")
@@ -240,32 +262,6 @@ def _cache_file(files: list[Path], root: Path, size: int, cache: Path) -> Path:
         for f, s in zip(files, stats, strict=True)
     ]
     return cache / f"{root.name}-{size}-{DECODER}-{_digest(lines)}.npy"
-
-
-def load_sound_images(
-    files: list[Path], root: Path, size: int, cache: Path, *, progress: bool = True
-) -> tuple[torch.Tensor, dict[Path, str]]:
-    """Return `load_images` of the files that can be, and the others with the reason.
-
-    The others are listed beside the decoded images, under the same key, so that a mended file is
-    looked at again.
-
-    Raises:
-        DataError: not one image can be decoded.
-        OSError: a file or the cache cannot be read or written, which says nothing about an image.
-    """
-    kept = _cache_file(files, root, size, cache).with_suffix(".damaged.json")
-    bad = _listed(kept, root)
-    if bad is None:
-        try:
-            return load_images(files, root, size, cache, progress=progress), {}
-        except DataError:
-            bad = _damaged(files, size, f"checking {root.name}", progress)
-        write_json(kept, {str(file.relative_to(root)): reason for file, reason in bad.items()})
-    sound = [file for file in files if file not in bad]
-    if not sound:
-        raise DataError(f"{root}: none of its {len(files):,} images can be decoded")
-    return load_images(sound, root, size, cache, progress=progress), bad
 
 
 def _listed(file: Path, root: Path) -> dict[Path, str] | None:
@@ -371,93 +367,72 @@ def class_folders(name: str, folder: Path) -> dict[str, str]:
     """
     if name in WNIDS:
         return dict(sorted(WNIDS[name].items()))
-    if name in FLAT:
-        classes = sorted(
-            f.name for f in folder.iterdir() if f.is_dir() and not f.name.startswith(".")
-        )
-        if not classes:
-            raise DataError(f"{folder}: no class folders inside; images must lie in CLASS/")
-        return _two_or_more(classes, folder)
-    found = {
-        part: sorted(
-            f.name for f in (folder / part).iterdir() if f.is_dir() and not f.name.startswith(".")
-        )
-        for part in ("train", "val")
-    }
-    if (
-        found["train"]
-        and not found["val"]
-        and any(f.suffix.lower() in SUFFIXES for f in walk(folder / "val"))
-    ):
+
+    def below(part: Path) -> list[str]:
+        return sorted(f.name for f in part.iterdir() if f.is_dir() and not f.name.startswith("."))
+
+    flat = name in FLAT
+    top, layout = (folder, "CLASS/") if flat else (folder / "train", "train/CLASS/")
+    classes = below(top)
+    if not classes:
+        raise DataError(f"{top}: no class folders inside; images must lie in {layout}")
+    others = classes if flat else below(folder / "val")
+    if not others and any(f.suffix.lower() in SUFFIXES for f in walk(folder / "val")):
         raise DataError(
             f"{folder / 'val'}: the images lie flat; move each into the folder of its class, "
             "val/CLASS/ (for ImageNet, LOC_val_solution.csv or the development kit tells the "
             "WordNet number of each file)"
         )
-    if not found["train"]:
+    if odd := sorted(set(classes) ^ set(others)):
         raise DataError(
-            f"{folder / 'train'}: no class folders inside; images must lie in train/CLASS/"
-        )
-    if found["train"] != found["val"]:
-        odd = sorted(set(found["train"]) ^ set(found["val"]))[0]
-        raise DataError(
-            f"{folder}: class folder {odd!r} is in only one of train and val; "
+            f"{folder}: class folder {odd[0]!r} is in only one of train and val; "
             "both need the same classes"
         )
-    return _two_or_more(found["train"], folder / "train")
-
-
-def _two_or_more(classes: list[str], folder: Path) -> dict[str, str]:
     if len(classes) == 1:
         raise DataError(
-            f"{folder}: only one class folder, {classes[0]!r}; a network needs two: add another"
+            f"{top}: only one class folder, {classes[0]!r}; a network needs two: add another"
         )
-    return {f: f for f in classes}
+    return {folder_name: folder_name for folder_name in classes}
+
+
+FETCHED = {
+    "imagenette": ("imagenette2-320", "Imagenette", {"split": "train", "size": "320px"}),
+    "caltech101": ("caltech101", "Caltech101", {}),
+}
+"""Sets that torchvision downloads: the folder it makes, its class and the options of that."""
+ELSEWHERE = {
+    "diorama": "it is drawn, leave --download out",
+    "imagewoof": "get imagewoof2-320.tgz from github.com/fastai/imagenette and unpack it",
+    "imagenet20": "put the classes of Imagenette and Imagewoof together as imagenet20/train "
+    "and imagenet20/val",
+    "imagenet": "ILSVRC-2012 needs an account at image-net.org; lay it out as "
+    "imagenet/{train,val}/WNID",
+}
 
 
 def download(name: str, root: Path) -> Path:
     """Fetch a set that torchvision knows, with its hash check, and return its folder.
 
+    It is fetched into a folder beside its own, renamed when whole, unless it is there already.
+
     Raises:
         DataError: a set that cannot be downloaded, with where to get it.
     """
-    if name == "imagenette":
-        from torchvision.datasets import Imagenette
-
-        return _fetched(
-            root / "imagenette2-320",
-            lambda partial: Imagenette(partial, "train", "320px", download=True),
-        )
-    if name == "caltech101":
-        from torchvision.datasets import Caltech101
-
-        _fetched(root / "caltech101", lambda partial: Caltech101(partial, download=True))
-        return find_folder(name, root)
-    where = {
-        "diorama": "it is drawn, leave --download out",
-        "imagewoof": "get imagewoof2-320.tgz from github.com/fastai/imagenette and unpack it",
-        "imagenet20": "put the classes of Imagenette and Imagewoof together as imagenet20/train "
-        "and imagenet20/val",
-        "imagenet": "ILSVRC-2012 needs an account at image-net.org; lay it out as "
-        "imagenet/{train,val}/WNID",
-    }
-    if name not in where:
+    if name in ELSEWHERE:
+        raise DataError(f"{name} cannot be downloaded from here: {ELSEWHERE[name]} (folder {root})")
+    if name not in FETCHED:
         raise DataError(
-            f"unknown data set {name!r}; there are: imagenette, caltech101, {', '.join(where)}"
+            f"unknown data set {name!r}; there are: {', '.join((*FETCHED, *ELSEWHERE))}"
         )
-    raise DataError(f"{name} cannot be downloaded from here: {where[name]} (folder {root})")
+    from torchvision import datasets
 
-
-def _fetched(target: Path, fetch: Callable[[Path], object]) -> Path:
-    """Fetch into a folder beside `target` and rename it when whole, unless `target` is there."""
-    if any(target.glob("*")):
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # by a killed download, which cannot tidy up
-    for left in target.parent.glob(f".{target.name}.*.part"):
-        if time.time() - left.stat().st_mtime > DAY:
-            shutil.rmtree(left, ignore_errors=True)
-    with TemporaryDirectory(".part", f".{target.name}.", target.parent) as partial:
-        fetch(Path(partial))
-        os.replace(Path(partial) / target.name, target)
-    return target
+    folder, kind, options = FETCHED[name]
+    if not any((root / folder).glob("*")):
+        root.mkdir(parents=True, exist_ok=True)
+        for left in root.glob(f".{folder}.*.part"):  # by a killed download, which cannot tidy up
+            if time.time() - left.stat().st_mtime > DAY:
+                shutil.rmtree(left, ignore_errors=True)
+        with TemporaryDirectory(".part", f".{folder}.", root) as partial:
+            getattr(datasets, kind)(partial, **options, download=True)
+            os.replace(Path(partial) / folder, root / folder)
+    return find_folder(name, root)
