@@ -5,12 +5,14 @@ Here through the command line and across modules; what belongs to one module is 
 it."""
 
 import contextlib
+import io
 import json
 import os
 import shutil
 import struct
 import tempfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -51,74 +53,78 @@ def refused(line: list[str], capsys, *parts: str) -> None:
 # --- folders of photographs ----------------------------------------------------------------------
 
 
-def broken(kind: str, root: Path) -> tuple[str, ...]:
-    """Makes a folder that cannot be used; what the message must name."""
-    if kind == "missing":
-        return str(root), "no imagenet/train/CLASS/ and imagenet/val/CLASS/", "--download"
-    if kind == "empty":
-        (root / "imagenet" / "train").mkdir(parents=True)
-        (root / "imagenet" / "val").mkdir()
-        return str(root / "imagenet" / "train"), "must lie in train/CLASS/"
-    if kind == "nested too deep":
-        folder = photographs(root / "imagenet")
-        return str(root), "no imagenet/train/CLASS/", str(folder.name)
-    folder = photographs(root)
-    file = folder / "train" / "class1" / "0.png"
-    if kind == "not nested":
-        for name in ("class0", "class2"):
-            shutil.rmtree(folder / "train" / name)
-        file.rename(folder / "train" / "0.png")
-        shutil.rmtree(folder / "train" / "class1")
-        return str(folder / "train"), "must lie in train/CLASS/"
-    if kind == "an empty class":
-        shutil.rmtree(folder / "val" / "class2")
-        (folder / "val" / "class2").mkdir()
-        return str(folder / "val" / "class2"), "no images", "each class needs at least one"
-    if kind == "truncated":
-        file.write_bytes(file.read_bytes()[:300])
-    if kind == "no image":
-        file.write_text("<html>404</html>")
-    return (
-        str(file),
-        "cannot be decoded",
-        "replace or remove it, or skip such files with --skip-damaged",
-    )
+def without_folders(root: Path) -> str:
+    photographs(root / "imagenet")
+    return "no imagenet/train/CLASS/"
 
 
-KINDS = "missing, empty, nested too deep, not nested, an empty class, truncated, no image"
+def empty(root: Path) -> str:
+    for part in ("train", "val"):
+        (root / "imagenet" / part).mkdir(parents=True)
+    return f"{root / 'imagenet' / 'train'}: no class folders inside; images must lie in train/"
 
 
-@pytest.mark.parametrize("kind", KINDS.split(", "))
+def without_classes(root: Path) -> str:
+    folder = photographs(root) / "train"
+    (folder / "class1" / "0.png").rename(folder / "0.png")
+    for name in ("class0", "class1", "class2"):
+        shutil.rmtree(folder / name)
+    return f"{folder}: no class folders inside; images must lie in train/CLASS/"
+
+
+def an_empty_class(root: Path) -> str:
+    folder = photographs(root) / "val" / "class2"
+    shutil.rmtree(folder)
+    folder.mkdir()
+    return f"{folder}: no images"
+
+
+def damaged(root: Path, content: bytes) -> str:
+    file = photographs(root) / "train" / "class1" / "0.png"
+    file.write_bytes(content)
+    return f"{file}: cannot be decoded"
+
+
+FOLDERS: dict[str, Callable[[Path], str]] = {
+    "missing": lambda root: "no imagenet/train/CLASS/ and imagenet/val/CLASS/",
+    "nested too deep": without_folders,
+    "empty": empty,
+    "not nested": without_classes,
+    "an empty class": an_empty_class,
+    "truncated": lambda root: damaged(root, coded(picture(1, 0))[:300]),
+    "no image": lambda root: damaged(root, b"<html>404</html>"),
+    "larger than memory": lambda root: damaged(root, huge()) and "exceeds limit",
+}
+"""What makes a folder of photographs that cannot be used, and returns what the message tells."""
+
+
+def coded(image: Image.Image) -> bytes:
+    image.save(stream := io.BytesIO(), "PNG")
+    return stream.getvalue()
+
+
+def huge() -> bytes:
+    """A PNG whose header tells of a GB of pixels."""
+    whole = coded(picture(1, 0))
+    head = b"IHDR" + struct.pack(">2I5B", 20_000, 20_000, 8, 2, 0, 0, 0)
+    return whole[:12] + head + struct.pack(">I", zlib.crc32(head)) + whole[33:]
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
 def test_a_folder_that_cannot_be_used_stops_every_command_and_nothing_changes(
     kind, tmp_path, capsys
 ):
-    parts = broken(kind, tmp_path / "photos")
+    told = FOLDERS[kind](tmp_path / "photos")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "weights.safetensors").write_text("somebody's")
-    recipe, world = tiny(), torch.zeros(3, stored_size(64), stored_size(64))
-    save_weights(
-        tmp_path / "a.safetensors",
-        recipe.network(3),
-        tiny(dataset="imagenet"),
-        ("a", "b", "c"),
-        world,
-    )
-    before = listing(tmp_path)
-    root = str(tmp_path / "photos")
-    refused(["data", "imagenet", "--data", root, "--image-size", "28"], capsys, *parts)
-    refused(training(root), capsys, *parts)
-    refused(["eval", "a.safetensors", "--data", root], capsys, *parts)
+    recipe, mean = tiny(dataset="imagenet"), torch.zeros(3, stored_size(64), stored_size(64))
+    save_weights(tmp_path / "a.safetensors", recipe.network(3), recipe, ("a", "b", "c"), mean)
+    before, root = listing(tmp_path), str(tmp_path / "photos")
+    refused(["data", "imagenet", "--data", root, "--image-size", "28"], capsys, told)
+    refused(training(root), capsys, told)
+    refused(["eval", "a.safetensors", "--data", root], capsys, told)
     after = listing(tmp_path)
     assert after.pop(os.path.join("run", ".lock")) and after == before
-
-
-def test_an_image_too_large_for_memory_is_refused_by_its_header(tmp_path, capsys):
-    bad = photographs(tmp_path / "photos") / "train" / "class0" / "0.png"
-    head = b"IHDR" + struct.pack(">2I5B", 20_000, 20_000, 8, 2, 0, 0, 0)  # a GB of pixels
-    whole = bad.read_bytes()
-    bad.write_bytes(whole[:12] + head + struct.pack(">I", zlib.crc32(head)) + whole[33:])
-    line = ["data", "imagenet", "--data", str(tmp_path / "photos"), "--image-size", "28"]
-    refused(line, capsys, str(bad), "exceeds limit", "--skip-damaged")
 
 
 # --- one damaged photograph among many -----------------------------------------------------------
@@ -134,91 +140,79 @@ def one_bad(tmp_path):
     return bad
 
 
+def sound(tmp_path, **more) -> data.Dataset:
+    more = {"skip_damaged": True} | more
+    return data.load("imagenet", 28, root=tmp_path / "photos", progress=False, **more)
+
+
+CUT = ("train/class1/cut.jpeg",)
+
+
 def test_a_damaged_photograph_is_skipped_counted_and_named(one_bad, tmp_path, capsys, monkeypatch):
-    root = str(tmp_path / "photos")
-    line = ["data", "imagenet", "--data", root, "--image-size", "28"]
+    line = ["data", "imagenet", "--data", str(tmp_path / "photos"), "--image-size", "28"]
     refused(line, capsys, f"{one_bad}: cannot be decoded", "--skip-damaged")
     assert main([*line, "--skip-damaged"]) == 0
     said = capsys.readouterr()
     assert "imagenet train: 24 images" in said.out and "imagenet val: 6 images" in said.out
-    told = [text for text in said.err.splitlines() if "skipped" in text]
-    assert len(told) == 1 and told[0].startswith(
-        f"imagenet train: skipped 1 damaged of 25 images: {one_bad} (image file"
-    )
+    (told,) = [text for text in said.err.splitlines() if "skipped" in text]
+    assert told.startswith(f"imagenet train: skipped 1 damaged of 25 images: {one_bad} (image file")
 
     decode, again = photos.decode, []
-    monkeypatch.setattr(
-        photos, "decode", lambda file, size: again.append(file) or decode(file, size)
-    )
+    monkeypatch.setattr(photos, "decode", lambda *of: again.append(of) or decode(*of))
     monkeypatch.setenv("ZFREPRO_SKIP_DAMAGED", "1")  # for pages and for commands without the option
-    found = data.load("imagenet", 28, root=root, progress=False)
-    assert not again and found.skipped == ("train/class1/cut.jpeg",)
+    found = sound(tmp_path, skip_damaged=None)
+    assert not again and found.skipped == CUT
     assert "skipped 1 damaged" in capsys.readouterr().err  # said each time
     assert found.train.labels.bincount().tolist() == [8, 8, 8]
     one_bad.rename(tmp_path / "cut.jpeg")
-    plain = data.load("imagenet", 28, root=root, progress=False, skip_damaged=False)
-    assert torch.equal(plain.train.images, found.train.images) and torch.equal(
-        plain.train.labels, found.train.labels
-    )
+    plain = sound(tmp_path, skip_damaged=False).train
+    assert torch.equal(plain.images, found.train.images)
+    assert torch.equal(plain.labels, found.train.labels)
 
     picture(1, 99, 64, 64).save(one_bad)  # mended: looked at again
-    found = data.load("imagenet", 28, root=root, progress=False)
-    assert (
-        len(found.train) == 25 and found.skipped == () and "skipped" not in capsys.readouterr().err
-    )
+    found = sound(tmp_path)
+    assert len(found.train) == 25 and found.skipped == ()
+    assert "skipped" not in capsys.readouterr().err
+
+    for i in range(5):
+        one_bad.with_name(f"{i}.png").write_bytes(b"")
+    sound(tmp_path)
+    error = capsys.readouterr().err
+    assert "skipped 5 damaged of 25 images" in error and error.endswith("; and 2 more\n")
+    assert error.count("\n") == 1
 
 
 def test_training_says_what_it_left_out(one_bad, tmp_path, capsys):
     line = training(tmp_path / "photos")
-    refused(line, capsys, f"{one_bad}: cannot be decoded")
     assert main([*line, "--skip-damaged"]) == 0
     assert "skipped 1 damaged of 25 images" in capsys.readouterr().err
     record = records.read_json(tmp_path / "run" / "record.json")
-    assert record["dataset"]["train"] == 24 and record["dataset"]["skipped"] == [
-        "train/class1/cut.jpeg"
-    ]
+    assert record["dataset"]["train"] == 24 and record["dataset"]["skipped"] == list(CUT)
     assert record["command"].endswith(" --skip-damaged")
-    weights = str(tmp_path / "run" / "weights.safetensors")
-    refused(["eval", weights, "--data", str(tmp_path / "photos")], capsys, str(one_bad))
-    assert main(["eval", weights, "--data", str(tmp_path / "photos"), "--skip-damaged"]) == 0
-
-
-def test_many_damaged_photographs_make_one_line(one_bad, tmp_path, capsys):
-    for i in range(4):
-        one_bad.with_name(f"{i}.png").write_bytes(b"")
-    data.load("imagenet", 28, root=tmp_path / "photos", progress=False, skip_damaged=True)
-    error = capsys.readouterr().err
-    assert (
-        "skipped 5 damaged of 25 images" in error
-        and error.endswith("; and 2 more\n")
-        and error.count("\n") == 1
-    )
+    line = ["eval", str(tmp_path / "run" / "weights.safetensors"), "--data", f"{tmp_path}/photos"]
+    refused(line, capsys, str(one_bad))
+    assert main([*line, "--skip-damaged"]) == 0
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"a": 1', '["class1/cut.jpeg"]'])
 def test_a_damaged_list_of_damaged_files_is_made_again(one_bad, tmp_path, content):
-    data.load("imagenet", 28, root=tmp_path / "photos", progress=False, skip_damaged=True)
+    sound(tmp_path)
     (kept,) = (tmp_path / "cache").rglob("*.damaged.json")
-    assert list(json.loads(kept.read_text())) == ["class1/cut.jpeg"]
+    whole = list(json.loads(kept.read_text()))
+    assert whole == ["class1/cut.jpeg"]
     kept.write_text(content)
-    found = data.load("imagenet", 28, root=tmp_path / "photos", progress=False, skip_damaged=True)
-    assert found.skipped == ("train/class1/cut.jpeg",) and list(json.loads(kept.read_text())) == [
-        "class1/cut.jpeg"
-    ]
+    assert sound(tmp_path).skipped == CUT and list(json.loads(kept.read_text())) == whole
 
 
 def test_a_class_or_a_set_without_one_sound_photograph_is_refused(one_bad, tmp_path):
-    files = sorted(one_bad.parent.iterdir())
-    for file in files:
-        file.write_bytes(b"")
-    with pytest.raises(
-        DataError, match="class1: none of its images can be decoded; each class needs one"
+    for folder, told in (
+        (one_bad.parent, "class1: none of its images can be decoded; each class needs one"),
+        (one_bad.parents[1], "train: none of its 25 images can be decoded"),
     ):
-        data.load("imagenet", 28, root=tmp_path / "photos", progress=False, skip_damaged=True)
-    for file in one_bad.parents[1].rglob("*.png"):
-        file.write_bytes(b"")
-    with pytest.raises(DataError, match="train: none of its 25 images can be decoded"):
-        data.load("imagenet", 28, root=tmp_path / "photos", progress=False, skip_damaged=True)
+        for file in folder.rglob("*.*"):
+            file.write_bytes(b"")
+        with pytest.raises(DataError, match=told):
+            sound(tmp_path)
 
 
 @pytest.mark.parametrize("failure", [PermissionError(13, "Permission denied"), MemoryError()])
@@ -232,14 +226,12 @@ def test_what_a_failing_machine_cannot_read_is_not_listed_as_damaged(
             raise failure
         return open_image(file, *rest)
 
-    monkeypatch.setattr(Image, "open", failing)
-    with pytest.raises(DataError, match="3.png: cannot be decoded"):
-        data.load("imagenet", 28, root=tmp_path / "photos", progress=False, skip_damaged=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "open", failing)
+        with pytest.raises(DataError, match="3.png: cannot be decoded"):
+            sound(tmp_path)
     assert listing(tmp_path / "cache") == {}
-    monkeypatch.undo()
-    monkeypatch.setenv("ZFREPRO_CACHE", str(tmp_path / "cache"))
-    found = data.load("imagenet", 28, root=tmp_path / "photos", progress=False, skip_damaged=True)
-    assert found.skipped == ("train/class1/cut.jpeg",)
+    assert sound(tmp_path).skipped == CUT
 
 
 # --- weights -------------------------------------------------------------------------------------
@@ -278,41 +270,29 @@ def in_general(network, images, layer: str, units: Units):
 PROJECTS = [deconvnet.project, deconvnet.project_crops, in_general]
 
 
+def spoilt(value: float) -> torch.Tensor:
+    images = IMAGE.clone()
+    images[1, :, 30:60, 30:60] = value
+    return images
+
+
 @pytest.mark.parametrize("project", PROJECTS, ids=["whole", "crops", "general"])
 @pytest.mark.parametrize(
-    ("units", "says"),
+    ("images", "units", "says"),
     [
-        (unit(999), "map 999: there are 48, counted from 0"),
-        (unit(-1), "map -1: there are 48"),
-        (unit(0, 5), "row 5: there are 5"),
-        (unit(0, 1, -2), "column -2: there are 5"),
-        (unit(count=1), "2 images"),
-        (Units(torch.zeros(2, dtype=torch.int64)), "a row and a column|row and column"),
+        (IMAGE, unit(999), "map 999: there are 48, counted from 0"),
+        (IMAGE, unit(-1), "map -1: there are 48"),
+        (IMAGE, unit(0, 5), "row 5: there are 5"),
+        (IMAGE, unit(0, 1, -2), "column -2: there are 5"),
+        (IMAGE, unit(count=1), "2 images"),
+        (IMAGE, Units(torch.zeros(2, dtype=torch.int64)), "a row and a column|row and column"),
+        (spoilt(float("nan")), unit(0, 2, 2), "(conv3|output): the unit of image 1 is not finite"),
+        (spoilt(float("inf")), unit(0, 2, 2), "(conv3|output): the unit of image 1 is not finite"),
     ],
 )
-def test_units_that_do_not_exist(project, units, says):
+def test_units_that_do_not_exist_and_pixels_that_are_no_numbers(project, images, units, says):
     with pytest.raises(ValueError, match=says):
-        project(NETWORK, IMAGE, "conv3", units)
-
-
-@pytest.mark.parametrize("project", PROJECTS, ids=["whole", "crops", "general"])
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_pixels_that_are_not_numbers_are_not_projected(project, value):
-    spoilt = IMAGE.clone()
-    spoilt[1, :, 30:60, 30:60] = value
-    with pytest.raises(ValueError, match="(conv3|output): the unit of image 1 is not finite"):
-        project(NETWORK, spoilt, "conv3", unit(0, 2, 2))
-
-
-def test_pixels_that_are_not_numbers_are_not_searched_nor_covered():
-    spoilt = IMAGE.clone()
-    spoilt[1, 0, 40, 40] = torch.nan
-    with pytest.raises(
-        ValueError, match="conv1: activations are not finite; the images or the weights hold NaN"
-    ):
-        gallery.top_units(NETWORK, [spoilt], progress=False)
-    with pytest.raises(ValueError, match="image 1: holds NaN or infinite pixels"):
-        occlusion.occlude(NETWORK, spoilt, patch=20, stride=40, progress=False)
+        project(NETWORK, images, "conv3", units)
 
 
 @pytest.mark.parametrize(
@@ -320,43 +300,35 @@ def test_pixels_that_are_not_numbers_are_not_searched_nor_covered():
     [
         (torch.zeros(1, 3, 5, 5), "zfnet: an image of 5 px is too small, conv1 sees 5 px"),
         (torch.zeros(1, 3, 20, 96), "zfnet: an image of 20 px is too small, conv2 sees 4 px"),
-        (
-            torch.zeros(3, 96, 96),
-            r"images are torch.float32 \(3, 96, 96\): wanted float \(B, 3, H, W\)",
-        ),
-        (torch.zeros(1, 1, 96, 96), r"\(1, 1, 96, 96\): wanted"),
-        (
-            torch.zeros(1, 3, 96, 96, dtype=torch.uint8),
-            "torch.uint8.*as `Trained.preprocess` makes them",
-        ),
+        (IMAGE[0], r"images are torch.float32 \(3, 96, 96\): wanted float \(B, 3, H, W\)"),
+        (IMAGE[:, :1], r"\(2, 1, 96, 96\): wanted"),
+        (IMAGE.byte(), "torch.uint8.*as `Trained.preprocess` makes them"),
     ],
     ids=["tiny", "thin", "no batch", "grey", "uint8"],
 )
 def test_images_that_do_not_fit_the_network(images, says):
-    calls = (
+    units = unit(count=len(images))
+    for call in (
         lambda: NETWORK(images),
         lambda: NETWORK.features(images, ["conv3"]),
-        lambda: deconvnet.project(NETWORK, images, "conv3", unit(count=len(images))),
-        lambda: deconvnet.project_crops(NETWORK, images, "conv3", unit(count=len(images))),
-    )
-    for call in calls:
+        lambda: deconvnet.project(NETWORK, images, "conv3", units),
+        lambda: deconvnet.project_crops(NETWORK, images, "conv3", units),
+    ):
         with pytest.raises(ValueError, match=says):
             call()
 
 
 def test_unknown_layers_maps_and_options_of_the_gallery_and_of_occlusion():
     top = gallery.top_units(NETWORK, [IMAGE], ["conv1"], progress=False)["conv1"]
-    answer = occlusion.occlude(
-        NETWORK, IMAGE, patch=30, stride=60, layer="convs.conv5", progress=False
-    )
+    square = {"patch": 30, "stride": 60, "progress": False}
+    answer = occlusion.occlude(NETWORK, IMAGE, layer="convs.conv5", **square)
     for call, says in (
         (lambda: gallery.top_units(NETWORK, [IMAGE], ["conv9"]), "conv9.*choose among conv1"),
         (lambda: gallery.top_units(NETWORK, [IMAGE], k=0), "k 0: must be at least 1"),
-        (
-            lambda: gallery.projections(NETWORK, lambda i: IMAGE[i], top, [16]),
-            "conv1: map 16: there are 16",
-        ),
+        (lambda: gallery.top_units(NETWORK, [spoilt(torch.nan)]), "conv1: activations are not"),
+        (lambda: gallery.projections(NETWORK, IMAGE, top, [16]), "conv1: map 16: there are 16"),
         (lambda: gallery.patches(NETWORK, IMAGE, top, [-1]), "conv1: map -1: there are 16"),
+        (lambda: occlusion.occlude(NETWORK, spoilt(torch.nan), **square), "image 1: holds NaN"),
         (lambda: answer.of(torch.tensor([0, 10])), "class 10: there are 10"),
         (lambda: answer.activity_of(torch.tensor([0, 99])), "map 99: there are 32"),
     ):
@@ -419,95 +391,53 @@ def test_without_permission_to_write(readable, capsys, monkeypatch):
 # --- a GPU without memory ------------------------------------------------------------------------
 
 
-class Crowded(torch.nn.Module):
-    """A classifier that has memory for a few images only, as a GPU would."""
+def crowded(run: Callable, most: int, seen: list | None = None) -> Callable:
+    """Return `run`, with memory for a few images only, as a GPU would have it."""
 
-    def __init__(self, network, most: int):
-        super().__init__()
-        self.network, self.most, self.seen = network, most, []
+    def smaller(x, *rest):
+        if seen is not None:
+            seen.append(len(x))
+        if len(x) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0")
+        return run(x, *rest)
 
-    def forward(self, x):
-        self.seen.append(len(x))
-        if len(x) > self.most:
-            raise torch.OutOfMemoryError(
-                "CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has a total of ..."
-            )
-        return self.network(x)
+    return smaller
 
 
 def test_batches_are_halved_where_memory_is_short_and_say_so(capsys):
     seen = []
-
-    def run(part):
-        seen.append(len(part))
-        if len(part) > 3:
-            raise torch.OutOfMemoryError("CUDA out of memory.")
-        return part * 2
-
+    run = crowded(lambda part: part * 2, 3, seen)
     batches = [torch.arange(i, i + 8) for i in (0, 8, 16)] + [torch.arange(24, 26)]
     assert torch.equal(torch.cat(list(device.with_oom_backoff(run, batches))), 2 * torch.arange(26))
     assert seen == [8, 4, 2, 2, 2, 2] + [2] * 9  # once small, small from then on
     assert capsys.readouterr().err.splitlines() == [
-        "out of GPU memory with 8 images at once: going on with 4",
-        "out of GPU memory with 4 images at once: going on with 2",
+        f"out of GPU memory with {n} images at once: going on with {n // 2}" for n in (8, 4)
     ]
-    with pytest.raises(
-        RuntimeError,
-        match="out of GPU memory with one image at a time; free some, or use --device cpu",
-    ):
-        list(device.with_oom_backoff(lambda part: Crowded(None, 0)(part), [torch.zeros(2)]))
+    with pytest.raises(RuntimeError, match="one image at a time; free some, or use --device cpu"):
+        list(device.with_oom_backoff(crowded(run, 0), [torch.zeros(2)]))
 
 
-@pytest.mark.parametrize("most", [1, 2])
-def test_occlusion_goes_on_with_smaller_batches(most, capsys):
-    network = small(networks.zfnet(), 64)
-    images = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    settings = {"patch": 20, "stride": 22, "batch": 8, "progress": False}
-    whole = occlusion.occlude(network, images, layer="convs.conv5", **settings)
-    found = occlusion.occlude(
-        Crowded(network, most), images, layer="network.convs.conv5", **settings
-    )
-    for name in ("probabilities", "clean", "activity", "clean_activity"):
-        torch.testing.assert_close(getattr(found, name), getattr(whole, name))
-    assert "images at once: going on with 1" in capsys.readouterr().err
-
-
-def test_the_gallery_and_the_evaluation_go_on_with_smaller_batches(capsys, monkeypatch):
-    network = small(networks.zfnet(), 96)
-    stored = torch.randint(
-        0, 256, (10, 3, 110, 110), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
-    )
+def test_instruments_go_on_with_smaller_batches(capsys, monkeypatch):
+    network, generator = small(networks.zfnet(), 96), torch.Generator().manual_seed(0)
+    stored = torch.randint(0, 256, (10, 3, 110, 110), dtype=torch.uint8, generator=generator)
     trained = Trained(network, tiny(image_size=96), tuple("abcdefghij"), mean_image(stored))
     images = trained.preprocess(stored)
 
     def everything():
         top = gallery.top_units(network, images.split(8), ["conv2", "conv5"], progress=False)
-        pixels = gallery.projections(network, lambda i: images[i], top["conv2"], [3, 1])
-        return (
-            top["conv5"].values,
-            top["conv5"].images,
-            pixels,
-            trained.predict_proba(stored),
-            trained.predict_proba(stored, ten=True),
-        )
+        pixels = gallery.projections(network, images, top["conv2"], [3, 1])
+        scores = [trained.predict_proba(stored, ten=ten) for ten in (False, True)]
+        covered = occlusion.occlude(network, images[:3], patch=30, stride=33, progress=False)
+        return top["conv5"].values, top["conv5"].images, pixels, *scores, covered.probabilities
 
-    whole = everything()
-    features, forward = network.features, network.forward
+    whole, project = everything(), deconvnet.project_crops
 
-    def crowded(run):
-        def smaller(x, *rest):
-            if len(x) > 3:
-                raise torch.OutOfMemoryError("CUDA out of memory.")
-            return run(x, *rest)
+    def crowded_project(network, images, *rest):
+        return crowded(lambda part: project(network, part, *rest), 3)(images)
 
-        return smaller
-
-    monkeypatch.setattr(network, "features", crowded(features))
-    monkeypatch.setattr(network, "forward", crowded(forward))
-    original = deconvnet.project_crops
-    monkeypatch.setattr(
-        deconvnet, "project_crops", lambda n, x, *rest: crowded(lambda x: original(n, x, *rest))(x)
-    )
+    monkeypatch.setattr(deconvnet, "project_crops", crowded_project)
+    for name in ("features", "forward"):
+        monkeypatch.setattr(network, name, crowded(getattr(network, name), 3))
     for a, b in zip(everything(), whole, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
     assert "out of GPU memory with 8 images at once: going on with 4" in capsys.readouterr().err

@@ -5,7 +5,6 @@ import dataclasses
 import json
 
 import pytest
-import torch
 
 from benchmarks import __main__ as bench
 from benchmarks import absolute, contrast, projections, timing, training_step
@@ -63,14 +62,6 @@ def test_a_wrong_projection_is_noticed(monkeypatch):
     monkeypatch.setattr(deconvnet, "project_crops", off)
     first = next(projections.run(quick=True))
     assert not first.correct and first.checks[0].error == pytest.approx(1e-3, rel=0.1)
-
-
-def test_units_are_among_those_that_respond():
-    activations = torch.zeros(2, 3, 4, 5)
-    activations[0, 2, 3, 4], activations[1, 1, 0, 2] = 1.0, 7.0
-    units = projections.responding(activations, torch.Generator().manual_seed(0))
-    places = [where.tolist() for where in (units.maps, units.rows, units.columns)]
-    assert places == [[2, 1], [3, 0], [4, 2]]
 
 
 def test_the_table_says_what_was_reached_and_what_is_wrong():

@@ -52,7 +52,8 @@ note("projections", gallery.projections(network, lambda i: images[i], tops["conv
 covered = occlusion.occlude(network, images[:1], patch=20, stride=22, layer="convs.conv5",
 progress=False)
 note("occlusion", covered.probabilities, covered.activity)
-found["intervals"] = stats.bootstrap(torch.rand(30, generator=torch.Generator().manual_seed(0)), 0)
+values = torch.rand(30, generator=torch.Generator().manual_seed(0))
+found["intervals"] = list(stats.bootstrap(values))
 found["sets"] = sorted({"order", "of", "a", "set"})
 print(json.dumps(found, default=float))
 """

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from zfrepro import cli, imagenet, rules
+from zfrepro import imagenet, rules
 from zfrepro.data import Dataset, Split
 from zfrepro.data.transforms import center_crop, stored_size
 from zfrepro.deconvnet import window
@@ -149,18 +149,3 @@ def test_only_images_of_the_official_validation_set_are_unseen(tmp_path):
         file.unlink()
     with pytest.raises(ValueError, match="no image is called ILSVRC2012_val_"):
         imagenet.unseen(dataset, tmp_path)
-
-
-@pytest.mark.parametrize(
-    "words, told",
-    [
-        ("invariance --network resnet999", "unknown network 'resnet999'"),
-        ("invariance --network squeezenet1_0 --weights absent.pth", "absent.pth: no such file"),
-        ("evolution --network squeezenet1_0", "measures this package's own networks"),
-        ("invariance --weights absent.pth", "--weights: only with --network"),
-    ],
-)
-def test_the_command_refuses_in_one_line(words, told, capsys):
-    assert cli.main(["measure", *words.split(), "--dataset", "imagenet20"]) == 1
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1 and told in error

@@ -49,12 +49,6 @@ def test_a_folder_becomes_images_labels_and_names(tmp_path):
     assert load(tmp_path, parts=("val",)).train is None
 
 
-@pytest.mark.parametrize("below", ["imagenet", "ILSVRC2012", "."])
-def test_the_usual_names_of_the_folder_are_known(tmp_path, below):
-    photographs(tmp_path, below)
-    assert len(load(tmp_path).train) == 12
-
-
 @pytest.mark.parametrize(
     "name, below", [("imagenette", "imagenette2-320"), ("imagewoof", "imagenet20")]
 )
@@ -67,13 +61,6 @@ def test_known_sets_have_names_for_their_classes(tmp_path, name, below):
     assert len(found.classes) == len(found.train) == 10
     assert ("tench" in found.classes) == (name == "imagenette")
     assert len(load(tmp_path, "imagenet20").classes) == 20 if below == "imagenet20" else True
-
-
-def test_environment_variables_choose(tmp_path, monkeypatch):
-    photographs(tmp_path)
-    monkeypatch.setenv("ZFREPRO_DATASET", "imagenet")
-    monkeypatch.setenv("ZFREPRO_DATA", str(tmp_path))
-    assert data.load(image_size=28, progress=False).name == "imagenet"
 
 
 def test_nested_folders_count_and_previews_and_notes_do_not(tmp_path):
@@ -155,12 +142,6 @@ def test_the_central_square_is_taken(tmp_path, width, height, suffix):
 # --- what can be wrong with a folder -------------------------------------------------------------
 
 
-def test_no_folder_named():
-    with pytest.raises(DataError) as error:
-        data.load("imagenette", 28)
-    one_line(error, "set ZFREPRO_DATA (or --data)", "imagenette/train/CLASS/")
-
-
 def test_a_class_in_one_part_only(tmp_path):
     folder = photographs(tmp_path)
     (folder / "val" / "class2").rename(folder / "val" / "class3")
@@ -198,30 +179,6 @@ def test_a_name_that_is_not_utf8(tmp_path, below, skip_damaged):
         file.parent
     )
     load(tmp_path, skip_damaged=skip_damaged)
-
-
-def test_a_known_set_without_one_of_its_classes(tmp_path):
-    photographs(tmp_path, "imagenette")
-    with pytest.raises(DataError) as error:
-        load(tmp_path, "imagenette")
-    one_line(error, "n01440764", "no images")
-
-
-def test_unknown_names(tmp_path):
-    with pytest.raises(
-        ValueError, match="unknown data set 'cifar'; there are: diorama, imagenette"
-    ):
-        data.load("cifar")
-    with pytest.raises(ValueError, match="choose among train, val"):
-        load(tmp_path, parts=("test",))
-
-
-@pytest.mark.parametrize("name", ["imagewoof", "imagenet20", "imagenet", "diorama", "cifar"])
-def test_what_cannot_be_downloaded_says_where_it_is(tmp_path, name):
-    with pytest.raises(DataError) as error:
-        photos.download(name, tmp_path / "new")
-    one_line(error, name)
-    assert not (tmp_path / "new").exists()
 
 
 def fetched(kind: str, monkeypatch, fails: list[BaseException]) -> None:
@@ -353,14 +310,6 @@ def test_a_changed_file_is_decoded_again(tmp_path, decoded, change):
     assert (first.fingerprint == second.fingerprint) == (change == "time")
     if change == "content":
         assert second.train.images[1].float().mean((1, 2)).argmax() == 2
-
-
-def test_another_size_is_another_cache(tmp_path, decoded):
-    photographs(tmp_path)
-    first = load(tmp_path)
-    second = data.load("imagenet", 42, root=tmp_path, progress=False)
-    assert second.train.images.shape[-1] == 48 and len(decoded) == 36
-    assert first.fingerprint == second.fingerprint
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "shape", "dtype", "pickle"])

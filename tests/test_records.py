@@ -56,22 +56,6 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(root, monkeypatch, 
     ]
 
 
-def test_default_root_is_in_the_checkout(monkeypatch):
-    monkeypatch.delenv("ZFREPRO_RESULTS")
-    assert (
-        records.results_root() == records.ROOT / "results"
-        and (records.ROOT / "pyproject.toml").exists()
-    )
-
-
-def test_sha256(root):
-    (root / "abc").write_bytes(b"abc")  # the test vector of FIPS 180
-    assert (
-        records.sha256(root / "abc")
-        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    )
-
-
 def test_provenance_says_what_is_needed_to_repeat(monkeypatch):
     monkeypatch.setattr("sys.argv", ["zfrepro", "train", "--seed", "3"])
     found = records.provenance()

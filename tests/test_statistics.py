@@ -40,29 +40,14 @@ def test_the_fit_can_be_cut_at_a_frequency():
     assert power_slope(bent, highest=8) < power_slope(bent)
     with pytest.raises(ValueError, match="highest"):
         power_slope(bent, highest=3)
-
-
-def test_contrast_and_brightness_do_not_change_the_slope():
-    images = noise(-2.0, 16)
-    assert power_slope(images * 7 + 40) == pytest.approx(power_slope(images), abs=1e-3)
-
-
-def test_a_grating_has_its_power_at_its_frequency():
-    wave = torch.cos(torch.arange(96) * 2 * torch.pi * 12 / 96).expand(1, 3, 96, 96)
-    frequency, power = radial_power(wave)
-    assert frequency[0] == 3 and frequency[-1] == 31
-    assert frequency[power.argmax()] == 12
+    with pytest.raises(ValueError, match="blank"):
+        power_slope(torch.full((2, 3, 32, 32), 9.0))
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 64, 64), (2, 3, 64, 32), (2, 3, 8, 8), (3, 64, 64)])
 def test_pictures_of_other_shapes_are_refused(shape):
     with pytest.raises(ValueError, match="wanted"):
         radial_power(torch.rand(shape))
-
-
-def test_blank_pictures_have_no_slope():
-    with pytest.raises(ValueError, match="blank"):
-        power_slope(torch.full((2, 3, 32, 32), 9.0))
 
 
 def test_thumbnails_are_mean_colours():

@@ -106,6 +106,8 @@ def test_other_images_and_damaged_files_are_refused(tmp_path):
     first = run(tmp_path / "a", probabilities(0.9, 0.9, 0.9, 0.9))
     labels = torch.tensor([0, 1, 2, 1])
     other = run(tmp_path / "b", probabilities(0.9, 0.9, 0.9, 0.9), labels=labels)
+    with pytest.raises(ValueError, match="at least one run"):
+        ensembles.average([])
     with pytest.raises(ValueError, match="b: evaluated on other images than .*a; average runs of"):
         ensembles.average([first, other])
     file = other / ensembles.FILE

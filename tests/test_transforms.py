@@ -3,11 +3,9 @@
 import pytest
 import torch
 
-from zfrepro.data import transforms
 from zfrepro.data.transforms import (
     CROPS,
     augment,
-    center_crop,
     crop,
     mean_image,
     normalise,
@@ -62,14 +60,6 @@ def test_crop_takes_each_images_own_window():
         crop(images, 0, 0, 10)
 
 
-def test_center_crop():
-    assert center_crop(places(1, 256), 224)[0, :2, 0, 0].tolist() == [
-        16,
-        16,
-    ]  # 16 px left on every side
-    assert torch.equal(center_crop(places(1, 8), 8), places(1, 8))
-
-
 def test_the_ten_crops_are_corners_and_centre_and_their_mirror_images():
     views = ten_crops(places(2, 256), 224)
     assert views.shape == (10, 2, 3, 224, 224)
@@ -98,14 +88,6 @@ def test_random_crops_reach_every_offset_and_flip():
     assert set(rows.tolist()) == {0, 1, 2, 3} and set(columns.tolist()) == {0, 1, 2, 3, 7, 8, 9, 10}
     step = views[:, 1, 0, 1] - columns
     assert 0.45 < step.eq(-1).float().mean() < 0.55
-
-
-def test_flips_are_whole_images():
-    images = torch.randn(50, 3, 4, 4)
-    found = transforms._flip_some(images, transforms._flips(50, generator()))
-    flipped = [torch.equal(a, b.flip(-1)) for a, b in zip(found, images, strict=True)]
-    kept = [torch.equal(a, b) for a, b in zip(found, images, strict=True)]
-    assert all(a != b for a, b in zip(flipped, kept, strict=True)) and 10 < sum(flipped) < 40
 
 
 def test_resized_crops_stay_inside_and_have_the_asked_sizes():
@@ -150,8 +132,3 @@ def test_the_same_generator_gives_the_same_views(crops):
     assert torch.equal(first, augment(images, 16, crops, generator(3)))
     assert not torch.equal(first, augment(images, 16, crops, generator(4)))
     assert torch.equal(images, kept)
-
-
-def test_unknown_crops():
-    with pytest.raises(ValueError, match="'five': choose among ten, random, resized"):
-        augment(torch.zeros(1, 3, 8, 8), 4, "five", generator())

@@ -35,6 +35,9 @@ def file(tmp_path):
 
 def test_a_network_comes_back_in_half_precision(file):
     network, mean = made()
+    assert {t.dtype for t in load_file(file).values()} == {torch.float16}
+    told = parts_of(file)[1]
+    assert (told["commit"], told["command"], told["classes"]) == ("abc", "train", list(CLASSES))
     found = load_weights(file, device=CPU)
     assert found.recipe == RECIPE and found.classes == CLASSES
     assert torch.equal(found.mean, mean.half().float()) and found.mean.dtype == torch.float32
@@ -44,13 +47,6 @@ def test_a_network_comes_back_in_half_precision(file):
     assert not found.network.training and not any(
         p.requires_grad for p in found.network.parameters()
     )
-
-
-def test_the_file_is_half_precision_with_provenance_in_the_header(file):
-    assert {t.dtype for t in load_file(file).values()} == {torch.float16}
-    _, info = parts_of(file)
-    assert (info["commit"], info["command"], info["classes"]) == ("abc", "train", list(CLASSES))
-    assert info["recipe"]["arch"] == "zfnet" and info["recipe"]["seed"] == 0
 
 
 def test_the_hash_is_that_of_the_file(file, tmp_path):
@@ -103,8 +99,10 @@ def write_parts(file, tensors, info) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", ["truncated", "empty", "pickle", "trap", "foreign", "json", "no mean", "mean size"]
-)
+    "damage",
+    ["truncated", "empty", "pickle", "trap", "foreign", "json", "no mean", "mean size", "nan",
+    "krizhevsky"],
+)  # fmt: skip
 def test_other_files_are_refused(file, damage):
     tensors, info = parts_of(file)
     if damage == "truncated":
@@ -119,21 +117,17 @@ def test_other_files_are_refused(file, damage):
         save_file(tensors, file, {"format": "pt"})
     elif damage == "json":
         save_file(tensors, file, {"zfrepro": "{"})
-    elif damage == "no mean":
-        del tensors["mean"]
-        write_parts(file, tensors, info)
     else:
-        tensors["mean"] = torch.zeros(3, 8, 8).half()
+        if damage == "no mean":
+            del tensors["mean"]
+        elif damage == "mean size":
+            tensors["mean"] = torch.zeros(3, 8, 8).half()
+        elif damage == "nan":
+            tensors["network.fulls.fc8.bias"][1] = float("nan")
+        else:
+            info["recipe"]["arch"] = damage
         write_parts(file, tensors, info)
     assert "train them again" in refused(file)
-
-
-def test_another_architecture_is_refused_with_the_tensor(file):
-    tensors, info = parts_of(file)
-    for arch, name in (("krizhevsky", "conv1.weight"), ("zfnet-without-1", "unknown architecture")):
-        info["recipe"]["arch"] = arch
-        write_parts(file, tensors, info)
-        assert name in refused(file)
 
 
 def test_fields_of_a_later_version_do_not_matter(file):
@@ -141,13 +135,6 @@ def test_fields_of_a_later_version_do_not_matter(file):
     info["recipe"]["a_later_field"] = 1
     write_parts(file, tensors, info)
     assert load_weights(file, device=CPU).recipe == RECIPE
-
-
-def test_weights_that_are_not_finite_are_refused(file):
-    tensors, info = parts_of(file)
-    tensors["network.fulls.fc8.bias"][1] = float("nan")
-    write_parts(file, tensors, info)
-    assert "fc8.bias is not finite" in refused(file)
 
 
 def test_a_missing_file_says_how_networks_are_made(tmp_path):
@@ -230,11 +217,6 @@ def test_a_shipped_network_that_does_not_match_its_record(results, damage):
         pretrained()
     named = record if damage in ("no hash", "broken record") else file
     assert str(named) in str(error.value) and "\n" not in str(error.value)
-
-
-def test_unknown_architectures(results):
-    with pytest.raises(ValueError, match="unknown architecture 'vgg'"):
-        pretrained("vgg")
 
 
 def test_record_names(results):
