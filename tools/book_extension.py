@@ -28,9 +28,7 @@ ACCENTED = re.compile("(" + ACCENT + r"\s*(?:\{[^{}]*\}|\\[A-Za-z]+|\w))\s*_")
 
 def prepared(tex: str) -> str:
     """LaTeX that docutils reads as its author meant it."""
-    tex = ACCENTED.sub(
-        r"\1{}_", tex.strip()
-    )  # or an index of an accented letter lands below the letter
+    tex = ACCENTED.sub(r"\1{}_", tex.strip())  # or the index of an accent lands below the letter
     return re.sub(r"\\(begin|end)\{align\*?\}", r"\\\1{aligned}", tex)
 
 

@@ -20,17 +20,9 @@ from pathlib import Path
 
 import browser
 import nbformat
+import notebooks as pages
 import yaml
-from notebooks import (
-    BUILD,
-    CONFIG,
-    ROOT,
-    SETTINGS,
-    TIMEOUT,
-    WORKERS,
-    fill_cache,
-    write_install_cells,
-)
+from notebooks import BUILD, CONFIG, ROOT, SETTINGS, TIMEOUT, WORKERS
 
 EXECUTED = ROOT / ".executed"  # not below _build: nbmake skips folders of that name
 PAGES = "tests/test_browser.py"  # needs the built book
@@ -44,10 +36,7 @@ def run(*command: str) -> int:
 
 def build(source: Path = ROOT) -> int:
     """Run jupyter-book on `source`; the pages go to _build/html. Return its exit status."""
-    for leftover in (
-        "html",
-        "jupyter_execute",
-    ):  # Sphinx forgets the warnings of pages that it does not read again
+    for leftover in ("html", "jupyter_execute"):  # of pages not read again, warnings are forgotten
         shutil.rmtree(BUILD / leftover, ignore_errors=True)
     program = str(Path(sys.executable).with_name("jupyter-book"))
     options = ("--path-output", str(ROOT), "--all", "-W", "-n", "--keep-going")
@@ -59,31 +48,23 @@ def build(source: Path = ROOT) -> int:
 
 
 def book() -> int:
-    fill_cache()
+    pages.fill_cache()
     return build()
 
 
 def notebooks() -> int:
     """Run every notebook in a copy of the book, so that the sources stay without outputs."""
     shutil.rmtree(EXECUTED, ignore_errors=True)
-    shutil.copytree(
-        ROOT / "book", EXECUTED / "book", ignore=shutil.ignore_patterns(".ipynb_checkpoints")
-    )
+    passed_over = shutil.ignore_patterns(".ipynb_checkpoints")
+    shutil.copytree(ROOT / "book", EXECUTED / "book", ignore=passed_over)
     shutil.copy(ROOT / "_toc.yml", EXECUTED)
-    extensions = {
-        name: str(ROOT / path) for name, path in CONFIG["sphinx"]["local_extensions"].items()
-    }
+    local = CONFIG["sphinx"]["local_extensions"].items()
+    extensions = {"local_extensions": {name: str(ROOT / path) for name, path in local}}
     config = CONFIG | {"execute": {"execute_notebooks": "off"}}
-    config["sphinx"] = CONFIG["sphinx"] | {"local_extensions": extensions}
+    config["sphinx"] = CONFIG["sphinx"] | extensions
     (EXECUTED / "_config.yml").write_text(yaml.safe_dump(config))
-    options = (
-        "--nbmake",
-        f"--nbmake-timeout={TIMEOUT}",
-        "--overwrite",
-        "--durations=0",
-        f"-n{WORKERS}",
-    )
-    return run(*PYTEST, *options, str(EXECUTED / "book"))
+    options = ("--nbmake", f"--nbmake-timeout={TIMEOUT}", "--overwrite", "--durations=0")
+    return run(*PYTEST, *options, f"-n{WORKERS}", str(EXECUTED / "book"))
 
 
 def test() -> int:
@@ -130,11 +111,8 @@ def differing(one: Path, other: Path) -> list[str]:
     """Return `page, cell` of cells of two runs that differ; those tagged `timing` may."""
     pairs = zip(nbformat.read(one, 4).cells, nbformat.read(other, 4).cells, strict=True)
     compared = [(a, b) for a, b in pairs if "timing" not in a.metadata.get("tags", [])]
-    return [
-        f"{one.stem}, {a.id}: {shown(a)}\n    now: {shown(b)}"[:1000]
-        for a, b in compared
-        if shown(a) != shown(b)
-    ]
+    both = [(a.id, shown(a), shown(b)) for a, b in compared]
+    return [f"{one.stem}, {k}: {a}\n    now: {b}"[:1000] for k, a, b in both if a != b]
 
 
 def twice() -> int:
@@ -144,15 +122,11 @@ def twice() -> int:
         first = Path(shutil.copytree(EXECUTED / "book", Path(folder) / "book"))
         if notebooks():
             return 1
-        pages = sorted(page.relative_to(first) for page in first.rglob("*.ipynb"))
-        found = [
-            line for page in pages for line in differing(first / page, EXECUTED / "book" / page)
-        ]
-    print(
-        *found,
-        f"{len(pages)} notebooks, run twice: {len(found)} cells show something else",
-        sep="\n",
-    )
+        names = sorted(page.relative_to(first) for page in first.rglob("*.ipynb"))
+        second = EXECUTED / "book"
+        found = [line for name in names for line in differing(first / name, second / name)]
+    told = f"{len(names)} notebooks, run twice: {len(found)} cells show something else"
+    print(*found, told, sep="\n")
     return int(bool(found))
 
 
@@ -179,7 +153,7 @@ def lock() -> int:
 
 
 def cells() -> int:
-    write_install_cells()
+    pages.write_install_cells()
     return 0
 
 

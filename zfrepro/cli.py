@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Union
 
 import torch
 import tyro
+from filelock import FileLock, Timeout
 from torch import Tensor
 from tyro.conf import OmitArgPrefixes, Positional
 
@@ -586,19 +587,12 @@ def file_lock(folder: Path, wait: bool = False, option: str = "--out") -> Iterat
         return
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    with open(folder / ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            message = (
-                f"{folder}: another run is writing here; wait for it or choose another {option}"
-            )
-            raise RuntimeError(message) from None
-        yield
+        with FileLock(folder / ".lock", timeout=-1 if wait else 0):
+            yield
+    except Timeout:
+        raise RuntimeError(
+            f"{folder}: another run is writing here; wait for it or choose another {option}"
+        ) from None
 
 
 def refuse_finished(out: Path) -> None:

@@ -77,20 +77,16 @@ def grow(
     bar = tqdm(range(1, recipe.epochs + 1), desc="training", unit="epoch", disable=not progress)
     for epoch in bar:
         if frozen and epoch == frozen_after + 1:
-            _freeze(state.network, frozen)
+            for name in frozen:
+                layer = {**state.network.convs, **state.network.fulls}[name].requires_grad_(False)
+                for parameter in layer.parameters():
+                    parameter.grad = None  # without one the optimiser skips it, momentum and all
         row = train_epoch(recipe, state, dataset.train, mean, epoch - 1, progress=False)
         bar.set_postfix_str(f"loss {row['loss']:.2f}, train error {row['train_error']:.0f} %")
         if epoch in wanted:
             network = copy.deepcopy(state.network).eval().requires_grad_(False)
             kept.append(Snapshot(epoch, Trained(network, recipe, dataset.classes, mean)))
     return kept
-
-
-def _freeze(network: torch.nn.Module, layers: Sequence[str]) -> None:
-    for name in layers:
-        layer = {**network.convs, **network.fulls}[name].requires_grad_(False)
-        for parameter in layer.parameters():
-            parameter.grad = None  # without one the optimiser skips it, momentum and all
 
 
 def strongest(
@@ -189,8 +185,7 @@ def cka(a: Tensor, b: Tensor) -> float:
 
 def _off_diagonal_gram(x: Tensor) -> Tensor:
     x = x - x.mean(0)
-    gram = x @ x.T
-    return gram - gram.diagonal().diag()
+    return (x @ x.T).fill_diagonal_(0)
 
 
 def _hsic(k: Tensor, m: Tensor) -> Tensor:

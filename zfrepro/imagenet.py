@@ -6,7 +6,6 @@ Any classifier of torchvision, with weights from a file under torchvision's name
 know ZFNet's layers, so each network says which of its own stands for which (`LAYERS`); the record
 repeats it. A layer that a network lacks is left out, and what needs it is not measured."""
 
-import pickle
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,6 @@ from types import MappingProxyType
 
 import torch
 import torchvision
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -24,6 +22,7 @@ from zfrepro.data.transforms import stored_size
 from zfrepro.models import Layered, outputs_of
 from zfrepro.receptive_field import Field, probe
 from zfrepro.records import sha256
+from zfrepro.tensors import brief
 from zfrepro.weights import Trained, WeightsError
 
 MEAN_OF = "mean of "  # before a module whose maps are averaged over places
@@ -150,8 +149,7 @@ class Pretrained(Trained):
         if unknown := set(classes) - set(self.classes):
             raise ValueError(f"the network does not know {', '.join(sorted(unknown))}")
         rows = self.network.classes[[self.classes.index(name) for name in classes]]
-        own = self.network
-        network = Adapted(own.model, LAYERS[self.name], own.image_size, rows).eval()
+        network = Adapted(self.network.model, LAYERS[self.name], self.image_size, rows).eval()
         return replace(self, network=network, classes=classes)
 
     def untrained(self, seed: int = 0) -> "Pretrained":
@@ -160,8 +158,8 @@ class Pretrained(Trained):
             torch.manual_seed(10_007 + seed)
             model = skeleton(self.name, padded=self.padded)
         model.to(self.mean.device, memory_format=torch.channels_last)
-        own = self.network
-        network = Adapted(model, LAYERS[self.name], own.image_size, own.classes.clone()).eval()
+        rows = self.network.classes.clone()
+        network = Adapted(model, LAYERS[self.name], self.image_size, rows).eval()
         return replace(self, network=network)
 
 
@@ -170,17 +168,20 @@ def skeleton(name: str, *, padded: bool = False) -> nn.Module:
 
     Args:
         padded: SqueezeNet's last convolution padded by 1, as in its Caffe form.
-    Raises:
-        ValueError: a network without a list of layers here.
     """
-    if name not in LAYERS:
-        raise ValueError(
-            f"unknown network {name!r}; there are: zfnet, {', '.join(LAYERS)}; {download(name)}"
-        )
+    require_known(name)
     model = torchvision.models.get_model(name, weights=None)
     if padded:
         model.classifier[1].padding = (1, 1)
     return model.eval().requires_grad_(False)
+
+
+def require_known(name: str) -> None:
+    """Refuse a network without a list of layers here."""
+    if name not in LAYERS:
+        raise ValueError(
+            f"unknown network {name!r}; there are: zfnet, {', '.join(LAYERS)}; {download(name)}"
+        )
 
 
 def download(name: str) -> str:
@@ -222,29 +223,22 @@ def load(
         ValueError: unknown network.
         WeightsError: weights that are missing or do not fit, with torchvision's command.
     """
-    made = skeleton(name)
+    require_known(name)
     file = Path(file).expanduser() if file else default_file(name)
     if not file.is_file():
         raise WeightsError(f"{file}: no such file; {download(name)}")
     han = sha256(file) == HAN
-    if han:
-        made = skeleton(name, padded=True)
+    made = skeleton(name, padded=han)
     try:
         if file.suffix == ".safetensors":
             weights = load_file(file)
         else:
             weights = torch.load(file, map_location="cpu", weights_only=True)
         made.load_state_dict(weights)
-    except (
-        SafetensorError,
-        pickle.UnpicklingError,
-        RuntimeError,
-        TypeError,
-        OSError,
-        EOFError,
-    ) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise WeightsError(f"{file}: no weights of {name} ({reason}); {download(name)}") from error
+    except Exception as error:  # safetensors, pickle and torch each raise their own kinds
+        raise WeightsError(
+            f"{file}: no weights of {name} ({brief(error)}); {download(name)}"
+        ) from error
     return adapt(name, made, CAFFE if han else TORCHVISION, padded=han, device=device)
 
 
