@@ -170,9 +170,8 @@ def test_a_mean_of_maps_is_no_full_layer():
 def test_sensitivity_and_control_are_computed_from_the_record(results):
     claim = made_up(untrained=lambda found: {"drop": found["gain"]})
     assert claim.sensitivity("diorama") == ["agrees", "not resolved", "contradicts"]
-    assert (
-        claim.control_outcome("diorama") == "agrees" and claim.control_outcome("imagenet20") is None
-    )
+    assert claim.control_outcome("diorama") == "agrees"
+    assert claim.control_outcome("imagenet20") is None
     assert made_up().control_outcome("diorama") is None
     assert made_up(holds=Above(GAIN, DROP)).sensitivity("diorama") == []  # no number to change
 
@@ -220,11 +219,9 @@ def test_a_row_shows_the_controls_and_escapes_text(monkeypatch, results):
     )
     monkeypatch.setattr(claims, "of_chapter", lambda chapter: (claim,))
     shown = page.claims_table("gallery").data
-    assert (
-        'id="claim-made-up"' in shown
-        and "says &lt;this&gt;" in shown
-        and "<code>python -m zfrepro" in shown
-    )
+    assert 'id="claim-made-up"' in shown
+    assert "says &lt;this&gt;" in shown
+    assert "<code>python -m zfrepro" in shown
     assert (
         f"an untrained network: {page.outcome_label('agrees')}" in shown
     )  # so the rule says nothing of learning
@@ -272,9 +269,8 @@ def test_every_record_gives_an_outcome_with_numbers(claim, dataset):
         assert finding.reason
         return
     assert claim.read(dataset) == found  # judging changes nothing
-    assert finding.outcome == claim.outcome(found) and all(
-        re.search(r"\d|nan", line) for line in finding.evidence
-    )
+    assert finding.outcome == claim.outcome(found)
+    assert all(re.search(r"\d|nan", line) for line in finding.evidence)
     truth = claim.holds.judge(found)
     margin = claim.holds.margin(found)
     assert not (truth is YES and margin < 0 or truth is NO and margin > 0)

@@ -78,9 +78,8 @@ def test_two_processes_end_where_one_does(runs):
 def test_losses_and_errors_agree_and_are_of_all_images(runs):
     _, two, one = runs
     ours, theirs = (records.read_json(run / "record.json") for run in (two, one))
-    assert (ours["processes"], theirs["processes"]) == (2, 1) and ours["command"] == theirs[
-        "command"
-    ]
+    assert (ours["processes"], theirs["processes"]) == (2, 1)
+    assert ours["command"] == theirs["command"]
     for a, b in zip(ours["history"], theirs["history"], strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
         assert (a["train_error"], a["val_top1_error"]) == (b["train_error"], b["val_top1_error"])
@@ -165,9 +164,8 @@ def test_each_process_takes_a_gpu_of_its_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
     monkeypatch.setenv("LOCAL_RANK", "2")
-    assert device.pick() == torch.device("cuda:2") and device.pick("cuda:1") == torch.device(
-        "cuda:1"
-    )
+    assert device.pick() == torch.device("cuda:2")
+    assert device.pick("cuda:1") == torch.device("cuda:1")
     assert chosen == [2, 1]
     monkeypatch.setenv("LOCAL_RANK", "4")
     with pytest.raises(RuntimeError, match="there are 4 GPUs"):

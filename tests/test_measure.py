@@ -29,9 +29,8 @@ def test_single_parts_are_measured_and_join_the_record(study, tmp_path):
     studies.refuse_other(earlier, new)
     joined = studies.added(earlier, new, found)
     assert joined[name] == whole[name] and set(whole) < set(joined)
-    assert joined["command"] == "all" and [(a["parts"], a["command"]) for a in joined["added"]] == [
-        ([name], "one")
-    ]
+    assert joined["command"] == "all"
+    assert [(a["parts"], a["command"]) for a in joined["added"]] == [([name], "one")]
     again = studies.added(
         joined | {"added": [*joined["added"], {"parts": ["other"]}]},
         new | {"command": "two"},

@@ -95,27 +95,11 @@ def square(colour=(200, 100, 50), side: int = 24) -> Image.Image:
     ],
 )  # fmt: skip
 def test_modes(tmp_path, mode, suffix, expected):
-    image = (
-        square().convert(mode, palette=Image.Palette.ADAPTIVE)
-        if mode == "P"
-        else square().convert(mode)
-    )
-    image.save(tmp_path / f"a.{suffix}")
+    square().convert(mode, palette=Image.Palette.ADAPTIVE).save(tmp_path / f"a.{suffix}")
     found = photos.decode(tmp_path / f"a.{suffix}", 16).astype(int)
     assert found.shape == (16, 16, 3)
     if expected:
         assert np.abs(found - expected).max() <= 5
-
-
-def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path):
-    values = np.linspace(0, 65535, 32 * 32).reshape(32, 32).astype(np.uint16)
-    Image.fromarray(values).save(tmp_path / "a.png")
-    found = photos.decode(tmp_path / "a.png", 32)
-    assert (
-        np.abs(found[..., 0] - values / 257.0).max() <= 1
-        and found.max() == 255
-        and found.min() == 0
-    )
 
 
 @pytest.mark.parametrize("width, height", [(1, 1), (1, 50), (300, 2), (33, 17)])
@@ -128,13 +112,9 @@ def test_tiny_and_thin_images(tmp_path, width, height):
 @pytest.mark.parametrize("width, height", [(96, 32), (32, 96)])
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_the_central_square_is_taken(tmp_path, width, height, suffix):
-    image = Image.new("RGB", (width, height), (255, 0, 0))
-    image.paste(
-        (0, 0, 255), ((width - 32) // 2, (height - 32) // 2, (width + 32) // 2, (height + 32) // 2)
-    )
-    image.save(
-        tmp_path / f"a.{suffix}", **({"quality": 95, "subsampling": 0} if suffix == "jpg" else {})
-    )
+    image = square((255, 0, 0)).resize((width, height))
+    image.paste(square((0, 0, 255), 32), ((width - 32) // 2, (height - 32) // 2))
+    image.save(tmp_path / f"a.{suffix}", quality=95, subsampling=0)
     middle = photos.decode(tmp_path / f"a.{suffix}", 16)[1:-1, 1:-1]
     assert (middle[..., 2] > 230).all() and (middle[..., 0] < 25).all()
 
@@ -162,8 +142,7 @@ def test_a_set_of_one_class(tmp_path, name, below):
 
 
 @pytest.mark.parametrize("below", [b"class1/caf\xe9.png", b"class1/caf\xe9/0.png"])
-@pytest.mark.parametrize("skip_damaged", [False, True])
-def test_a_name_that_is_not_utf8(tmp_path, below, skip_damaged):
+def test_a_name_that_is_not_utf8(tmp_path, below):
     folder = photographs(tmp_path) / "train"
     file = folder / os.fsdecode(below)
     try:
@@ -171,87 +150,38 @@ def test_a_name_that_is_not_utf8(tmp_path, below, skip_damaged):
         picture(1, 9).save(file)
     except OSError:
         pytest.skip("a file system without such names")
-    with pytest.raises(DataError) as error:
-        load(tmp_path, skip_damaged=skip_damaged)
-    one_line(error, f"{folder}: the name {below!r} is not UTF-8; rename it")
-    str(error.value).encode()
-    file.rename(file.with_name("9.png")) if file.parent.name == "class1" else shutil.rmtree(
-        file.parent
-    )
-    load(tmp_path, skip_damaged=skip_damaged)
+    for skip_damaged in (False, True):
+        with pytest.raises(DataError) as error:
+            load(tmp_path, skip_damaged=skip_damaged)
+        one_line(error, f"{folder}: the name {below!r} is not UTF-8; rename it")
+        str(error.value).encode()
 
 
-def fetched(kind: str, monkeypatch, fails: list[BaseException]) -> None:
-    """Stands in for torchvision's class, which unpacks beside the archive and does not look whether
-    all is there.
-    """
+def test_a_download_that_broke_off_is_not_taken_for_the_set(tmp_path, monkeypatch):
+    failures, folder = [KeyboardInterrupt()], "imagenette2-320"
 
-    def fetch(root, *_, download, **__):
-        assert download
-        folder = Path(root) / {"Imagenette": "imagenette2-320", "Caltech101": "caltech101"}[kind]
-        if folder.is_dir():
-            return
-        unpack(kind, folder, classes=3 if fails else None)
-        if fails:
-            raise fails.pop()
+    def fetch(root, split, size, download):
+        """Stand in for torchvision's class, which unpacks without a look at what is there."""
+        for part in ("train", "val"):
+            for wnid in list(photos.IMAGENETTE)[: 3 if failures else None]:
+                (Path(root) / folder / part / wnid).mkdir(parents=True)
+                picture(0, 0, 8, 8).save(Path(root) / folder / part / wnid / "0.png")
+        if failures:
+            raise failures.pop()
 
-    monkeypatch.setattr(torchvision.datasets, kind, fetch)
-
-
-def unpack(kind: str, folder: Path, classes: int | None) -> None:
-    if kind == "Imagenette":
-        below = [
-            folder / part / wnid
-            for part in ("train", "val")
-            for wnid in list(photos.IMAGENETTE)[:classes]
-        ]
-    else:
-        below = [folder / "101_ObjectCategories" / f"class{i}" for i in range(classes or 4)]
-    for place in below:
-        place.mkdir(parents=True)
-        for i in range(1 if kind == "Imagenette" else 31):
-            picture(0, i, 8, 8).save(place / f"{i}.png")
-
-
-SETS = [("imagenette", "Imagenette", 10), ("caltech101", "Caltech101", 4)]
-
-
-@pytest.mark.parametrize("name, kind, classes", SETS)
-def test_a_download_that_broke_off_is_not_taken_for_the_set(
-    tmp_path, monkeypatch, name, kind, classes
-):
-    fetched(kind, monkeypatch, [KeyboardInterrupt()])
-    root = tmp_path / "new"
-    with pytest.raises(KeyboardInterrupt):
-        photos.download(name, root)
-    assert list(root.iterdir()) == []
-    folder = photos.download(name, root)
-    assert len(load(root, name).val.labels.unique()) == classes and folder == photos.find_folder(
-        name, root
-    )
-    before = listing(root)
-    assert (
-        photos.download(name, root) == folder and listing(root) == before
-    )  # there already: nothing is fetched
-    assert [f.name for f in root.iterdir()] == [folder.relative_to(root).parts[0]]
-
-
-@pytest.mark.parametrize("name, kind, classes", SETS)
-def test_what_a_killed_download_left_goes_when_it_is_old(
-    tmp_path, monkeypatch, name, kind, classes
-):
-    fetched(kind, monkeypatch, [])
-    target = {"Imagenette": "imagenette2-320", "Caltech101": "caltech101"}[kind]
-    old, recent = (
-        tmp_path / f".{target}.a.part",
-        tmp_path / f".{target}.b.part",
-    )  # the second may be another's at work
+    monkeypatch.setattr(torchvision.datasets, "Imagenette", fetch)
+    # what killed downloads left; the second may be another's at work
+    old, recent = (tmp_path / f".{folder}.{name}.part" for name in "ab")
     for left in (old, recent):
-        unpack(kind, left / target, classes=1)
+        left.mkdir()
     os.utime(old, (1, 1))
-    photos.download(name, tmp_path)
-    assert sorted(f.name for f in tmp_path.iterdir()) == sorted([recent.name, target])
-    assert len(load(tmp_path, name).val.labels.unique()) == classes
+    with pytest.raises(KeyboardInterrupt):
+        photos.download("imagenette", tmp_path)
+    assert list(tmp_path.iterdir()) == [recent]
+    assert photos.download("imagenette", tmp_path) == tmp_path / folder
+    assert len(load(tmp_path, "imagenette").val.labels.unique()) == 10
+    monkeypatch.delattr(torchvision.datasets, "Imagenette")  # there already: nothing is fetched
+    assert photos.download("imagenette", tmp_path) == tmp_path / folder
 
 
 # --- the cache -----------------------------------------------------------------------------------
@@ -273,10 +203,8 @@ def test_the_second_load_decodes_nothing_and_is_equal(tmp_path, decoded):
     assert len(decoded) == 18
     second = load(tmp_path)
     assert len(decoded) == 18
-    assert (
-        torch.equal(first.train.images, second.train.images)
-        and first.fingerprint == second.fingerprint
-    )
+    assert torch.equal(first.train.images, second.train.images)
+    assert first.fingerprint == second.fingerprint
 
 
 def test_nothing_is_written_outside_the_cache(tmp_path, cache, monkeypatch):
@@ -312,23 +240,18 @@ def test_a_changed_file_is_decoded_again(tmp_path, decoded, change):
         assert second.train.images[1].float().mean((1, 2)).argmax() == 2
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "shape", "dtype", "pickle"])
+@pytest.mark.parametrize("damage", ["truncated", "garbage", "shape", "pickle"])
 def test_a_damaged_cache_is_made_again(tmp_path, cache, decoded, damage):
     photographs(tmp_path)
     expected = load(tmp_path).train.images.clone()
     (file,) = cache.rglob("train-*.npy")
     decoded.clear()
-    whole = file.read_bytes()
     if damage == "truncated":
-        file.write_bytes(whole[:-100])
-    elif damage == "empty":
-        file.write_bytes(b"")
+        file.write_bytes(file.read_bytes()[:-100])
     elif damage == "garbage":
         file.write_bytes(bytes(range(256)) * 200)
     elif damage == "shape":
         np.save(file, np.zeros((11, 32, 32, 3), np.uint8))
-    elif damage == "dtype":
-        np.save(file, np.zeros((12, 32, 32, 3), np.float32))
     else:
         np.save(file, np.array([object()] * 3), allow_pickle=True)
     assert torch.equal(load(tmp_path).train.images, expected)
@@ -340,9 +263,7 @@ def test_a_cache_with_any_damaged_byte_in_its_header_is_made_again(tmp_path):
     file, shape = tmp_path / "a.npy", (12, 32, 32, 3)
     np.save(file, np.zeros(shape, np.uint8))
     whole, random = file.read_bytes(), np.random.default_rng(0)
-    for at, byte in zip(
-        random.integers(128, size=200), random.integers(256, size=200), strict=True
-    ):
+    for at, byte in random.integers((128, 256), size=(200, 2)):
         file.write_bytes(whole[:at] + bytes([byte]) + whole[at + 1 :])
         found = photos._cached(file, shape)
         assert found is None or (found.shape, found.dtype) == (shape, np.uint8)
@@ -352,9 +273,8 @@ def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path, cache):
     resource = pytest.importorskip("resource")
     photographs(tmp_path)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(
-        resource.RLIMIT_FSIZE, (5000, hard)
-    )  # a write beyond it fails as on a full disk
+    # a write beyond it fails as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, hard))
     try:
         with pytest.raises(OSError) as error:
             load(tmp_path)
@@ -382,45 +302,28 @@ def test_caltech101_is_split_class_by_class(tmp_path):
         (folder / name).mkdir(parents=True)
         for i in range(count):
             Image.new("RGB", (20, 16), (i, 10, 10)).save(folder / name / f"image_{i:04d}.png")
-    found = data.load("caltech101", 14, root=tmp_path, progress=False)
+    found = load(tmp_path, "caltech101")
     assert found.classes == ("BACKGROUND_Google", "accordion")
-    assert found.train.labels.bincount().tolist() == [
-        30,
-        30,
-    ] and found.val.labels.bincount().tolist() == [50, 3]
-    reds = [set(s.images[s.labels == 1, 0, 4, 4].tolist()) for s in (found.train, found.val)]
-    assert not reds[0] & reds[1] and reds[0] | reds[1] == set(
-        range(33)
-    )  # each image in one part only
-    again = data.load("caltech101", 14, root=tmp_path, progress=False)
-    assert (
-        torch.equal(again.val.images, found.val.images) and again.fingerprint == found.fingerprint
-    )
+    assert found.train.labels.bincount().tolist() == [30, 30]
+    assert found.val.labels.bincount().tolist() == [50, 3]
+    train, val = (set(s.images[s.labels == 1, 0, 4, 4].tolist()) for s in (found.train, found.val))
+    assert not train & val and train | val == set(range(33))  # each image in one part only
     for file in sorted((folder / "accordion").iterdir())[:5]:
         file.unlink()
     with pytest.raises(DataError, match="accordion: 28 images; needs more than 30"):
-        data.load("caltech101", 14, root=tmp_path, progress=False)
+        load(tmp_path, "caltech101")
 
 
 # --- what cameras, scanners and archives hand in -------------------------------------------------
 
 
-def halves() -> Image.Image:
-    """White above black, 64 x 64."""
-    return Image.fromarray(np.repeat([255, 0], 32)[:, None].repeat(64, 1).astype(np.uint8)).convert(
-        "RGB"
-    )
-
-
-@pytest.mark.parametrize(
-    "resolution", [IFDRational(72), IFDRational(1, 0)]
-)  # Pillow's own turning gives up at 1/0
+@pytest.mark.parametrize("resolution", [IFDRational(72), IFDRational(1, 0)])
 def test_a_turned_photograph_stands_upright_everywhere(tmp_path, resolution):
-    exif = Image.Exif()
+    exif, file = Image.Exif(), tmp_path / "turned.jpg"
     exif[photos.ORIENTATION] = 6  # its top is at the right
-    exif[0x011A] = resolution
-    file = tmp_path / "turned.jpg"
-    halves().rotate(90).save(file, exif=exif, quality=95)
+    exif[0x011A] = resolution  # Pillow's own turning gives up at 1/0
+    halves = np.repeat([255, 0], 32)[:, None].repeat(64, 1).astype(np.uint8)  # white above black
+    Image.fromarray(halves).rotate(90).save(file, exif=exif, quality=95)
     with Image.open(file) as image:
         for found in (photos.decode(file, 32), photos.square(image, 32)):
             assert found[:12].min() > 200 and found[-12:].max() < 50
@@ -438,9 +341,7 @@ def test_sixteen_bits_of_a_pgm_and_no_range_of_a_float(tmp_path):
     (tmp_path / "a.pgm").write_bytes(b"P5 4 4 65535\n" + np.full(16, 40_000, ">u2").tobytes())
     assert (photos.decode(tmp_path / "a.pgm", 4) == round(40_000 / 257)).all()
     Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(tmp_path / "a.tiff")
-    with pytest.raises(
-        DataError, match=r"a.tiff: cannot be decoded \(its pixels have no fixed range; save it"
-    ):
+    with pytest.raises(DataError, match=r"a.tiff: .* \(its pixels have no fixed range; save it"):
         photos.decode(tmp_path / "a.tiff", 4)
 
 
@@ -457,10 +358,8 @@ def test_every_suffix_and_link_counts_and_the_rest_is_told(tmp_path, capsys):
     (folder / "loop").symlink_to(folder)
     files, labels = photos.list_images(tmp_path / "set", ["class0"])
     assert len(files) == len(photos.SUFFIXES) + 1 == len(labels)
-    assert (
-        "left out what is no image by its name: 1 .heic, 1 dangling links"
-        in capsys.readouterr().err
-    )
+    told = "left out what is no image by its name: 1 .heic, 1 dangling links"
+    assert told in capsys.readouterr().err
 
 
 def test_flat_validation_images_and_kaggles_archive(tmp_path):
@@ -471,23 +370,14 @@ def test_flat_validation_images_and_kaggles_archive(tmp_path):
     for folder in (root / "val").glob("class*"):
         if folder.is_dir():
             folder.rmdir()
-    with pytest.raises(
-        DataError, match="val: the images lie flat; move each into the folder of its class"
-    ):
+    with pytest.raises(DataError, match="val: the images lie flat; move each into the folder of"):
         photos.class_folders("imagenet", root)
 
 
 def test_any_folder_in_this_layout_is_a_data_set(tmp_path):
-    root = photographs(tmp_path, "flowers")
-    found = data.load(str(root), 28, progress=False)
-    assert (found.name, found.classes, len(found.train)) == (
-        "flowers",
-        ("class0", "class1", "class2"),
-        12,
-    )
-    with pytest.raises(
-        DataError, match="roses: no such folder; a data set is a folder with train/CLASS/"
-    ):
+    found = data.load(str(photographs(tmp_path, "flowers")), 28, progress=False)
+    assert (found.name, len(found.classes), len(found.train)) == ("flowers", 3, 12)
+    with pytest.raises(DataError, match="roses: no such folder; a data set is a folder with train"):
         data.load(str(tmp_path / "roses"), 28)
 
 

@@ -51,9 +51,8 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(root, monkeypatch, 
     monkeypatch.setattr(records.os, "fsync" if moment == "write" else "replace", full)
     with pytest.raises(OSError, match=re.escape(f"No space left on device: '{file}'")):
         records.write_json(file, {"new": True})
-    assert json.loads(file.read_text()) == {"old": True} and [f.name for f in root.iterdir()] == [
-        "a.json"
-    ]
+    assert json.loads(file.read_text()) == {"old": True}
+    assert [f.name for f in root.iterdir()] == ["a.json"]
 
 
 def test_provenance_says_what_is_needed_to_repeat(monkeypatch):
@@ -61,9 +60,8 @@ def test_provenance_says_what_is_needed_to_repeat(monkeypatch):
     found = records.provenance()
     assert found["command"] == "python -m zfrepro train --seed 3"
     assert records.provenance("make it")["command"] == "make it"
-    assert {"python", "torch"} <= set(found["versions"]) and re.fullmatch(
-        r"\d{4}-\d\d-\d\d", found["date"]
-    )
+    assert {"python", "torch"} <= set(found["versions"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", found["date"])
     json.dumps(found)
 
 

@@ -61,11 +61,9 @@ def test_thumbnails_are_mean_colours():
 def test_a_bootstrap_interval_covers_the_mean_and_leaves_nan_out():
     values = torch.cat([torch.zeros(50), torch.ones(50), torch.tensor([torch.nan])])
     mean, low, high = bootstrap(values)
-    assert (
-        mean == 0.5
-        and low == pytest.approx(0.40, abs=0.03)
-        and high == pytest.approx(0.60, abs=0.03)
-    )
+    assert mean == 0.5
+    assert low == pytest.approx(0.40, abs=0.03)
+    assert high == pytest.approx(0.60, abs=0.03)
     assert summary(values) == {"mean": 0.5, "low": rounded(low), "high": rounded(high), "n": 100}
     assert summary(torch.tensor([torch.nan])) == {"mean": None, "low": None, "high": None, "n": 0}
 
@@ -73,10 +71,8 @@ def test_a_bootstrap_interval_covers_the_mean_and_leaves_nan_out():
 def test_a_bootstrap_interval_is_as_wide_as_the_normal_one():
     values = torch.randn(400, generator=torch.Generator().manual_seed(0))
     mean, low, high = bootstrap(values)
-    assert (
-        high - low == pytest.approx(2 * 1.96 * values.std().item() / 20, rel=0.1)
-        and low < mean < high
-    )
+    assert high - low == pytest.approx(2 * 1.96 * values.std().item() / 20, rel=0.1)
+    assert low < mean < high
 
 
 # --- over seeds ------------------------------------------------------------------------------

@@ -121,9 +121,8 @@ def test_networks_of_the_papers_size_have_a_budget_and_a_record_of_their_own():
         sweeps.recipes("training", "imagenet20", [0], scale)[0] for scale in ("micro", "paper")
     )
     assert (large.image_size, large.units, large.width) == (224, 4096, 1.0)
-    assert {
-        name: getattr(large, name) for name in sweeps.LARGE
-    } == sweeps.LARGE and small.batch != large.batch
+    assert {name: getattr(large, name) for name in sweeps.LARGE} == sweeps.LARGE
+    assert small.batch != large.batch
     assert sweeps.recipes("training", "imagenet20", [0], "paper", epochs=3)[0].epochs == 3
     assert sweeps.record_name("training", "imagenet20") == "sweeps/training-imagenet20"
     assert (
@@ -299,10 +298,8 @@ def test_an_interrupted_sweep_ends_its_runs_and_goes_on_where_it_was(sweep):
     assert sweep.filed() == ["krizhevsky 0"] and not any(map(alive, sweep.pids()))
     sweep.scripts.clear()
     sweep.run(jobs=2)
-    assert (
-        sorted(sweep.started) == ["krizhevsky 0", "zfnet 0", "zfnet 0", "zfnet-wide 0"]
-        and len(sweep.filed()) == 3
-    )
+    assert sorted(sweep.started) == ["krizhevsky 0", "zfnet 0", "zfnet 0", "zfnet-wide 0"]
+    assert len(sweep.filed()) == 3
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to catch")

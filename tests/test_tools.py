@@ -170,9 +170,8 @@ def test_the_cell_installs_only_where_the_package_is_missing(monkeypatch, missin
         assert not ran and sys.path == before
         return
     clone, install = ran
-    assert clone[:2] == ["git", "clone"] and {"--branch=try", "https://example.org/me/mine"} < set(
-        clone
-    )
+    assert clone[:2] == ["git", "clone"]
+    assert {"--branch=try", "https://example.org/me/mine"} < set(clone)
     assert install[:4] == [sys.executable, "-m", "pip", "install"]
     assert install[install.index("-e") + 1] == f"{clone[-1]}[pages]" and sys.path[0] == clone[-1]
     assert not clone[
@@ -238,9 +237,8 @@ def test_a_browser_is_found_or_fetched_or_its_lack_said(tmp_path, bodies, words)
     found = subprocess.run(command, env={"PATH": str(folder)}, capture_output=True, text=True)
     assert found.returncode == 0 and not found.stderr
     lines = found.stdout.splitlines()
-    assert len(lines) == len(words) and all(
-        word in line for word, line in zip(words, lines, strict=True)
-    )
+    assert len(lines) == len(words)
+    assert all(word in line for word, line in zip(words, lines, strict=True))
 
 
 def test_a_program_that_does_not_run_is_no_browser(tmp_path, monkeypatch):

@@ -52,9 +52,8 @@ def test_crop_takes_each_images_own_window():
     tops, lefts = torch.tensor([0, 1, 2, 5]), torch.tensor([5, 0, 3, 5])
     found = crop(images, tops, lefts, 4)
     assert found.shape == (4, 3, 4, 4)
-    assert torch.equal(found[:, 0, 0, 0].long(), tops) and torch.equal(
-        found[:, 1, 0, 0].long(), lefts
-    )
+    assert torch.equal(found[:, 0, 0, 0].long(), tops)
+    assert torch.equal(found[:, 1, 0, 0].long(), lefts)
     assert torch.equal(crop(images, 2, torch.tensor([3] * 4), 4), crop(images, 2, 3, 4))
     with pytest.raises(ValueError, match=r"10 px does not fit into images of \(9, 9\) px"):
         crop(images, 0, 0, 10)
@@ -94,12 +93,10 @@ def test_resized_crops_stay_inside_and_have_the_asked_sizes():
     side, size = 90, 60
     views = augment(places(500, side), size, "resized", generator(), (0.3, 0.9))
     rows, columns = views[:, 0], views[:, 1]
-    assert (
-        rows.min() >= 0
-        and rows.max() <= side - 1
-        and columns.min() >= 0
-        and columns.max() <= side - 1
-    )
+    assert rows.min() >= 0
+    assert rows.max() <= side - 1
+    assert columns.min() >= 0
+    assert columns.max() <= side - 1
     # Two pixels in the middle tell the scale: image pixels for one pixel of the view.
     high = (rows[:, 40, 30] - rows[:, 20, 30]) / 20 * size / side
     wide = (columns[:, 30, 40] - columns[:, 30, 20]).abs() / 20 * size / side
@@ -115,9 +112,8 @@ def test_resized_crops_stay_inside_and_have_the_asked_sizes():
         (rows[:, 29:31, 30].mean(1), high),
         (columns[:, 30, 29:31].mean(1), wide),
     ):
-        assert (middle - length * side / 2).min() > -0.51 and (
-            middle + length * side / 2
-        ).max() < side - 0.49
+        assert (middle - length * side / 2).min() > -0.51
+        assert (middle + length * side / 2).max() < side - 0.49
     # A window is a straight view: rows depend on rows alone.
     assert torch.allclose(rows, rows[:, :, :1].expand_as(rows), atol=1e-3)
 
