@@ -38,46 +38,27 @@ def page(tmp_path_factory) -> str:
 
 def make_parts(plain: np.ndarray, heat: np.ndarray) -> list:
     """Return a flip book, a movable square and a table."""
+    axes, notes = {"layer": ["1", "2"], "map": ["a", "b", "c"]}, list("uvwxyz")
+    field = np.full((60, 90, 3), 200, np.uint8)
+    rows = [{"net": name, "error": error} for name, error in (("b", 9.5), ("a", 10.5), ("c", None))]
+    rows += [{"net": f"d{i}", "error": 20.5 + i} for i in range(9)]
     return [
-        explorers.frames(
-            plain,
-            {"layer": ["1", "2"], "map": ["a", "b", "c"]},
-            list("uvwxyz"),
-            alt="plain colours",
-        ),
-        explorers.positions(
-            np.full((60, 90, 3), 200, np.uint8),
-            {"p": heat},
-            list("uvwxyz"),
-            patch=30,
-            stride=30,
-            alt="a grey field",
-        ),
-        table(
-            [
-                {"net": "b", "error": 9.5},
-                {"net": "a", "error": 10.5},
-                {"net": "c", "error": None},
-                *({"net": f"d{i}", "error": 20.5 + i} for i in range(9)),
-            ],
-            caption="x",
-        ),
+        explorers.frames(plain, axes, notes, alt="plain colours"),
+        explorers.positions(field, {"p": heat}, notes, patch=30, stride=30, alt="a grey field"),
+        table(rows, caption="x"),
     ]
+
+
+def picture_of(browser) -> np.ndarray:  # noqa: F811
+    return np.asarray(Image.open(io.BytesIO(browser.page.screenshot())).convert("RGB")).astype(int)
 
 
 def colour_at(browser, x: float, y: float) -> np.ndarray:  # noqa: F811
-    return np.asarray(Image.open(io.BytesIO(browser.page.screenshot())).convert("RGB"))[
-        round(y), round(x)
-    ]
+    return picture_of(browser)[round(y), round(x)]
 
 
-def window_colours(browser) -> list[np.ndarray]:  # noqa: F811
-    """The colours at the middle and in two corners of the flip book's window."""
-    window = "document.querySelector('.zf-window')"
-    return [
-        colour_at(browser, *browser.place(window, x, y))
-        for x, y in ((0.5, 0.5), (0.01, 0.01), (0.99, 0.99))
-    ]
+def note_of(browser, number: int = 0) -> str:  # noqa: F811
+    return browser.evaluate(f"document.querySelectorAll('.zf-note')[{number}].textContent")
 
 
 @pytest.mark.parametrize("kind", USES)
@@ -95,12 +76,10 @@ def test_every_frame_is_shown_where_it_should_be(width, browser, page):  # noqa:
             f"[...document.querySelectorAll('input[type=range]')].forEach((slider, i) => {{ "
             f"slider.value = [{layer}, {number}][i]; slider.dispatchEvent(new Event('input')) }})"
         )
-        for found in window_colours(browser):
-            assert np.abs(found - COLOURS[3 * layer + number]).max() < 12
-        assert (
-            browser.evaluate("document.querySelector('.zf-note').textContent")
-            == "uvwxyz"[3 * layer + number]
-        )
+        for share in (0.01, 0.5, 0.99):
+            at = browser.place("document.querySelector('.zf-window')", share, share)
+            assert np.abs(colour_at(browser, *at) - COLOURS[3 * layer + number]).max() < 12
+        assert note_of(browser) == "uvwxyz"[3 * layer + number]
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
 
 
@@ -108,9 +87,7 @@ def test_without_scripts_the_first_picture_stands(browser, page):  # noqa: F811
     browser.scripts = False
     try:
         browser.open(page)
-        picture = np.asarray(
-            Image.open(io.BytesIO(browser.page.screenshot())).convert("RGB")
-        ).astype(int)
+        picture = picture_of(browser)
     finally:
         browser.scripts = True
     close = [(np.abs(picture - colour).max(2) < 12).sum() for colour in COLOURS]
@@ -123,14 +100,13 @@ def test_the_square_covers_the_place_it_names(browser, page):  # noqa: F811
     browser.evaluate(f"{stage}.focus()")
     for key in ("ArrowRight", "ArrowDown"):
         browser.page.keyboard.press(key)
-    note = browser.evaluate("document.querySelectorAll('.zf-note')[1].textContent")
-    assert note == "y"  # row 1, column 1 of 2 x 3
+    assert note_of(browser, 1) == "y"  # row 1, column 1 of 2 x 3
     assert (colour_at(browser, *browser.place(stage, 0.5, 0.75)) == 128).all()  # under the square
     assert (colour_at(browser, *browser.place(stage, 0.2, 0.75)) == 200).all()  # beside it
     spoken = browser.evaluate(f"{stage}.getAttribute('aria-valuetext')")
     assert spoken == "row 2, column 2: y; p: 4"
     browser.page.keyboard.press("End")
-    assert browser.evaluate("document.querySelectorAll('.zf-note')[1].textContent") == "z"
+    assert note_of(browser, 1) == "z"
 
 
 def test_numbers_are_sorted_as_numbers_and_dashes_come_last(browser, page):  # noqa: F811
@@ -169,12 +145,12 @@ def test_a_view_has_a_link_that_opens_it(browser, page):  # noqa: F811
     link = browser.evaluate("document.querySelector('.zf-link').getAttribute('href')")
     assert link == "#explorer-1?layer=2&map=b"
     browser.open(page + link)
-    assert browser.evaluate("document.querySelector('.zf-note').textContent") == "y"
+    assert note_of(browser) == "y"
     browser.evaluate("location.hash = '#explorer-2?row=2&column=3'")
     browser.page.wait_for_timeout(100)
-    assert browser.evaluate("document.querySelectorAll('.zf-note')[1].textContent") == "z"
+    assert note_of(browser, 1) == "z"
     browser.open(page + "#explorer-1?layer=9&map=c")  # what does not exist is passed over
-    assert browser.evaluate("document.querySelector('.zf-note').textContent") == "w"
+    assert note_of(browser) == "w"
     assert not browser.errors
 
 

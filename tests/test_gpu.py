@@ -65,19 +65,11 @@ def test_views_are_those_of_the_cpu(gpu, crops):
 
 
 def test_fp32_training_follows_the_cpu(gpu, tmp_path):
-    recipe = tiny(epochs=2, dropout=0.0, precision="fp32")
-    states = {
-        device.type: train(
-            recipe,
-            stripes(),
-            tmp_path / device.type,
-            device=device,
-            progress=False,
-            say=lambda *_, **__: None,
-        )
-        for device in (CPU, gpu)
-    }
-    (here, mean), (there, its_mean) = states["cpu"], states["cuda"]
+    recipe, quiet = tiny(epochs=2, dropout=0.0, precision="fp32"), lambda *_, **__: None
+    (here, mean), (there, its_mean) = (
+        train(recipe, stripes(), tmp_path / where.type, device=where, progress=False, say=quiet)
+        for where in (CPU, gpu)
+    )
     assert torch.equal(its_mean.cpu(), mean)
     for name, wanted in here.network.state_dict().items():
         assert close(there.network.state_dict()[name], wanted, 0.02), name
@@ -111,9 +103,8 @@ def test_ten_more_steps_wait_for_the_gpu_once_more(gpu, crops):
     def waits(steps: int) -> int:
         split = stripes(train=steps * recipe.batch).train
         state = start(recipe, 3, gpu)
-        train_epoch(
-            recipe, state, split, mean, 0, progress=False
-        )  # the first steps choose algorithms
+        # the first steps choose algorithms
+        train_epoch(recipe, state, split, mean, 0, progress=False)
         torch.cuda.set_sync_debug_mode("warn")
         try:
             with warnings.catch_warnings(record=True) as said:
@@ -134,9 +125,8 @@ def test_search_and_projections(pair, layer):
         for network in pair
     ]
     assert close(tops[1].values, tops[0].values, 1e-4)
-    assert (
-        tops[1].images.cpu() == tops[0].images
-    ).float().mean() > 0.95  # ties may fall either way
+    same = tops[1].images.cpu() == tops[0].images
+    assert same.float().mean() > 0.95  # ties may fall either way
     here, there = pair
     wanted = gallery.projections(here, lambda i: images[i], tops[0], range(4))
     found = gallery.projections(
@@ -148,34 +138,22 @@ def test_search_and_projections(pair, layer):
 def test_occlusion(pair, gpu):
     image = seeded(1, 3, 96, 96)
     wanted, found = (
-        occlude(
-            network,
-            image.to(next(network.parameters()).device),
-            patch=24,
-            stride=12,
-            progress=False,
-        )
-        for network in pair
+        occlude(network, image.to(where), patch=24, stride=12, progress=False)
+        for network, where in zip(pair, (CPU, gpu), strict=True)
     )
     assert close(found.probabilities, wanted.probabilities, 1e-4)
 
 
 @pytest.mark.parametrize("name", ["11s4-5s1", "7s4-blur-5s1"])
 def test_the_diagnosis_of_a_run(gpu, name):
-    network = (
-        build(STEMS[name].with_width(0.25).with_units(64), 96, 10).eval().requires_grad_(False)
-    )
+    network = build(STEMS[name].with_width(0.25).with_units(64), 96, 10).eval()
+    network.requires_grad_(False)
     there, images = copy.deepcopy(network).to(gpu), seeded(4, 3, 96, 96)
     wanted, found = filters.aliased(network, images), filters.aliased(there, images.to(gpu))
     assert all(close(found[stride], wanted[stride], 1e-3) for stride in wanted)
     maps = network.features(images, ["conv1"])["conv1"]
-    assert close(
-        filters.subpixel_shift(maps.to(gpu), 0.25, 0.0),
-        filters.subpixel_shift(maps, 0.25, 0.0),
-        1e-4,
-    )
-    assert close(
-        filters.consistency(maps.to(gpu), maps.roll(1, 3).to(gpu)),
-        filters.consistency(maps, maps.roll(1, 3)),
-        1e-4,
-    )
+    for measure in (
+        lambda maps: filters.subpixel_shift(maps, 0.25, 0.0),
+        lambda maps: filters.consistency(maps, maps.roll(1, 3)),
+    ):
+        assert close(measure(maps.to(gpu)), measure(maps), 1e-4)

@@ -5,6 +5,7 @@ import ast
 import importlib.metadata
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,68 +59,43 @@ def checkout(tmp_path, monkeypatch) -> Path:
     """A checkout in small, photographs, and records kept elsewhere."""
     for name in [name for name in os.environ if name.startswith("ZFREPRO_")]:
         monkeypatch.delenv(name)
-    for file in (
-        "zfrepro/a.py",
-        "results/gallery/a.json",
-        "kept/a.json",
-        "book/gallery/figures.py",
-    ):
+    for file in ("zfrepro/a.py", "results/a.json", "kept/a.json", "book/gallery/figures.py"):
         write(tmp_path / file, "1")
     photographs(tmp_path / "photos", "imagenet")
-    for name, value in {
-        "DATASET": "imagenet",
-        "DATA": tmp_path / "photos",
-        "RESULTS": tmp_path / "kept",
-    }.items():
-        monkeypatch.setenv(f"ZFREPRO_{name}", str(value))
+    monkeypatch.setenv("ZFREPRO_DATASET", "imagenet")
+    monkeypatch.setenv("ZFREPRO_DATA", str(tmp_path / "photos"))
+    monkeypatch.setenv("ZFREPRO_RESULTS", str(tmp_path / "kept"))
     return tmp_path
 
 
 CAT = "photos/imagenet/train/class0"
-
-
-@pytest.mark.parametrize(
-    "file",
-    ["zfrepro/a.py", "zfrepro/data/new.py", "diorama/a.py", "book/gallery/figures.py",
-    "book/_static/a.js",
-     "results/gallery/a.json", "kept/a.json", f"{CAT}/0.png", f"{CAT}/new.png"],
+CHANGES = (
+    "zfrepro/a.py", "zfrepro/data/new.py", "diorama/a.py", "book/gallery/figures.py",
+    "book/_static/a.js", "results/a.json", "kept/a.json", f"{CAT}/0.png", f"{CAT}/new.png",
+    *("$DATASET", "$DATA", "$RESULTS", "$SKIP_DAMAGED", "$DEVICE"), "an installed version",
 )  # fmt: skip
-def test_the_cache_is_emptied_when_a_file_has_changed_that_pages_read(checkout, file):
+"""Files, variables and more that decide what pages show."""
+CHANGES_NOTHING = ("zfrepro/__pycache__/a.pyc", f"{CAT}/boxes.txt", "photos/imagenette/a.png",
+                   "book/a.ipynb", "$CACHE")  # fmt: skip
+
+
+class Newer(importlib.metadata.Distribution):
+    name, version = "torch", "99"
+    read_text = locate_file = None
+
+
+@pytest.mark.parametrize("what", (*CHANGES, *CHANGES_NOTHING))
+def test_the_cache_is_emptied_when_what_pages_read_has_changed_only(checkout, monkeypatch, what):
     before = notebooks.cache_key(checkout)
     assert notebooks.cache_key(checkout) == before
-    write(checkout / file, "22")
-    assert notebooks.cache_key(checkout) != before
-
-
-@pytest.mark.parametrize("name", ["DATASET", "DATA", "RESULTS", "SKIP_DAMAGED", "DEVICE"])
-def test_the_cache_is_emptied_when_a_variable_has_changed(checkout, monkeypatch, name):
-    before = notebooks.cache_key(checkout)
-    monkeypatch.setenv(f"ZFREPRO_{name}", "caltech101")
-    assert notebooks.cache_key(checkout) != before
-
-
-def test_the_cache_is_emptied_when_another_version_is_installed(checkout, monkeypatch):
-    class Newer(importlib.metadata.Distribution):
-        name, version = "torch", "99"
-        read_text = locate_file = None
-
-    before, installed = notebooks.cache_key(checkout), list(importlib.metadata.distributions())
-    monkeypatch.setattr(importlib.metadata, "distributions", lambda: [*installed, Newer()])
-    assert notebooks.cache_key(checkout) != before
-
-
-def test_the_cache_is_kept_when_nothing_has_changed_that_pages_show(checkout, monkeypatch):
-    before = notebooks.cache_key(checkout)
-    monkeypatch.setenv("ZFREPRO_CACHE", str(checkout / "elsewhere"))
-    monkeypatch.setenv("ZFREPRO_SKIP_DAMAGED", "")  # as if it were not set
-    for file in (
-        "zfrepro/__pycache__/a.pyc",
-        f"{CAT}/boxes.txt",
-        "photos/imagenette/train/a.png",
-        "book/a.ipynb",
-    ):
-        write(checkout / file, "22")
-    assert notebooks.cache_key(checkout) == before
+    if what.startswith("$"):
+        monkeypatch.setenv(f"ZFREPRO_{what[1:]}", "caltech101")
+    elif "/" in what:
+        write(checkout / what, "22")
+    else:
+        installed = list(importlib.metadata.distributions())
+        monkeypatch.setattr(importlib.metadata, "distributions", lambda: [*installed, Newer()])
+    assert (notebooks.cache_key(checkout) != before) == (what in CHANGES)
 
 
 def run_twice(tmp_path: Path, first: str, second: str) -> list[str]:
@@ -145,74 +121,59 @@ def test_the_lock_holds_exact_versions_only():
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_notebook_begins_with_the_cell_that_installs(path):
     first, *others = nbformat.read(path, as_version=4).cells
-    remedy = "python tools/make.py cells"
-    assert first.cell_type == "code" and first.id == "install" not in [
-        cell.id for cell in others
-    ], remedy
-    assert first.metadata.get("tags") == ["remove-cell"], remedy
-    assert ast.unparse(ast.parse(first.source)) == ast.unparse(
-        ast.parse(notebooks.install_cell())
-    ), remedy
+    code = [ast.unparse(ast.parse(source)) for source in (first.source, notebooks.install_cell())]
+    found = (first.id, first.metadata.get("tags"), code[0])
+    assert found == ("install", ["remove-cell"], code[1]), "python tools/make.py cells"
+    assert "install" not in [cell.id for cell in others]
 
 
-@pytest.mark.parametrize("missing", [True, False])
-def test_the_cell_installs_only_where_the_package_is_missing(monkeypatch, missing):
+def test_the_cell_installs_where_the_package_is_missing_and_goes_on_where_that_failed(
+    monkeypatch, tmp_path
+):
     ran: list[list[str]] = []
-    monkeypatch.setattr(
-        subprocess, "run", lambda words, check: ran.append(words) if check else None
-    )
-    monkeypatch.setattr(sys, "path", before := list(sys.path))
-    if missing:
-        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    fork = {"repository": {"url": "https://example.org/me/mine", "branch": "try"}}
-    exec(notebooks.install_cell(fork), {})
-    if not missing:
-        assert not ran and sys.path == before
-        return
-    clone, install = ran
-    assert clone[:2] == ["git", "clone"]
-    assert {"--branch=try", "https://example.org/me/mine"} < set(clone)
-    assert install[:4] == [sys.executable, "-m", "pip", "install"]
-    assert install[install.index("-e") + 1] == f"{clone[-1]}[pages]" and sys.path[0] == clone[-1]
-    assert not clone[
-        -1
-    ].isidentifier()  # or the folder would itself look like the package, the next time
-
-
-def test_the_cell_goes_on_where_an_install_failed(monkeypatch, tmp_path):
-    ran: list[str] = []
 
     def fails_once(command, check):
-        ran.append(command[0])
+        ran.append(command)
         if command[0] == "git":
             (tmp_path / command[-1]).mkdir()  # as git does, which refuses a folder that is there
-        elif ran.count(sys.executable) == 1:
+        elif len(ran) == 2:
             raise subprocess.CalledProcessError(1, command)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr(subprocess, "run", fails_once)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "path", before := list(sys.path))
+    code = notebooks.install_cell({"repository": {"url": "https://a.org/b", "branch": "try"}})
+    exec(code, {})
+    assert not ran and sys.path == before  # it is installed here
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(subprocess.CalledProcessError):
-        exec(notebooks.install_cell(), {})
-    exec(notebooks.install_cell(), {})
-    assert ran == ["git", sys.executable, sys.executable]
+        exec(code, {})
+    exec(code, {})
+    clone, install, again = ran
+    assert clone[:2] == ["git", "clone"] and {"--branch=try", "https://a.org/b"} < set(clone)
+    assert install == again and install[:4] == [sys.executable, "-m", "pip", "install"]
+    assert install[-1] == f"{clone[-1]}[pages]" and sys.path[0] == clone[-1]
+    assert not clone[-1].isidentifier()  # or the folder would look like the package, the next time
 
 
 def programs(folder: Path, **bodies: str) -> Path:
-    """A folder with shell scripts of these names and bodies, and nothing else but what a script
-    needs.
-    """
+    """A folder with shell scripts of these names and bodies, and what a script needs."""
     folder.mkdir()
     for name in ("id", "chmod"):
-        (folder / name).symlink_to(
-            next(f"{d}/{name}" for d in ("/usr/bin", "/bin") if Path(d, name).exists())
-        )
+        (folder / name).symlink_to(shutil.which(name))
     for name, body in bodies.items():
         file = folder / name.replace("_", "-")
         file.write_text(f"#!/bin/sh\n{body}\n")
         file.chmod(0o755)
     return folder
+
+
+def shell(folder: Path, script: str, *words: str) -> subprocess.CompletedProcess:
+    """Run a script of tools/ with the programs in a folder and no others."""
+    command = ["/bin/sh", str(ROOT / "tools" / script), *words]
+    return subprocess.run(
+        command, cwd=folder, env={"PATH": str(folder)}, capture_output=True, text=True
+    )
 
 
 RUNS, FAILS = "exit 0", "exit 1"
@@ -233,11 +194,9 @@ INSTALLS = 'case "$*" in *install*) echo "#!/bin/sh" > {0}/chromium; chmod +x {0
 def test_a_browser_is_found_or_fetched_or_its_lack_said(tmp_path, bodies, words):
     folder = tmp_path / "bin"
     programs(folder, **{name: body.format(folder) for name, body in bodies.items()})
-    command = ["/bin/sh", str(ROOT / "tools" / "chromium.sh")]
-    found = subprocess.run(command, env={"PATH": str(folder)}, capture_output=True, text=True)
+    found = shell(folder, "chromium.sh")
     assert found.returncode == 0 and not found.stderr
     lines = found.stdout.splitlines()
-    assert len(lines) == len(words)
     assert all(word in line for word, line in zip(words, lines, strict=True))
 
 
@@ -261,9 +220,7 @@ OLD = 'case "$*" in *version_info*) exit 1;; --version) echo Python 3.9;; esac'
     ids=["missing", "old", "no venv"],
 )  # fmt: skip
 def test_setup_says_in_one_line_what_to_do(tmp_path, body, remedy):
-    folder = programs(tmp_path / "bin", **({"python3": body} if body else {}), cc=RUNS)
-    command = ["/bin/sh", str(ROOT / "tools" / "setup.sh"), "python3", str(tmp_path / "venv")]
-    found = subprocess.run(
-        command, cwd=tmp_path, env={"PATH": str(folder)}, capture_output=True, text=True
-    )
+    folder = programs(tmp_path / "bin", **({"python3": body} if body else {}))
+    found = shell(folder, "setup.sh", "python3", str(tmp_path / "venv"))
     assert found.returncode == 1 and remedy in found.stderr and len(found.stderr.splitlines()) == 1
+    assert ("note: no C compiler" in found.stdout) == ("venv" in remedy)  # which comes before
