@@ -125,12 +125,8 @@ def test_weights_are_randomised_from_the_scores_down(study):
     draw = torch.Generator().manual_seed(0)
     (first, one), (second, two), *_ = controls.cascading_randomization(network, "fc8", draw)
     assert (first, second) == ("fc8", "fc7")
-    same = [
-        torch.equal(a.weight, b.weight)
-        for a, b in zip(
-            every, [m for m in one.modules() if isinstance(m, torch.nn.Conv2d)], strict=True
-        )
-    ]
+    others = [m for m in one.modules() if isinstance(m, torch.nn.Conv2d)]
+    same = [torch.equal(a.weight, b.weight) for a, b in zip(every, others, strict=True)]
     assert same == [True] * (len(every) - 1) + [False]
 
 

@@ -65,31 +65,28 @@ def runs(miniature, tmp_path_factory):
 def test_two_processes_end_where_one_does(runs):
     _, two, one = runs
     ours, theirs = (load_file(run / "checkpoint.safetensors") for run in (two, one))
+    assert torch.equal(ours["mean"], theirs["mean"])
     assert ours.keys() == theirs.keys() and any(name.startswith("momentum.") for name in ours)
     for name, values in theirs.items():
         assert (ours[name] - values).abs().max() <= 1e-4 * values.abs().max() + 1e-9, name
-    untrained = training.start(
-        weights.load_weights(one / "weights.safetensors", device=CPU).recipe, 3, CPU
-    ).network
-    moved = theirs["network.convs.conv3.weight"] - untrained.convs["conv3"].weight
+    recipe = weights.load_weights(one / "weights.safetensors", device=CPU).recipe
+    moved = theirs["network.convs.conv3.weight"] - recipe.network(3).convs["conv3"].weight
     assert moved.abs().max() > 1e-3  # so that the agreement says something
 
 
 def test_losses_and_errors_agree_and_are_of_all_images(runs):
-    _, two, one = runs
+    said, two, one = runs
     ours, theirs = (records.read_json(run / "record.json") for run in (two, one))
     assert (ours["processes"], theirs["processes"]) == (2, 1)
-    assert ours["command"] == theirs["command"]
     for a, b in zip(ours["history"], theirs["history"], strict=True):
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-5)
         assert (a["train_error"], a["val_top1_error"]) == (b["train_error"], b["val_top1_error"])
-    assert ours["errors"] == theirs["errors"]
-
-
-def test_the_first_process_speaks_and_writes_for_all(runs):
-    said, two, one = runs
+    assert (ours["errors"], ours["command"]) == (theirs["errors"], theirs["command"])
+    # the first process speaks and writes for all
     assert said.count("epoch 1/2: ") == said.count("epoch 2/2: ") == said.count("wrote ") == 1
     assert {file.name for file in two.iterdir()} == {file.name for file in one.iterdir()}
+    classes = weights.load_weights(two / "weights.safetensors", device=CPU).classes
+    assert classes == tuple(sorted(WNIDS))
 
 
 def test_a_miniature_of_imagenet_trains_by_the_papers_recipe(miniature, tmp_path, monkeypatch):
@@ -130,16 +127,13 @@ def test_views_do_not_depend_on_who_makes_them(crops):
     whole = augment(images, 16, crops, torch.Generator().manual_seed(5))
     for share in (slice(0, 3), slice(3, 7)):
         generator = torch.Generator().manual_seed(5)
-        assert torch.equal(
-            augment(images[share], 16, crops, generator, of=7, share=share), whole[share]
-        )
+        found = augment(images[share], 16, crops, generator, of=7, share=share)
+        assert torch.equal(found, whole[share])
 
 
 def test_more_processes_than_images_are_refused(tmp_path, monkeypatch):
     as_process(monkeypatch, 0, 9)
-    with pytest.raises(
-        ValueError, match="9 processes for 8 images at a time: start fewer, or raise --batch"
-    ):
+    with pytest.raises(ValueError, match="9 processes for 8 images at a time: start fewer, or"):
         training.train(tiny(batch=8), stripes(), tmp_path, device=CPU, progress=False)
 
 
@@ -147,12 +141,6 @@ def test_the_first_process_holds_the_folder_for_all(tmp_path, monkeypatch):
     with commands.file_lock(tmp_path):
         monkeypatch.setenv("RANK", "1")
         with commands.file_lock(tmp_path):
-            pass
-        monkeypatch.setenv("RANK", "0")
-        with (
-            pytest.raises(RuntimeError, match="another run is writing here"),
-            commands.file_lock(tmp_path),
-        ):
             pass
 
 

@@ -78,19 +78,12 @@ def test_two_processes_find_the_same_numbers(tmp_path):
 # --- pages ---------------------------------------------------------------------------------------
 
 DRAWS = (
-    "rand",
-    "randn",
-    "randint",
-    "randperm",
-    "rand_like",
-    "randn_like",
-    "multinomial",
-    "normal",
-    "choice",
-    "shuffle",
+    "rand|randn|randint|randperm|rand_like|randn_like|multinomial|normal|choice|shuffle"
 )
+FUNCTIONS = re.compile(rf"\b(torch|random|init)\.({DRAWS})$|\.(uniform|normal|random)_$")
 WRITES = (
-    r"\.write_\w+\(|\bopen\([^)]*[\"'][wax]b?[\"']|savefig\(|\bsave\(|save_file\(|\.to_csv\(|\bmkdir\(|%store|unlink\("
+    r"\.write_\w+\(|\bopen\([^)]*[\"'][wax]b?[\"']|savefig\(|\bsave\(|save_file\(|\.to_csv\("
+    r"|\bmkdir\(|%store|unlink\("
 )
 
 
@@ -101,19 +94,13 @@ def code_of(path: Path) -> str:
 
 def unseeded(code: str) -> list[str]:
     """Random draws that name no generator and come before any seed, as `line: call`."""
-    functions = re.compile(
-        rf"\b(torch|random|init)\.({'|'.join(DRAWS)})$|\.(uniform|normal|random)_$"
-    )
     seeded, found = False, []
     calls = (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call))
     for call in sorted(calls, key=lambda call: call.lineno):
         name = ast.unparse(call.func)
         seeded |= name in ("torch.manual_seed", "np.random.seed", "random.seed")
-        if (
-            functions.search(name)
-            and not seeded
-            and not any(k.arg == "generator" for k in call.keywords)
-        ):
+        own = any(k.arg == "generator" for k in call.keywords)
+        if FUNCTIONS.search(name) and not seeded and not own:
             found.append(f"{call.lineno}: {ast.unparse(call)}")
     return found
 

@@ -12,9 +12,8 @@ import zfrepro
 
 ROOT = Path(__file__).resolve().parents[1]
 MAY_IMPORT = {"zfrepro": {"zfrepro", "diorama"}, "diorama": {"diorama"}}
-FILES = [
-    file for top in ("zfrepro", "diorama", "book") for file in sorted((ROOT / top).rglob("*.py"))
-]
+TOPS = ("zfrepro", "diorama", "book")
+FILES = [file for top in TOPS for file in sorted((ROOT / top).rglob("*.py"))]
 
 
 def module_of(file: Path) -> str:
@@ -40,7 +39,7 @@ def imports(file: Path, everywhere: bool = True) -> set[str]:
             base = ".".join(filter(None, [package if node.level else "", node.module or ""]))
             names = {f"{base}.{alias.name}" for alias in node.names}
             found |= {name if name in MODULES else base for name in names}
-    return {name for name in found if name.split(".")[0] in ("zfrepro", "diorama", "book")}
+    return {name for name in found if name.split(".")[0] in TOPS}
 
 
 @pytest.mark.parametrize("file", FILES, ids=module_of)
@@ -48,13 +47,9 @@ def test_imports_run_one_way(file):
     top, *rest = module_of(file).split(".")
     for name in imports(file):
         other, *parts = name.split(".")
-        assert top not in MAY_IMPORT or other in MAY_IMPORT[top], (
-            f"{module_of(file)} imports {name}"
-        )
-        if top == other == "book" and len(rest) > 1:
-            assert parts[:1] == rest[:1], (
-                f"chapter {rest[0]} imports {name}: move what both need down"
-            )
+        assert top not in MAY_IMPORT or other in MAY_IMPORT[top], name
+        if top == other == "book" and len(rest) > 1:  # else move what both chapters need down
+            assert parts[:1] == rest[:1], name
 
 
 def test_there_are_no_cycles():
@@ -82,23 +77,22 @@ import zfrepro.MODULE
 """
 
 
+def python(code: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+
+
 INSTRUMENTS = ("deconvnet", "networks", "layers", "receptive_field", "gallery", "gallery_page")
 
 
 @pytest.mark.parametrize("module", INSTRUMENTS)
 def test_an_instrument_needs_torch_and_numpy_only(module):
-    run = subprocess.run(
-        [sys.executable, "-c", BLOCKING.replace("MODULE", module)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
+    run = python(BLOCKING.replace("MODULE", module))
     assert run.returncode == 0, run.stderr
 
 
 def test_the_public_names_load_when_they_are_used():
     code = "import sys, zfrepro; assert 'torch' not in sys.modules; zfrepro.zfnet; print('ok')"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    run = python(code)
     assert run.stdout == "ok\n", run.stderr
     for name in zfrepro.__all__:
         assert getattr(zfrepro, name) is not None

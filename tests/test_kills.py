@@ -60,13 +60,9 @@ def server():
 
 
 def kill_at_random(
-    server,
-    work: Callable[[Path], None],
-    root: Path,
-    times: int,
-    longest: float,
+    server, work: Callable[[Path], None], root: Path, times: int, longest: float,
     check: Callable[[Path, int], None],
-) -> list[Path]:
+) -> list[Path]:  # fmt: skip
     """Start `work` on a folder and kill it within `longest` seconds, again and again, then let it
     end.
 
@@ -104,9 +100,8 @@ def kill_at_random(
 
 # --- a sweep -------------------------------------------------------------------------------------
 
-CHOSEN = [
-    tiny(arch=arch, seed=seed) for seed in (0, 1) for arch in ("krizhevsky", "zfnet", "zfnet-wide")
-]
+ARCHS = ("krizhevsky", "zfnet", "zfnet-wide")
+CHOSEN = [tiny(arch=arch, seed=seed) for seed in (0, 1) for arch in ARCHS]
 STUB = """
 import os, sys, time
 own, log, name = sys.argv[1:]
@@ -132,20 +127,13 @@ def sweep(folder: Path) -> None:
 
 def test_a_sweep(server, tmp_path):
     def check(folder: Path, kills: int) -> None:
-        done = sorted(
-            file.parent.name.removeprefix("diorama-") for file in folder.glob("runs/*/record.json")
-        )
-        filed = (
-            records.read_json(folder / "results.json")["runs"]
-            if (folder / "results.json").exists()
-            else []
-        )
-        names = sorted(f"{run['arch']}-seed{run['seed']}" for run in filed)
-        assert len(set(names)) == len(names) and set(names) <= set(done)
+        done = {file.parent.name for file in folder.glob("runs/*/record.json")}
+        filed = sweeps.read(folder / "results.json", CHOSEN[0])["runs"]
+        names = {f"diorama-{run['arch']}-seed{run['seed']}" for run in filed}
+        assert len(names) == len(filed) and names <= done
         assert len(done) - len(names) <= 1  # one may have ended and not been filed yet
-        assert (
-            len(begun(folder)) - len(done) <= kills
-        )  # none is trained again but those that were killed
+        # none is trained again but those that were killed
+        assert len(begun(folder)) - len(done) <= kills
 
     for folder in kill_at_random(server, sweep, tmp_path, 4, 0.8, check):
         assert len(records.read_json(folder / "results.json")["runs"]) == len(CHOSEN)

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import itertools
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -30,9 +31,8 @@ WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 @pytest.fixture(scope="module")
 def trained() -> Trained:
     recipe = Recipe(image_size=96, width=0.125, units=32, input_scale=64.0)
-    return Trained(
-        small(zfnet(), 96), recipe, tuple("abcdefghij"), torch.full((3, SIZE, SIZE), 128.0)
-    )
+    mean = torch.full((3, SIZE, SIZE), 128.0)
+    return Trained(small(zfnet(), 96), recipe, tuple("abcdefghij"), mean)
 
 
 @pytest.fixture
@@ -121,9 +121,8 @@ def test_an_explorer_takes_pictures_and_goes_back_to_the_book_s(name, count, tra
     assert explorer.upload.note.value == UNLABELLED
     assert len(explorer.split) == count and explorer.note.value != before
     assert "true" not in explorer.note.value  # nobody has said what they show
-    assert not any(
-        isinstance(part, widgets.Output) for part in explorer.children
-    )  # see `plots.png`
+    # see `plots.png`
+    assert not any(isinstance(part, widgets.Output) for part in explorer.children)
     if name in ("transformations", "occluder"):
         assert explorer.image.max == count - 1
     assert not explorer.back.disabled
@@ -191,7 +190,5 @@ def test_the_occluder_opens_where_the_square_lowers_the_class_most(trained, spli
         return float(trained.network(explorer.covered()[1]).softmax(1)[0, label])
 
     opened = probability(explorer.row.value, explorer.column.value)
-    corners = [
-        probability(row, column) for row in (0, size - patch) for column in (0, size - patch)
-    ]
-    assert opened <= min(corners) + 1e-6
+    corners = itertools.product((0, size - patch), repeat=2)
+    assert opened <= min(probability(*corner) for corner in corners) + 1e-6

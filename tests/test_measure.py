@@ -29,17 +29,14 @@ def test_single_parts_are_measured_and_join_the_record(study, tmp_path):
     studies.refuse_other(earlier, new)
     joined = studies.added(earlier, new, found)
     assert joined[name] == whole[name] and set(whole) < set(joined)
-    assert joined["command"] == "all"
-    assert [(a["parts"], a["command"]) for a in joined["added"]] == [([name], "one")]
-    again = studies.added(
-        joined | {"added": [*joined["added"], {"parts": ["other"]}]},
-        new | {"command": "two"},
-        found,
-    )
-    assert [(a["parts"], a.get("command")) for a in again["added"]] == [
-        (["other"], None),
-        ([name], "two"),
-    ]
+
+    def told(record: dict) -> list:
+        return [(note["parts"], note.get("command")) for note in record["added"]]
+
+    assert joined["command"] == "all" and told(joined) == [([name], "one")]
+    more = joined | {"added": [*joined["added"], {"parts": ["other"]}]}
+    again = studies.added(more, new | {"command": "two"}, found)
+    assert told(again) == [(["other"], None), ([name], "two")]
     with pytest.raises(ValueError, match="another seed"):
         studies.refuse_other(earlier | {"seed": 7}, new)
 
@@ -55,10 +52,8 @@ def test_no_part_of_a_study_hides_what_every_record_tells(study, name):
 
 def test_untrained_networks_are_measured_as_a_control_in_a_record_of_their_own(study, tmp_path):
     control = study.before_training()
-    assert (control.name, control.networks["zfnet"].mean) == (
-        f"{study.name}-untrained",
-        study.networks["zfnet"].mean,
-    )
+    assert control.name == f"{study.name}-untrained"
+    assert control.networks["zfnet"].mean is study.networks["zfnet"].mean
     first, other = (s.networks["zfnet"].network.convs["conv1"].weight for s in (study, control))
     assert first.shape == other.shape and not torch.equal(first, other)
     record = studies.record("deconvnet", control, {}, "command")

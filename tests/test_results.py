@@ -1,5 +1,6 @@
 """The shipped networks are what their records say."""
 
+import itertools
 import json
 import math
 import os
@@ -25,20 +26,15 @@ def record_of(file: Path) -> dict:
 
 def test_the_networks_of_the_book_are_there():
     names = {f.stem for f in RECORDS}
-    assert {
-        "diorama-zfnet",
-        "diorama-krizhevsky",
-        "imagenet20-zfnet",
-        "imagenet20-krizhevsky",
-    } <= names
+    wanted = itertools.product(("diorama", "imagenet20"), ("zfnet", "krizhevsky"))
+    assert {f"{dataset}-{arch}" for dataset, arch in wanted} <= names
 
 
 @pytest.mark.parametrize("file", RECORDS, ids=lambda f: f.stem)
 def test_record_and_weights_agree(file):
     record = record_of(file)
-    trained = weights.load_weights(
-        file.with_suffix(".safetensors"), expected_sha256=record["weights_sha256"]
-    )
+    sha = record["weights_sha256"]
+    trained = weights.load_weights(file.with_suffix(".safetensors"), expected_sha256=sha)
     assert vars(trained.recipe) == record["recipe"]
     assert record["scale"] == scale_of(trained.recipe)
     assert record["command"] == command_of(trained.recipe)
@@ -47,10 +43,8 @@ def test_record_and_weights_agree(file):
     name = f"{record['recipe']['dataset']}-{record['recipe']['arch']}"
     assert file.stem in (name, f"{name}-{record['recipe']['image_size']}")
     # what was measured on the weights as written is what training said, up to half precision
-    assert (
-        abs(record["errors"]["one_crop"]["top1_error"] - record["history"][-1]["val_top1_error"])
-        < 1
-    )
+    told = record["history"][-1]["val_top1_error"]
+    assert abs(record["errors"]["one_crop"]["top1_error"] - told) < 1
 
 
 def test_the_readmes_commands_are_those_that_made_the_networks():
@@ -101,9 +95,8 @@ def test_recorded_error_is_found_again(file):
     dataset = some_images(record, 400)
     trained = weights.load_weights(file.with_suffix(".safetensors"), device=torch.device("cpu"))
     assert trained.classes == dataset.classes
-    measured = training.errors(trained.predict_proba(dataset.val.images), dataset.val.labels)[
-        "top1_error"
-    ]
+    probabilities = trained.predict_proba(dataset.val.images)
+    measured = training.errors(probabilities, dataset.val.labels)["top1_error"]
     recorded = record["errors"]["one_crop"]["top1_error"]
     standard_error = math.sqrt(recorded * (100 - recorded) / len(dataset.val))
     assert abs(measured - recorded) < 3.5 * standard_error

@@ -19,12 +19,8 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no signals 
 OPTIONS = "--dataset imagenet --image-size 64 --width 0.125 --units 16 --epochs 3 --batch 8"
 OPTIONS += " --ema 0.9 --init modern --input-scale 64 --precision fp32 --device cpu --quiet"
 
-KILLED = (
-    "in the second epoch",
-    "a checkpoint half written",
-    "weights half written",
-    "before the record",
-)
+KILLED = ("in the second epoch", "a checkpoint half written", "weights half written",
+          "before the record")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -59,19 +55,13 @@ def differing(ours, theirs) -> list[str]:
     found = []
     for name in ("checkpoint.safetensors", "weights.safetensors", "probabilities.safetensors"):
         a, b = load_file(ours / name), load_file(theirs / name)
-        found += [
-            f"{name}: {key}"
-            for key in a.keys() | b.keys()
-            if key not in a or not torch.equal(a[key], b[key])
-        ]
+        assert a.keys() == b.keys()
+        found += [f"{name}: {key}" for key in a if not torch.equal(a[key], b[key])]
     mine, other = (records.read_json(run / "record.json") for run in (ours, theirs))
     found += ["errors"] if mine["errors"] != other["errors"] else []
     for epoch, rows in enumerate(zip(mine["history"], other["history"], strict=True), 1):
-        found += [
-            f"epoch {epoch}: {key}"
-            for key in rows[0]
-            if key != "seconds" and rows[0][key] != rows[1][key]
-        ]
+        own, their = (row | {"seconds": 0} for row in rows)
+        found += [f"epoch {epoch}"] if own != their else []
     return found
 
 
@@ -83,9 +73,8 @@ def test_a_run_that_is_killed_ends_as_if_it_had_not_been(runs, moment):
     root, codes = runs
     assert codes["whole"] == [0] and codes[moment] == [-signal.SIGKILL, 0]
     assert differing(root / moment, root / "whole") == []
-    assert sorted(os.listdir(root / moment)) == sorted(
-        os.listdir(root / "whole")
-    )  # no halves of files
+    # no halves of files
+    assert sorted(os.listdir(root / moment)) == sorted(os.listdir(root / "whole"))
 
 
 def test_a_run_that_is_killed_again_and_again_does_too(runs):
@@ -111,9 +100,7 @@ def test_the_comparison_can_fail(runs, tmp_path):
 # --- no room -------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(
-    not os.path.exists("/dev/full"), reason="needs /dev/full, the disk without room"
-)
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs the disk without room")
 @pytest.mark.parametrize("file", ["checkpoint", "weights", "probabilities", "record"])
 def test_a_full_disk_stops_with_its_name_and_loses_nothing(
     runs, tmp_path, monkeypatch, capsys, file
@@ -134,9 +121,8 @@ def test_a_full_disk_stops_with_its_name_and_loses_nothing(
     assert error.count("\n") == 1 and "No space left on device" in error and name in error
     monkeypatch.undo()
     recipe = training.Recipe(**records.read_json(root / "whole" / "record.json")["recipe"])
-    state, _ = training.load_checkpoint(
-        tmp_path / "run" / "checkpoint.safetensors", recipe, torch.device("cpu")
-    )
+    checkpoint = tmp_path / "run" / training.CHECKPOINT_FILE
+    state, _ = training.load_checkpoint(checkpoint, recipe, torch.device("cpu"))
     assert len(state.history) == (1 if file == "checkpoint" else 3)
     assert main(words) == 0  # there is room again
     assert differing(tmp_path / "run", root / "whole") == []
