@@ -19,7 +19,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.datasets import TINY, tiny
+from tests.command_line import refused, train_words
+from tests.datasets import tiny
 from tests.networks import small
 from tests.photographs import listing, photographs, picture
 from zfrepro import data, deconvnet, device, gallery, networks, occlusion, records, rules
@@ -30,24 +31,6 @@ from zfrepro.deconvnet import Units
 from zfrepro.weights import Trained, save_weights
 
 pytestmark = pytest.mark.usefixtures("own_places")
-
-
-def training(root, out="run", **changes) -> list[str]:
-    options = TINY | {"dataset": "imagenet", "epochs": 1, "batch": 4} | changes
-    words = [part for k, v in options.items() for part in (f"--{k.replace('_', '-')}", str(v))]
-    return ["train", "--data", str(root), "--out", str(out), "--device", "cpu", "--quiet", *words]
-
-
-def refused(line: list[str], capsys, *parts: str) -> None:
-    """One line on standard error with all of `parts`, and exit code 1."""
-    capsys.readouterr()
-    assert main(line) == 1
-    *bars, error, end = capsys.readouterr().err.split("\n")
-    assert (
-        error.startswith(f"zfrepro {line[0]}: ") and not end and all("%|" in bar for bar in bars)
-    ), error
-    for part in parts:
-        assert part in error, error
 
 
 # --- folders of photographs ----------------------------------------------------------------------
@@ -121,7 +104,7 @@ def test_a_folder_that_cannot_be_used_stops_every_command_and_nothing_changes(
     save_weights(tmp_path / "a.safetensors", recipe.network(3), recipe, ("a", "b", "c"), mean)
     before, root = listing(tmp_path), str(tmp_path / "photos")
     refused(["data", "imagenet", "--data", root, "--image-size", "28"], capsys, told)
-    refused(training(root), capsys, told)
+    refused(train_words(root), capsys, told)
     refused(["eval", "a.safetensors", "--data", root], capsys, told)
     after = listing(tmp_path)
     assert after.pop(os.path.join("run", ".lock")) and after == before
@@ -183,7 +166,7 @@ def test_a_damaged_photograph_is_skipped_counted_and_named(one_bad, tmp_path, ca
 
 
 def test_training_says_what_it_left_out(one_bad, tmp_path, capsys):
-    line = training(tmp_path / "photos")
+    line = train_words(tmp_path / "photos")
     assert main([*line, "--skip-damaged"]) == 0
     assert "skipped 1 damaged of 25 images" in capsys.readouterr().err
     record = records.read_json(tmp_path / "run" / "record.json")
@@ -366,7 +349,7 @@ def test_without_permission_to_write(readable, capsys, monkeypatch):
     photographs(readable / "photos")
     monkeypatch.chdir(readable)
     assert (
-        main(training(readable / "photos", readable / "first")) == 0
+        main(train_words(readable / "photos", readable / "first")) == 0
     )  # imports what it needs, as the user may
     (readable / "cache").mkdir()
     (readable / "run").mkdir()
@@ -378,7 +361,7 @@ def test_without_permission_to_write(readable, capsys, monkeypatch):
     with as_nobody():
         refused(line, capsys, "Permission denied", str(readable / "cache"))
         refused(
-            training(readable / "photos", readable / "run"),
+            train_words(readable / "photos", readable / "run"),
             capsys,
             "Permission denied",
             str(readable / "run"),

@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 import torch
 
-import diorama
 from tests.datasets import study, tiny
 from tests.photographs import photographs
 from tests.test_sweeps import record_of
@@ -199,21 +198,3 @@ def test_the_cache_of_photographs(server, tmp_path, monkeypatch):
             assert begun(folder).count(part) <= 90 * (kills + (part in kept))
 
     kill_at_random(server, decode, tmp_path, 3, 0.25, check)
-
-
-def draw(folder: Path) -> None:
-    diorama.split(12, size=16, cache=folder, progress=False)
-
-
-def test_the_cache_of_drawings(server, tmp_path):
-    whole = diorama.split(12, size=16, progress=False)
-
-    def check(folder: Path, kills: int) -> None:
-        for file in folder.glob("*.npz"):
-            before = file.stat().st_mtime_ns
-            found = diorama.split(12, size=16, cache=folder, progress=False)
-            for name, values in whole.items():
-                np.testing.assert_array_equal(found[name], values)
-            assert file.stat().st_mtime_ns == before  # it was read and not drawn again
-
-    kill_at_random(server, draw, tmp_path, 2, 0.3, check)
