@@ -4,13 +4,10 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 
 ROUNDS = 6
-
-
 CPU = torch.device("cpu")
 
 
@@ -76,11 +73,3 @@ def matmul_rate(precision: str, device: torch.device) -> float:
 
     return products * side**3 / medians([work], 5)[0]
 
-
-def peak(work: Callable[[], object]) -> float:
-    """Return the most memory that this process held during `work`, in MB. Linux only."""
-    Path("/proc/self/clear_refs").write_text("5")  # importing torch takes more than the work
-    work()
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (line,) = (line for line in lines if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
