@@ -368,7 +368,7 @@ def predict_proba(
 
 def errors(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
     """Return the top-1 and top-5 error in per cent. probabilities: (N, C), labels: (N,)."""
-    ranked = probabilities.argsort(1, descending=True, stable=True)
+    ranked = probabilities.argsort(dim=1, descending=True, stable=True)
     right = ranked[:, :5].eq(labels[:, None])
     missed = {k: int((~right[:, :k].any(1)).sum()) for k in (1, 5)}
     return {f"top{k}_error": 100 * count / len(labels) for k, count in missed.items()}
