@@ -7,7 +7,6 @@ measurements, each returning something JSON can hold. They run in order and each
 so a killed run goes on where it was; but for those that the module names in `MERGED`, which add to
 the record there is."""
 
-import ast
 import hashlib
 import importlib
 import inspect
@@ -210,23 +209,13 @@ def refuse_unknown(
     known = earlier.get("seconds")
     if not isinstance(known, dict) or not isinstance(earlier.get("added", []), list):
         raise ValueError(f"{file}: not a record of `measure`; without --only all is measured anew")
-    code = ast.parse(inspect.getsource(module_of(chapter)))
-    named = "|".join(
-        "".join(".+" if isinstance(v, ast.FormattedValue) else re.escape(v.value) for v in values)
-        for node in ast.walk(code)
-        if (values := _pieces(node))
-    )
+    # strings of the chapter's code that could name a part; {gaps} of f-strings may be anything
+    strings = re.findall(r'"([^"{\n][^"\n]*)"', inspect.getsource(module_of(chapter)))
+    named = "|".join(re.sub(r"\\\{.*?\\\}", ".+", re.escape(text)) for text in strings)
     if unknown := [n for n in only if n not in known and not re.fullmatch(named, n)]:
         raise ValueError(
             f"{file} has no part {', '.join(unknown)}; it has: {', '.join(known) or 'none yet'}"
         )
-
-
-def _pieces(node: ast.AST) -> list[ast.expr]:
-    """Return the text and the gaps of a string in code that could name a part."""
-    if isinstance(node, ast.JoinedStr):
-        return node.values if isinstance(node.values[0], ast.Constant) else []
-    return [node] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
 
 
 def refuse_other(earlier: dict[str, Any], new: dict[str, Any]) -> None:
