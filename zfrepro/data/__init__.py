@@ -124,55 +124,38 @@ def load(
     if not set(parts) <= set(PARTS):
         raise ValueError(f"parts {parts!r}: choose among {', '.join(PARTS)}")
     if name == "diorama":
-        return load_diorama(image_size, parts=parts, progress=progress)
+        return _diorama(image_size, parts, progress)
     if skip_damaged is None:
         skip_damaged = bool(os.environ.get("ZFREPRO_SKIP_DAMAGED"))
-    return load_photographs(
-        name, image_size, root=root, parts=parts, progress=progress, skip_damaged=skip_damaged
-    )  # fmt: skip
+    return _photographs(name, image_size, root, parts, progress, skip_damaged)
 
 
-def load_diorama(
-    image_size: int, *, parts: tuple[str, ...] = PARTS, progress: bool = True
-) -> Dataset:
-    """Draw 8,000 training and 1,000 validation images of the Diorama, with their truth."""
+def _diorama(image_size: int, parts: tuple[str, ...], progress: bool) -> Dataset:
     import diorama
 
-    if not 16 <= stored_size(image_size) <= 512:
+    size, made = stored_size(image_size), {}
+    if not 16 <= size <= 512:
         raise ValueError(f"image size {image_size}: the diorama is drawn for 14 to 448 px")
-
-    def split(part: str) -> Split | None:
-        if part not in parts:
-            return None
+    for part in parts:
         count, seed = DIORAMA_SPLITS[part]
-        size = stored_size(image_size)
         cache = cache_root() / "diorama"
-        found = diorama.split(count, seed=seed, size=size, cache=cache, progress=progress)
-        return Split(found.pop("images"), found.pop("labels"), found)
-
-    return Dataset(
-        "diorama", diorama.CLASSES, split("train"), split("val"), image_size, str(diorama.VERSION)
-    )
+        truth = diorama.split(count, seed=seed, size=size, cache=cache, progress=progress)
+        made[part] = Split(truth.pop("images"), truth.pop("labels"), truth)
+    splits, version = map(made.get, PARTS), str(diorama.VERSION)
+    return Dataset("diorama", diorama.CLASSES, *splits, image_size, version)
 
 
-def load_photographs(
-    name: str, image_size: int, *, root: str | Path | None = None, parts: tuple[str, ...] = PARTS,
-    progress: bool = True, skip_damaged: bool = False,
+def _photographs(
+    name: str, image_size: int, root: str | Path | None, parts: tuple[str, ...], progress: bool,
+    skip_damaged: bool,
 ) -> Dataset:  # fmt: skip
-    """Load photographs of `ROOT/NAME/{train,val}/CLASS/*`.
-
-    Those of `ROOT/caltech101/CLASS/*` are split as in section 5.2.
-    """
     folder = photos.find_folder(name, root)
     labels = photos.class_folders(name, folder)
     # lists all files: what is missing is told before decoding
     fingerprint = photos.fingerprint(folder, list(labels))
     size, cache = stored_size(image_size), cache_root() / name
-    skipped: list[str] = []
-
-    def split(part: str) -> Split | None:
-        if part not in parts:
-            return None
+    made, skipped = {}, []
+    for part in parts:
         files, numbers = photos.list_part(folder, part, list(labels))
         own = folder / part if (folder / part).is_dir() else folder
         images, bad = photos.load_images(
@@ -181,18 +164,15 @@ def load_photographs(
         numbers = [number for file, number in zip(files, numbers, strict=True) if file not in bad]
         if bad:
             _report_skipped(f"{name} {part}", bad, len(files))
-            skipped.extend(f"{part}/{file.relative_to(own)}" for file in bad)
+            skipped += [f"{part}/{file.relative_to(own)}" for file in bad]
         if empty := sorted(set(range(len(labels))) - set(numbers)):
             raise DataError(
                 f"{own / list(labels)[empty[0]]}: none of its images can be decoded; "
                 "each class needs one"
             )
-        return Split(images, torch.tensor(numbers))
-
-    train, val = split("train"), split("val")
-    return Dataset(
-        name, tuple(labels.values()), train, val, image_size, fingerprint, tuple(skipped)
-    )
+        made[part] = Split(images, torch.tensor(numbers))
+    splits, classes = map(made.get, PARTS), tuple(labels.values())
+    return Dataset(name, classes, *splits, image_size, fingerprint, tuple(skipped))
 
 
 def _report_skipped(what: str, bad: dict[Path, str], count: int, named: int = 3) -> None:
