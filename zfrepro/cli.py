@@ -420,8 +420,8 @@ class Measure:
 
 def _shipped(arch: str, dataset: str, where: torch.device) -> tuple[weights.Trained, str]:
     """Return the pretrained network of a data set and the SHA-256 of its file."""
-    record = records.read(weights.record_name(arch, dataset))
-    return weights.pretrained(arch, dataset, device=where), record["weights_sha256"]
+    found = weights.pretrained(arch, dataset, device=where)
+    return found, records.read(weights.record_name(arch, dataset))["weights_sha256"]
 
 
 @dataclass
