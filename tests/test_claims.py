@@ -114,9 +114,8 @@ def test_outcomes_follow_the_record(drop, outcome):
 def test_a_premise_that_is_absent_is_told_before_the_rule_is_put():
     reason = made_up(applicable=lambda found: "no such maps").judge(record())
     assert (reason.outcome, str(reason)) == ("not applicable", "no such maps")
-    assert (
-        made_up(untestable=lambda found: "too few images").judge(record()).outcome == "not tested"
-    )
+    few = made_up(untestable=lambda found: "too few images")
+    assert few.judge(record()).outcome == "not tested"
     with pytest.raises(ValueError, match="choose among"):
         Finding("confirmed")
 
@@ -193,17 +192,14 @@ def test_a_record_of_untrained_networks_is_a_control(results):
 
 def test_without_a_record_a_claim_is_not_tested_and_says_what_to_run(results):
     finding = made_up().finding("imagenet20")
-    assert finding == Finding(
-        "not tested", reason="python -m zfrepro measure gallery --dataset imagenet20"
-    )
+    command = "python -m zfrepro measure gallery --dataset imagenet20"
+    assert finding == Finding("not tested", reason=command)
 
 
 @pytest.mark.parametrize("content", ['{"other": 1}', '{"drop": "three"}', '{"drop": []}'])
 def test_a_record_of_another_form_is_one_clear_error(results, content):
     (results / "gallery" / "diorama.json").write_text(content)
-    with pytest.raises(
-        ValueError, match=r"results/gallery/diorama\.json does not hold .* the claim made-up reads"
-    ):
+    with pytest.raises(ValueError, match=r"diorama\.json does not hold .* the claim made-up reads"):
         made_up().finding("diorama")
 
 

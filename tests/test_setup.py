@@ -33,22 +33,13 @@ DIRECT = list({r.name: r for r in requirements(*PROJECT["optional-dependencies"]
 
 
 def test_lock_pins_each_direct_dependency_within_its_range():
-    lines = [
-        line for line in (ROOT / "requirements.lock").read_text().splitlines() if line[0] != "#"
-    ]
-    assert all(
-        re.fullmatch(r"(?!zfrepro)[A-Za-z0-9._-]+==[A-Za-z0-9.!_-]+", line) for line in lines
-    )
-    locked = {
-        canonicalize_name(name): version for name, version in (line.split("==") for line in lines)
-    }
-    names = {r.name: locked.get(canonicalize_name(r.name)) for r in DIRECT}
-    outside = [
-        r
-        for r in DIRECT
-        if not names[r.name] or not r.specifier.contains(names[r.name], prereleases=True)
-    ]
-    assert not outside, "make lock"
+    lines = re.findall(r"(?m)^[^#\n].*$", (ROOT / "requirements.lock").read_text())
+    assert all(re.fullmatch(r"(?!zfrepro)[\w.-]+==[\w.!-]+", line) for line in lines)
+    pairs = (line.split("==") for line in lines)
+    locked = {canonicalize_name(name): version for name, version in pairs}
+    for needed in DIRECT:
+        version = locked.get(canonicalize_name(needed.name))
+        assert version and needed.specifier.contains(version, prereleases=True), "make lock"
 
 
 def test_dependencies_have_lower_bounds_only():
@@ -69,9 +60,8 @@ def test_conda_environment_installs_the_project_with_the_lock():
 
 
 def test_binder_installs_torch_without_cuda_and_the_package_in_place():
-    python, pip, *packages = yaml.safe_load((ROOT / "binder" / "environment.yml").read_text())[
-        "dependencies"
-    ]
+    binder = yaml.safe_load((ROOT / "binder" / "environment.yml").read_text())
+    python, pip, *packages = binder["dependencies"]
     assert python in (ROOT / "environment.yml").read_text() and pip == "pip"
     bounds = [str(r) for r in requirements() if r.name in ("torch", "torchvision")]
     assert [package.replace("pytorch-cpu", "torch") for package in packages] == bounds
@@ -84,17 +74,12 @@ def test_binder_installs_torch_without_cuda_and_the_package_in_place():
 def test_the_book_has_buttons_for_colab_and_binder():
     buttons = CONFIG["launch_buttons"]
     assert buttons["colab_url"] and buttons["binderhub_url"]
-    assert CONFIG["repository"]["url"].startswith(
-        "https://github.com/"
-    )  # Colab reads from nowhere else
+    # Colab reads from nowhere else
+    assert CONFIG["repository"]["url"].startswith("https://github.com/")
 
 
-OTHER_NAMES = {
-    "scikit-learn": "sklearn",
-    "scikit-image": "skimage",
-    "pillow": "PIL",
-    "ipywidgets": "IPython",
-}
+OTHER_NAMES = {"scikit-learn": "sklearn", "scikit-image": "skimage", "pillow": "PIL",
+               "ipywidgets": "IPython"}  # fmt: skip
 
 
 def imported(code: str) -> set[str]:
@@ -109,18 +94,13 @@ def imported(code: str) -> set[str]:
 
 def test_what_pages_and_packages_import_is_declared():
     # The first cell of a notebook installs the extra `pages`.
-    code = [
-        file.read_text()
-        for folder in ("zfrepro", "diorama", "book")
-        for file in (ROOT / folder).rglob("*.py")
-    ]
+    packages = ("zfrepro", "diorama", "book")
+    code = [file.read_text() for top in packages for file in (ROOT / top).rglob("*.py")]
     pages = [nbformat.read(path, as_version=4) for path in (ROOT / "book").rglob("*.ipynb")]
     code += [cell.source for page in pages for cell in page.cells if cell.cell_type == "code"]
-    declared = {
-        name for r in requirements("pages") for name in (r.name, OTHER_NAMES.get(r.name, r.name))
-    }
+    declared = {OTHER_NAMES.get(r.name, r.name) for r in requirements("pages")}
     others = {"cycler", "timm"}  # with matplotlib; of the list of supported networks, see tests
-    assert set().union(*map(imported, code)) <= declared | others | {"zfrepro", "diorama", "book"}
+    assert set().union(*map(imported, code)) <= {*declared, *others, *packages, "ipywidgets"}
 
 
 def tracked() -> list[Path]:
