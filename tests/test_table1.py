@@ -37,7 +37,7 @@ def run(folder: Path, one: torch.Tensor, ten=None, labels=LABELS) -> Path:
 # --- the sweep -----------------------------------------------------------------------------
 
 
-def test_table_1_has_the_three_networks_and_then_variants_that_differ_in_one_thing():
+def test_table_1_has_the_three_networks_five_times_and_then_the_variants():
     chosen = sweeps.recipes("training", "imagenet20")
     runs = [(sweeps.name_of(recipe, "training"), recipe.seed) for recipe in chosen]
     core, variants = list(sweeps.SWEEPS["training"][:3]), set(sweeps.SWEEPS["training"][3:])

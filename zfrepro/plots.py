@@ -395,4 +395,3 @@ def grid(
         edge.set_visible(False)
     figure.tight_layout(pad=0.3)
     return detached(figure)
-
