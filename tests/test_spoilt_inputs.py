@@ -120,7 +120,7 @@ CASES: dict[str, tuple[Callable[[], Any], Any, list[str]]] = {
         train(), ["record.json", "once it is removed, this command writes it anew"],
     ),
     "a checkpoint's history of 3": (
-        lambda: header(CHECKPOINT, history=3), train(), ["its history is not", "remove it"],
+        lambda: header(CHECKPOINT, history=3), train(), ["its history is missing", "remove it"],
     ),
     "a checkpoint with empty epochs": (
         lambda: header(CHECKPOINT, history=[{}]), train(), ["its history is not", "remove it"],
