@@ -12,7 +12,7 @@ from book.training import figures
 from tests.command_line import train_words
 from tests.photographs import photographs
 from tests.test_sweeps import record_of
-from zfrepro import ensembles, plots, records, sweeps
+from zfrepro import ensembles, records, sweeps
 from zfrepro.cli import main, parse
 from zfrepro.training import Recipe, command_of
 
@@ -232,13 +232,11 @@ def test_the_gain_of_an_average_is_over_its_networks():
     assert (found.estimate, found.high - found.low) == pytest.approx((-2.0, width), abs=1e-3)
 
 
-def test_figures_are_drawn_of_whole_and_of_unfinished_sweeps():
+def test_effects_are_drawn_of_unfinished_sweeps_too():
     part = record() | {"ensembles": []}
     part["runs"] = [run for run in part["runs"] if run["arch"] in ("krizhevsky", "zfnet")]
-    for found in (record(), part, record(seeds=1)):
-        assert figures.effects({"Diorama": found}).axes
-        assert plots.learning_curves({"Diorama": found}, figures.NAMES).axes
-    assert len(figures.variants({"Diorama": record()}).axes[0].get_yticklabels()) == 4
+    rows = [len(figures.effects({"Diorama": r}).axes[0].get_yticks()) for r in (record(), part)]
+    assert rows == [4, 1]
 
 
 def test_hours_follow_from_operations():
