@@ -42,6 +42,7 @@ FROZEN_AFTER = (10, 20, 30)  # epochs of the small network
 
 def parts(study: Study) -> Parts:
     """Return the measurements: the figure of the first run, curves of every run, and freezing."""
+    recipes = {run: snapshots(run)[0].trained.recipe for run in study.runs}
 
     def images(recipe: Recipe) -> Dataset:
         options = {"root": study.root, "progress": study.progress}
@@ -55,7 +56,6 @@ def parts(study: Study) -> Parts:
         run, recipe = next(iter(recipes.items()))
         return pictures(run, images(recipe), study.seed)
 
-    recipes = {run: snapshots(run)[0].trained.recipe for run in study.runs}
     found: Parts = {"pictures": figure}
     for run, recipe in recipes.items():
         found[f"seed{recipe.seed}"] = lambda run=run, recipe=recipe: curves(
