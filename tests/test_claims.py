@@ -78,7 +78,7 @@ def test_bounds_are_scaled_for_sensitivity_but_not_other_quantities():
 
 
 def made_up(**changes) -> Claim:
-    parts = dict(name="made-up", chapter="gallery", place="Fig. 0", says="says <this>",
+    parts = dict(name="gallery-made-up", place="Fig. 0", says="says <this>",
     measure="points",
                  holds=Above(DROP, 1.5), paper="12 points")  # fmt: skip
     return Claim(**parts | changes)
@@ -132,7 +132,7 @@ def results(tmp_path, monkeypatch):
 def test_a_network_of_another_maker_has_a_column_of_its_own(results, monkeypatch):
     name, title = next(iter(claims.ADAPTED.items()))
     assert name not in claims.DATASETS and list(claims.COLUMNS) == [*claims.DATASETS, name]
-    claim, silent = made_up(), made_up(name="made-silent", adapted="it has no such layer")
+    claim, silent = made_up(), made_up(name="gallery-made-silent", adapted="it has no such layer")
     finding = claim.finding(name)
     assert finding.outcome == "not tested" and f"--network {name}" in finding.reason
     monkeypatch.setattr(claims, "of_chapter", lambda chapter: (claim, silent))
@@ -199,7 +199,7 @@ def test_without_a_record_a_claim_is_not_tested_and_says_what_to_run(results):
 @pytest.mark.parametrize("content", ['{"other": 1}', '{"drop": "three"}', '{"drop": []}'])
 def test_a_record_of_another_form_is_one_clear_error(results, content):
     (results / "gallery" / "diorama.json").write_text(content)
-    with pytest.raises(ValueError, match=r"diorama\.json does not hold .* the claim made-up reads"):
+    with pytest.raises(ValueError, match=r"diorama\.json does not hold .* gallery-made-up reads"):
         made_up().finding("diorama")
 
 
@@ -215,7 +215,7 @@ def test_a_row_shows_the_controls_and_escapes_text(monkeypatch, results):
     )
     monkeypatch.setattr(claims, "of_chapter", lambda chapter: (claim,))
     shown = page.claims_table("gallery").data
-    assert 'id="claim-made-up"' in shown
+    assert 'id="claim-gallery-made-up"' in shown
     assert "says &lt;this&gt;" in shown
     assert "<code>python -m zfrepro" in shown
     assert (

@@ -283,8 +283,7 @@ class Claim:
     else `not resolved`.
     """
 
-    name: str  # short and unique, for links: occlusion-object
-    chapter: str
+    name: str  # short and unique, for links, begins with the chapter: occlusion-object
     place: str  # where it is said: section 4.2, Fig. 7
     says: str
     measure: str  # what is measured, with its unit
@@ -305,6 +304,11 @@ class Claim:
     # from a record to the same of an untrained network
     untrained: Callable[[Record], Record] | None = None
     note: str = ""  # such as: rule changed after the numbers were known
+
+    @property
+    def chapter(self) -> str:
+        """Name of the chapter."""
+        return self.name.partition("-")[0]
 
     def rule(self) -> str:
         """State the rule, in words."""

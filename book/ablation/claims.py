@@ -104,7 +104,7 @@ def _claim(
     """Return a claim whose effect is a contrast of Table 2 in points of the top-1 error."""
     one, five = printed(weights), printed(weights, "val5")
     return Claim(
-        f"ablation-{name}", "ablation", PLACE, says, measure, holds,
+        f"ablation-{name}", PLACE, says, measure, holds,
         effect=effect, paper=f"top-1 {one:+.1f}, top-5 {five:+.1f} points", paper_effect=one,
         printed=sweeps.as_record(TABLE2), sweep=True,
         untestable=partial(sweeps.lacking, networks=tuple(networks or weights)), **more,
@@ -193,7 +193,6 @@ CLAIMS = (
     ),
     Claim(
         "ablation-order",
-        "ablation",
         "Table 2",
         "The errors of the twelve networks correlate in rank with the paper's.",
         "Spearman's correlation of mean validation top-1 errors with the paper's",

@@ -171,7 +171,7 @@ def lowered(name: str, source: Callable[[Record], Interval]) -> Condition:
 
 CLAIMS = (
     Claim(
-        "architecture-dead", "architecture", f"{PLACE}(b, c)",
+        "architecture-dead", f"{PLACE}(b, c)",
         "The new first layer has fewer dead filters than Krizhevsky's.",
         f"{SHIPPED}: share of filters that no validation image excites, or to less than a tenth of "
         "what is usual in the layer, or that are as disordered as noise",
@@ -180,7 +180,7 @@ CLAIMS = (
         note="Where no filter is dead, the interval still leaves a difference open.",
     ),
     Claim(
-        "architecture-bands", "architecture", f"{PLACE}(b)",
+        "architecture-bands", f"{PLACE}(b)",
         "Krizhevsky's first layer is a mix of very high and very low frequencies, with little in "
         "between.",
         f"{SHIPPED}: share of filters whose spectral centroid lies in the middle, up to {HIGH} "
@@ -201,7 +201,7 @@ CLAIMS = (
         "filter for both networks, was given two readings.",
     ),
     Claim(
-        "architecture-aliasing", "architecture", f"{PLACE}(d)",
+        "architecture-aliasing", f"{PLACE}(d)",
         "The stride of 4 in the first layer causes aliasing; a stride of 2 causes less.",
         "share of the energy of layer 1's maps above the Nyquist limit of the network's own "
         "stride, in the two pretrained networks; the interval is over validation images",
@@ -211,7 +211,7 @@ CLAIMS = (
         note="Where untrained networks pass too, the rule tells of the stride, not of learning.",
     ),
     Claim(
-        "architecture-second-layer", "architecture", f"{PLACE}(d, e)",
+        "architecture-second-layer", f"{PLACE}(d, e)",
         "The second layer is cleaner, without the aliasing that is visible in Krizhevsky's.",
         "correlation of layer 2's maps of an image with those of the image shifted by a pixel, "
         "after the first were shifted along by band-limited interpolation, which fails where maps "
@@ -222,7 +222,7 @@ CLAIMS = (
         "the more consistent one.",
     ),
     Claim(
-        "architecture-size-and-stride", "architecture", f"{PLACE}: both changed at once",
+        "architecture-size-and-stride", f"{PLACE}: both changed at once",
         "Smaller filters and a smaller stride lower the error each by itself.",
         f"{ERRORS}, the mean over all pairs that differ in one of the two only",
         AllOf(
@@ -232,7 +232,7 @@ CLAIMS = (
         **OWN,
     ),
     Claim(
-        "architecture-cause", "architecture", f"{PLACE}: not separated",
+        "architecture-cause", f"{PLACE}: not separated",
         "A low-pass filter that prevents most aliasing does at least half of what stride 2 does.",
         f"{ERRORS}, of stride 4 behind a low-pass filter against plain stride 4",
         AllOf(
@@ -243,7 +243,7 @@ CLAIMS = (
         note="Half of the effect used to be compared without an interval.",
     ),
     Claim(
-        "architecture-computation", "architecture", "Table 1 and the first arXiv version",
+        "architecture-computation", "Table 1 and the first arXiv version",
         "Repairing layers 1 and 2 lowers the error more than widening layers 3 to 5, which costs "
         "more.",
         f"{ERRORS}, of the repaired narrow network against the old wide one",
@@ -256,7 +256,7 @@ CLAIMS = (
         "was judged by a prediction interval, as if a design were a sample.",
     ),
     Claim(
-        "architecture-predicts", "architecture", f"{PLACE}: one pair of networks",
+        "architecture-predicts", f"{PLACE}: one pair of networks",
         "Of two networks that differ in one change of layer 1, the one that aliases less has the "
         "lower error.",
         "share of all such pairs of the design (filter size, stride, low-pass filter) in which it "

@@ -115,7 +115,6 @@ PRINTED = {layer: {"sign": {"random": {"margin": printed_margin(layer)}}} for la
 CLAIMS = (
     Claim(
         "correspondence-layer5",
-        "correspondence",
         "arXiv, section 4.3, Fig. 8",
         "In layer 5 features change in a more consistent way when the same part of dogs' faces is "
         "masked than when a random place is.",
@@ -132,7 +131,6 @@ CLAIMS = (
     ),
     Claim(
         "correspondence-layer5-controlled",
-        "correspondence",
         "arXiv, section 4.3",
         "Layer 5 establishes some form of correspondence of parts.",
         "Six margins: with equally many changed units, among the units that change in both faces, "
@@ -150,7 +148,6 @@ CLAIMS = (
     ),
     Claim(
         "correspondence-layer7",
-        "correspondence",
         "arXiv, section 4.3, Fig. 8",
         "In layer 7 parts and random places score about the same.",
         "Delta and margin as for layer 5",
@@ -165,7 +162,6 @@ CLAIMS = (
     ),
     Claim(
         "correspondence-layer7-controlled",
-        "correspondence",
         "arXiv, section 4.3",
         "Layer 7 no longer keeps correspondence of parts.",
         "The six margins of layer 5, in layer 7",
@@ -182,7 +178,6 @@ CLAIMS = (
     ),
     Claim(
         "correspondence-breeds",
-        "correspondence",
         "arXiv, section 4.3",
         "Layer 7 may lose correspondence because the upper layers tell the breeds of dogs apart.",
         "The parts' margin over random masks (difference of cosine distances) among faces of two "
@@ -200,7 +195,6 @@ CLAIMS = (
     ),
     Claim(
         "correspondence-learned",
-        "correspondence",
         "our question",
         "Training adds to the correspondence in layer 5, by every distance that does not depend on "
         "the number of changed units.",

@@ -26,7 +26,6 @@ LEADS = [Quantity(f"margin in layer {layer[-1]}", f"resemblance/{layer}/lead") f
 CLAIMS = (
     Claim(
         name="deconvnet-backpropagation",
-        chapter="deconvnet",
         place="section 2.1 (ECCV)",
         says="Projecting one activation resembles backpropagating it; what differs is the ReLU, "
         "applied to the signal on its way down, and the contrast norm, which is skipped.",
@@ -39,7 +38,6 @@ CLAIMS = (
     ),
     Claim(
         name="deconvnet-resembles",
-        chapter="deconvnet",
         place="section 2.1",
         says="The reconstruction of a single activation resembles a small piece of the input "
         "image.",

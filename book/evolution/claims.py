@@ -124,7 +124,6 @@ def claims(threshold: float = THRESHOLD) -> tuple[Claim, ...]:
     return (
         Claim(
             "evolution-lower",
-            "evolution",
             "section 4, Fig. 4",
             "The lower layers converge within a few epochs.",
             MEASURE,
@@ -137,7 +136,6 @@ def claims(threshold: float = THRESHOLD) -> tuple[Claim, ...]:
         ),
         Claim(
             "evolution-upper",
-            "evolution",
             "section 4, Fig. 4",
             "The upper layers only develop after a considerable number of epochs (40 to 50).",
             MEASURE,
@@ -151,7 +149,6 @@ def claims(threshold: float = THRESHOLD) -> tuple[Claim, ...]:
         ),
         Claim(
             "evolution-jumps",
-            "evolution",
             "section 4, Fig. 4",
             "Sudden jumps of a projection come from a change of the strongest image.",
             "Change (1 - cosine) of a map's projection from one checkpoint to the next where its "
@@ -164,7 +161,6 @@ def claims(threshold: float = THRESHOLD) -> tuple[Claim, ...]:
         ),
         Claim(
             "evolution-order",
-            "evolution",
             "Raghu et al. 2017, abstract",
             "Layers converge from the bottom up.",
             MEASURE,

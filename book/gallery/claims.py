@@ -40,7 +40,7 @@ VARIATION = (
     "Over maps drawn at random from layers 2 to 5."
 )
 
-claim = partial(Claim, chapter="gallery", place="section 4, Fig. 2")
+claim = partial(Claim, place="section 4, Fig. 2")
 
 CLAIMS = (
     claim(

@@ -12,7 +12,7 @@ from zfrepro.stats import Interval
 
 LINEAR = 0.9  # R squared from which a curve counts as quasi-linear
 STABLE = 80  # per cent of above-chance accuracy kept, from which an output counts as stable
-claim = partial(Claim, chapter="invariance", place="arXiv section 4, Fig. 5")
+claim = partial(Claim, place="arXiv section 4, Fig. 5")
 
 
 def _r_squared(layer: str, family: str, intercept: bool) -> Quantity:

@@ -38,7 +38,6 @@ _gap = partial(Quantity, form=".0f")
 CLAIMS = (
     Claim(
         name="network-sizes",
-        chapter="network",
         place="Section 3, Fig. 3",
         says="For an image of 224 px the maps measure 110, 55, 26, 13, 13, 13, 13 and 6 a side.",
         measure="Side in units of the eight stages, computed with sizes rounded up at borders.",
@@ -49,7 +48,6 @@ CLAIMS = (
     ),
     Claim(
         name="network-fields",
-        chapter="network",
         place="Figs. 4, 5 and 6(c), as measured on the bitmaps",
         says="Projections and patches are shown at the size of a unit's receptive field.",
         measure="Side in pixels of the receptive fields at the conv outputs of both networks: by "

@@ -33,7 +33,6 @@ def _negative_in_the_paper() -> float:
 CLAIMS = (
     Claim(
         name="occlusion-object",
-        chapter="occlusion",
         place="section 4.2, Fig. 7(d)",
         says="When the object is covered, the probability of its class drops: the network "
         "localises the object and does not use only its surroundings.",
@@ -54,7 +53,6 @@ CLAIMS = (
     ),
     Claim(
         name="occlusion-pointing",
-        chapter="occlusion",
         place="section 4.2, Fig. 7(d)",
         says="The map of the probability shows where the object is.",
         measure="Pointing game: share of images whose lowest probability is at a square with its "
@@ -77,7 +75,6 @@ CLAIMS = (
     ),
     Claim(
         name="occlusion-projection",
-        chapter="occlusion",
         place="section 4.2, Fig. 7(b) and (c)",
         says="When the square covers what the projection of a map shows, the map's activity "
         "drops: projections show what excites a map.",
@@ -92,7 +89,6 @@ CLAIMS = (
     ),
     Claim(
         name="occlusion-strongest-map",
-        chapter="occlusion",
         place="section 4.2, Fig. 7, rows 2 and 3",
         says="What excites the strongest map need not be what the class depends on: in some "
         "images its activity does not drop with the probability.",
@@ -106,7 +102,6 @@ CLAIMS = (
     ),
     Claim(
         name="occlusion-label",
-        chapter="occlusion",
         place="section 4.2, Fig. 7(e), row 1",
         says="At most positions the true class stays the most probable; covering the right place "
         "changes it.",
@@ -126,7 +121,6 @@ CLAIMS = (
     ),
     Claim(
         name="occlusion-networks",
-        chapter="occlusion",
         place="own question",
         says="A map is about the image and not about one set of weights: two networks drop at "
         "the same places.",

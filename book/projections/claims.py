@@ -71,12 +71,11 @@ PART = "truth-{}/deconvnet_minus/"
 CASCADE = "cascade-fc8/curves/{}, conv5"
 FLIPPED = "adversarial/moved/adversarial, {}"
 
-claim = partial(Claim, chapter="projections")
-later = partial(claim, source="later")
-own = partial(claim, source="own", place="section 2.1 does not say")
+later = partial(Claim, source="later")
+own = partial(Claim, source="own", place="section 2.1 does not say")
 
 CLAIMS = (
-    claim(
+    Claim(
         "projections-weighting",
         place="section 2.1",
         says="A projection's structures are weighted by what they contribute to the activation.",
@@ -89,7 +88,7 @@ CLAIMS = (
         ),
         note="Before the rules were rewritten, half of the layers made it partly reproduced.",
     ),
-    claim(
+    Claim(
         "projections-mask",
         place="section 2.1, footnote 1",
         says="With the forward ReLU mask instead of the backward ReLU, projections are markedly "
@@ -105,7 +104,7 @@ CLAIMS = (
         note="The threshold for markedly was raised once, when the coherence of white noise was "
         "known. Fineness had no bound of its own before: no interval was to lie above 0.",
     ),
-    claim(
+    Claim(
         "projections-part",
         place="section 2.1",
         says="A projection shows the part of the object that the unit responds to.",

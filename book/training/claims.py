@@ -93,7 +93,7 @@ def _claim(
     quantity = change(f"change of error {words}", source)
     printed, five = (printed_change(row, base, column) for column in ("val1", "val5"))
     return Claim(
-        f"training-{name}", "training", PLACE, says, measure,
+        f"training-{name}", PLACE, says, measure,
         holds=Below(quantity, 0), size=Includes(quantity, printed), paper_effect=printed,
         paper=f"top-1 {printed:+.1f}, top-5 {five:+.1f} points", printed=PRINTED, sweep=True,
         **more,
@@ -148,7 +148,6 @@ CLAIMS = (
     ),
     Claim(
         "training-clipping",
-        "training",
         "section 3.1",
         "Rescaling filters whose root mean square exceeds 0.1 is crucial.",
         STANDARD,

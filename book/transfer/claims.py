@@ -234,7 +234,6 @@ UNTESTED: dict[str, Any] = {
 CLAIMS = (
     TransferClaim(
         "transfer-pretrained",
-        "transfer",
         "section 5.2, Table 4",
         "A frozen pretrained network with a new softmax is far more accurate than training from "
         "scratch.",
@@ -252,7 +251,6 @@ CLAIMS = (
     ),
     TransferClaim(
         "transfer-few",
-        "transfer",
         "section 5.2, Fig. 9",
         "Six images a class give a higher accuracy than the best earlier method with ten times as "
         "many.",
@@ -272,7 +270,6 @@ CLAIMS = (
     ),
     TransferClaim(
         "transfer-depth",
-        "transfer",
         "section 5.3, Table 7",
         "The features of a higher layer classify better than those of a lower one.",
         "Mean per-class accuracy of a linear SVM, each layer from 1 to 5 less the one below",
@@ -288,7 +285,6 @@ CLAIMS = (
     ),
     TransferClaim(
         "transfer-flat",
-        "transfer",
         "section 5.3, Table 7",
         "The gain flattens at the top, from layer 5 to 7.",
         "Accuracy gained by a linear SVM for each layer, from layer 1 to 5 and from 5 to 7",
@@ -305,7 +301,6 @@ CLAIMS = (
     ),
     TransferClaim(
         "transfer-top",
-        "transfer",
         "section 5.3, Table 7",
         "All seven layers together give the highest accuracy.",
         "Mean per-class accuracy of a softmax on layer 7 less that on layer 5",
@@ -321,7 +316,6 @@ CLAIMS = (
     ),
     Claim(
         "transfer-caltech256",
-        "transfer",
         "section 5.2, Table 5 and Fig. 9",
         "On Caltech-256 the frozen network is far more accurate than training from scratch.",
         "Mean per-class accuracy, frozen less from scratch, 15 and 60 images a class, five folds",
@@ -334,7 +328,6 @@ CLAIMS = (
     ),
     Claim(
         "transfer-voc",
-        "transfer",
         "section 5.2, Table 6",
         "On PASCAL VOC 2012, with images of whole scenes, the frozen network is close to the best.",
         "Mean average precision over 20 classes, less that of the best earlier method",
@@ -346,7 +339,6 @@ CLAIMS = (
     ),
     TransferClaim(
         "transfer-learned",
-        "transfer",
         "our question",
         "Training increases the accuracy of each layer over that of an untrained network.",
         "Mean per-class accuracy of a linear SVM, trained less untrained, five folds, in the layer "
