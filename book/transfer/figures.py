@@ -201,3 +201,30 @@ def gains(found: Mapping[str, Record]) -> Figure:
                 rows.append((f"layer {layer[-1]}", rules.learned(record, layer), None))
                 groups.append(NAMES[source])
     return plots.intervals(rows, unit="trained less untrained, points", groups=groups)
+
+
+LIMITS = {
+    "classes of the source": {"classes-5": "5", "classes-20": "20", "classes-100": "100"},
+    "image size": {"classes-20": "96 px", "size-224": "224 px"},
+    "units of layers 6 and 7": {"classes-20": "256", "units-1024": "1,024"},
+}
+"""What is changed, one thing at a time -> source -> its value."""
+
+
+def limits(record: Record) -> Figure:
+    """Draw accuracy by layer of sources that differ in one thing, each beside itself untrained."""
+    figure, axes = plt.subplots(
+        1, len(LIMITS), figsize=(plots.WIDTH, 3.4), sharey=True, layout="constrained"
+    )
+    for ax, (title, sources) in zip(axes, LIMITS.items(), strict=True):
+        for colour, (source, value) in zip((BLUE, ORANGE, GREEN), sources.items(), strict=False):
+            accuracy = record[f"limits-{source}"]["accuracy"]
+            for which, style in (("trained", "o-"), ("untrained", "o:")):
+                label = value if which == "trained" else None
+                values = list(accuracy[which].values())
+                ax.plot(range(1, 8), values, style, ms=4, mfc="none", color=colour, label=label)
+        ax.set(title=title, xlabel="layer", xticks=range(1, 8))
+        ax.legend(loc="lower left")
+        ax.grid(axis="y")
+    axes[0].set(ylabel="accuracy of a linear SVM, %", ylim=(0, None))
+    return plots.detached(figure)
