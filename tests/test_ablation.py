@@ -207,3 +207,15 @@ def test_runs_are_read_and_strangers_refused(networks, tmp_path):
         study.loaded((saved("11s4-5s1"),))
     with pytest.raises(ValueError, match="needs --runs"):
         study.loaded(())
+
+
+def test_the_whole_network_takes_the_lead_after_the_last_epoch_that_it_does_not_lead():
+    def record(*errors):
+        runs = [("krizhevsky", [50.0] * len(errors)), (claims.ALL, errors)]
+        runs = [{"arch": arch, "history": {"val_top1_error": e}} for arch, e in runs]
+        return {"dataset": {"train": 100}, "runs": runs}
+
+    assert figures.crossing(record(45, 51, 50, 52, 53), claims.ALL) == 400
+    assert figures.crossing(record(51, 52), claims.ALL) == 100
+    assert figures.crossing(record(51, 49), claims.ALL) is None
+    assert figures.behind(record(51, 49), claims.ALL).tolist() == [1, -1]

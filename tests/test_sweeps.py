@@ -320,3 +320,13 @@ def test_budgets_have_folders_of_their_own(command, monkeypatch):
         assert main([*command[:-1], epochs]) == 0
     assert main(command[:-2]) == 0
     assert len(set(used)) == 3 and str(used[2]) == os.path.join("runs", "ablation-micro")
+
+
+def test_a_folder_of_images_is_recorded_by_its_name():
+    recipe = sweeps.recipes("ablation", "/some/place/mini-imagenet", networks=["zfnet"])[0]
+    assert sweeps.record_name("ablation", recipe.dataset) == "sweeps/ablation-mini-imagenet"
+    assert recipe.epochs == 20 and sweeps.shared(recipe)["dataset"] == "mini-imagenet"
+    made = {"recipe": vars(recipe), "command": f"train --dataset {recipe.dataset} --epochs 20"}
+    made |= dict.fromkeys(("commit", "versions", "date", "device", "precision", "seconds"), "")
+    made |= dict.fromkeys(("parameters", "multiply_adds", "errors"), 0) | {"history": []}
+    assert sweeps.row(made)["command"] == "train --dataset DIR/mini-imagenet --epochs 20"

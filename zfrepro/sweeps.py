@@ -21,7 +21,7 @@ from typing import Any
 from zfrepro import device as devices
 from zfrepro import ensembles, records
 from zfrepro.claims import DATASETS
-from zfrepro.data import dataset_name
+from zfrepro.data import dataset_name, is_path
 from zfrepro.networks import ARCHITECTURES, STEMS
 from zfrepro.paper import Errors
 from zfrepro.receptive_field import multiply_adds
@@ -199,6 +199,9 @@ def row(record: Mapping[str, Any]) -> dict[str, Any]:
     recipe = record["recipe"]
     origin = ("command", "commit", "versions", "date", "device", "precision", "seconds")
     kept = {key: record[key] for key in (*origin, "parameters", "multiply_adds", "errors")}
+    if is_path(recipe["dataset"]):  # where the images lie is this machine's own
+        named = f"DIR/{dataset_name(recipe['dataset'])}"
+        kept["command"] = kept["command"].replace(recipe["dataset"], named)
     history = {
         key: [round(epoch[key], 3) for epoch in record["history"]]
         for key in ("loss", "train_error", "val_top1_error")

@@ -167,6 +167,28 @@ def effects(found: Mapping[str, Record]) -> Figure:
 DEPTH = ("krizhevsky", ONE_FULL, MIDDLE, FULL, ALL)  # fewer and fewer layers
 
 
+def longer() -> Record:
+    """Return the record of longer trainings of `DEPTH` on mini-ImageNet's 100 classes."""
+    return records.read("sweeps/ablation-mini-imagenet")
+
+
+def behind(record: Record, name: str, base: str = "krizhevsky") -> np.ndarray:
+    """Return a network's validation error less its base's after each epoch, points; over seeds."""
+    errors = [
+        np.mean([r["history"]["val_top1_error"] for r in record["runs"] if r["arch"] == arch], 0)
+        for arch in (name, base)
+    ]
+    return errors[0] - errors[1]
+
+
+def crossing(record: Record, name: str) -> int | None:
+    """Return after how many images the base's error stays below a network's, or None."""
+    points = behind(record, name)
+    late = np.flatnonzero(points <= 0)
+    epochs = int(late[-1]) + 2 if len(late) else 1
+    return epochs * record["dataset"]["train"] if epochs <= len(points) else None
+
+
 def curves(record: Record) -> Figure:
     """Draw top-1 errors of the networks without layers: the paper's, then ours after each epoch.
 
