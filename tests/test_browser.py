@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from tests.chromium import ROOT, USES, browser  # noqa: F401
 
@@ -45,10 +46,11 @@ each_page = pytest.mark.parametrize(
 
 
 class Reader(html.parser.HTMLParser):
-    """Links, files and anchors of a page."""
+    """Links, files, anchors and Open Graph tags of a page."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.preview: dict[str, str] = {}
         self.links: list[str] = []
         self.files: list[str] = []
         self.anchors: set[str] = set()
@@ -56,6 +58,8 @@ class Reader(html.parser.HTMLParser):
     def handle_starttag(self, tag, attributes):
         found = dict(attributes)
         self.anchors |= {found.get("id") or "", found.get("name") or ""} - {""}
+        if tag == "meta" and (found.get("property") or "").startswith("og:"):
+            self.preview[found["property"]] = found.get("content") or ""
         if tag == "a" and found.get("href"):
             self.links.append(found["href"])
         file = found.get("href") if tag == "link" else found.get("src")
@@ -103,6 +107,21 @@ def test_a_page_and_its_pictures_weigh_little(page):
     files = {below(page, file)[0] for file in local(read(HTML / page).files)}
     own = [file for file in files if file.is_file() and "_static" not in file.parts]
     assert sum(file.stat().st_size for file in [HTML / page, *own]) < HEAVIEST
+
+
+@each_page
+def test_a_link_to_a_page_is_shown_with_its_words_and_a_picture(page):
+    found = read(HTML / page).preview
+    config = yaml.safe_load((ROOT / "_config.yml").read_text())
+    site = config["sphinx"]["config"]["ogp_site_url"]
+    assert found["og:url"] == site + page and found["og:site_name"] == config["title"]
+    assert found["og:title"] and found["og:image:alt"] and len(found["og:description"]) > 40
+    answer = re.search(r'<div class="zf-answer"><p>(.*?)</p>', (HTML / page).read_text(), re.DOTALL)
+    if answer:
+        words = html.unescape(re.sub("<[^>]+>", "", answer[1]))
+        assert found["og:description"] == words
+    with Image.open(HTML / found["og:image"].removeprefix(site)) as picture:
+        assert picture.width >= 600 and picture.width > picture.height  # as readers of links ask
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)

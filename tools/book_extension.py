@@ -68,6 +68,17 @@ def drop_useless_scripts(app, pagename, templatename, context, doctree) -> None:
     context["script_files"] = list(kept.values())
 
 
+ANSWER = re.compile(r'<div class="zf-answer"><p>(.*?)</p>', re.DOTALL)
+DESCRIPTION = re.compile(r'((?:name="description"|property="og:description") content=")[^"]*')
+
+
+def describe_by_answer(app, pagename, templatename, context, doctree) -> None:
+    """Let a link to a page show its answer; sphinxext.opengraph takes the first figure's words."""
+    if found := ANSWER.search(context.get("body") or ""):
+        words = html.escape(html.unescape(re.sub("<[^>]+>", "", found[1])))
+        context["metatags"] = DESCRIPTION.sub(lambda tag: tag[1] + words, context["metatags"])
+
+
 REPAIRS = {  # what axe-core and eyes find in the pages that Sphinx writes
     # sphinx-exercise: the same id many times
     r'<section id="(?:exercise|solution)-content">': "<section>",
@@ -110,5 +121,6 @@ def setup(app) -> dict:
     app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
     app.connect("html-page-context", drop_useless_scripts, priority=900)
     app.connect("html-page-context", repair_markup)
+    app.connect("html-page-context", describe_by_answer, priority=900)
     app.connect("build-finished", lighten_all)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
