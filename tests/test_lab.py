@@ -23,7 +23,7 @@ from tests.test_try_this import CHANGES, QUICK, SMALL, with_parameters
 from zfrepro.explorers import UNLABELLED
 
 PATIENCE = 300  # seconds for all cells of a notebook
-FEW = f"import zfrepro.data\nzfrepro.data.DIORAMA_SPLITS = {SMALL}\n"
+FEW = f"import zfrepro.data\nzfrepro.data.DIORAMA_SPLITS = {SMALL | {'val': (64, 1)}}\n"
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # all cells are in the page
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -74,17 +74,40 @@ def lab(tmp_path_factory) -> Iterator[str]:
         server.wait()
 
 
+@pytest.fixture(scope="module")
+def page(browser, lab) -> Iterator[Page]:  # noqa: F811
+    """JupyterLab in a browser, in which one notebook after the other is opened."""
+    context = browser.browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(1000 * PATIENCE)
+    page.goto(f"{lab}/lab")
+    page.wait_for_function("window.jupyterapp")
+    page.evaluate("jupyterapp.restored")
+    yield page
+    context.close()
+
+
 class Notebook:
     """A notebook that was run in JupyterLab from top to bottom."""
 
-    def __init__(self, page: Page, lab: str, name: str):
+    def __init__(self, page: Page, name: str):
         self.page = page
-        page.set_default_timeout(1000 * PATIENCE)
-        page.goto(f"{lab}/lab/workspaces/{name}/tree/book/{name}/{name}.ipynb")
-        panel = "window.jupyterapp?.shell?.currentWidget"
-        page.wait_for_function(f"{panel}?.sessionContext?.session?.kernel?.status === 'idle'")
+        path = f"book/{name}/{name}.ipynb"
+        page.evaluate(
+            "file => void jupyterapp.commands.execute('docmanager:open', file)", {"path": path}
+        )
+        panel = "jupyterapp.shell.currentWidget"
+        idle = f"{panel}?.sessionContext?.session?.kernel?.status === 'idle'"
+        page.wait_for_function(f"{panel}?.context?.path === '{path}' && {idle}")
         page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
-        page.wait_for_function(f"{panel}.sessionContext.session.kernel.status === 'idle'")
+        page.wait_for_function(idle)
+
+    def close(self) -> None:
+        """Close it; its kernel ends meanwhile."""
+        self.page.evaluate(
+            """() => { const panel = jupyterapp.shell.currentWidget;
+            void panel.sessionContext.shutdown(); panel.dispose() }"""
+        )
 
     def faults(self) -> list[str]:
         """Errors and what was written to standard error, which JupyterLab shows red."""
@@ -114,36 +137,27 @@ class Notebook:
         return before, after
 
 
-ANSWER = """() => {
-    const parts = [...document.querySelectorAll('.widget-html')].slice(-2);
-    return parts.map(part => part.querySelector('.widget-html-content').innerHTML).join(' ');
-}"""
+ANSWER = """[...document.querySelectorAll('.widget-html')].slice(-2)
+    .map(part => part.querySelector('.widget-html-content')?.innerHTML).join(' ')"""
 """The words and the picture of an explorer, its last two widgets."""
 
-
-def answer(page: Page) -> str:
-    """What an explorer shows, once it stands still: words and picture come one after the other."""
-    before, now = None, page.evaluate(ANSWER)
-    while now != before:
-        page.wait_for_timeout(200)
-        before, now = now, page.evaluate(ANSWER)
-    return now
+SETTLED = f"""before => {{
+    const now = {ANSWER}, busy = document.querySelector('.widget-upload').disabled;
+    return !busy && now !== before && !now.includes('computing') && now;
+}}"""
+"""The answer, once it is another and the controls are free again, which comes last."""
 
 
 def moved(page: Page, move: Callable[[], None]) -> str:
     """Do something to an explorer; its answer must change, which is returned."""
-    before = answer(page)
+    before = page.evaluate(ANSWER)
     move()
-    page.wait_for_function(
-        f"before => {{ const now = ({ANSWER})(); "
-        "return now !== before && !now.includes('computing') }",
-        arg=before,
-    )
-    return answer(page)
+    return page.wait_for_function(SETTLED, arg=before).json_value()
 
 
 def move_all(page: Page) -> None:
     """Move each control of an explorer once: sliders, numbers, then every button."""
+    page.locator(".widget-html img").first.wait_for()
     for handle in page.locator(".noUi-handle").all():
         at, last = (float(handle.get_attribute(f"aria-value{k}")) for k in ("now", "max"))
         moved(page, lambda h=handle, key="Left" if at == last else "Right": h.press(f"Arrow{key}"))
@@ -192,11 +206,11 @@ def bring_pictures(page: Page) -> None:
             page.get_by_text(UNLABELLED).wait_for()
             moved(page, page.get_by_role("button", name="the book's images").click)
             continue
-        before = answer(page)
+        before = page.evaluate(ANSWER)
         upload(name, content)
         page.get_by_text("phone.heic: cannot be read").wait_for()
         assert "save it as JPEG or PNG" in page.get_by_text("phone.heic").inner_text()
-        assert answer(page) == before
+        assert page.evaluate(ANSWER) == before
 
 
 EXPLORERS = ("gallery", "invariance", "occlusion")
@@ -205,11 +219,9 @@ WALK = (*EXPLORERS, "ablation", "architecture", "network", "synthetic", "trainin
 
 
 @pytest.mark.parametrize("name", WALK)
-def test_a_notebook_lives_in_jupyterlab(name, browser, lab):  # noqa: F811
-    context = browser.browser.new_context(viewport={"width": 1280, "height": 900})
-    page = context.new_page()
+def test_a_notebook_lives_in_jupyterlab(name, page):
+    notebook = Notebook(page, name)
     try:
-        notebook = Notebook(page, lab, name)
         assert not notebook.faults()
         text = "\n".join(page.locator(".jp-MarkdownCell").all_inner_texts())
         assert len(text) > 1000 and ":::" not in text and "```" not in text
@@ -225,5 +237,4 @@ def test_a_notebook_lives_in_jupyterlab(name, browser, lab):  # noqa: F811
             bring_pictures(page)
         assert not notebook.faults()
     finally:
-        page.evaluate("jupyterapp.serviceManager.sessions.shutdownAll()")
-        context.close()
+        notebook.close()
