@@ -99,7 +99,7 @@ def test_a_folder_that_cannot_be_used_stops_every_command_and_nothing_changes(
 ):
     told = FOLDERS[kind](tmp_path / "photos")
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "weights.safetensors").write_text("somebody's")
+    (tmp_path / "run" / "notes.txt").write_text("somebody's")
     recipe, mean = tiny(dataset="imagenet"), torch.zeros(3, stored_size(64), stored_size(64))
     save_weights(tmp_path / "a.safetensors", recipe.network(3), recipe, ("a", "b", "c"), mean)
     before, root = listing(tmp_path), str(tmp_path / "photos")
@@ -369,6 +369,12 @@ def test_without_permission_to_write(readable, capsys, monkeypatch):
         with pytest.raises(PermissionError, match=str(readable / "run" / "a.json")):
             records.write_json(readable / "run" / "a.json", {})
     assert listing(readable) == before
+
+    locked = readable / "photos" / "imagenet" / "train" / "class1" / "more"
+    locked.mkdir(0o000)  # images in it would be missing unseen
+    with as_nobody():
+        refused(line, capsys, "Permission denied", str(locked), "change its permissions")
+    locked.chmod(0o755)
 
 
 # --- a GPU without memory ------------------------------------------------------------------------

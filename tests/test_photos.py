@@ -317,9 +317,10 @@ def test_caltech101_is_split_class_by_class(tmp_path):
 # --- what cameras, scanners and archives hand in -------------------------------------------------
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
 @pytest.mark.parametrize("resolution", [IFDRational(72), IFDRational(1, 0)])
-def test_a_turned_photograph_stands_upright_everywhere(tmp_path, resolution):
-    exif, file = Image.Exif(), tmp_path / "turned.jpg"
+def test_a_turned_photograph_stands_upright_everywhere(tmp_path, resolution, suffix):
+    exif, file = Image.Exif(), tmp_path / f"turned.{suffix}"
     exif[photos.ORIENTATION] = 6  # its top is at the right
     exif[0x011A] = resolution  # Pillow's own turning gives up at 1/0
     halves = np.repeat([255, 0], 32)[:, None].repeat(64, 1).astype(np.uint8)  # white above black
@@ -364,7 +365,8 @@ def test_every_suffix_and_link_counts_and_the_rest_is_told(tmp_path, capsys):
 
 def test_flat_validation_images_and_kaggles_archive(tmp_path):
     root = photographs(tmp_path, "ILSVRC/Data/CLS-LOC")
-    assert photos.find_folder("imagenet", tmp_path) == root
+    for given in (tmp_path, *root.parents[:2], root):
+        assert photos.find_folder("imagenet", given) == root
     for file in list((root / "val").rglob("*.png")):
         file.rename(root / "val" / f"{file.parent.name}-{file.name}")
     for folder in (root / "val").glob("class*"):

@@ -88,6 +88,29 @@ def dataset_name(name: str) -> str:
     return Path(name).expanduser().resolve().name if is_path(name) else name
 
 
+def require_known(name: str) -> None:
+    """Refuse what is neither the name of a data set nor the path of one.
+
+    Raises:
+        ValueError: an unknown name.
+        DataError: a path without the folders of a data set.
+    """
+    if is_path(name):
+        root = Path(name).expanduser()
+        flat = dataset_name(name) in photos.FLAT
+        if not root.is_dir() or not flat and not all((root / part).is_dir() for part in PARTS):
+            what = "no train/CLASS/ and val/CLASS/ inside" if root.is_dir() else "no such folder"
+            raise DataError(
+                f"{root}: {what}; a data set is a folder with train/CLASS/ and val/CLASS/"
+            )
+    elif name not in DATASETS:
+        here = f", such as ./{name}" if name and Path(name).is_dir() else ""
+        raise ValueError(
+            f"unknown data set {name!r}; there are: {', '.join(DATASETS)}, or the path of a "
+            f"folder{here}"
+        )
+
+
 def load(
     name: str | None = None, image_size: int = 128, *, root: str | Path | None = None,
     parts: tuple[str, ...] = PARTS, progress: bool = True, skip_damaged: bool | None = None,
@@ -108,17 +131,10 @@ def load(
         ValueError: unknown name or part.
         DataError: photographs that are not there or cannot be read, with the file and the remedy.
     """
-    name = name or default_name()
+    name = default_name() if name is None else name
+    require_known(name)
     if is_path(name):
         name, root = dataset_name(name), Path(name).expanduser()
-        if not root.is_dir():
-            raise DataError(
-                f"{root}: no such folder; a data set is a folder with train/CLASS/ and val/CLASS/"
-            )
-    elif name not in DATASETS:
-        raise ValueError(
-            f"unknown data set {name!r}; there are: {', '.join(DATASETS)}, or the path of a folder"
-        )
     if not 1 <= image_size <= LARGEST_IMAGE:
         raise ValueError(f"image size {image_size}: must be 1 to {LARGEST_IMAGE:,} px")
     if not set(parts) <= set(PARTS):

@@ -86,9 +86,18 @@ _told: set[Path] = set()  # folders whose other files were counted aloud, once a
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """List every file below a folder, following links, without what a file manager keeps."""
+    """List every file below a folder, following links, without what a file manager keeps.
+
+    Raises:
+        OSError: a folder that may not be read; its images would be missing unseen.
+    """
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
     seen = set()
-    for top, folders, names in os.walk(folder, followlinks=True):
+    for top, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
         seen.add(os.path.realpath(top))
         folders[:] = [
             f for f in folders if f[0] != "." and os.path.realpath(os.path.join(top, f)) not in seen
@@ -161,9 +170,10 @@ def square(image: Image.Image, size: int) -> np.ndarray:
     Raises:
         ValueError: pixels without a fixed range, such as a float TIFF's.
     """
+    upright = to_rgb(image)
+    # read when the pixels are: Pillow itself turns a TIFF, and takes the tag off
     turn = TURNS.get(image.getexif().get(ORIENTATION))
-    image = to_rgb(image)
-    image = image.transpose(turn) if turn is not None else image
+    image = upright.transpose(turn) if turn is not None else upright
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
     box = (left, top, left + side, top + side)
@@ -327,11 +337,9 @@ def _write_array(file: Path, shape: tuple[int, ...], rows: Iterable[np.ndarray])
 ALIASES = {
     "imagenette": ("imagenette2-320", "imagenette2", "imagenet20"),
     "imagewoof": ("imagewoof2-320", "imagewoof2", "imagenet20"),
-    "imagenet": ("ILSVRC2012", "imagenet1k"),
+    # the last three: Kaggle's archive, from three of its folders
+    "imagenet": ("ILSVRC2012", "imagenet1k", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC"),
 }
-
-
-KAGGLE = "ILSVRC/Data/CLS-LOC"  # where Kaggle's archive holds train/WNID and a flat val
 
 FLAT = {"caltech101": ("caltech101/101_ObjectCategories", "caltech101", "101_ObjectCategories")}
 """Sets that come without `train` and `val`, and the folders that hold their class folders."""
@@ -351,8 +359,6 @@ def find_folder(name: str, root: str | Path | None) -> Path:
     for folder in [*(root / choice for choice in choices), root]:
         if (folder / "train").is_dir() and (folder / "val").is_dir():
             return folder
-    if name == "imagenet" and (root / KAGGLE).is_dir():
-        return root / KAGGLE
     raise DataError(
         f"{root}: no {layout} inside; `python -m zfrepro data {name} --data {root} --download` "
         "fetches them or says where they are"
