@@ -1,11 +1,18 @@
 """Recorded measurements: single parts join the record there is, and hide nothing that it tells."""
 
+import shlex
+
 import pytest
 import torch
 
 from book.deconvnet import measure as study_module
 from tests import datasets
+from tests.photographs import photographs
 from zfrepro import measure as studies
+from zfrepro import records
+from zfrepro.cli import main
+from zfrepro.data.transforms import stored_size
+from zfrepro.weights import save_weights
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +46,27 @@ def test_single_parts_are_measured_and_join_the_record(study, tmp_path):
     assert told(again) == [(["other"], None), ([name], "two")]
     with pytest.raises(ValueError, match="another seed"):
         studies.refuse_other(earlier | {"seed": 7}, new)
+
+
+def test_a_folder_of_images_is_measured_under_its_own_name(own_places, tmp_path, monkeypatch):
+    folder = photographs(tmp_path, "my photos")
+    mean = torch.zeros(3, stored_size(64), stored_size(64))
+    for arch in ("zfnet", "krizhevsky"):
+        recipe = datasets.tiny(arch=arch, dataset=str(folder))
+        file = tmp_path / "results" / "networks" / f"my photos-{arch}.safetensors"
+        sha = save_weights(file, recipe.network(3), recipe, ("class0", "class1", "class2"), mean)
+        records.write_json(file.with_suffix(".json"), {"weights_sha256": sha})
+    seen = []
+
+    def parts(study):
+        seen.append(study.load(96, ("val",)))  # as for a network that sees another size
+        return {"part": lambda: 1}
+
+    monkeypatch.setattr(study_module, "parts", parts)
+    assert main(["measure", "deconvnet", "--dataset", "./my photos", "--quiet"]) == 0
+    record = records.read_json(tmp_path / "results" / "deconvnet" / "my photos.json")
+    assert record["part"] == 1 and record["dataset"]["name"] == seen[0].name == "my photos"
+    assert shlex.split(record["command"])[-1] == str(folder)
 
 
 @pytest.mark.parametrize("name", ["networks", "command", "seed"])

@@ -115,10 +115,13 @@ def test_networks_of_the_papers_size_have_a_budget_and_a_record_of_their_own():
         assert sweeps.record_name(sweep, "imagenet20", scale) == name
 
 
-def test_a_run_is_the_command_train_with_the_recipe_and_its_own_folder(tmp_path, monkeypatch):
+@pytest.mark.parametrize("dataset", ["imagenet20", "/some photos"])
+def test_a_run_is_the_command_train_with_the_recipe_and_its_own_folder(
+    dataset, tmp_path, monkeypatch
+):
     started = {}
     monkeypatch.setattr(subprocess, "Popen", lambda words, **own: started.update(own, words=words))
-    recipe = sweeps.recipes("ablation", "imagenet20")[5]
+    recipe = sweeps.recipes("ablation", dataset)[5]
     sweeps._start(recipe, tmp_path / "own", 2, ["--data", "a folder"])
     assert started["words"][1:4] == ["-m", "zfrepro", "train"]
     options = parse(started["words"][3:])

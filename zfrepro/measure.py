@@ -47,6 +47,7 @@ class Study:
     # bool (N,), of the validation images those to measure on; None for all
     rows: torch.Tensor | None = None
     untrained: bool = False  # whether the networks have their first weights, as a control
+    source: str = ""  # the data set's name or path, as `data.load` takes it; default its name
 
     def before_training(self) -> "Study":
         """Return the study of the same networks without any training."""
@@ -80,8 +81,12 @@ class Study:
 
     def our_images(self) -> Split:
         """Return the images of `val` as our network wants them stored."""
-        options = {"root": self.root, "parts": ("val",), "progress": False}
-        return self.split_for(data.load(self.dataset.name, self.ours.image_size, **options))
+        return self.split_for(self.load(self.ours.image_size, ("val",)))
+
+    def load(self, image_size: int, parts: tuple[str, ...] = data.PARTS) -> Dataset:
+        """Load the data set for a network that sees another size."""
+        name = self.source or self.dataset.name
+        return data.load(name, image_size, root=self.root, parts=parts, progress=self.progress)
 
     @property
     def key(self) -> str:

@@ -9,6 +9,7 @@ nothing.
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -86,7 +87,7 @@ def recipes(
     """
     if sweep not in SWEEPS:
         raise ValueError(f"no sweep called {sweep!r}; there are: {', '.join(SWEEPS)}")
-    names = networks or SWEEPS[sweep]
+    names = tuple(dict.fromkeys(networks or SWEEPS[sweep]))
     if unknown := [name for name in names if name not in SWEEPS[sweep]]:
         raise ValueError(f"{sweep} has no {', '.join(unknown)}; it has: {', '.join(SWEEPS[sweep])}")
     budget = BUDGETS.get(dataset_name(dataset), {})
@@ -348,7 +349,7 @@ def _cost(recipe: Recipe) -> float:
 
 def _start(recipe: Recipe, folder: Path, threads: int, options: Iterable[str]) -> subprocess.Popen:
     folder.mkdir(parents=True, exist_ok=True)
-    words = [sys.executable, "-m", "zfrepro", *command_of(recipe).split()[3:]]
+    words = [sys.executable, "-m", "zfrepro", *shlex.split(command_of(recipe))[3:]]
     words += ["--out", str(folder), "--quiet", *options]
     words += ["--wait"]  # a sweep that was killed leaves its runs going
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}

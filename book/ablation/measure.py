@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from book.ablation.claims import BASES, base_of
-from zfrepro import data
 from zfrepro.data import Dataset
 from zfrepro.evolution import cka, layer_features
 from zfrepro.measure import Parts, Study
@@ -30,7 +29,7 @@ def parts(study: Study) -> Parts:
     """Return the measurements: CKA of layers with the base's, and the error that images add."""
     networks = loaded(study.runs, study.device)
     size = next(iter(next(iter(networks.values())).values())).recipe.image_size
-    dataset = data.load(study.dataset.name, size, root=study.root, progress=study.progress)
+    dataset = study.load(size)
     return {
         "runs": lambda: {name: sorted(by_seed) for name, by_seed in networks.items()},
         "features": lambda: features(networks, dataset, study.images or COMPARED),

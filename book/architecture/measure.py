@@ -181,12 +181,11 @@ def diagnosed(run: Path, study: Study) -> dict[str, Any]:
     record = records.read_json(run / "record.json")
     trained = load_weights(run / "weights.safetensors", device=study.device)
     recipe, name = trained.recipe, study.dataset.name
-    if recipe.dataset != name:
+    if data.dataset_name(recipe.dataset) != name:
         raise ValueError(f"{run}: trained on {recipe.dataset}, not on {name}; leave it out")
     val = study.dataset.val
     if recipe.image_size != study.dataset.image_size:  # small networks see smaller images
-        options = {"root": study.root, "parts": ("val",), "progress": False}
-        val = data.load(name, recipe.image_size, **options).val
+        val = study.load(recipe.image_size, ("val",)).val
     seen = trained.preprocess(val.shuffled(IMAGES, study.seed).images)
     stride, weight = stride_of(trained.network), trained.network.convs["conv1"].weight.cpu()
     rms = weight.square().mean((1, 2, 3)).sqrt()

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.nn.functional import interpolate
 
-from zfrepro import data, plots, records
+from zfrepro import plots, records
 from zfrepro.data import Dataset
 from zfrepro.evolution import (
     cka,
@@ -45,8 +45,7 @@ def parts(study: Study) -> Parts:
     recipes = {run: snapshots(run)[0].trained.recipe for run in study.runs}
 
     def images(recipe: Recipe) -> Dataset:
-        options = {"root": study.root, "progress": study.progress}
-        return data.load(study.dataset.name, recipe.image_size, **options)
+        return study.load(recipe.image_size)
 
     def figure() -> dict[str, Any]:
         if not recipes:

@@ -103,7 +103,7 @@ def whole(
     if family == "rotation":
         kinds = {name: sure & (labels == k) for k, name in enumerate(study.dataset.classes)}
         record["by_class"] = {name: summary(share[own]) for name, own in kinds.items() if own.any()}
-        record["symmetric"] = list(SYMMETRIC[study.dataset.name])
+        record["symmetric"] = list(SYMMETRIC.get(study.dataset.name, ()))
     return record
 
 
