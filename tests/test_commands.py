@@ -157,7 +157,7 @@ positive = st.floats(1e-6, 10, allow_nan=False)
 share = st.floats(0, 0.999)
 recipes = st.builds(
     Recipe,
-    arch=st.sampled_from(list(ARCHITECTURES)), dataset=st.sampled_from(DATASETS),
+    arch=st.sampled_from(list(ARCHITECTURES)), dataset=st.sampled_from([*DATASETS, "/some photos"]),
     image_size=st.sampled_from([96, 128, 224]), width=st.sampled_from([0.25, 0.5, 1.0]),
     units=st.sampled_from([32, 256, 512, 4096]), epochs=st.sampled_from([1, 30, 70]),
     batch=st.sampled_from([128, 8]),

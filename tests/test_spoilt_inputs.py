@@ -225,6 +225,64 @@ CASES: dict[str, tuple[Callable[[], Any], Any, list[str]]] = {
     "an image size of True": (
         lambda: lambda: Recipe(image_size=True), None, ["image_size True: must be a whole number"],
     ),
+    "a run without its checkpoint and record": (
+        lambda: (os.remove(f"run/{CHECKPOINT}"), os.remove("run/record.json")),
+        train(), ["run: holds a finished run", f"another --out, or remove {WEIGHTS}"],
+    ),
+    "a checkpoint of a billion classes": (
+        lambda: header(CHECKPOINT, classes=10**9), train(), [CHECKPOINT, "classes", "remove it"],
+    ),
+    "a record without ten crops": (
+        lambda: record("errors", "ten_crops", to={}), SHIP, ["its errors", "'top1_error'"],
+    ),
+    "a record without a hash": (
+        lambda: record("weights_sha256", to=""), SHIP, ["weights_sha256 is empty or cut short"],
+    ),
+    "a record of no epochs": (lambda: record("history", to=[]), SHIP, ["its history", "empty"]),
+    "a record of an unknown data set": (
+        lambda: record("dataset", to={}), SHIP, ["of its dataset, its name is missing"],
+    ),
+    "a shipped record that cannot be read": (
+        lambda: write("results/networks/imagenet-zfnet.json", "[]"),
+        SHIP, ["imagenet-zfnet.json: its error cannot be read", "--replace"],
+    ),
+    "a folder in the place of a record": (
+        lambda: os.makedirs("results/networks/imagenet-zfnet.json"),
+        SHIP, ["imagenet-zfnet.json", "a folder has the name of a file"],
+    ),
+    "results where nothing can be made": (
+        lambda: os.environ.update(ZFREPRO_RESULTS="/proc/results"),
+        SHIP, ["/proc/results", "choose another folder"],
+    ),
+    "weights of other classes than the diorama's": (
+        lambda: None, [*EVAL, "--dataset", "diorama"], [WEIGHTS, "knows other classes"],
+    ),
+    "a measurement on a misspelt data set": (
+        lambda: None, ["measure", "gallery", "--dataset", "imagnet"],
+        ["unknown data set 'imagnet'; there are: diorama"],
+    ),
+    "a data set without a name": (
+        lambda: None, train("new", dataset=""), ["unknown data set ''; there are: diorama"],
+    ),
+    "a folder named without ./": (
+        lambda: None, train("new", dataset="photos"), ["unknown data set 'photos'", "./photos"],
+    ),
+    "a folder that is half a data set": (
+        lambda: None, ["data", "./photos/imagenet/train"],
+        ["imagenet/train: no train/CLASS/ and val/CLASS/ inside"],
+    ),
+    "a table of infinite width": (
+        lambda: None, ["table", "--width", "inf"], ["width inf: must be a number"],
+    ),
+    "a table of a billion pixels": (
+        lambda: None, ["table", "--image-size", "1000000000"], ["at most 4,096"],
+    ),
+    "a measurement of a negative seed": (
+        lambda: None, ["measure", "gallery", "--seed", "-1"], ["--seed -1: must be at least 0"],
+    ),
+    "seeds for years": (
+        lambda: None, ["sweep", "ablation", "--seeds", "1000000000"], ["must be at most 100"],
+    ),
     "a data set that is a file": (
         lambda: write("photos.zip", b"PK"), train("new", dataset="./photos.zip"),
         ["photos.zip: no such folder", "train/CLASS/ and val/CLASS/"],

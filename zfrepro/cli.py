@@ -18,9 +18,10 @@ from torch import Tensor
 from tyro.conf import OmitArgPrefixes, Positional
 
 from zfrepro import data, device, distributed, records, training, weights
-from zfrepro.networks import ARCHITECTURES, architecture
+from zfrepro.networks import ARCHITECTURES
 from zfrepro.training import MODERN, SCALES, Recipe, command_of
 
+MOST_SEEDS = 100  # of a sweep: more would be years
 TRAIN_IMAGES = 20_000  # of which the training error is taken: more would only cost time
 
 
@@ -59,8 +60,10 @@ class Table:
             print("\n".join(ARCHITECTURES))
             return
         require_positive(classes=self.classes)
-        chosen = architecture(self.arch, width=self.width, units=self.units)
-        print(format_table(chosen, self.image_size, self.classes))
+        chosen = Recipe(
+            arch=self.arch, image_size=self.image_size, width=self.width, units=self.units
+        )
+        print(format_table(chosen.architecture(), self.image_size, self.classes))
 
 
 @dataclass
@@ -153,9 +156,7 @@ class Train:
         names it anywhere.
         """
         chosen = asdict(self.settings)
-        if data.is_path(chosen["dataset"]):
-            chosen["dataset"] = str(Path(chosen["dataset"]).expanduser().resolve())
-        return Recipe(**chosen)
+        return Recipe(**chosen | {"dataset": named_anywhere(chosen["dataset"])})
 
     def run(self) -> None:
         recipe, where = self.made(), device.pick(self.device)
@@ -229,12 +230,8 @@ class Eval:
         where = device.pick(self.device)
         networks = [weights.load_weights(file, device=where) for file in self.weights]
         recipe = networks[0].recipe
-        dataset = data.load(
-            self.dataset or recipe.dataset,
-            recipe.image_size,
-            root=self.data,
-            skip_damaged=self.skip_damaged or None,
-        )
+        name = recipe.dataset if self.dataset is None else self.dataset
+        dataset = data.load(name, recipe.image_size, root=self.data, parts=())
         for file, network in zip(self.weights, networks, strict=True):
             if dataset.classes != network.classes:
                 raise ValueError(
@@ -246,6 +243,9 @@ class Eval:
                     f"{file} sees {network.recipe.image_size} px, {self.weights[0]} "
                     f"{recipe.image_size} px"
                 )
+        dataset = data.load(
+            name, recipe.image_size, root=self.data, skip_damaged=self.skip_damaged or None
+        )
         print(f"{dataset.name}, {len(dataset.val):,} validation images at {recipe.image_size} px")
         print_errors(evaluation(networks, dataset, True))
 
@@ -269,7 +269,8 @@ class Ship:
         made: dict[Path, tuple[Path, dict[str, Any]]] = {}
         for run in map(Path, self.runs):
             record = _finished(run)
-            target = records.results_root() / f"{_shipped_name(record, self.numbers_only)}.json"
+            name = _shipped_name(run, record, self.numbers_only)
+            target = records.results_root() / f"{name}.json"
             if target in made:
                 raise ValueError(
                     f"{made[target][0]} and {run} would both become {target}; ship one of them"
@@ -331,10 +332,12 @@ class Measure:
 
         measure.module_of(self.chapter)
         require_positive(images=self.images)
-        where, name = device.pick(self.device), self.dataset or data.default_name()
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"--seed {self.seed}: must be at least 0 and below 2**32")
+        where, name = device.pick(self.device), named_anywhere(self.dataset)
         own = self.network == "zfnet"
         kind = "-untrained" if self.untrained else ""
-        file = f"{name if own else self.network}{kind}.json"
+        file = f"{data.dataset_name(name) if own else self.network}{kind}.json"
         target = records.results_root() / self.chapter / file
         # what can be told before any data is read
         if own and self.weights:
@@ -372,13 +375,14 @@ class Measure:
         for arch in ("zfnet", "krizhevsky"):
             networks[arch], hashes[arch] = _shipped(arch, name, where)
         ours = networks["zfnet"]
-        dataset = data.load(name, ours.image_size, root=self.data, progress=not self.quiet)
+        dataset = data.load(name, ours.image_size, root=self.data, parts=())
         if dataset.classes != ours.classes:
             raise ValueError(
                 f"{name} has {len(dataset.classes)} classes, its networks know "
                 f"{len(ours.classes)}; measure on the data set they were trained on"
             )
-        return Study(dataset, networks, where, hashes=hashes, **self._options())
+        dataset = data.load(name, ours.image_size, root=self.data, progress=not self.quiet)
+        return Study(dataset, networks, where, hashes=hashes, **self._options(name))
 
     def _adapted(self, name: str, where):
         """Return the study of a network that others trained, asked for the data set's classes."""
@@ -396,19 +400,20 @@ class Measure:
         return measure.Study(
             dataset, {self.network: made.restrict_classes(dataset.classes)}, where,
             hashes={self.network: records.sha256(Path(file).expanduser()), "zfnet": sha},
-            network=self.network, ours=ours, rows=imagenet.unseen(dataset, self.data),
-            **self._options(),
+            network=self.network, ours=ours,
+            rows=imagenet.unseen(dataset, self._options(name)["root"]), **self._options(name),
         )  # fmt: skip
 
-    def _options(self) -> dict[str, Any]:
+    def _options(self, name: str) -> dict[str, Any]:
+        root = name if data.is_path(name) else self.data
         return {
-            "images": self.images, "seed": self.seed, "progress": not self.quiet,
-            "root": Path(self.data) if self.data else None, "runs": tuple(map(Path, self.runs)),
+            "images": self.images, "seed": self.seed, "progress": not self.quiet, "source": name,
+            "root": Path(root) if root else None, "runs": tuple(map(Path, self.runs)),
         }  # fmt: skip
 
     def _command(self, dataset: str) -> str:
         """Return the command as the record tells it."""
-        words = f"python -m zfrepro measure {self.chapter} --dataset {dataset}"
+        words = f"python -m zfrepro measure {self.chapter} --dataset {shlex.quote(dataset)}"
         words += f" --network {self.network}" if self.network != "zfnet" else ""
         words += f" --weights {Path(self.weights).name}" if self.weights else ""
         words += " --untrained" if self.untrained else ""
@@ -456,7 +461,9 @@ class Sweep:
         from zfrepro import sweeps
 
         require_positive(seeds=self.seeds, epochs=self.epochs, jobs=self.jobs)
-        name = self.dataset or data.default_name()
+        if self.seeds and self.seeds > MOST_SEEDS:
+            raise ValueError(f"--seeds {self.seeds}: must be at most {MOST_SEEDS}")
+        name = named_anywhere(self.dataset)
         seeds = range(self.seeds) if self.seeds else None
         chosen = sweeps.recipes(
             self.sweep, name, seeds, self.scale, self.epochs, self.networks or None
@@ -555,12 +562,22 @@ def remedy(error: BaseException) -> str:
     name = str(error.filename or "")
     if name and data.cache_root() in (Path(name), *Path(name).parents):
         return "; free some space or set ZFREPRO_CACHE to another folder"
-    kinds = {errno.EACCES: "choose a folder that you may write to",
+    kinds = {errno.EACCES: "change its permissions or choose another folder",
+             errno.EISDIR: "a folder has the name of a file: remove it or choose another folder",
+             errno.ENOENT: "choose another folder",
              errno.EEXIST: "a file has the name of a folder: choose another",
              errno.ENOTDIR: "a file has the name of a folder: choose another",
              errno.ENOSPC: "free some space or choose another folder",
              errno.EROFS: "choose a folder on a disk that can be written to"}  # fmt: skip
     return f"; {kinds[error.errno]}" if error.errno in kinds else ""
+
+
+def named_anywhere(dataset: str | None) -> str:
+    """Return the data set that an option names, else the environment's; a path made absolute, as
+    records name it.
+    """
+    name = data.default_name() if dataset is None else dataset
+    return str(Path(name).expanduser().resolve()) if data.is_path(name) else name
 
 
 def require_positive(**counts: int | None) -> None:
@@ -599,11 +616,11 @@ def refuse_finished(out: Path) -> None:
     """Refuse a folder that holds a finished run without its checkpoint: training would overwrite
     it.
     """
-    whole = all((out / name).is_file() for name in (training.WEIGHTS, "record.json"))
-    if whole and not (out / training.CHECKPOINT_FILE).is_file():
+    finished = [name for name in (training.WEIGHTS, "record.json") if (out / name).exists()]
+    if finished and not (out / training.CHECKPOINT_FILE).exists():
         raise ValueError(
             f"{out}: holds a finished run without its checkpoint; choose another --out, or remove "
-            "it"
+            + " and ".join(finished)
         )
 
 
@@ -679,7 +696,7 @@ def _finished(run: Path) -> dict[str, Any]:
     return record
 
 
-def _shipped_name(record: dict[str, Any], numbers_only: bool) -> str:
+def _shipped_name(run: Path, record: dict[str, Any], numbers_only: bool) -> str:
     """Return where a run is filed below results/: as the network that the book shows, or by its
     seed.
 
@@ -690,8 +707,8 @@ def _shipped_name(record: dict[str, Any], numbers_only: bool) -> str:
     dataset = data.dataset_name(recipe["dataset"])
     if not dataset or ".." in recipe["dataset"] or "\\" in dataset:
         raise ValueError(
-            f"the record names the data set {recipe['dataset']!r}, which would lead out of "
-            "results/; mend its recipe"
+            f"{run / 'record.json'}: names the data set {recipe['dataset']!r}, which would lead "
+            "out of results/; mend its recipe"
         )
     name = f"{dataset}-{recipe['arch']}"
     by_seed = f"runs/{name}-{record['scale']}-seed{recipe['seed']}"
@@ -708,8 +725,10 @@ def refuse_weaker(record: dict[str, Any], target: Path) -> None:
         return
     try:
         old = records.read_json(target)["errors"]["one_crop"]["top1_error"]
-    except (KeyError, TypeError, ValueError):
-        return  # what is there cannot be read, so nothing is lost
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{target}: its error cannot be read, so not compared; --replace ships the run anyway"
+        ) from error
     new = record["errors"]["one_crop"]["top1_error"]
     if new > old:
         raise ValueError(

@@ -1,6 +1,7 @@
 """Train with the paper's recipe (section 3.1) or a modern one; a killed run resumes bit for bit."""
 
 import math
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -186,7 +187,8 @@ def command_of(recipe: Recipe) -> str:
     def left(base: dict[str, Any]) -> list[str]:
         merged = {f.name: f.default for f in fields(Recipe)} | base
         values = {n: getattr(recipe, n) for n, v in merged.items() if getattr(recipe, n) != v}
-        return [f"--{name.replace('_', '-')} {value}" for name, value in values.items()]
+        words = {name.replace("_", "-"): shlex.quote(str(value)) for name, value in values.items()}
+        return [f"--{name} {value}" for name, value in words.items()]
 
     choices = []
     for kind, modern in (("", {}), ("--recipe modern ", MODERN)):
@@ -461,17 +463,26 @@ def fault_of(record: dict[str, Any]) -> str:
         return "its kind is not training"
     if fault := _fault(record, RECORDED):
         return fault
+    if fault := _fault(record["dataset"], {"name": str, "fingerprint": str}):
+        return f"of its dataset, {fault}"
+    if not record["history"] or len(record["weights_sha256"]) != 64:
+        return "its history or its weights_sha256 is empty or cut short"
     if record["scale"] not in (*SCALES, "own"):
         return f"its scale {record['scale']!r} is none of {', '.join(SCALES)}, own"
     if not {"dataset", "arch", "seed"} <= set(record["recipe"]):
         return "its recipe lacks dataset, arch or seed"
     try:
         known_recipe(record["recipe"])
-        found = record["errors"]["one_crop"]["top1_error"]
+        found = {
+            f"{part} {kind}": record["errors"][part][kind]
+            for part in ("train", "one_crop", "ten_crops")
+            for kind in ("top1_error", "top5_error")
+        }
     except (KeyError, TypeError, ValueError) as error:
         return f"its recipe or its errors: {brief(error)}"
-    if not _is(found, float) or not 0 <= found <= 100:
-        return f"its top1_error {found!r} is no per cent"
+    for name, value in found.items():
+        if not _is(value, float) or not 0 <= value <= 100:
+            return f"its {name} {value!r} is no per cent"
     return ""
 
 
@@ -515,7 +526,7 @@ def read_checkpoint(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, info = load_tensors(file)
         if fault := _fault(info, CHECKPOINT):
             raise ValueError(fault)
-        if info["classes"] < 1:
+        if not 1 <= info["classes"] <= 2**16:  # more would not fit in memory
             raise ValueError(f"its classes are {info['classes']}")
     except ValueError as error:
         raise _not_whole(file, error) from error

@@ -201,12 +201,13 @@ def pretrained(
             recorded one.
     """
     architecture(arch)
-    from zfrepro.data import default_name, photos
+    from zfrepro.data import default_name, photos, require_known
 
     dataset = dataset or default_name()
     name = record_name(arch, dataset, image_size)
     record, file = results_root() / f"{name}.json", results_root() / f"{name}.safetensors"
     if not record.is_file():
+        require_known(dataset)  # or the advice would be to train on what is not there
         size = f" --image-size {image_size}" if image_size else ""
         out = f"runs/{dataset_name(dataset)}-{arch}"
         raise WeightsError(
@@ -218,5 +219,6 @@ def pretrained(
     if not expected:
         raise WeightsError(f"{record}: no weights_sha256; restore it or ship the run again")
     found = load_weights(file, expected_sha256=expected, device=device)
-    own = tuple(photos.WNIDS[dataset][wnid] for wnid in sorted(photos.WNIDS.get(dataset, ())))
+    known = photos.WNIDS.get(dataset_name(dataset), {})
+    own = tuple(known[wnid] for wnid in sorted(known))
     return found.restrict_classes(own) if own and set(own) < set(found.classes) else found
