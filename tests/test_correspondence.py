@@ -316,7 +316,7 @@ def test_figures_show_what_the_records_hold():
     )
     row = figures.table_rows(found)[0]
     assert (
-        row["masked"] == "right eye"
+        row["Occlusion Location"] == "right eye"
         and row["layer 5: paper"] == "0.067±0.007"
     )
     assert len(figures.delta_against_changed(found).axes[0].lines) == 1 + 2 * 4

@@ -88,7 +88,7 @@ def table_rows(
     """Return the paper's table, mean feature sign change, with ours beside it."""
     rows = []
     for masked in (*PARTS, "random"):
-        row: dict[str, object] = {"masked": masked}
+        row: dict[str, object] = {"Occlusion Location": masked}
         for layer in layers:
             if layer in paper.CORRESPONDENCE:
                 printed = paper.CORRESPONDENCE[layer][masked]
