@@ -66,7 +66,7 @@ def both_layers(
 
 def all_maps(second: Mapping[str, Tensor]) -> Figure:
     """Draw panels (d) and (e) whole: all recorded maps of each network's layer 2, nine a map."""
-    sheets = [plots.blocks(plots.resized(tiles), 4) for tiles in second.values()]
+    sheets = [plots.blocks(plots.resized(tiles), 5) for tiles in second.values()]
     titles = [f"{NAMES[arch]}, layer 2" for arch in second]
     return plots.side_by_side(sheets, titles, width=7, columns=1)
 
@@ -86,7 +86,7 @@ def clipping(found: Mapping[str, Record]) -> Figure:
             rows = torch.tensor(run["filters"])
             weight = rows.unflatten(1, (3, math.isqrt(rows.shape[1] // 3), -1))
             colours = plots.GREY + 0.5 * weight / weight.abs().max()
-            panels.append(plots.tiled(plots.enlarged(colours, 8), 5, gap=2))
+            panels.append(plots.tiled(plots.enlarged(colours, 8), 6, gap=2))
             titles.append(f"{DATASETS[dataset]}, {name}")
     return plots.side_by_side(panels, titles, width=7, columns=2)
 

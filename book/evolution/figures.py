@@ -68,7 +68,7 @@ def growth(
             drawn[row, column + 1, :, :, : plots.TILE // 22] = RED
         rows += [list(row) for row in drawn]
         names += [f"layer {layer.removeprefix('conv')}"] + [""] * (len(chosen) - 1)
-    columns = [f"epoch {epoch}" for epoch in epochs]
+    columns = [f"epoch {epochs[0]}", *map(str, epochs[1:])]
     return plots.grid(rows, columns, names, width=max(4.5, 0.75 * len(columns)))
 
 

@@ -71,7 +71,7 @@ def strip(
         rows = math.ceil(len(units) / 8)
         shown_units = F.pad(units.sqrt(), (0, 8 * rows - len(units))).view(rows, 8)
         draw(shown_units, x, middle - 42, 21, 84, cmap="magma", vmin=0)
-        station(f"layer {full.layer}", [f"{full.units:,}", "units"], 44)
+        station(f"layer {full.layer}", [f"{full.units:,}", "units"], 54)
     best = sorted(probabilities, key=probabilities.get, reverse=True)[:5]
     for i, name in enumerate(best):
         y = middle + 34 - 17 * i
