@@ -207,7 +207,8 @@ def listed(*outcomes: str, dataset: str = "imagenet20") -> HTML:
         if found.outcome in outcomes:
             told = found.reason and "python -m" not in found.reason
             reason = f" ({html.escape(found.reason)})" if told else ""
-            rows.append((claim, f"{page.outcome_label(found.outcome)}{reason}"))
+            label = page.outcome_label(found.outcome) if len(outcomes) > 1 else ""
+            rows.append((claim, f"{label}{reason}"))
     return _linked(rows)
 
 

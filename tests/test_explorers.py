@@ -136,7 +136,7 @@ def test_table_puts_numbers_to_the_right_and_escapes():
     shown = page.table(rows, caption="errors & counts").data
     assert re.search(r'zf-number" *>12\.3<', shown) and re.search(r'zf-number" *>–<', shown)
     assert re.search(r'zf-number" *>1,200<', shown) and ">a&lt;b</td>" in shown
-    assert "errors &amp; counts</caption>" in shown
+    assert "errors &amp; counts</span></caption>" in shown
 
 
 @pytest.mark.parametrize(

@@ -214,16 +214,35 @@ def test_projections_stand_left_of_their_patches():
     assert (picture[:side, :side] == 128).all() and (picture[:side, -side:] == 200).all()
 
 
-def test_the_explorer_opens_on_the_most_similar_map_of_layer_5(study):
+def test_telling_maps_are_pure_alike_and_of_different_classes(study):
+    trained, split = study.networks["zfnet"], study.dataset.val
+    tops = study_module.search(trained, split.images)
+    upper = {layer: tops[layer] for layer in ("conv4", "conv5")}
+    maps = figures.telling_maps(trained, split, upper, count=2)
+    assert [len(own) for own in maps.values()] == [2, 2] and len(set(maps["conv5"])) == 2
+    classes = [
+        int(split.labels[tops[layer].images[number]].mode().values)
+        for layer, own in maps.items()
+        for number in own
+    ]
+    assert len(set(classes)) == min(4, len(split.labels.unique()))
+    alive = (tops["conv5"].values[:, -1] > 0).nonzero().flatten()
+    purity = measures.purity(tops["conv5"], split.labels)[alive]
+    purest = alive[purity.argsort(descending=True, stable=True)[: figures.PUREST]].tolist()
+    pictures, _ = figures.pictures_of(trained, split, tops["conv5"], purest)
+    score = measures.purity(tops["conv5"], split.labels)[purest]
+    score = score * measures.SIMILARITIES["contrast"](pictures)
+    assert maps["conv5"][0] == purest[int(score.argmax())]
+
+
+def test_the_explorer_opens_on_a_telling_map_of_layer_5(study):
     trained, split = study.networks["zfnet"], study.dataset.val
     tops = study_module.search(trained, split.images)
     shown = figures.explorer(trained, split, tops, maps=2)
     data = json.loads(re.search(r'json">(.*?)</script>', shown.data, re.S).group(1))
     assert [axis["labels"] for axis in data["axes"]] == [[*"12345"], ["1 of 2", "2 of 2"]]
     assert len(data["notes"]) == 10
-    drawn = figures.random_maps(tops["conv5"], 2, seed=1)
-    pictures, _ = figures.pictures_of(trained, split, tops["conv5"], drawn)
-    first = drawn[int(gallery.mean_pairwise_correlation(pictures).argmax())]
+    first = figures.telling_maps(trained, split, tops)["conv5"][0]
     assert data["notes"][8].startswith(f"conv5, map {first}: strongest activation ")
 
 

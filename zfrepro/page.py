@@ -151,7 +151,7 @@ def table(rows: Sequence[Mapping[str, object]], *, caption: str, digits: int = 1
     styled = Styler(frame, cell_ids=False).hide(axis="index")
     styled.format(precision=digits, na_rep="–", escape="html", thousands=",")
     styled.set_td_classes(pd.DataFrame([kinds] * len(frame)))
-    styled.set_table_attributes('class="table"').set_caption(html.escape(caption))
+    styled.set_table_attributes('class="table"').set_caption(_caption(caption))
     styled.set_uuid(f"{zlib.crc32(caption.encode()):x}")
     text = styled.to_html().partition("</style>")[2]
     return HTML(
@@ -160,6 +160,11 @@ def table(rows: Sequence[Mapping[str, object]], *, caption: str, digits: int = 1
         f'<div class="zf-scroll" tabindex="0">{text}</div>'
         f'<script type="application/json">{{}}</script></div>{script()}'
     )
+
+
+def _caption(text: str) -> str:
+    """Return a caption in a box of its own, which the style keeps as wide as the page."""
+    return f"<span>{html.escape(text)}</span>"
 
 
 def details(summary: str, *parts: HTML) -> HTML:
@@ -203,7 +208,7 @@ def _claims(chosen: Sequence[Claim], title: str, linked: bool) -> str:
     caption = f"{len(chosen)} {title}" if len(chosen) > 1 else title.capitalize()
     return (
         '<div class="zf-scroll zf-claims" tabindex="0" role="group" aria-label="Claims">'
-        f'<table class="table"><caption>{html.escape(caption)}</caption>'
+        f'<table class="table"><caption>{_caption(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 

@@ -229,6 +229,40 @@ def top9(
     return detached(figure)
 
 
+def stacked(columns: Sequence[tuple[str, Tensor, Tensor]], across: int, side: int = TILE) -> Figure:
+    """Draw maps in columns: the strongest projections of each above the patches that caused them.
+
+    Args:
+        columns: name, projections (K, 3, F, F), signed, and patches, uint8 or 0 to 1, of a map.
+        across: pictures in a row, of as many rows; the projections share the scale of all K.
+        side: px of a tile, at least.
+    """
+    shown = [
+        [
+            tiled(enlarge(part[: across**2], side), across, gap=2)
+            for part in (display(projections[None])[0], as_colours(patches))
+        ]
+        for _, projections, patches in columns
+    ]
+    size = max(block.shape[-1] for pair in shown for block in pair)
+    gap = size // 14
+    width = len(columns) * (size + gap) - gap
+    font = width / 58  # px, 17 on a page
+    head = 1.7 * font
+    height = 2 * (size + head)
+    figure = plt.figure(figsize=(width / 100, height / 100), dpi=100)
+    for i, ((name, *_), pair) in enumerate(zip(columns, shown, strict=True)):
+        left = i * (size + gap) / width
+        for block, title, bottom in zip(pair, (name, "patches"), (size + head, 0), strict=True):
+            ax = figure.add_axes((left, bottom / height, size / width, size / height))
+            exact = block.shape[-1] == size
+            ax.imshow(array(block), interpolation="nearest" if exact else "antialiased")
+            ax.axis("off")
+            type_at = (bottom + size + 0.4 * font) / height
+            figure.text(left, type_at, title, fontsize=0.72 * font)
+    return detached(figure)
+
+
 def mean_sd(values: Sequence[float], digits: int = 1) -> str:
     """Return `43.1 ± 0.8`, mean and standard deviation; of one value it alone."""
     mean = f"{np.mean(values):.{digits}f}"

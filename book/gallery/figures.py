@@ -10,6 +10,7 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from book.gallery import measures
 from zfrepro import explorers, gallery, page, plots
 from zfrepro.claims import DATASETS
 from zfrepro.data import Split
@@ -19,7 +20,7 @@ from zfrepro.weights import Trained
 
 Record = Mapping[str, Any]
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
-CANDIDATES = 8
+PUREST = 16  # maps of a layer among which telling ones are chosen
 SIMILARITY_NAMES = {"pixels": "pixel by pixel", "contrast": "by contrast"}
 
 
@@ -45,12 +46,59 @@ def pictures_of(
     )
 
 
-def similar_maps(trained: Trained, split: Split, top: Top, count: int, seed: int = 0) -> list[int]:
-    """Choose, of `CANDIDATES` random maps, those whose projections are most similar."""
-    drawn = random_maps(top, CANDIDATES, seed)
-    projections, _ = pictures_of(trained, split, top, drawn)
-    order = gallery.mean_pairwise_correlation(projections).argsort(descending=True)
-    return [drawn[i] for i in order[:count].tolist()]
+def telling_maps(
+    trained: Trained, split: Split, tops: Mapping[str, Top], count: int = 1
+) -> dict[str, list[int]]:
+    """Choose maps of each layer that show one thing: nine images of one class, nine projections
+    that are similar.
+
+    A map's score is its purity times the similarity of its projections by contrast; of the
+    stronger half of a layer the `PUREST` maps take part. The last layer chooses first. No two maps
+    have the same class, as long as there are others, or a figure would show one thing often.
+    """
+    ranked = {layer: _ranked(trained, split, top) for layer, top in tops.items()}
+    chosen: dict[str, list[int]] = {layer: [] for layer in tops}
+    shown: set[int] = set()
+    for _ in range(count):
+        for layer in reversed(list(tops)):
+            left = [pair for pair in ranked[layer] if pair[0] not in chosen[layer]]
+            new = [pair for pair in left if pair[1] not in shown]
+            for number, label in (new or left)[:1]:
+                chosen[layer].append(number)
+                shown.add(label)
+    return chosen
+
+
+def _ranked(trained: Trained, split: Split, top: Top) -> list[tuple[int, int]]:
+    """Return maps, the highest score first, each with the most frequent class of its images."""
+    ninth = top.values[:, -1]
+    strong = (ninth > 0) & (ninth >= ninth.median())
+    purity = measures.purity(top, split.labels).masked_fill(~strong, -1)
+    order = purity.argsort(descending=True, stable=True)[:PUREST]
+    purest = order[purity[order] > 0].tolist()
+    projections, _ = pictures_of(trained, split, top, purest)
+    score = purity[purest] * measures.SIMILARITIES["contrast"](projections)
+    classes = split.labels[top.images[purest]].mode(1).values
+    best = score.nan_to_num(-1).argsort(descending=True, stable=True).tolist()
+    return [(purest[i], int(classes[i])) for i in best]
+
+
+def hero(
+    trained: Trained, split: Split, tops: Mapping[str, Top], maps: Mapping[str, Sequence[int]],
+    across: int = 3,
+) -> Figure:  # fmt: skip
+    """Draw some maps of some layers in columns: their strongest projections above the patches.
+
+    Args:
+        maps: layer -> which.
+        across: pictures in a row, of as many rows.
+    """
+    columns = []
+    for layer, chosen in maps.items():
+        pictures = zip(*pictures_of(trained, split, tops[layer], chosen), strict=True)
+        names = (f"layer {layer[-1]}, map {number}" for number in chosen)
+        columns += [(name, *pair) for name, pair in zip(names, pictures, strict=True)]
+    return plots.stacked(columns, across)
 
 
 def fig2(
@@ -101,15 +149,17 @@ def described(trained: Trained, top: Top, number: int, labels: Tensor) -> str:
 def explorer(
     trained: Trained, split: Split, tops: Mapping[str, Top], maps: int = 4, seed: int = 1
 ) -> HTML:
-    """Show `maps` random maps of every layer, for a page without a kernel.
+    """Show `maps` maps of every layer, for a page without a kernel; it opens on the last layer.
 
-    It opens on the last layer. In each the map whose projections are most similar comes first.
+    In each a telling map comes first, see `telling_maps`; the others are drawn at random.
     """
+    telling = telling_maps(trained, split, tops)
     pictures, notes = [], []
-    for top in tops.values():
-        chosen = random_maps(top, maps, seed)
+    for layer, top in tops.items():
+        others = [k for k in random_maps(top, maps, seed) if k not in telling[layer]]
+        chosen = (telling[layer] + others)[:maps]
         drawn, seen = pictures_of(trained, split, top, chosen)
-        order = gallery.mean_pairwise_correlation(drawn).argsort(descending=True).tolist()
+        order = list(range(len(chosen)))
         order += order[-1:] * (maps - len(order))  # a layer with few maps repeats one
         pictures += [nine_and_nine(drawn[i], seen[i]) for i in order]
         notes += [described(trained, top, chosen[i], split.labels) for i in order]

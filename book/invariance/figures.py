@@ -165,7 +165,7 @@ def layers(found: Mapping[str, Record], width: float = plots.WIDTH) -> Figure:
         for ax, family in zip(row, FAMILIES, strict=True):
             own = record[family]
             at = [axis_amount(family, a) for a in own["amounts"]]
-            colours = plt.get_cmap("viridis")(np.linspace(0, 0.92, len(own["relative"])))
+            colours = plt.get_cmap("viridis")(np.linspace(0.25, 0.92, len(own["relative"])))
             for colour, (layer, values) in zip(colours, own["relative"].items(), strict=True):
                 low, middle, high = values["quantiles"]
                 ax.plot(at, middle, "o-", ms=3, color=colour, label=layer)
