@@ -107,7 +107,7 @@ def curves(
         threshold: whether to mark the CKA from which a layer counts as converged.
     """
     shape = (len(measures), len(found))
-    size = (4.6 * len(found), 2.9 * len(measures) + 0.4)
+    size = (plots.WIDTH, 2.5 * len(measures) + 0.4)
     figure, axes = plt.subplots(*shape, figsize=size, sharex=True, sharey="row", squeeze=False)
     ticks = (2, 5, 10, 20, 50, 100)
     for ax, label in zip(axes[:, 0], measures.values(), strict=True):

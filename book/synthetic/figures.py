@@ -59,7 +59,7 @@ def truth(drawing: diorama.Drawing) -> Figure:
         painted = (images[k].mean(0) * 0.5 + 0.4).expand(3, -1, -1).clone()
         for number, colour in zip(numbers, colours, strict=True):
             painted[:, drawing.parts[k] == number] = colour[:, None]
-        masked = torch.where(drawing.mask[k], images[k], 1.0)
+        masked = torch.where(drawing.mask[k], images[k], plots.GREY)
         for ax, picture in zip(row, (images[k], masked, painted), strict=True):
             ax.imshow(plots.array(picture))
             ax.axis("off")
@@ -67,10 +67,17 @@ def truth(drawing: diorama.Drawing) -> Figure:
             row[0].plot(x, y, "o", ms=9, mfc="none", mec="white", mew=2)  # nan draws nothing
             if x.isfinite():
                 box = {"fc": "black", "ec": "none", "pad": 1}
-                row[0].text(x + dx, y + dy, name, color="white", fontsize=8, bbox=box)
+                row[0].text(x + dx, y + dy, name, color="white", fontsize=9.5, bbox=box)
         patches = [plt.Rectangle((0, 0), 1, 1, color=colour.tolist()) for colour in colours]
         names = [diorama.PART_NAMES[number] for number in numbers]
-        row[2].legend(patches, names, loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8)
+        row[2].legend(
+            patches,
+            names,
+            loc="center left",
+            bbox_to_anchor=(1.02, 0.5),
+            fontsize=9.5,
+            labelspacing=0.3,
+        )
     figure.tight_layout(pad=0.3)
     return plots.detached(figure)
 
@@ -93,7 +100,9 @@ def cast(kind: int, side: int = 160) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     facing = torch.stack(normal(torch.full_like(reached, kind).long(), taper, *points))
     lamp = torch.tensor([0.77, 0.51, 0.38])
     bright = 0.15 + 0.8 * (lamp @ normalize(facing, dim=0)).clamp_min(0)
-    picture = torch.where(reached.isfinite(), bright, 1.0).view(1, side, side).expand(3, -1, -1)
+    picture = (
+        torch.where(reached.isfinite(), bright, plots.GREY).view(1, side, side).expand(3, -1, -1)
+    )
     return start, forward, reached, picture
 
 
@@ -126,6 +135,8 @@ def filters(weights: Mapping[str, Tensor]) -> Figure:
     """Draw first-layer filters side by side. weights: name -> (C, 3, k, k)."""
     tiles = []
     for weight in weights.values():
-        sheet = plots.tiled(plots.display(weight), round((1.2 * len(weight)) ** 0.5))
-        tiles.append(pad(plots.enlarged(sheet, 6), (12, 12), value=1))
+        sheet = plots.tiled(
+            plots.display(weight), round((1.2 * len(weight)) ** 0.5), ground=plots.GREY
+        )
+        tiles.append(pad(plots.enlarged(sheet, 6), (12, 12), value=plots.GREY))
     return plots.side_by_side(tiles, list(weights), width=7.4)
