@@ -1,7 +1,7 @@
 """Figures of the deconvnet chapter: the way up and down, rules of the ReLU, and resemblance with
 its control."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -77,7 +77,7 @@ def up_and_down(
         if name == "image":
             axes[0, k].imshow(plots.array(trained.center_crop(picture[None])[0]))
             axes[1, k].imshow(plots.array(plots.display(down)))
-            _mark_field(axes[0, k], down)
+            _mark_field(axes[:, k], down)
         else:
             for ax, maps in zip(axes[:, k], (up, down), strict=True):
                 bright = maps.square().sum(0).pow(0.25).numpy()
@@ -95,14 +95,19 @@ def up_and_down(
     return plots.detached(figure)
 
 
-def _mark_field(ax: plt.Axes, projection: Tensor) -> None:
-    """Frame the part of the image in which a projection is not zero. projection: (3, S, S)."""
+def _mark_field(axes: Sequence[plt.Axes], projection: Tensor) -> None:
+    """Frame the part of the image in which a projection is not zero, and cut the projection to it.
+
+    projection: (3, S, S).
+    """
     rows, columns = projection.ne(0).any(0).nonzero().unbind(1)
     if len(rows):
         top, left = int(rows.min()), int(columns.min())
         high, wide = int(rows.max()) - top + 1, int(columns.max()) - left + 1
         frame = {"fill": False, "ec": "#ffd000", "lw": 2}
-        ax.add_patch(plt.Rectangle((left - 0.5, top - 0.5), wide, high, **frame))
+        for ax in axes:
+            ax.add_patch(plt.Rectangle((left - 0.5, top - 0.5), wide, high, **frame))
+        axes[1].set(xlim=(left - 1.5, left + wide + 0.5), ylim=(top + high + 0.5, top - 1.5))
 
 
 def explorer(trained: Trained, pictures: Tensor) -> HTML:
