@@ -53,14 +53,14 @@ def telling_maps(
     that are similar.
 
     A map's score is its purity times the similarity of its projections by contrast; of the
-    stronger half of a layer the `PUREST` maps take part. The last layer chooses first. No two maps
+    stronger half of a layer the `PUREST` maps take part. The first layer chooses first. No two maps
     have the same class, as long as there are others, or a figure would show one thing often.
     """
     ranked = {layer: _ranked(trained, split, top) for layer, top in tops.items()}
     chosen: dict[str, list[int]] = {layer: [] for layer in tops}
     shown: set[int] = set()
     for _ in range(count):
-        for layer in reversed(list(tops)):
+        for layer in tops:
             left = [pair for pair in ranked[layer] if pair[0] not in chosen[layer]]
             new = [pair for pair in left if pair[1] not in shown]
             for number, label in (new or left)[:1]:
