@@ -26,7 +26,7 @@ def pipeline(trained: Trained, split: Split, top: gallery.Top, number: int) -> F
     activations = trained.network.features(x, [top.layer])[top.layer][0, number]
     projection = deconvnet.project_crops(trained.network, x, top.layer, unit).pixels
     field = stage(trained.network.architecture, trained.recipe.image_size, top.layer).field
-    figure, axes = plt.subplots(1, 3, figsize=(plots.WIDTH, 2.1))
+    figure, axes = plt.subplots(1, 3, figsize=(plots.WIDTH, 1.85))
     axes[0].imshow(plots.array(plots.as_colours(image[0])))
     row, column = int(unit.rows[0]), int(unit.columns[0])
     corner = (column * field.jump + field.start, row * field.jump + field.start)
