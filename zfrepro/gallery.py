@@ -57,16 +57,21 @@ class Top:
             ValueError: a map that does not exist.
         """
         chosen = torch.as_tensor(list(maps), dtype=torch.int64)
-        require_index(f"{self.layer}: map", chosen, len(self.values))
-        wanted = self.images[chosen] >= 0 if silent else self.responds(chosen)
+        responds = self.responds(chosen)
+        wanted = self.images[chosen] >= 0 if silent else responds
         units = chosen[:, None].expand_as(wanted)[wanted]
         places = (self.rows, self.columns)
         places = (None if place is None else place[chosen][wanted] for place in places)
         return self.images[chosen][wanted], Units(units, *places)
 
     def responds(self, maps: Sequence[int] | Tensor) -> Tensor:
-        """Return which places hold a positive activation. (len(maps), K) bool."""
+        """Return which places hold a positive activation. (len(maps), K) bool.
+
+        Raises:
+            ValueError: a map that does not exist.
+        """
         chosen = torch.as_tensor(maps, dtype=torch.int64)
+        require_index(f"{self.layer}: map", chosen, len(self.values))
         return (self.images[chosen] >= 0) & (self.values[chosen] > 0)
 
 

@@ -294,7 +294,8 @@ def on_grating(
     degrees = direction_of(kernel) if degrees is None else degrees
     wave, down, right = grating_for(kernel, frequency, degrees)
     pair, share = response(network, number, wave, periodic=True)
-    note = f"filter {number}, a grating of {math.hypot(down, right):.3f} cycles per pixel: "
+    note = f"filter {number}, a grating of {math.hypot(down, right):.3f} cycles per pixel "
+    note += f"at {degrees:.0f} degrees: "
     if math.isnan(share):
         note += "no response"
     else:

@@ -107,7 +107,8 @@ def fig2(
     """Draw Fig. 2: projections and patches of some maps of some layers, two maps a row."""
     panels = []
     for layer, chosen in maps.items():
-        panels += _panels(trained, split, tops[layer], chosen, f"layer {layer[-1]}, map")
+        unit = "map" if layer.startswith("conv") else "unit"
+        panels += _panels(trained, split, tops[layer], chosen, f"layer {layer[-1]}, {unit}")
     return _draw(panels)
 
 
