@@ -1,9 +1,8 @@
 """A pretrained network and real photographs, for pages that cannot download either."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -18,14 +17,12 @@ import zfrepro
 from zfrepro.data.photos import square, to_rgb
 
 # torchvision's networks that are looked for, and two layers of each
-TORCHVISION: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "resnet18": ("layer2", "layer3"),
-        "alexnet": ("features.6", "features.10"),
-        "vgg11": ("features.8", "features.15"),
-        "squeezenet1_1": ("features.7", "features.12"),
-    }
-)
+TORCHVISION = {
+    "resnet18": ("layer2", "layer3"),
+    "alexnet": ("features.6", "features.10"),
+    "vgg11": ("features.8", "features.15"),
+    "squeezenet1_1": ("features.7", "features.12"),
+}
 CREDITS = {
     "astronaut": "Eileen Collins, NASA, public domain (scikit-image)",
     "cat": "Chelsea, Stefan van der Walt, CC0 (scikit-image)",

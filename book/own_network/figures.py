@@ -29,19 +29,14 @@ def top9(made: Gallery) -> Figure:
 
 def recorded(name: str = "squeezenet1_0") -> Figure:
     """Draw recorded projections of a pretrained network: nine a map, a layer a column."""
-    folder = records.results_root() / "own_network"
     record = records.read(f"own_network/{name}")
     maps, modules = record["maps"], record["layers"]
-    pictures = load_file(folder / f"{name}.safetensors")
-    panels = [
-        (
-            f"{modules[layer]}, map {numbers[i]}",
-            plots.tiled(plots.as_colours(pictures[layer][i]), 3, gap=2),
-        )
-        for i in range(len(next(iter(maps.values()))))
-        for layer, numbers in maps.items()
-    ]
-    names, blocks = zip(*panels, strict=True)
+    pictures = load_file(records.results_root() / "own_network" / f"{name}.safetensors")
+    blocks, names = [], []
+    for i in range(len(maps[next(iter(maps))])):
+        for layer, numbers in maps.items():
+            blocks.append(plots.tiled(plots.as_colours(pictures[layer][i]), 3, gap=2))
+            names.append(f"{modules[layer]}, map {numbers[i]}")
     return plots.side_by_side(blocks, names, columns=len(maps))
 
 
@@ -97,9 +92,9 @@ def refusals(record: Record, most: int = 5) -> HTML:
             operation = re.split(r" in |:", network["reason"])[0]
             operations.setdefault(operation, []).append(network["name"])
     ordered = sorted(operations.items(), key=lambda item: -len(item[1]))
-    shown = ordered[:most]
-    if rest := ordered[most:]:
-        shown += [(f"{len(rest)} other operations", [name for _, names in rest for name in names])]
+    shown, rest = ordered[:most], ordered[most:]
+    if rest:
+        shown.append((f"{len(rest)} other operations", sum((names for _, names in rest), [])))
     rows = [
         {"first operation without a rule": key, "networks": len(names), "such as": names[0]}
         for key, names in shown
