@@ -349,26 +349,19 @@ def readable():
 def test_without_permission_to_write(readable, capsys, monkeypatch):
     photographs(readable / "photos")
     monkeypatch.chdir(readable)
-    assert (
-        main(train_words(readable / "photos", readable / "first")) == 0
-    )  # imports what it needs, as the user may
-    (readable / "cache").mkdir()
-    (readable / "run").mkdir()
-    monkeypatch.setenv("ZFREPRO_CACHE", str(readable / "cache"))
-    (readable / "cache").chmod(0o555)
-    (readable / "run").chmod(0o555)
+    # imports what it needs, as the user may
+    assert main(train_words(readable / "photos", readable / "first")) == 0
+    cache, run = readable / "cache", readable / "run"
+    for folder in (cache, run):
+        folder.mkdir(mode=0o555)
+    monkeypatch.setenv("ZFREPRO_CACHE", str(cache))
     before = listing(readable)
     line = ["data", "imagenet", "--data", str(readable / "photos"), "--image-size", "28"]
     with as_nobody():
-        refused(line, capsys, "Permission denied", str(readable / "cache"))
-        refused(
-            train_words(readable / "photos", readable / "run"),
-            capsys,
-            "Permission denied",
-            str(readable / "run"),
-        )
-        with pytest.raises(PermissionError, match=str(readable / "run" / "a.json")):
-            records.write_json(readable / "run" / "a.json", {})
+        refused(line, capsys, "Permission denied", str(cache))
+        refused(train_words(readable / "photos", run), capsys, "Permission denied", str(run))
+        with pytest.raises(PermissionError, match=str(run / "a.json")):
+            records.write_json(run / "a.json", {})
     assert listing(readable) == before
 
     locked = readable / "photos" / "imagenet" / "train" / "class1" / "more"

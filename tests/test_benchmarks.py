@@ -27,14 +27,6 @@ def test_a_part_runs_is_checked_and_says_where_it_was_measured(name, tmp_path):
         assert row["checks"] and row["correct"] and row["seconds"] > 0 and row["ratio"] > 0
 
 
-def test_every_part_is_told_in_the_help_and_unknown_ones_are_refused(capsys):
-    text = bench.parser().format_help()
-    assert all(f"\n{name} " in text for name in bench.BENCHMARKS)
-    with pytest.raises(SystemExit):
-        bench.main(["--only", "speed"])
-    assert "choose from" in capsys.readouterr().err
-
-
 def test_a_network_that_is_trained_wrongly_is_noticed(monkeypatch):
     def biased(network):
         other = copy.deepcopy(network)

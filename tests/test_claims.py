@@ -203,12 +203,6 @@ def test_a_record_of_another_form_is_one_clear_error(results, content):
         made_up().finding("diorama")
 
 
-def test_a_damaged_record_names_its_file(results):
-    (results / "gallery" / "diorama.json").write_text("{")
-    with pytest.raises(ValueError, match=r"diorama\.json: not a whole record"):
-        made_up().finding("diorama")
-
-
 def test_a_row_shows_the_controls_and_escapes_text(monkeypatch, results):
     claim = made_up(
         holds=Above(GAIN, DROP), untrained=lambda found: found, printed=record(gain=(9, 9, 9))

@@ -102,13 +102,6 @@ def test_modes(tmp_path, mode, suffix, expected):
         assert np.abs(found - expected).max() <= 5
 
 
-@pytest.mark.parametrize("width, height", [(1, 1), (1, 50), (300, 2), (33, 17)])
-def test_tiny_and_thin_images(tmp_path, width, height):
-    Image.new("RGB", (width, height), (9, 99, 199)).save(tmp_path / "a.png")
-    found = photos.decode(tmp_path / "a.png", 20)
-    assert found.shape == (20, 20, 3) and (found == (9, 99, 199)).all()
-
-
 @pytest.mark.parametrize("width, height", [(96, 32), (32, 96)])
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_the_central_square_is_taken(tmp_path, width, height, suffix):
@@ -195,16 +188,6 @@ def decoded(monkeypatch):
         photos, "decode", lambda file, size: names.append(file.name) or decode(file, size)
     )
     return names
-
-
-def test_the_second_load_decodes_nothing_and_is_equal(tmp_path, decoded):
-    photographs(tmp_path)
-    first = load(tmp_path)
-    assert len(decoded) == 18
-    second = load(tmp_path)
-    assert len(decoded) == 18
-    assert torch.equal(first.train.images, second.train.images)
-    assert first.fingerprint == second.fingerprint
 
 
 def test_nothing_is_written_outside_the_cache(tmp_path, cache, monkeypatch):
