@@ -144,7 +144,7 @@ def test_only_images_of_the_official_validation_set_are_unseen(tmp_path):
     dataset = Dataset("imagenet20", classes, None, split, 7, "")
     found = imagenet.unseen(dataset, tmp_path)
     assert found.tolist() == [True, False] * 20
-    assert imagenet.chosen(split, found).labels.tolist() == list(range(20))
+    assert split.chosen(found).labels.tolist() == list(range(20))
     for file in tmp_path.rglob("ILSVRC*"):
         file.unlink()
     with pytest.raises(ValueError, match="no image is called ILSVRC2012_val_"):

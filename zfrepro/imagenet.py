@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from zfrepro import device as devices
-from zfrepro.data import Dataset, Split, photos
+from zfrepro.data import Dataset, photos
 from zfrepro.data.transforms import stored_size
 from zfrepro.models import Layered, outputs_of
 from zfrepro.receptive_field import Field, probe
@@ -85,12 +85,9 @@ class Adapted(Layered):
         return self.model(images)[:, self.classes]
 
     def features(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
-        """Return the named layers' outputs, in one pass.
+        """Return the named layers' outputs, in one pass; for `fc8` the scores.
 
-        Returns:
-            (B, C, H, W), or (B, units) for full layers and averaged maps; for `fc8` the scores.
-        Raises:
-            ValueError: a layer that the network does not have.
+        Maps are (B, C, H, W), full layers and averaged maps (B, units). ValueError for others.
         """
         wanted = list(dict.fromkeys(layers))
         if not wanted or not set(wanted) <= set(self.layers):
@@ -141,11 +138,7 @@ class Pretrained(Trained):
         return torch.tensor(self.preparation.scale, device=self.mean.device)[:, None, None]
 
     def restrict_classes(self, classes: tuple[str, ...]) -> "Pretrained":
-        """Return the network asked to choose among some of its classes, in the order given.
-
-        Raises:
-            ValueError: a class it does not know.
-        """
+        """Return the network asked to choose among some of its classes, in the order given."""
         if unknown := set(classes) - set(self.classes):
             raise ValueError(f"the network does not know {', '.join(sorted(unknown))}")
         rows = self.network.classes[[self.classes.index(name) for name in classes]]
@@ -166,8 +159,7 @@ class Pretrained(Trained):
 def skeleton(name: str, *, padded: bool = False) -> nn.Module:
     """Return a torchvision network with initial weights, in evaluation mode.
 
-    Args:
-        padded: SqueezeNet's last convolution padded by 1, as in its Caffe form.
+    padded: SqueezeNet's last convolution padded by 1, as in its Caffe form.
     """
     require_known(name)
     model = torchvision.models.get_model(name, weights=None)
@@ -249,12 +241,9 @@ def default_file(name: str) -> Path:
 
 
 def unseen(dataset: Dataset, root: str | Path | None = None) -> Tensor:
-    """Return which validation images are ImageNet's own validation images: bool (N,).
+    """Return which validation images are ImageNet's own validation images, by name: bool (N,).
 
     The others of ImageNet-20 are from ImageNet's training set, which such a network has seen.
-
-    Raises:
-        ValueError: no image's name says so.
     """
     folder = photos.find_folder(dataset.name, root)
     files, _ = photos.list_part(folder, "val", list(photos.class_folders(dataset.name, folder)))
@@ -265,9 +254,3 @@ def unseen(dataset: Dataset, root: str | Path | None = None) -> Tensor:
             "have seen them all; use imagenet20"
         )
     return found
-
-
-def chosen(split: Split, rows: Tensor) -> Split:
-    """Return some images of a split. rows: bool (N,), or indices."""
-    truth = {name: values[rows] for name, values in split.truth.items()}
-    return Split(split.images[rows], split.labels[rows], truth)

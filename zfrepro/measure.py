@@ -77,7 +77,7 @@ class Study:
 
     def split_for(self, dataset: Dataset) -> Split:
         """Return the same images of a data set that was loaded at another size."""
-        return dataset.val if self.rows is None else imagenet.chosen(dataset.val, self.rows)
+        return dataset.val if self.rows is None else dataset.val.chosen(self.rows)
 
     def our_images(self) -> Split:
         """Return the images of `val` as our network wants them stored."""
@@ -103,11 +103,7 @@ def measurements() -> list[str]:
 
 
 def module_of(chapter: str) -> ModuleType:
-    """Return the module that measures a chapter; it is found by name, as a plug-in.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """Return the module that measures a chapter, found by name, as a plug-in; else ValueError."""
     if chapter not in measurements():
         raise ValueError(
             f"no measurement called {chapter!r}; there are: {', '.join(measurements())}"
@@ -116,11 +112,7 @@ def module_of(chapter: str) -> ModuleType:
 
 
 def refuse_adapted(chapter: str) -> None:
-    """Refuse a chapter that measures this package's networks only.
-
-    Raises:
-        ValueError: naming those that take others.
-    """
+    """Refuse a chapter that measures this package's networks only."""
     able = [name for name in measurements() if getattr(module_of(name), "ADAPTED", False)]
     if chapter not in able:
         raise ValueError(
@@ -144,8 +136,6 @@ def measure(
         fresh: measure again what `scratch` already holds.
     Returns:
         {part: what it measured}, and `seconds` a part.
-    Raises:
-        ValueError: no such chapter, or no such part.
     """
     module = module_of(chapter)
     parts: Parts = module.parts(study)
@@ -177,8 +167,7 @@ def measure(
 def record(chapter: str, study: Study, found: dict[str, Any], command: str) -> dict[str, Any]:
     """Return the record of a study: what was found, and everything needed to repeat it.
 
-    Raises:
-        ValueError: a part has the name of something that every record tells.
+    Raises ValueError for a part with the name of something that every record tells.
     """
     made = {
         "kind": "study",
@@ -207,9 +196,6 @@ def refuse_unknown(
     chapter: str, earlier: dict[str, Any], file: Path, only: Collection[str]
 ) -> None:
     """Refuse parts that neither the record has nor the chapter's code names, before data are read.
-
-    Raises:
-        ValueError: naming them and those that the record has.
     """
     known = earlier.get("seconds")
     if not isinstance(known, dict) or not isinstance(earlier.get("added", []), list):
@@ -224,11 +210,7 @@ def refuse_unknown(
 
 
 def refuse_other(earlier: dict[str, Any], new: dict[str, Any]) -> None:
-    """Refuse to add to a record of other data, networks or options.
-
-    Raises:
-        ValueError: they do not.
-    """
+    """Refuse to add to a record of other data, networks or options."""
     same = ("chapter", "dataset", "image_size", "networks", "images", "seed")
     if differing := [name for name in same if earlier.get(name) != new[name]]:
         raise ValueError(
@@ -238,11 +220,7 @@ def refuse_other(earlier: dict[str, Any], new: dict[str, Any]) -> None:
 
 
 def added(earlier: dict[str, Any], new: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """Return an earlier record with some parts measured since; `added` says which and how.
-
-    Args:
-        new: the `record` of the new parts.
-        found: the new parts and their seconds.
+    """Return an earlier record with parts `found` since; `added` says which and, as in `new`, how.
     """
     parts = {name: value for name, value in found.items() if name != "seconds"}
     origin = {name: new[name] for name in ("command", "commit", "versions", "date", "device")}

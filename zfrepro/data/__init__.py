@@ -43,9 +43,13 @@ class Split:
 
         Photographs are stored class by class.
         """
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:count]
-        truth = {name: values[order] for name, values in self.truth.items()}
-        return Split(self.images[order], self.labels[order], truth)
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        return self.chosen(order[:count])
+
+    def chosen(self, rows: Tensor) -> "Split":
+        """Return some of the images. rows: bool (N,), or indices."""
+        truth = {name: values[rows] for name, values in self.truth.items()}
+        return Split(self.images[rows], self.labels[rows], truth)
 
 
 @dataclass(frozen=True)

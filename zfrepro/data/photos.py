@@ -185,13 +185,10 @@ def _reason(error: BaseException, file: Path) -> str:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Return an image of any mode as 8-bit RGB.
+    """Return an image of any mode as 8-bit RGB; ValueError for pixels without a fixed range.
 
     Grey of 16 bits, which Pillow would clip at 255, is divided by 257; what is transparent shows
     white.
-
-    Raises:
-        ValueError: pixels without a fixed range.
     """
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         grey = np.asarray(image).astype(np.float32) / 257
@@ -333,7 +330,8 @@ def _write_array(file: Path, shape: tuple[int, ...], rows: Iterable[np.ndarray])
             stream.write(np.ascontiguousarray(row).data)
 
 
-# Names under which the sets are usually unpacked. ImageNet-20 holds the two smaller sets.
+# Names under which the sets are usually unpacked. ImageNet-20 holds the two smaller sets; the
+# archive of Kaggle has a val whose images lie flat, which `class_folders` tells.
 ALIASES = {
     "imagenette": ("imagenette2-320", "imagenette2", "imagenet20"),
     "imagewoof": ("imagewoof2-320", "imagewoof2", "imagenet20"),
@@ -368,8 +366,7 @@ def find_folder(name: str, root: str | Path | None) -> Path:
 def class_folders(name: str, folder: Path) -> dict[str, str]:
     """Return class folder -> class name, in the order of the labels.
 
-    Raises:
-        DataError: no class folders, only one, or the folders of train and val differ.
+    Raises DataError for no class folders, only one, or other ones in train than in val.
     """
     if name in WNIDS:
         return dict(sorted(WNIDS[name].items()))
@@ -420,9 +417,7 @@ def download(name: str, root: Path) -> Path:
     """Fetch a set that torchvision knows, with its hash check, and return its folder.
 
     It is fetched into a folder beside its own, renamed when whole, unless it is there already.
-
-    Raises:
-        DataError: a set that cannot be downloaded, with where to get it.
+    For another set, DataError says where to get it.
     """
     if name in ELSEWHERE:
         raise DataError(f"{name} cannot be downloaded from here: {ELSEWHERE[name]} (folder {root})")
