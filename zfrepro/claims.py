@@ -86,11 +86,7 @@ class Quantity:
 
 
 def lookup(record: Record, path: str) -> Any:
-    """Return what a record holds at a path such as `main/object/extra`.
-
-    Raises:
-        LookupError: naming the first key that is missing.
-    """
+    """Return what a record holds at a path; LookupError names the first key that is missing."""
     found: Any = record
     for key in path.split("/"):
         try:
@@ -359,11 +355,8 @@ class Claim:
     def finding(self, dataset: str) -> Finding:
         """Judge the claim on a record, one of `COLUMNS`; without a record it is `not tested`.
 
-        So it is where the record of a network that others trained lacks the part.
-
-        Raises:
-            ValueError: the record lacks what the claim reads, with the command that measures it
-                again.
+        So it is where the record of a network that others trained lacks the part. For any other
+        that lacks it, ValueError names the command that measures it again.
         """
         found = self.read(dataset)
         if found is None:
@@ -448,11 +441,7 @@ def lacks_full_layers(record: Record) -> str:
 
 
 def of_chapter(chapter: str) -> tuple[Claim, ...]:
-    """Return the claims of one chapter.
-
-    Raises:
-        ValueError: no chapter of that name lists claims.
-    """
+    """Return the claims of one chapter; ValueError if no chapter of that name lists any."""
     if chapter not in CHAPTERS:
         raise ValueError(f"no claims of {chapter!r}; there are: {', '.join(CHAPTERS)}")
     return importlib.import_module(f"book.{chapter}.claims").CLAIMS  # found by name, as a plug-in

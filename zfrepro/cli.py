@@ -625,9 +625,7 @@ def refuse_finished(out: Path) -> None:
 
 
 def _origin_of_finished(out: Path, recipe: Recipe, fingerprint: str) -> dict[str, Any]:
-    """Return who made a run that is whole already, and is only evaluated again; empty for any
-    other.
-    """
+    """Return who made a run that is whole and is only evaluated again; empty for any other."""
     file, checkpoint = out / "record.json", out / training.CHECKPOINT_FILE
     if not file.is_file() or not checkpoint.is_file():
         return {}
@@ -646,12 +644,10 @@ def _origin_of_finished(out: Path, recipe: Recipe, fingerprint: str) -> dict[str
 def evaluation(
     networks, dataset, progress: bool, folder: Path | None = None
 ) -> dict[str, dict[str, float]]:
-    """Return top-1 and top-5 errors in per cent, in fp32, of a network or of the mean probabilities
-    of several.
+    """Return top-1 and top-5 errors in per cent, in fp32, of several networks' mean probabilities.
 
     On the validation split at one crop and averaged over ten; on the training split, or a random
-    part of a large one, at one crop. With a folder, the probabilities behind the validation errors
-    are kept there, see `ensembles`.
+    part of a large one, at one crop. Probabilities of the former are kept in `folder`, if given.
     """
     from zfrepro import ensembles
 
@@ -678,11 +674,7 @@ def print_errors(errors: dict[str, dict[str, float]]) -> None:
 
 
 def _finished(run: Path) -> dict[str, Any]:
-    """Return the record of a finished training in its folder.
-
-    Raises:
-        FileNotFoundError, ValueError: none, or a record that is damaged or of something else.
-    """
+    """Return the record of a finished training; raises where it is not there or of another kind."""
     file = run / "record.json"
     if not file.is_file():
         raise FileNotFoundError(
@@ -700,8 +692,7 @@ def _shipped_name(run: Path, record: dict[str, Any], numbers_only: bool) -> str:
     """Return where a run is filed below results/: as the network that the book shows, or by its
     seed.
 
-    Raises:
-        ValueError: names in the record that would lead out of results/.
+    Raises ValueError for names in the record that would lead out of results/.
     """
     recipe = record["recipe"]
     dataset = data.dataset_name(recipe["dataset"])
@@ -716,11 +707,7 @@ def _shipped_name(run: Path, record: dict[str, Any], numbers_only: bool) -> str:
 
 
 def refuse_weaker(record: dict[str, Any], target: Path) -> None:
-    """Refuse to put a network in the place of one with a smaller error.
-
-    Raises:
-        ValueError: with both errors.
-    """
+    """Refuse to put a network in the place of one with a smaller error."""
     if not target.is_file():
         return
     try:

@@ -20,11 +20,8 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of malloc.h
 def pick(name: str | None = None) -> torch.device:
     """Return the named device, or `$ZFREPRO_DEVICE`, or a GPU if there is one, or the CPU.
 
-    Of several processes that torchrun starts, each gets a GPU of its own.
-
-    Raises:
-        ValueError: neither the CPU nor CUDA.
-        RuntimeError: CUDA, or that many GPUs, asked for and absent.
+    Of several processes that torchrun starts, each gets a GPU of its own. Raises RuntimeError if
+    CUDA, or that many GPUs, are asked for and absent.
     """
     name = (
         name or os.environ.get("ZFREPRO_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -114,11 +111,8 @@ def precision(device: torch.device, wanted: str) -> str:
 def with_oom_backoff(run: Callable[[Tensor], Found], batches: Iterable[Tensor]) -> Iterator[Found]:
     """Yield `run` of each batch, in smaller parts once the GPU's memory does not suffice.
 
-    Args:
-        run: keeps nothing of a batch when it raises: it is called again with a part of the same
-            batch.
-    Raises:
-        RuntimeError: not even one image fits.
+    `run` must keep nothing of a batch when it raises: it is called again with a part of the same.
+    Raises RuntimeError if not even one image fits.
     """
     most: int | None = None
     for batch in batches:

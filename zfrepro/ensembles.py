@@ -23,12 +23,7 @@ TABLE1: dict[str, tuple[str, str | None]] = {
 
 
 def save_probabilities(folder: Path, probabilities: Mapping[str, Tensor], labels: Tensor) -> None:
-    """Write a run's probabilities and labels for `average`.
-
-    Args:
-        probabilities: (N, classes) for each way to crop.
-        labels: (N,).
-    """
+    """Write a run's probabilities, (N, classes) for each way to crop, and labels, (N,)."""
     save_tensors(folder / FILE, {**probabilities, "labels": labels})
 
 
@@ -40,9 +35,7 @@ def has_probabilities(folder: Path) -> bool:
 def average(folders: Sequence[Path]) -> dict[str, dict[str, float]]:
     """Return the errors of the mean of several runs' probabilities, for each way to crop.
 
-    Raises:
-        ValueError: no runs, a damaged file, or runs that were evaluated on different images, with
-            the remedy.
+    Raises ValueError for no runs, a damaged file, or runs evaluated on different images.
     """
     runs = [_load(folder / FILE) for folder in folders]
     if not runs:
@@ -73,11 +66,8 @@ def ensemble_errors(sweep: str, folders: Mapping[tuple[str, int], Path]) -> list
 
     An ensemble with a joining network is formed with each of that network's runs in turn.
 
-    Args:
-        sweep: only `training` has ensembles.
-        folders: (network, seed) -> folder of the run.
-    Returns:
-        ensembles of at least two runs: name, `members` as [network, seed], errors in per cent.
+    folders: (network, seed) -> folder of the run. Returns ensembles of at least two runs: name,
+    `members` as [network, seed], errors in per cent. Only the sweep `training` has any.
     """
     if sweep != "training":
         return []

@@ -38,11 +38,7 @@ class Snapshot:
 
 
 def snapshots(run: Path, device: torch.device | None = None) -> list[Snapshot]:
-    """Load what `train --keep` left in a run's folder, in the order of epochs.
-
-    Raises:
-        FileNotFoundError: there are none, with the remedy.
-    """
+    """Load what `train --keep` left in a run's folder, by epoch; FileNotFoundError if nothing."""
     named = (
         (re.fullmatch(r"epoch-(\d+)", file.stem), file) for file in run.glob("epoch-*.safetensors")
     )
@@ -110,13 +106,8 @@ def strongest_projections(
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Project the strongest unit of some maps at every snapshot (Fig. 4).
 
-    Args:
-        images: uint8 (N, 3, R, R), over which the strongest unit is sought.
-        maps: layer -> its maps, M of them.
-    Returns:
-        layer -> signed projections (M, E, 3, F, F), and the strongest images (M, E).
-    Raises:
-        ValueError: a layer or a map that the network does not have.
+    images: uint8 (N, 3, R, R), over which the strongest is sought; maps: layer -> M of its maps.
+    Returns layer -> signed projections (M, E, 3, F, F), and the strongest images (M, E).
     """
     convs = kept[0].trained.network.convs
     for layer, chosen in maps.items():
@@ -169,10 +160,7 @@ def cka(a: Tensor, b: Tensor) -> float:
     al. 2021): the plain one nears 1 for any features once there are more of them than images. 1
     for features equal up to rotation and scale, about 0 for unrelated ones.
 
-    Args:
-        a, b: (N, D1) and (N, D2).
-    Raises:
-        ValueError: fewer than four images, or different numbers.
+    a, b: (N, D1) and (N, D2), N at least four, else ValueError.
     """
     if len(a) != len(b) or len(a) < 4:
         raise ValueError(
@@ -200,11 +188,8 @@ def converged(epochs: Sequence[int], similarity: Sequence[float], threshold: flo
     Between the last epoch below the threshold and the next, similarity is taken as linear in the
     logarithm of the epoch.
 
-    Args:
-        epochs: of the checkpoints, ascending, (E,).
-        similarity: of each checkpoint with the last, (E,); nan counts as below.
-    Raises:
-        ValueError: the last one is below the threshold.
+    epochs, similarity: of the checkpoints, ascending, and of each with the last, (E,); nan counts
+    as below. Raises ValueError if the last one is below the threshold.
     """
     below = [i for i, value in enumerate(similarity) if not value >= threshold]
     if not below:
@@ -220,8 +205,7 @@ def converged(epochs: Sequence[int], similarity: Sequence[float], threshold: flo
 def probe_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
     """Return the accuracy in per cent of a ridge classifier, its penalty chosen on training images.
 
-    Args:
-        train, test: (N, D) and (M, D), standardised here by the training images.
+    train, test: (N, D) and (M, D), standardised here by the training images.
     """
     from sklearn.linear_model import RidgeClassifierCV
 

@@ -41,12 +41,7 @@ def _script() -> str:
 
 
 def answer(text: str, chapter: str | None = None) -> HTML:
-    """Show a page's answer, one sentence, with the counts of its outcomes below.
-
-    Args:
-        text: HTML; numbers in it are formatted from records or live results.
-        chapter: whose claims are counted, see `badge`; None for no badge.
-    """
+    """Show a page's answer, one sentence of HTML, and below it the `badge` of a chapter."""
     counts = badge(chapter) if chapter else ""
     return HTML(f'<div class="zf-answer"><p>{text}</p>{counts}</div>')
 
@@ -137,10 +132,7 @@ def table(rows: Sequence[Mapping[str, object]], *, caption: str, digits: int = 1
 
     Args:
         rows: of the same keys, which are the headings; None is a dash. Text is escaped.
-        caption: what the table shows.
         digits: decimals of numbers that are not formatted yet.
-    Raises:
-        ValueError: no rows, rows of different keys, or no caption.
     """
     if not rows or any(list(row) != list(rows[0]) for row in rows):
         raise ValueError("a table needs rows, all with the same keys")
@@ -184,11 +176,8 @@ def _numeric(column: pd.Series) -> bool:
 def claims_table(chapter: str | None = None, sources: Sequence[str] = tuple(SOURCES)) -> HTML:
     """Show claims with the paper's numbers, our outcomes and evidence, and how each is judged.
 
-    Below the paper's claims, those of other sources are folded.
-
-    Args:
-        chapter: whose claims; None for all, each linked to its chapter.
-        sources: which kinds, see `claims.SOURCES`; each has a table of its own.
+    Those of one chapter, or all, each linked to its chapter. Each source has a table of its own;
+    below the paper's claims, the others are folded.
     """
     chosen = claims.of_chapter(chapter) if chapter else claims.all_claims()
     parts: list[str] = []

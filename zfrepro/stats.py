@@ -19,17 +19,9 @@ SMALLEST = 16
 def radial_power(images: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean power of grey pictures at each frequency, under a Hann window.
 
-    The mean is over all directions.
-
-    Args:
-        images: (N, 3, S, S), uint8 or float, S at least 16.
-
-    Returns:
-        frequencies in whole cycles a picture, from 3 to below S / 3, and their mean power, both
-        (F,) float.
-
-    Raises:
-        ValueError: the pictures are none, not square or too small.
+    images: (N, 3, S, S), uint8 or float, S at least 16 -> frequencies in whole cycles a picture,
+    from 3 to below S / 3, and their power over all directions, both (F,) float. Raises ValueError
+    for other pictures.
     """
     square = images.ndim == 4 and len(images) and images.shape[2] == images.shape[3]
     if not square or images.shape[3] < SMALLEST:
@@ -50,15 +42,11 @@ def radial_power(images: Tensor) -> tuple[Tensor, Tensor]:
 def power_slope(images: Tensor, highest: int | None = None) -> float:
     """Return the slope of log power over log frequency (see `radial_power`).
 
-    White noise has 0, photographs have about -2 or less.
+    White noise has 0, photographs have about -2 or less. Raises ValueError for blank pictures.
 
     Args:
         images: as for `radial_power`.
         highest: fit frequencies up to this one, in cycles a picture; default all.
-
-    Raises:
-        ValueError: as `radial_power`, or all pictures are blank, or `highest` leaves fewer than two
-            frequencies.
     """
     frequency, power = radial_power(images)
     if highest is not None:
@@ -190,13 +178,9 @@ def t_interval(
 def pooled_sd(values: Mapping[str, Mapping[int, float]]) -> tuple[float, int]:
     """Return the standard deviation over seeds, pooled over groups, and its freedom.
 
-    Values are modelled as group + seed + rest, the rest as large in every group. Seeds are a term
-    of their own: networks of one seed see the same images in the same order.
-
-    Args:
-        values: group, such as a network -> seed -> value. Groups need not have the same seeds.
-    Returns:
-        nan and 0 where no group leaves anything to estimate it from.
+    Values (group, such as a network -> seed -> value) are modelled as group + seed + rest, the rest
+    as large in every group; groups need not have the same seeds. Seeds are a term of their own:
+    networks of one seed see the same images in the same order. Nan and 0 where nothing is left.
     """
     cells = [(name, seed, value) for name, row in values.items() for seed, value in row.items()]
     if not cells:
@@ -221,10 +205,8 @@ def pooled_t(
 
     Args:
         values: as for `pooled_sd`.
-        weights: of the groups that are compared, such as {changed: 1, base: -1}. Only seeds that
-            all of them have are used.
-    Raises:
-        LookupError: a group without values, or no seed in common.
+        weights: such as {changed: 1, base: -1}. Only seeds that all of these have are used;
+            LookupError if there is none.
     """
     if missing := [name for name in weights if not values.get(name)]:
         raise LookupError(f"no run of {', '.join(missing)}")

@@ -77,13 +77,7 @@ def recipes(
 ) -> list[Recipe]:
     """List the runs of a sweep, all networks of one seed before the next seed, variants last.
 
-    So a part of the list is a comparison too.
-
-    Args:
-        seeds: default 0, 1, ... up to `SEEDS`.
-        networks: some of the sweep's, by name; default all.
-    Raises:
-        ValueError: unknown sweep, or a network that is not in it.
+    So a part of the list is a comparison too. Default: all networks, seeds 0 and on up to `SEEDS`.
     """
     if sweep not in SWEEPS:
         raise ValueError(f"no sweep called {sweep!r}; there are: {', '.join(SWEEPS)}")
@@ -103,11 +97,7 @@ def recipes(
 
 
 def record_name(sweep: str, dataset: str, scale: str = "micro") -> str:
-    """Return where a sweep is filed, below `results/`.
-
-    Table 1 has a record for each size of networks, which its page shows side by side; the others
-    have one, which `--fresh` begins anew for another size.
-    """
+    """Return where a sweep is filed, below `results/`; Table 1 has a record for each size."""
     apart = sweep == "training" and scale != "micro"
     return f"sweeps/{sweep}-{dataset_name(dataset)}" + (f"-{scale}" if apart else "")
 
@@ -144,9 +134,7 @@ def errors(
 ) -> dict[str, dict[int, float]]:
     """Return the errors in a sweep's record in per cent: network -> seed -> error.
 
-    Args:
-        part: `train`, `one_crop` or `ten_crops`, the latter two of the validation images.
-        kind: `top1_error` or `top5_error`.
+    Of `train` images at one crop, of validation images at `one_crop` or `ten_crops`.
     """
     found: dict[str, dict[int, float]] = {}
     for run in record["runs"]:
@@ -160,11 +148,7 @@ def difference(
     part: str = "one_crop",
     kind: str = "top1_error",
 ) -> Interval:
-    """Return a contrast of networks' errors in points, seed by seed; see `stats.pooled_t`.
-
-    Args:
-        weights: such as {changed: 1, base: -1}.
-    """
+    """Return a contrast of networks' errors in points, seed by seed; see `stats.pooled_t`."""
     return pooled_t(errors(record, part, kind), weights)
 
 
@@ -211,11 +195,7 @@ def row(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(target: Path, recipe: Recipe) -> dict[str, Any]:
-    """Return a sweep's record; without a file, one of no runs.
-
-    Raises:
-        SweepError: it is damaged, or its runs were trained with other options.
-    """
+    """Return a sweep's record, or one of no runs; SweepError if damaged or of other options."""
     if not target.exists():
         return {"runs": [], "dataset": None}
     found = records.read_json(target)

@@ -256,11 +256,8 @@ def train_epoch(
 ) -> dict[str, float]:
     """Train for one pass, in an order and with views that depend on (seed, epoch) alone.
 
-    Of several processes each takes its share of every batch; only dropout is drawn by each for
-    itself.
-
-    Raises:
-        FloatingPointError: the loss or a weight is no longer finite.
+    Of several processes each takes its share of every batch, and draws its own dropout. Raises
+    FloatingPointError once the loss or a weight is no longer finite.
     """
     network, device = state.network, mean.device
     generator = torch.Generator().manual_seed(_epoch_seed(recipe, epoch))
@@ -350,11 +347,7 @@ def predict_proba(
 ) -> Tensor:  # fmt: skip
     """Return class probabilities of stored images, at the centre crop or averaged over ten.
 
-    Args:
-        images: uint8 (N, 3, R, R).
-        mean: the training set's mean image, (3, R, R).
-    Returns:
-        (N, classes), on the CPU, rows sum to 1.
+    images: uint8 (N, 3, R, R), mean: of the training set, (3, R, R) -> (N, classes), on the CPU.
     """
     network.eval()
 
@@ -402,12 +395,9 @@ def record(
     recipe: Recipe, state: "State", dataset: Dataset, where: torch.device, processes: int,
     origin: dict[str, Any], sha: str, errors: dict[str, dict[str, float]],
 ) -> dict[str, Any]:  # fmt: skip
-    """Return the record of a finished training.
+    """Return the record of a finished training, by `origin` (see `records.provenance`).
 
-    Args:
-        origin: who made it, see `records.provenance`.
-        sha: SHA-256 of its weights' file.
-        errors: of the weights as written, in per cent.
+    sha: SHA-256 of its weights' file; errors: of the weights as written, in per cent.
     """
     return {
         "kind": "training",
@@ -487,11 +477,7 @@ def fault_of(record: dict[str, Any]) -> str:
 
 
 def known_recipe(named: dict[str, Any]) -> Recipe:
-    """Return the recipe of a file, without options that this version does not know.
-
-    Raises:
-        ValueError: a value that no recipe can have.
-    """
+    """Return the recipe of a file, without options that this version does not know."""
     return Recipe(**{f.name: named[f.name] for f in fields(Recipe) if f.name in named})
 
 
@@ -517,11 +503,7 @@ def save_checkpoint(file: Path, recipe: Recipe, state: State, mean: Tensor) -> N
 
 
 def read_checkpoint(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a checkpoint's tensors, and its recipe, history, rate, waited, classes and data.
-
-    Raises:
-        CheckpointError: the file is damaged or foreign.
-    """
+    """Read a checkpoint's tensors, and its recipe, history, rate, waited, classes and data."""
     try:
         tensors, info = load_tensors(file)
         if fault := _fault(info, CHECKPOINT):

@@ -57,10 +57,7 @@ class Trained:
     def preprocess_crop(self, views: Tensor) -> Tensor:
         """Return what the network sees of images at its own size, mean subtracted.
 
-        views: 0 to 255, (B, 3, S, S) -> the same shape.
-
-        Raises:
-            ValueError: pictures of another size.
+        views: 0 to 255, (B, 3, S, S) -> the same shape; ValueError for another size.
         """
         size = self.image_size
         if views.shape[1:] != (3, size, size):
@@ -79,11 +76,7 @@ class Trained:
         )  # fmt: skip
 
     def restrict_classes(self, classes: tuple[str, ...]) -> "Trained":
-        """Return the network asked to choose among some of its classes, in the order given.
-
-        Raises:
-            ValueError: a class it does not know.
-        """
+        """Return the network asked to choose among some of its classes, in the order given."""
         if unknown := set(classes) - set(self.classes):
             raise ValueError(f"the network does not know {', '.join(sorted(unknown))}")
         rows = [self.classes.index(name) for name in classes]
@@ -115,10 +108,7 @@ def save_weights(
 ) -> str:  # fmt: skip
     """Write weights and mean image in fp16, atomically, with `more` in the header.
 
-    Returns the SHA-256 of the file.
-
-    Raises:
-        WeightsError: a weight is not finite in fp16.
+    Returns the SHA-256 of the file. Raises WeightsError if a weight is not finite in fp16.
     """
     tensors = {f"network.{k}": v for k, v in network.state_dict().items()} | {"mean": mean}
     tensors = {name: tensor.half() for name, tensor in tensors.items()}

@@ -28,14 +28,10 @@ def mean_image(images: Tensor, chunk: int = 512) -> Tensor:
 
 
 def normalise(images: Tensor, mean: Tensor, scale: float | Tensor) -> Tensor:
-    """Return (image - mean image) / scale, in new memory.
+    """Return (image - mean image) / scale, in new memory: float (B, 3, R, R), channels-last.
 
-    Args:
-        images: uint8 or float in 0 to 255, (B, 3, R, R).
-        mean: (3, R, R).
-        scale: a number, or (3, 1, 1) with one a colour.
-    Returns:
-        float (B, 3, R, R), channels-last.
+    images: uint8 or float in 0 to 255, (B, 3, R, R); mean: (3, R, R); scale: a number, or (3, 1, 1)
+    with one a colour.
     """
     # `float()` would subtract from the caller's own floats
     images = images.to(torch.float32, copy=True)
@@ -45,10 +41,7 @@ def normalise(images: Tensor, mean: Tensor, scale: float | Tensor) -> Tensor:
 def crop(images: Tensor, tops: Tensor | int, lefts: Tensor | int, size: int) -> Tensor:
     """Cut a size x size window out of each image. -> (B, 3, size, size).
 
-    `tops` and `lefts` are one number or (B,) integers.
-
-    Raises:
-        ValueError: if the window is larger than the images.
+    `tops` and `lefts` are one number or (B,) integers; ValueError if the window does not fit.
     """
     if size > min(images.shape[-2:]):
         raise ValueError(
