@@ -19,11 +19,6 @@ from zfrepro.layers import (
     contrast_norm,
 )
 
-
-def torch_norm(x: torch.Tensor, size: int = NORM_SIZE, alpha: float = NORM_ALPHA) -> torch.Tensor:
-    return F.local_response_norm(x, size, alpha, NORM_BETA, NORM_K)
-
-
 # --- sizes ---------------------------------------------------------------------------------------
 
 
@@ -54,45 +49,26 @@ def test_ceil_conv_is_a_conv_with_enough_zeros_behind(size, shape):
     assert torch.allclose(found, plenty[:, :, :high, :wide], atol=1e-5)
 
 
-def test_ceil_pool_of_torch_follows_the_same_rule():
-    for size in range(3, 70):
-        assert F.max_pool2d(torch.zeros(1, 1, size, size), 3, 2, ceil_mode=True).shape[
-            -1
-        ] == ceil_size(size, 3, 2)
-
-
 # --- contrast norm -------------------------------------------------------------------------------
 
 
+PAPER = (NORM_SIZE, NORM_ALPHA, NORM_BETA, NORM_K)
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize(
-    "shape", [(2, 96, 9, 7), (1, 1, 4, 4), (3, 3, 5, 5), (2, 5, 1, 1), (1, 256, 6, 6)]
-)
+@pytest.mark.parametrize("shape", [(2, 96, 9, 7), (1, 1, 4, 4), (3, 3, 5, 5), (2, 5, 1, 1)])
+@pytest.mark.parametrize("numbers", [PAPER, (3, 0.5, 0.75, 1), (5, 1, 0.5, 2), (7, 0.3, 1, 0.1)])
 @pytest.mark.parametrize("spread", [1.0, 100.0])  # at 100 the squares outweigh k
-def test_contrast_norm_equals_torch_both_ways(shape, layout, spread):
-    x = (spread * torch.randn(shape, generator=torch.Generator().manual_seed(0))).contiguous(
-        memory_format=layout
-    )
-    top = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+def test_contrast_norm_equals_torch_both_ways(shape, layout, numbers, spread):
+    generator = torch.Generator().manual_seed(0)
+    x = spread * torch.randn(shape, generator=generator).contiguous(memory_format=layout)
+    top = torch.randn(shape, generator=generator)
     ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
-    a, b = contrast_norm(ours), torch_norm(theirs)
+    a, b = contrast_norm(ours, *numbers), F.local_response_norm(theirs, *numbers)
     a.backward(top)
     b.backward(top)
-    assert relative(a, b) < 1e-5 and relative(ours.grad, theirs.grad) < 1e-5
+    assert relative(a, b) < 1e-5 and relative(ours.grad, theirs.grad) < 1e-4
     assert torch.equal(ours.detach(), x)  # the input is left alone
-
-
-@pytest.mark.parametrize(
-    "size, alpha, beta, k", [(3, 0.5, 0.75, 1.0), (5, 1.0, 0.5, 2.0), (7, 0.3, 1.0, 0.1)]
-)
-def test_contrast_norm_with_other_numbers(size, alpha, beta, k):
-    x = torch.randn(2, 8, 3, 3)
-    assert (
-        relative(
-            contrast_norm(x, size, alpha, beta, k), F.local_response_norm(x, size, alpha, beta, k)
-        )
-        < 1e-5
-    )
 
 
 def test_contrast_norm_by_hand():
@@ -102,15 +78,9 @@ def test_contrast_norm_by_hand():
     assert torch.allclose(contrast_norm(x, size=3, alpha=6, beta=0.75, k=1).flatten(), by_hand)
 
 
-@pytest.mark.parametrize("beta", [0.75, 0.5])
-def test_contrast_norm_gradient_in_double(beta):
-    x = torch.randn(2, 7, 2, 2, dtype=torch.double, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: contrast_norm(x, 5, 0.7, beta, 1.5), x)
-
-
 def test_contrast_norm_in_bf16_is_close():
     x = 10 * torch.randn(2, 96, 6, 6)
-    assert relative(contrast_norm(x.bfloat16()).float(), torch_norm(x)) < 0.02
+    assert relative(contrast_norm(x.bfloat16()).float(), F.local_response_norm(x, *PAPER)) < 0.02
 
 
 def test_contrast_norm_can_train_after_it_ran_in_inference_mode():
@@ -134,16 +104,11 @@ def test_contrast_norm_refuses_even_windows_and_other_shapes():
 def test_clipping_equals_a_loop_and_leaves_small_filters_alone():
     weight = torch.randn(40, 3, 5, 5) * torch.linspace(0.01, 0.3, 40).view(-1, 1, 1, 1)
     clipped = clip_filters_(weight.clone(), 0.1)
-    smaller = 0
-    for before, after in zip(weight, clipped, strict=True):
-        rms = (before**2).mean().sqrt()
-        if rms > 0.1:
-            assert torch.allclose(after, before * 0.1 / rms, rtol=1e-6)
-            assert (after**2).mean().sqrt().item() == pytest.approx(0.1)
-        else:
-            assert torch.equal(after, before)
-            smaller += 1
-    assert 5 < smaller < 35
+    large = weight.square().mean((1, 2, 3)).sqrt() > 0.1
+    assert 5 < large.sum() < 35
+    for before, after, is_large in zip(weight, clipped, large, strict=True):
+        scale = 0.1 / (before**2).mean().sqrt() if is_large else 1
+        assert torch.allclose(after, before * scale, rtol=1e-6)
 
 
 def test_radius_is_a_root_mean_square_and_not_a_length():

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.modules import module as global_hooks
 
+from tests.networks import Tutorial
 from zfrepro import gallery, models
 from zfrepro.deconvnet import strongest
 from zfrepro.occlusion import occlude
@@ -40,19 +41,6 @@ def each_instrument(*others):
 
 
 IMAGES = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(2))
-
-
-class Tutorial(nn.Module):
-    """The commonest network: it flattens with `view`, which wants the channels first."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.conv1, self.conv2, self.full = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 6, 3), nn.Linear(96, 5)
-
-    def forward(self, x):
-        x = torch.relu(self.conv2(torch.relu(self.conv1(x))))
-        return self.full(x.view(x.size(0), -1))
 
 
 def run_once(model):

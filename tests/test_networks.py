@@ -5,10 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from tests.networks import relative, small
-from zfrepro import networks
-from zfrepro.layers import contrast_norm
 from zfrepro.networks import (
     ARCHITECTURES,
+    INITIAL_WEIGHTS,
     Full,
     architecture,
     build,
@@ -48,20 +47,6 @@ def plain(network, x) -> dict[str, torch.Tensor]:
     return found
 
 
-def test_there_are_the_twelve_rows_of_table_2():
-    assert len(ARCHITECTURES) == 12
-    assert [name for name, a in ARCHITECTURES.items() if a.name != name] == []
-
-
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_every_row_builds_and_runs(name):
-    network = small(ARCHITECTURES[name], 64)
-    assert network(torch.randn(2, 3, 64, 64)).shape == (2, 10)
-    with torch.device("meta"):  # at the paper's size, shapes only
-        full = build(ARCHITECTURES[name])
-        assert full(torch.empty(1, 3, 224, 224)).shape == (1, 1000)
-
-
 def test_parameter_counts_known_from_elsewhere():
     assert count(zfnet()) == 62_357_608
     assert count(zfnet_wide()) == 107_627_624
@@ -76,9 +61,8 @@ def test_what_the_rows_take_out_and_change():
     without67 = full - 37_752_832 - 16_781_312 - 4_097_000 + (9216 + 1) * 1000
     assert count(rows["krizhevsky-without-6-7"]) == without67
     # Without 3 and 4 conv5 filters the 256 maps of conv2.
-    assert (
-        full - count(rows["krizhevsky-without-3-4"]) == 885_120 + 1_327_488 + (384 - 256) * 9 * 256
-    )
+    missing = full - count(rows["krizhevsky-without-3-4"])
+    assert missing == 885_120 + 1_327_488 + (384 - 256) * 9 * 256
     assert rows["krizhevsky-without-3-4-6-7"].fulls == ()
     assert [c.name for c in rows["krizhevsky-without-3-4-6-7"].convs] == ["conv1", "conv2", "conv5"]
     assert {f.units for f in rows["zfnet-fc2048"].fulls} == {2048}
@@ -86,28 +70,11 @@ def test_what_the_rows_take_out_and_change():
     assert [c.maps for c in rows["zfnet-wide-fc8192"].convs] == [96, 256, 512, 1024, 512]
 
 
-@pytest.mark.parametrize("before, expected", [(False, ["pool", "norm"]), (True, ["norm", "pool"])])
-def test_order_of_norm_and_pool(monkeypatch, before, expected):
-    order, pool = [], F.max_pool2d
-    monkeypatch.setattr(
-        networks, "contrast_norm", lambda x: order.append("norm") or contrast_norm(x)
-    )
-    monkeypatch.setattr(
-        networks.F, "max_pool2d", lambda *a, **k: order.append("pool") or pool(*a, **k)
-    )
-    network = small(krizhevsky() if before else zfnet(), 64)
-    network.features(torch.randn(1, 3, 64, 64), ["conv3"])
-    assert order == expected * 2
-    order.clear()
-    network(torch.randn(1, 3, 64, 64))
-    assert order == [*expected * 2, "pool"]  # conv5 is pooled without a norm
-
-
 @pytest.mark.parametrize("name", ["zfnet", "krizhevsky", "krizhevsky-without-3-4-6-7"])
 @pytest.mark.parametrize("size", [64, 75])
 def test_features_equal_a_plain_re_implementation(name, size):
     network = small(ARCHITECTURES[name], size)
-    images = torch.randn(2, 3, size, size)
+    images = 300 * torch.randn(2, 3, size, size)  # so large that the order of norm and pool matters
     kept = images.clone()
     with torch.no_grad():
         expected = plain(network, images)
@@ -119,30 +86,15 @@ def test_features_equal_a_plain_re_implementation(name, size):
             assert list(alone) == [layer] and torch.equal(alone[layer], together[layer])
         assert relative(network(images), expected["fc8"]) < 1e-4
     assert torch.equal(images, kept)
-    assert (
-        all(together[layer].min() >= 0 for layer in network.layers[:-1])
-        and together["fc8"].min() < 0
-    )
 
 
-@pytest.mark.parametrize(
-    "layer, above", [("conv1", "conv2"), ("conv4", "conv5"), ("conv5", "fc6"), ("fc6", "fc7")]
-)
+@pytest.mark.parametrize("layer, above", [("conv4", "conv5"), ("conv5", "fc6"), ("fc6", "fc7")])
 def test_features_stop_at_the_highest_layer(layer, above):
     network = small(zfnet(), 64)
-
-    def fail(*_):
-        raise AssertionError(f"{above} ran")
-
-    handle = (network.convs if above.startswith("conv") else network.fulls)[
-        above
-    ].register_forward_pre_hook(fail)
-    try:
-        network.features(torch.randn(1, 3, 64, 64), ["conv1", layer])
-        with pytest.raises(AssertionError, match=above):
-            network(torch.randn(1, 3, 64, 64))
-    finally:
-        handle.remove()
+    network.get_submodule(network.module(above)).register_forward_pre_hook(
+        lambda *_: pytest.fail(f"{above} ran")
+    )
+    network.features(torch.randn(1, 3, 64, 64), ["conv1", layer])
 
 
 def test_dropout_acts_in_training_only():
@@ -154,22 +106,19 @@ def test_dropout_acts_in_training_only():
 
 @pytest.mark.parametrize("layers", [[], ["conv6"], ["conv1", "pool1"]])
 def test_unknown_layers_are_named_with_the_choices(layers):
-    with pytest.raises(
-        ValueError, match="choose among conv1, conv2, conv3, conv4, conv5, fc6, fc7, fc8"
-    ):
+    with pytest.raises(ValueError, match="choose among conv1, conv2, conv3, .*, fc6, fc7, fc8"):
         small(zfnet(), 64).features(torch.zeros(1, 3, 64, 64), layers)
 
 
 def test_images_of_another_size_are_refused_where_it_matters():
     network = small(zfnet(), 96)
-    assert (
-        network.features(torch.zeros(1, 3, 64, 64), ["conv5"])["conv5"].ndim == 4
-    )  # convolutions take any size
+    network.features(torch.zeros(1, 3, 64, 64), ["conv5"])  # convolutions take any size
     with pytest.raises(ValueError, match=r"need images of 96 px, these are \(64, 64\)"):
         network(torch.zeros(1, 3, 64, 64))
 
 
 def test_architectures_are_values():
+    assert len(ARCHITECTURES) == 12 and all(a.name == name for name, a in ARCHITECTURES.items())
     assert zfnet() == zfnet() and hash(zfnet()) == hash(zfnet()) and zfnet() != krizhevsky()
     assert [c.maps for c in zfnet().with_width(0.5).convs] == [48, 128, 192, 192, 128]
     assert [c.maps for c in zfnet().with_width(0.01).convs] == [8] * 5
@@ -187,33 +136,23 @@ def test_architectures_are_values():
             architecture("zfnet", **wrong)
 
 
-def test_paper_initial_weights():
-    network = initialise_(
-        build(zfnet().with_width(0.5), 64, 20), "paper", torch.Generator().manual_seed(0)
-    )
-    for layer in (*network.convs.values(), *network.fulls.values()):
-        assert layer.weight.std().item() == pytest.approx(0.01, rel=0.06)
-        assert abs(layer.weight.mean().item()) < 5e-4 and not layer.bias.any()
-
-
-def test_modern_initial_weights():
-    network = initialise_(
-        build(zfnet().with_width(0.5), 64, 20), "modern", torch.Generator().manual_seed(0)
-    )
+@pytest.mark.parametrize("rule", INITIAL_WEIGHTS)
+def test_initial_weights(rule):
+    generator = torch.Generator().manual_seed(0)
+    network = initialise_(build(zfnet().with_width(0.5), 64, 20), rule, generator)
     for name, layer in (*network.convs.items(), *network.fulls.items()):
-        he = (2 / layer.weight[0].numel()) ** 0.5
-        expected = 0.01 if name in ("conv1", "fc8") else he
-        assert (
-            layer.weight.std().item() == pytest.approx(expected, rel=0.06) and not layer.bias.any()
-        )
+        expected = (2 / layer.weight[0].numel()) ** 0.5  # He's
+        if rule == "paper" or name in ("conv1", "fc8"):
+            expected = 0.002 if (rule, name) == ("clean", "conv1") else 0.01
+        assert layer.weight.std().item() == pytest.approx(expected, rel=0.06)
+        assert abs(layer.weight.mean().item()) < 0.05 * expected and not layer.bias.any()
 
 
 def test_initial_weights_depend_on_the_generator_alone():
     def made(seed: int) -> torch.Tensor:
         network = build(zfnet().with_width(0.125).with_units(8), 64, 3)
-        return (
-            initialise_(network, "modern", torch.Generator().manual_seed(seed)).fulls["fc8"].weight
-        )
+        initialise_(network, "modern", torch.Generator().manual_seed(seed))
+        return network.fulls["fc8"].weight
 
     assert torch.equal(made(1), made(1)) and not torch.equal(made(1), made(2))
     with pytest.raises(ValueError, match="'lecun': choose among paper, modern"):

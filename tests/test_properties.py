@@ -1,8 +1,9 @@
 """Laws that hold for any network, image and file, tried on random ones (hypothesis).
 
-Two more are beside what they are about: receptive fields equal the measured support
+Two more are beside what they are about: probed receptive fields equal the formula
 (test_receptive_field.py), and the streaming search equals a sort (test_gallery.py)."""
 
+import itertools
 import tempfile
 from pathlib import Path
 from unittest import mock
@@ -115,15 +116,12 @@ def test_crops_equal_whole_images(network, seed, data):
     activations = deconvnet.forward(network, image, layer).activations
     last = activations.shape[-1] - 1
     places = st.tuples(st.integers(0, last), st.integers(0, last))
-    rows, columns = torch.tensor(
-        [(0, 0), (0, last), (last, last), *data.draw(st.lists(places, max_size=5))]
-    ).T
+    drawn = data.draw(st.lists(places, max_size=5))
+    rows, columns = torch.tensor([(0, 0), (0, last), (last, last), *drawn]).T
     units = Units(activations[0, :, rows, columns].argmax(0), rows, columns)
     images = image.expand(len(units), -1, -1, -1)
-    found, whole = (
-        deconvnet.project_crops(network, images, layer, units),
-        deconvnet.project(network, images, layer, units),
-    )
+    found = deconvnet.project_crops(network, images, layer, units)
+    whole = deconvnet.project(network, images, layer, units)
     side = found.pixels.shape[-1]
     assert relative(found.pixels, deconvnet.crop(whole, found.tops, found.lefts, side)) < 1e-9
     for picture, top, left in zip(whole, found.tops.tolist(), found.lefts.tolist(), strict=True):
@@ -147,27 +145,21 @@ def test_occlusion_equals_the_loop(height, width, count, batch, patch, seed, dat
         nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3)
     ).eval()
     images, fill = torch.randn(2, count, 3, height, width)
-    found = occlude(
-        model, images, patch=patch, stride=stride, fill=fill, batch=batch, layer="0", progress=False
-    )
+    settings = {"fill": fill, "batch": batch, "layer": "0", "progress": False}
+    found = occlude(model, images, patch=patch, stride=stride, **settings)
 
     def places(side: int) -> list[int]:
         firsts = {round(i * stride) for i in range(side) if i * stride + patch <= side}
         return sorted(firsts | {side - patch})  # the last one ends at the border
 
     assert (found.rows.tolist(), found.columns.tolist()) == (places(height), places(width))
-    for i, (image, own) in enumerate(zip(images, fill, strict=True)):
-        for r, top in enumerate(places(height)):
-            for q, left in enumerate(places(width)):
-                x = image.clone()
-                square = (slice(None), slice(top, top + patch), slice(left, left + patch))
-                x[square] = own[square]
-                torch.testing.assert_close(
-                    found.probabilities[i, r, q], model(x[None]).softmax(1)[0]
-                )
-                torch.testing.assert_close(
-                    found.activity[i, r, q], model[:2](x[None]).sum((2, 3))[0]
-                )
+    every = itertools.product(enumerate(places(height)), enumerate(places(width)))
+    for (r, top), (q, left) in every:
+        x = images.clone()
+        square = (..., slice(top, top + patch), slice(left, left + patch))
+        x[square] = fill[square]
+        torch.testing.assert_close(found.probabilities[:, r, q], model(x).softmax(1))
+        torch.testing.assert_close(found.activity[:, r, q], model[:2](x).sum((2, 3)))
 
 
 recipes = st.builds(
@@ -191,14 +183,10 @@ def test_saved_networks_equal_loaded_ones(recipe, names, seed):
         found = load_weights(file, expected_sha256=sha, device=torch.device("cpu"))
         again = save_weights(file, found.network, found.recipe, found.classes, found.mean)
     assert sha == again  # nothing is lost by saving once more
-    assert (found.recipe, found.classes) == (recipe, tuple(names)) and torch.equal(
-        found.mean, mean.half().float()
-    )
-    loaded = found.network.state_dict()
-    assert all(
-        torch.equal(loaded[name], value.half().float())
-        for name, value in network.state_dict().items()
-    )
+    assert (found.recipe, found.classes) == (recipe, tuple(names))
+    assert torch.equal(found.mean, mean.half().float())
+    for name, value in found.network.state_dict().items():
+        assert torch.equal(value, network.state_dict()[name].half().float())
 
 
 contents = st.recursive(

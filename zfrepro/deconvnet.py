@@ -20,10 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from zfrepro.layers import CeilConv2d, contrast_norm, require_index
+from zfrepro.layers import CeilConv2d, require_index
 from zfrepro.models import Layered, evaluating
-from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Network
-from zfrepro.receptive_field import Stage, field_of, stages
+from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Conv, Network
+from zfrepro.receptive_field import Stage, stages
 
 
 @dataclass(frozen=True)
@@ -37,32 +37,30 @@ class Units:
     def __len__(self) -> int:
         return len(self.maps)
 
+    @property
+    def places(self) -> tuple[Tensor, ...]:
+        """Maps and, in a conv layer, rows and columns: the indices of the units in an image."""
+        return (self.maps,) if self.rows is None else (self.maps, self.rows, self.columns)
+
     def __getitem__(self, chosen) -> "Units":
-        if self.rows is None:
-            return Units(self.maps[chosen])
-        return Units(self.maps[chosen], self.rows[chosen], self.columns[chosen])
+        return Units(*(index[chosen] for index in self.places))
 
     def to(self, device: torch.device | str | None) -> "Units":
         """Return the units on a device."""
-        places = self.maps, self.rows, self.columns
-        return Units(*(None if t is None else t.to(device) for t in places))
+        return Units(*(index.to(device) for index in self.places))
 
     def validate(self, layer: str, images: int, shape: tuple[int, ...]) -> None:
-        """Refuse units that do not exist.
+        """Refuse units that are not one an image, or do not exist in the layer.
 
         Args:
             layer: its name, for the message.
             images: how many there are.
             shape: of the layer for one image: (C, H, W) or (units,).
-        Raises:
-            ValueError: not one unit an image, rows and columns where there are none or none where
-                there are, or an index outside the layer.
         """
-        if len(self) != images or (self.rows is None) != (len(shape) == 1):
+        if len(self) != images or len(self.places) != len(shape):
             what = "a map" if len(shape) == 1 else "a map, row and column"
             raise ValueError(f"{layer}: needs {what} for each of the {images} images")
-        places = ("map", self.maps), ("row", self.rows), ("column", self.columns)
-        for (name, indices), count in zip(places, shape, strict=False):
+        for name, indices, count in zip(("map", "row", "column"), self.places, shape, strict=False):
             require_index(f"{layer}: {name}", indices, count)
 
 
@@ -77,6 +75,13 @@ class ForwardTrace:
     features: dict[str, Tensor] = field(default_factory=dict)  # further layers asked for
 
 
+def has_crops(model: object, *layers: str | None) -> bool:
+    """Whether `project_crops` projects units of all these layers: convs of a network here."""
+    if not isinstance(model, Network) or any(c.blur for c in model.architecture.convs):
+        return False
+    return set(layers) <= set(model.convs)
+
+
 def pool(x: Tensor) -> tuple[Tensor, Tensor]:
     """Max-pool 3x3/2 with ceil borders.
 
@@ -89,12 +94,7 @@ def unpool(x: Tensor, switches: Tensor, shape: torch.Size) -> Tensor:
     """Put each value where its maximum came from, and sum those that meet there: windows overlap.
 
     `torch.nn.functional.max_unpool2d` keeps one of them, which one is not defined.
-
-    Args:
-        x, switches: (B, C, h, w).
-        shape: (B, C, H, W) before the pool.
-    Returns:
-        (B, C, H, W).
+    x, switches: (B, C, h, w) -> `shape`, that before the pool, (B, C, H, W).
     """
     flat = x.new_zeros(shape[0], shape[1], shape[2] * shape[3])
     return flat.scatter_add_(2, switches.flatten(2), x.flatten(2)).view(shape)
@@ -111,16 +111,11 @@ def conv_transpose(conv: CeilConv2d, x: Tensor, size: tuple[int, int]) -> Tensor
 
 
 def validate_no_blur(network: Network) -> None:
-    """Refuse a network with low-pass filters, for which the paper's deconvnet has no step.
-
-    Raises:
-        ValueError: with what to use instead.
-    """
+    """Refuse a network with low-pass filters, for which the paper's deconvnet has no step."""
     if any(c.blur for c in network.architecture.convs):
         raise ValueError(
-            f"{network.architecture.name} low-pass filters its maps, "
-            "the deconvnet has no step for that; "
-            "use rules.project, which filters back by the transpose"
+            f"{network.architecture.name} low-pass filters its maps, the deconvnet has no step for "
+            "that; use rules.project, which filters back by the transpose"
         )
 
 
@@ -149,14 +144,7 @@ def forward(
             trace.features[c.name] = x
         if c.name == layer:
             return replace(trace, activations=x)
-        if c.norm and network.architecture.norm_before_pool:
-            x = contrast_norm(x)
-        if c.pool:
-            before = x.shape
-            x, indices = pool(x)
-            trace.switches[c.name] = (indices, before)
-        if c.norm and not network.architecture.norm_before_pool:
-            x = contrast_norm(x)
+        x = _pool_and_norm(network, c, x, trace)
     pooled_shape = x.shape
     x = x.flatten(1)
     for name, full in network.fulls.items():
@@ -166,21 +154,27 @@ def forward(
     return replace(trace, activations=x, pooled_shape=pooled_shape)
 
 
+def _pool_and_norm(network: Network, conv: Conv, x: Tensor, trace: ForwardTrace) -> Tensor:
+    """Return what the layer above filters, and keep the switches."""
+
+    def keep_switches(before: Tensor) -> Tensor:
+        values, indices = pool(before)
+        trace.switches[conv.name] = indices, before.shape
+        return values
+
+    return network.pool_and_norm(conv, x, keep_switches)
+
+
 def seed(activations: Tensor, units: Units) -> Tensor:
     """Return `activations` with all but the chosen unit of each image set to zero."""
     only = torch.zeros_like(activations)
-    batch = torch.arange(len(units), device=activations.device)
-    places = (units.maps,) if units.rows is None else (units.maps, units.rows, units.columns)
-    only[(batch, *places)] = activations[(batch, *places)]
+    places = torch.arange(len(units), device=activations.device), *units.places
+    only[places] = activations[places]
     return only
 
 
 def validate_finite(layer: str, activations: Tensor) -> None:
-    """Refuse activations, (B,), that are NaN or infinite, as when a pixel or weight they see is.
-
-    Raises:
-        ValueError: naming the first image.
-    """
+    """Refuse activations, (B,), that are NaN or infinite, as when a pixel or weight they see is."""
     wrong = (~activations.isfinite()).nonzero().flatten()
     if len(wrong):
         raise ValueError(
@@ -191,11 +185,8 @@ def validate_finite(layer: str, activations: Tensor) -> None:
 
 def strongest(activations: Tensor) -> Units:
     """Return the strongest unit of each image. activations: (B, C, H, W) or (B, units)."""
-    if activations.ndim == 2:
-        return Units(activations.argmax(1))
-    _, _, height, width = activations.shape
     flat = activations.flatten(1).argmax(1)
-    return Units(flat // (height * width), flat % (height * width) // width, flat % width)
+    return Units(*torch.unravel_index(flat, activations.shape[1:]))
 
 
 def steps(
@@ -270,7 +261,7 @@ class Projections:
     pixels: Tensor  # (B, 3, F, F), zero outside the image; F is at most the image's side
     tops: Tensor  # (B,) row of the first pixel in the image, may be negative
     lefts: Tensor  # (B,)
-    activations: Tensor  # (B,)
+    activations: Tensor | None = None  # (B,)
 
 
 def crop(
@@ -280,14 +271,12 @@ def crop(
     size: int | tuple[int, int],
     fill: float = 0.0,
 ) -> Tensor:
-    """Cut a window out of each image, `fill` outside it.
+    """Cut a window out of each image, `fill` outside it. -> (B, C, *size), channels-last.
 
     Args:
         images: (B, C, H, W), or B times (C, H, W).
         tops, lefts: (B,) first row and column, in pixels; may lie outside the image.
         size: side of the window in pixels, or its height and width.
-    Returns:
-        (B, C, *size), channels-last.
     """
     rows, columns = (size, size) if isinstance(size, int) else size
     channels, height, width = images[0].shape
@@ -310,20 +299,12 @@ class _Level:
     lefts: Tensor
     inside: Tensor | None  # (B, 1, extent, extent) bool; None where nothing lies outside
 
-    def zero_outside(self, x: Tensor) -> Tensor:
-        return x if self.inside is None else x.masked_fill(~self.inside, 0)
+    def fill_outside(self, x: Tensor, value: float = 0) -> Tensor:
+        return x if self.inside is None else x.masked_fill(~self.inside, value)
 
-    def absent_outside(self, x: Tensor) -> Tensor:
-        return x if self.inside is None else x.masked_fill(~self.inside, -torch.inf)
-
-
-def _level(extent: int, tops: Tensor, lefts: Tensor, size: int, device: torch.device) -> _Level:
-    steps = torch.arange(extent, device=tops.device)
-    rows, columns = tops[:, None] + steps, lefts[:, None] + steps
-    rows, columns = (rows >= 0) & (rows < size), (columns >= 0) & (columns < size)
-    whole = bool(rows.all() and columns.all())
-    inside = None if whole else (rows[:, None, :, None] & columns[:, None, None, :]).to(device)
-    return _Level(extent, tops, lefts, inside)
+    def cut(self, maps: Tensor | Sequence[Tensor]) -> Tensor:
+        """Cut the crops out of whole maps, (B, C, H, W) or B times (C, H, W)."""
+        return crop(maps, self.tops, self.lefts, self.extent)
 
 
 def _levels(
@@ -332,19 +313,24 @@ def _levels(
     """Return the crops of every level from the unit to the image, named by what computes them."""
     extent, tops, lefts = 1, units.rows, units.columns
     levels = {}
-    for s in reversed(below):
-        levels[s.name] = _level(extent, tops, lefts, s.size, device)
-        extent = (extent - 1) * s.stride + s.kernel
-        tops, lefts = tops * s.stride - s.padding, lefts * s.stride - s.padding
-    levels["image"] = _level(extent, tops, lefts, image_size, device)
+    for s in (*reversed(below), None):
+        name, size = (s.name, s.size) if s else ("image", image_size)
+        steps = torch.arange(extent, device=tops.device)
+        rows, columns = (first[:, None] + steps for first in (tops, lefts))
+        rows, columns = ((at >= 0) & (at < size) for at in (rows, columns))
+        whole = bool(rows.all() and columns.all())
+        inside = None if whole else (rows[:, None, :, None] & columns[:, None, None, :]).to(device)
+        levels[name] = _Level(extent, tops, lefts, inside)
+        if s:
+            extent = (extent - 1) * s.stride + s.kernel
+            tops, lefts = tops * s.stride - s.padding, lefts * s.stride - s.padding
     return levels
 
 
 def switch_codes(switches: Mapping[str, tuple[Tensor, torch.Size]]) -> dict[str, Tensor]:
     """Return each switch as its place within the 3x3 window, which a crop does not change.
 
-    Returns:
-        conv name -> uint8 (B, C, h, w), 0 to 8 in row order.
+    conv name -> uint8 (B, C, h, w), 0 to 8 in row order.
     """
     codes = {}
     for name, (indices, before) in switches.items():
@@ -393,72 +379,45 @@ def _forward_on_crops(
     network: Network, images: Tensor | Sequence[Tensor], layer: str, levels: dict[str, _Level]
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Run the network below `layer` on crops. Returns what the units filter, and switch codes."""
-    first = levels["image"]
-    x = crop(images, first.tops, first.lefts, first.extent)
+    x = levels["image"].cut(images)
     codes: dict[str, Tensor] = {}
-    for c in network.architecture.convs:
-        if c.name == layer:
-            return x, codes
+    for c in network.architecture.convs[: list(network.convs).index(layer)]:
         conv, level = network.convs[c.name], levels[c.name]
+
+        def pool_inside(before: Tensor, c: Conv = c, level: _Level = level) -> Tensor:
+            before = level.fill_outside(before, -torch.inf)
+            values, indices = F.max_pool2d(before, POOL_KERNEL, POOL_STRIDE, return_indices=True)
+            codes.update(switch_codes({c.name: (indices, before.shape)}))
+            return values
+
         x = F.relu(F.conv2d(x, conv.weight, conv.bias, conv.stride), inplace=True)
-        if c.norm and network.architecture.norm_before_pool:
-            x = contrast_norm(x)
-        if c.pool:
-            before = x.shape
-            x = level.absent_outside(x)
-            x, indices = F.max_pool2d(x, POOL_KERNEL, POOL_STRIDE, return_indices=True)
-            codes |= switch_codes({c.name: (indices, before)})
-            level = levels[f"pool{c.layer}"]
-        x = level.zero_outside(x)
-        if c.norm and not network.architecture.norm_before_pool:
-            x = contrast_norm(x)
-    raise ValueError(f"no conv layer {layer!r}")
-
-
-def _inputs_of(network: Network, trace: ForwardTrace, previous: str) -> Tensor:
-    """Continue a trace of `previous` to what the next conv layer filters."""
-    conv = next(c for c in network.architecture.convs if c.name == previous)
-    before, x = trace.activations.shape, trace.activations
-    if conv.norm and network.architecture.norm_before_pool:
-        x = contrast_norm(x)
-    if conv.pool:
-        x, indices = pool(x)
-        trace.switches[previous] = (indices, before)
-    if conv.norm and not network.architecture.norm_before_pool:
-        x = contrast_norm(x)
-    return x
-
-
-def _crop_codes(
-    codes: Mapping[str, Tensor | Sequence[Tensor]], levels: dict[str, _Level]
-) -> dict[str, Tensor]:
-    """Cut the units' crops out of whole images' switch codes, one image a unit."""
-    found = {}
-    for name, whole in codes.items():
-        level = levels[name.replace("conv", "pool")]
-        found[name] = crop(whole, level.tops, level.lefts, level.extent, fill=0)
-    return found
+        x = network.pool_and_norm(c, x, pool_inside)
+        x = levels[f"pool{c.layer}" if c.pool else c.name].fill_outside(x)
+    return x, codes
 
 
 def _backward_on_crops(
     network: Network, layer: str, units: Units, activations: Tensor,
     codes: Mapping[str, Tensor], levels: dict[str, _Level],
-) -> Tensor:  # fmt: skip
+) -> Projections:  # fmt: skip
     """Project units to pixels on crops, from their activations (B,) and cropped switch codes."""
-    convs = network.architecture.convs
-    convs = convs[: [c.name for c in convs].index(layer)]
+    below = network.architecture.convs[: list(network.convs).index(layer)]
     x = network.convs[layer].weight[units.maps] * activations[:, None, None, None]
-    for c in reversed(convs):
+    for c in reversed(below):
+        x = levels[f"pool{c.layer}" if c.pool else c.name].fill_outside(x)
         if c.pool:
-            x = _unpool_codes(levels[f"pool{c.layer}"].zero_outside(x), codes[c.name])
-        else:
-            x = levels[c.name].zero_outside(x)
+            x = _unpool_codes(x, codes[c.name])
         conv, x = network.convs[c.name], F.relu(x, inplace=True)
-        if c is convs[0]:
+        if c is below[0]:
             x = _filter_to_pixels(x, conv.weight, conv.stride[0])
         else:
             x = F.conv_transpose2d(x, conv.weight, stride=conv.stride)
-    return levels["image"].zero_outside(x)
+    image, side = levels["image"], network.image_size
+    if image.extent < side:
+        return Projections(image.fill_outside(x), image.tops, image.lefts, activations)
+    # the field is larger than the image, which is returned as a whole
+    whole, zeros = crop(x, -image.tops, -image.lefts, side), torch.zeros_like(image.tops)
+    return Projections(whole, zeros, zeros, activations)
 
 
 def window(network: Layered, layer: str, units: Units) -> tuple[Tensor, Tensor, int]:
@@ -466,12 +425,9 @@ def window(network: Layered, layer: str, units: Units) -> tuple[Tensor, Tensor, 
 
     A field larger than the image is replaced by the whole image.
     """
-    field = field_of(network, layer)
-    if field.size >= network.image_size:
-        zeros = torch.zeros_like(units.rows)
-        return zeros, zeros, network.image_size
-    rows, columns = (place * field.jump + field.start for place in (units.rows, units.columns))
-    return rows, columns, field.size
+    fields = network.fields(layer)
+    tops, lefts, (side, _) = fields.windows(units.rows, units.columns, len(units))
+    return tops.to(units.maps.device), lefts.to(units.maps.device), side
 
 
 def _validate_crops(network: Network, layer: str, image_size: tuple[int, ...]) -> Sequence[Stage]:
@@ -524,45 +480,23 @@ def project_crops(
     require_index(f"{layer}: image", of, len(images))
     units = units.to(images.device)
     with evaluating(network):
-        if top.field.size >= network.image_size:
-            return _project_whole(network, images, layer, units, of)
         levels = _levels(below, network.image_size, units, images.device)
         names = list(network.convs)
         if layer == names[0] or _crops_cost_less(below, levels, len(images)):
             x, codes = _forward_on_crops(network, [images[i] for i in of.tolist()], layer, levels)
         else:
-            previous = names[names.index(layer) - 1]
-            trace = forward(network, images, previous)
-            x = _inputs_of(network, trace, previous)
+            previous = network.architecture.convs[names.index(layer) - 1]
+            trace = forward(network, images, previous.name)
+            x = _pool_and_norm(network, previous, trace.activations, trace)
             codes = switch_codes(trace.switches)
             codes = {name: [code[i] for i in of.tolist()] for name, code in codes.items()}
             codes = _crop_codes(codes, levels)
-            last = levels[below[-2].name]
-            x = crop([x[i] for i in of.tolist()], last.tops, last.lefts, last.extent)
+            x = levels[below[-2].name].cut([x[i] for i in of.tolist()])
         probed = network.convs[layer]
         filters = probed.weight[units.maps]
         activations = F.relu((x * filters).sum((1, 2, 3)) + probed.bias[units.maps])
         validate_finite(layer, activations)
-        pixels = _backward_on_crops(network, layer, units, activations, codes, levels)
-    return Projections(pixels, levels["image"].tops, levels["image"].lefts, activations)
-
-
-def _project_whole(
-    network: Network, images: Tensor, layer: str, units: Units, of: Tensor
-) -> Projections:
-    trace = forward(network, images, layer)
-    activations = trace.activations[of, units.maps, units.rows, units.columns]
-    validate_finite(layer, activations)
-    switches = {
-        name: (indices[of], torch.Size((len(of), *before[1:])))
-        for name, (indices, before) in trace.switches.items()
-    }
-    shared = replace(trace, switches=switches)
-    only = activations.new_zeros(len(of), *trace.activations.shape[1:])
-    only[torch.arange(len(of)), units.maps, units.rows, units.columns] = activations
-    pixels = backward(network, shared, layer, only)
-    tops, lefts, _ = window(network, layer, units)
-    return Projections(pixels, tops, lefts, activations)
+        return _backward_on_crops(network, layer, units, activations, codes, levels)
 
 
 @torch.no_grad()
@@ -573,7 +507,7 @@ def project_codes(
     """Project units on crops without another forward pass, as `project_crops` does.
 
     Args:
-        layer: a conv layer whose receptive field is smaller than the image.
+        layer: a conv layer.
         units: B of them.
         activations: (B,) of the units.
         codes: `switch_codes` of each unit's image: conv name -> B times uint8 (C, h, w), for every
@@ -584,7 +518,14 @@ def project_codes(
     below = _validate_crops(network, layer, (network.image_size,) * 2)
     units.validate(layer, len(activations), (below[-1].maps, below[-1].size, below[-1].size))
     levels = _levels(below, network.image_size, units, activations.device)
-    wanted = {s.name.replace("pool", "conv") for s in below if s.name.startswith("pool")}
-    cropped = _crop_codes({name: codes[name] for name in wanted}, levels)
-    pixels = _backward_on_crops(network, layer, units, activations, cropped, levels)
-    return Projections(pixels, levels["image"].tops, levels["image"].lefts, activations)
+    return _backward_on_crops(
+        network, layer, units, activations, _crop_codes(codes, levels), levels
+    )
+
+
+def _crop_codes(
+    codes: Mapping[str, Tensor | Sequence[Tensor]], levels: dict[str, _Level]
+) -> dict[str, Tensor]:
+    """Cut the units' crops out of whole images' switch codes, one image a unit."""
+    pools = {name: name.replace("conv", "pool") for name in codes}
+    return {name: levels[pool].cut(codes[name]) for name, pool in pools.items() if pool in levels}

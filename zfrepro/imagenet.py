@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from zfrepro import device as devices
 from zfrepro.data import Dataset, photos
 from zfrepro.data.transforms import stored_size
+from zfrepro.layers import Fields
 from zfrepro.models import Layered, outputs_of
-from zfrepro.receptive_field import Field, probe
+from zfrepro.receptive_field import probe
 from zfrepro.records import sha256
 from zfrepro.tensors import brief
 from zfrepro.weights import Trained, WeightsError
@@ -73,7 +74,7 @@ class Adapted(Layered):
         self.model, self.image_size = model, image_size
         self.modules_of = dict(modules) | {"fc8": OUTPUT}
         self.register_buffer("classes", classes, persistent=False)  # columns of the output
-        self._fields: dict[str, Field] = {}
+        self._fields: dict[str, Fields] = {}
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -104,12 +105,12 @@ class Adapted(Layered):
 
         return {layer: of(name) for layer, name in names.items()}
 
-    def field(self, layer: str) -> Field:
-        """Return the receptive field of a layer's units, found once, from gradients."""
+    def fields(self, layer: str) -> Fields:
+        """Return the receptive fields of a layer's units, found once, from gradients."""
         if layer not in self._fields:
             with torch.inference_mode(False):  # else autograd would find its tensors unfit
                 image = torch.randn(1, 3, *(self.image_size,) * 2, device=self.classes.device)
-                self._fields[layer] = probe(self.output(layer), image).rows
+                self._fields[layer] = probe(self.output(layer), image)
         return self._fields[layer]
 
     def module(self, layer: str) -> str:

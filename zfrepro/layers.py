@@ -1,8 +1,12 @@
-"""Layers that torch lacks or has in a slow form: ceil borders, contrast norm, filter clipping."""
+"""Layers that torch lacks or has in a slow form: ceil borders, contrast norm, filter clipping.
+
+And the sizes and receptive fields of layers that follow one another (`chain`).
+"""
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -14,11 +18,96 @@ NORM_SIZE, NORM_ALPHA, NORM_BETA, NORM_K = 5, 1e-4, 0.75, 2.0
 
 
 def ceil_size(size: int, kernel: int, stride: int, padding: int = 0) -> int:
-    """Return the output size of a convolution or pool whose last window may overhang.
-
-    As in cuda-convnet; all in pixels.
-    """
+    """Return the output size of a convolution or pool whose last window may overhang, in pixels."""
     return math.ceil((size + 2 * padding - kernel) / stride) + 1
+
+
+@dataclass(frozen=True)
+class Field:
+    """What one unit of a layer sees on one axis.
+
+    Unit i covers pixels `start + i * jump` to `start + i * jump + size - 1`.
+    """
+
+    size: int  # pixels
+    jump: int  # pixels between neighbouring units
+    start: int  # first pixel of unit 0; negative where padding is in the field
+
+    def window(self, unit: int) -> tuple[int, int]:
+        """Return first pixel and the one after the last of a unit, not cut at the border."""
+        first = self.start + unit * self.jump
+        return first, first + self.size
+
+    def through(self, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> "Field":
+        """Return the field of units that filter or pool the units of this one."""
+        reach = (kernel - 1) * dilation
+        return Field(
+            self.size + reach * self.jump, self.jump * stride, self.start - padding * self.jump
+        )
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Receptive fields of a layer's units in images of one size."""
+
+    rows: Field
+    columns: Field
+    image_size: tuple[int, int]  # height and width, pixels
+    units: tuple[int, int]  # height and width of the feature map; (1, 1) for layers without maps
+    exact: bool  # or an upper bound: no unit sees more, some may see less
+
+    @property
+    def window_size(self) -> tuple[int, int]:
+        """Height and width of a unit's window; a field larger than the image is the image."""
+        height, width = self.image_size
+        return min(self.rows.size, height), min(self.columns.size, width)
+
+    def windows(
+        self, rows: Tensor | None, columns: Tensor | None, count: int
+    ) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        """Return first row and column of some units' windows, (B,), and `window_size`.
+
+        Args:
+            rows, columns: (B,) of the units in the feature map; None for layers without maps.
+        """
+        firsts = []
+        for places, field, side in zip(
+            (rows, columns), (self.rows, self.columns), self.image_size, strict=True
+        ):
+            if places is None or field.size >= side:
+                firsts.append(torch.zeros(count, dtype=torch.int64))
+            else:
+                firsts.append(places * field.jump + field.start)
+        return *firsts, self.window_size
+
+
+@dataclass(frozen=True)
+class Step:
+    """A convolution or pool of any size, for `chain`."""
+
+    name: str
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+    ceil: bool = False  # whether the last window may overhang the border
+
+
+def chain(steps: Iterable[Step], image_size: int) -> dict[str, tuple[int, Field]]:
+    """Return size (units) and field of each of some convolutions and pools that follow another.
+
+    Raises:
+        ValueError: the image is too small for a step.
+    """
+    size, field, found = image_size, Field(1, 1, 0), {}
+    for s in steps:
+        last = size + 2 * s.padding - (s.kernel - 1) * s.dilation - 1
+        if last < 0:
+            raise ValueError(f"an image of {image_size} px is too small, {s.name} sees {size} px")
+        size = (-(-last // s.stride) if s.ceil else last // s.stride) + 1
+        field = field.through(s.kernel, s.stride, s.padding, s.dilation)
+        found[s.name] = size, field
+    return found
 
 
 class CeilConv2d(nn.Conv2d):
@@ -41,13 +130,7 @@ class CeilConv2d(nn.Conv2d):
 
 
 def require_index(what: str, indices: Tensor, count: int) -> None:
-    """Refuse indices outside 0 to count - 1: torch would count negative ones from the end.
-
-    Args:
-        what: of which they are, such as `conv3: map`.
-    Raises:
-        ValueError: naming the first that does not exist.
-    """
+    """Refuse indices outside 0 to count - 1; torch would count negative ones from the end."""
     wrong = (indices < 0) | (indices >= count)
     if wrong.any():
         raise ValueError(f"{what} {int(indices[wrong][0])}: there are {count}, counted from 0")
@@ -129,24 +212,14 @@ class _ContrastNorm(torch.autograd.Function):
 
 
 def contrast_norm(
-    x: Tensor,
-    size: int = NORM_SIZE,
-    alpha: float = NORM_ALPHA,
-    beta: float = NORM_BETA,
+    x: Tensor, size: int = NORM_SIZE, alpha: float = NORM_ALPHA, beta: float = NORM_BETA,
     k: float = NORM_K,
-) -> Tensor:
-    """Normalise across feature maps: x / (k + alpha/size * sum of squares)^beta.
+) -> Tensor:  # fmt: skip
+    """Normalise feature maps, (B, C, H, W): x / (k + alpha/size * sum of squares)^beta.
 
     Equal to `torch.nn.functional.local_response_norm` (which, like cuda-convnet, divides alpha by
-    the window) and several times faster.
-
-    Args:
-        x: feature maps, (B, C, H, W).
-        size: odd number of neighbouring maps in the window, itself included.
-    Returns:
-        (B, C, H, W).
-    Raises:
-        ValueError: if `size` is even (torch's window is then lopsided) or x has not four axes.
+    the window) and several times faster. The window of `size` maps must be odd: torch's is else
+    lopsided.
     """
     if size % 2 == 0 or x.ndim != 4:
         raise ValueError(
@@ -175,11 +248,7 @@ def blur_down(x: Tensor) -> Tensor:
 def clip_filters_(weight: Tensor, radius: float = 0.1) -> Tensor:
     """Rescale, in place, each filter whose RMS exceeds `radius` to it (section 3.1).
 
-    Args:
-        weight: (Cout, Cin, k, k).
-        radius: in weight units; the paper's 0.1 is an RMS, not an L2 norm.
-    Returns:
-        `weight`.
+    weight: (Cout, Cin, k, k), which is returned; the paper's 0.1 is an RMS, not an L2 norm.
     """
     rms = weight.square().mean(dim=(1, 2, 3), keepdim=True).sqrt_()
     return weight.mul_((radius / rms.clamp_min_(1e-12)).clamp_max_(1))

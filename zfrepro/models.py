@@ -5,6 +5,7 @@ model's own output. A model may also be a plain function, which has no layers to
 """
 
 import contextlib
+import hashlib
 import itertools
 import sys
 import warnings
@@ -16,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves
+
+from zfrepro.layers import Fields
 
 
 @contextlib.contextmanager
@@ -66,6 +69,18 @@ def replacing_tensors(
             tensors.update(before)
 
 
+def fingerprint(*things: object) -> str:
+    """Return twelve hex digits over the weights of modules, tensors and whatever else counts."""
+    digest = hashlib.sha256()
+    for thing in things:
+        for value in thing.state_dict().values() if isinstance(thing, nn.Module) else [thing]:
+            if isinstance(value, Tensor):
+                value = value.detach().cpu().contiguous().flatten().view(torch.uint8)
+                value = value.numpy().tobytes()
+            digest.update(value if isinstance(value, bytes) else repr(value).encode())
+    return digest.hexdigest()[:12]
+
+
 class Layered(nn.Module):
     """A network whose layers have names: ZFNet's and its kin, or what `imagenet` adapts."""
 
@@ -92,6 +107,16 @@ class Layered(nn.Module):
         """Return the first convolution."""
         raise NotImplementedError
 
+    def fields(self, layer: str) -> Fields:
+        """Return the receptive fields of a layer's units."""
+        raise NotImplementedError
+
+
+def device_of(model: Callable) -> torch.device | None:
+    """Return where a model's parameters are, or None where it has none."""
+    parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
+    return next((p.device for p in parameters), None)
+
 
 def uncompiled(model: Callable, layer: str | None) -> tuple[Callable, str | None]:
     """Return the module inside a compiled one, and the name that the layer has there."""
@@ -110,8 +135,9 @@ def submodule(model: Callable, layer: str) -> nn.Module:
     Raises:
         ValueError: there is none, or it is scripted, where torch runs no hooks.
     """
-    is_module = isinstance(model, nn.Module)
-    modules = dict(model.named_modules(remove_duplicate=False)) if is_module else {}
+    modules = {}
+    if isinstance(model, nn.Module):
+        modules = dict(model.named_modules(remove_duplicate=False))
     if layer not in modules:
         names = ", ".join(name for name in modules if name) or "none"
         raise ValueError(f"no submodule {layer!r} in {_title(model)}; there are: {names}")

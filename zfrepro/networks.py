@@ -1,13 +1,13 @@
 """ZFNet, Krizhevsky's network and every row of the ablation table, each as one value."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zfrepro.layers import CeilConv2d, blur_down, ceil_size, contrast_norm
+from zfrepro.layers import CeilConv2d, Field, Fields, Step, blur_down, chain, contrast_norm
 from zfrepro.models import Layered
 
 POOL_KERNEL, POOL_STRIDE = 3, 2
@@ -53,11 +53,7 @@ class Architecture:
     norm_before_pool: bool = False  # Krizhevsky's order; ZFNet's norm comes after the pool
 
     def with_maps(self, *maps: int) -> "Architecture":
-        """Return the layers with other numbers of maps, in the order of `convs`.
-
-        Raises:
-            ValueError: more or fewer numbers than layers.
-        """
+        """Return the layers with other numbers of maps, one for each of `convs`."""
         if len(maps) != len(self.convs):
             raise ValueError(
                 f"{len(maps)} numbers of maps for {len(self.convs)} layers: give one a layer"
@@ -88,6 +84,28 @@ class Architecture:
 
     def named(self, name: str) -> "Architecture":
         return replace(self, name=name)
+
+    def steps(self) -> list[Step]:
+        """Return its convolutions, low-passes and pools, all with the ceil rule."""
+        found = []
+        for c in self.convs:
+            found.append(Step(c.name, c.kernel, c.stride, c.padding, ceil=True))
+            if c.blur:
+                found.append(Step(f"blur{c.layer}", 3, 2, 1, ceil=True))
+            if c.pool:
+                found.append(Step(f"pool{c.layer}", POOL_KERNEL, POOL_STRIDE, ceil=True))
+        return found
+
+    def geometry(self, image_size: int) -> dict[str, tuple[int, Field]]:
+        """Return size (units) and field of every step, for a square image of `image_size` px.
+
+        Raises:
+            ValueError: the image is too small for a layer.
+        """
+        try:
+            return chain(self.steps(), image_size)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from None
 
 
 _UPPER = (
@@ -194,30 +212,9 @@ def architecture(name: str, *, width: float = 1.0, units: int = 4096) -> Archite
     )
 
 
-def _pooled_size(architecture: Architecture, image_size: int) -> int:
-    """Return the side of the maps that layer 6 reads, in units.
-
-    Raises:
-        ValueError: the image is too small for a layer.
-    """
-    size = image_size
-    for c in architecture.convs:
-        if size + 2 * c.padding < c.kernel:
-            raise ValueError(
-                f"{architecture.name}: an image of {image_size} px is too small, {c.name} sees "
-                f"{size} px"
-            )
-        size = ceil_size(size, c.kernel, c.stride, c.padding)
-        if c.blur:
-            size = ceil_size(size, 3, 2, 1)
-        if c.pool:
-            if size < POOL_KERNEL:
-                raise ValueError(
-                    f"{architecture.name}: an image of {image_size} px is too small to pool "
-                    f"{c.name}"
-                )
-            size = ceil_size(size, POOL_KERNEL, POOL_STRIDE)
-    return size
+def max_pool(x: Tensor) -> Tensor:
+    """Max-pool 3x3/2 with ceil borders. (B, C, H, W) -> (B, C, h, w)."""
+    return F.max_pool2d(x, POOL_KERNEL, POOL_STRIDE, ceil_mode=True)
 
 
 class Network(Layered):
@@ -230,7 +227,8 @@ class Network(Layered):
         self.architecture, self.image_size = architecture, image_size
         self.classes, self.dropout = classes, dropout
         self.convs, self.fulls = nn.ModuleDict(), nn.ModuleDict()
-        size, maps = _pooled_size(architecture, image_size), 3
+        *_, (size, _) = architecture.geometry(image_size).values()
+        maps = 3
         for c in architecture.convs:
             self.convs[c.name] = CeilConv2d(maps, c.maps, c.kernel, c.stride, c.padding)
             maps = c.maps
@@ -252,6 +250,15 @@ class Network(Layered):
     def first(self) -> CeilConv2d:
         """Return the first convolution."""
         return self.convs["conv1"]
+
+    def fields(self, layer: str) -> Fields:
+        """Return the receptive fields of a layer's units; a full layer sees the whole image."""
+        if layer not in self.layers:
+            raise ValueError(f"no layer {layer!r}: choose among {', '.join(self.layers)}")
+        size, field = 1, Field(self.image_size, 0, 0)
+        if layer in self.convs:
+            size, field = self.architecture.geometry(self.image_size)[layer]
+        return Fields(field, field, (self.image_size,) * 2, (size, size), exact=True)
 
     def forward(self, images: Tensor) -> Tensor:
         """images: (B, 3, S, S), mean subtracted -> class scores (B, classes)."""
@@ -281,43 +288,42 @@ class Network(Layered):
         if x.shape[1] != next(iter(self.fulls.values())).in_features:
             raise ValueError(
                 f"{self.architecture.name}: its fully connected layers need images of "
-                f"{self.image_size} px, "
-                f"these are {tuple(images.shape[-2:])}"
+                f"{self.image_size} px, these are {tuple(images.shape[-2:])}"
             )
-        for f in self.architecture.fulls:
-            x = F.relu(self.fulls[f.name](x), inplace=True)
-            if f.name in wanted:
-                found[f.name] = x
+        for name, full in self.fulls.items():
+            x = full(x) if name == "fc8" else F.relu(full(x), inplace=True)
+            if name in wanted:
+                found[name] = x
                 if len(found) == len(wanted):
-                    return found
+                    break
             x = F.dropout(x, self.dropout, self.training)
-        found["fc8"] = self.fulls["fc8"](x)
         return found
 
     def validate(self, images: Tensor) -> None:
-        """Refuse images that the convolutions cannot take, with the reason.
-
-        Raises:
-            ValueError: not float (B, 3, H, W), or too small.
-        """
+        """Refuse images that are not float (B, 3, H, W), or too small for the convolutions."""
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             found = f"{images.dtype} {tuple(images.shape)}"
             raise ValueError(
                 f"images are {found}: wanted float (B, 3, H, W), as `Trained.preprocess` makes them"
             )
-        _pooled_size(self.architecture, min(images.shape[-2:]))
+        if min(images.shape[-2:]) != self.image_size:  # which fits, and compiled code skips this
+            self.architecture.geometry(min(images.shape[-2:]))
 
-    def pool_and_norm(self, conv: Conv, x: Tensor) -> Tensor:
+    def pool_and_norm(
+        self, conv: Conv, x: Tensor, pool: Callable[[Tensor], Tensor] = max_pool
+    ) -> Tensor:
         """Apply low-pass, pool and contrast norm of a layer, in the architecture's order.
 
-        x: (B, C, H, W), after the ReLU.
+        Args:
+            x: (B, C, H, W), after the ReLU.
+            pool: instead of the 3x3/2 pool, one that keeps its switches.
         """
         if conv.blur:
             x = blur_down(x)
         if conv.norm and self.architecture.norm_before_pool:
             x = contrast_norm(x)
         if conv.pool:
-            x = F.max_pool2d(x, POOL_KERNEL, POOL_STRIDE, ceil_mode=True)
+            x = pool(x)
         if conv.norm and not self.architecture.norm_before_pool:
             x = contrast_norm(x)
         return x
@@ -326,11 +332,7 @@ class Network(Layered):
 def build(
     architecture: Architecture, image_size: int = 224, classes: int = 1000, dropout: float = 0.5
 ) -> Network:
-    """Return the network of an architecture, with torch's default initial weights.
-
-    Raises:
-        ValueError: if the image is too small for the layers.
-    """
+    """Return the network of an architecture, with torch's default initial weights."""
     return Network(architecture, image_size, classes, dropout)
 
 
@@ -349,8 +351,6 @@ def initialise_(
             epoch on small data sets and, unlike He's rule everywhere, leaves little noise in the
             first-layer filters; `clean`, the modern rule with 0.002 in the first layer, so that
             after a short training no noise of the start is seen in its filters.
-    Raises:
-        ValueError: unknown rule.
     """
     if rule not in INITIAL_WEIGHTS:
         raise ValueError(f"initial weights {rule!r}: choose among {', '.join(INITIAL_WEIGHTS)}")
@@ -365,22 +365,18 @@ def initialise_(
 
 
 def without_norm(network: Network) -> Network:
-    """Return the network, sharing its weights, without contrast norm.
-
-    For comparison with tools that lack it.
-    """
+    """Return the network, sharing its weights, without contrast norm, which other tools lack."""
     convs = tuple(replace(c, norm=False) for c in network.architecture.convs)
-    plain = replace(network.architecture, convs=convs)
-    plain = Network(plain, network.image_size, network.classes, network.dropout)
+    spelled = replace(network.architecture, convs=convs)
+    plain = Network(spelled, network.image_size, network.classes, network.dropout)
     plain.convs, plain.fulls = network.convs, network.fulls
     return plain.train(network.training)
 
 
 def as_modules(network: Network, layer: str = "fc8") -> nn.Sequential:
-    """Return a norm-free network up to `layer` as modules, sharing its weights, for Captum.
+    """Return a network without norm (`without_norm`) or blur up to `layer` as modules, for Captum.
 
-    Raises:
-        ValueError: the network has contrast norm (see `without_norm`) or blurs, or no such layer.
+    They share its weights.
     """
     if layer not in network.layers or any(c.norm or c.blur for c in network.architecture.convs):
         raise ValueError(

@@ -1,73 +1,21 @@
 """Sizes, receptive fields and parameter counts: of a network's architecture (Fig. 3), of any model.
 
-`stages` and `chain` compute them from kernels, strides and padding; `probe` finds the receptive
-fields of any differentiable function of images, from its gradients.
+`stages` computes them from kernels, strides and padding (`layers.chain`); `probe` finds the
+receptive fields of any differentiable function of images, from its gradients.
 """
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from zfrepro.models import Layered
-from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Architecture, Network, build
+from zfrepro.layers import Field, Fields
+from zfrepro.networks import Architecture, build
 
-
-@dataclass(frozen=True)
-class Field:
-    """What one unit of a layer sees on one axis.
-
-    Unit i covers pixels `start + i * jump` to `start + i * jump + size - 1`.
-    """
-
-    size: int  # pixels
-    jump: int  # pixels between neighbouring units
-    start: int  # first pixel of unit 0; negative where padding is in the field
-
-    def window(self, unit: int) -> tuple[int, int]:
-        """Return first pixel and the one after the last of a unit, not cut at the border."""
-        first = self.start + unit * self.jump
-        return first, first + self.size
-
-    def through(self, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> "Field":
-        """Return the field of units that filter or pool the units of this one."""
-        reach = (kernel - 1) * dilation
-        return Field(
-            self.size + reach * self.jump, self.jump * stride, self.start - padding * self.jump
-        )
-
-
-@dataclass(frozen=True)
-class Step:
-    """A convolution or pool of any size, for `chain`."""
-
-    name: str
-    kernel: int
-    stride: int = 1
-    padding: int = 0
-    dilation: int = 1
-    ceil: bool = False  # whether the last window may overhang the border
-
-
-def chain(steps: Iterable[Step], image_size: int) -> dict[str, tuple[int, Field]]:
-    """Return size (units) and field of each of some convolutions and pools that follow another.
-
-    Raises:
-        ValueError: the image is too small for a step.
-    """
-    size, field, found = image_size, Field(1, 1, 0), {}
-    for s in steps:
-        reach = (s.kernel - 1) * s.dilation + 1
-        if size + 2 * s.padding < reach:
-            raise ValueError(f"an image of {image_size} px is too small, {s.name} sees {size} px")
-        last = size + 2 * s.padding - reach
-        size = (-(-last // s.stride) if s.ceil else last // s.stride) + 1
-        field = field.through(s.kernel, s.stride, s.padding, s.dilation)
-        found[s.name] = size, field
-    return found
+TRIES = 8  # random images; one may leave gradients out, as a max-pool passes one of nine
 
 
 @dataclass(frozen=True)
@@ -92,30 +40,18 @@ def stages(architecture: Architecture, image_size: int) -> tuple[Stage, ...]:
     Raises:
         ValueError: if the image is too small for a layer.
     """
-    steps, maps, weights = [], [], []  # weights of one output, without bias; 0 for pools
-    below = 3
-    for c in architecture.convs:
-        steps.append(Step(c.name, c.kernel, c.stride, c.padding, ceil=True))
-        weights.append(below * c.kernel**2)
-        if c.blur:
-            steps.append(Step(f"blur{c.layer}", 3, 2, 1, ceil=True))
-        if c.pool:
-            steps.append(Step(f"pool{c.layer}", POOL_KERNEL, POOL_STRIDE, ceil=True))
-        weights += [0] * (c.blur + c.pool)
-        maps += [c.maps] * (1 + c.blur + c.pool)
-        below = c.maps
-    try:
-        geometry = chain(steps, image_size)
-    except ValueError as error:
-        raise ValueError(f"{architecture.name}: {error}") from None
-    return tuple(
-        Stage(
-            s.name, s.kernel, s.stride, s.padding, outputs, size, field,
-            parameters=outputs * (own + 1) if own else 0, multiply_adds=outputs * own * size**2,
-        )
-        for s, outputs, own, (size, field) in zip(steps, maps, weights, geometry.values(),
-        strict=True)
-    )  # fmt: skip
+    geometry, found, below = architecture.geometry(image_size), [], 3
+    maps = {c.name: c.maps for c in architecture.convs}
+    for s in architecture.steps():
+        size, field = geometry[s.name]
+        weights = below * s.kernel**2 if s.name in maps else 0  # of one output, without bias
+        below = maps.get(s.name, below)
+        found.append(Stage(
+            s.name, s.kernel, s.stride, s.padding, below, size, field,
+            parameters=below * (weights + 1) if weights else 0,
+            multiply_adds=below * weights * size**2,
+        ))  # fmt: skip
+    return tuple(found)
 
 
 def stage(architecture: Architecture, image_size: int, name: str) -> Stage:
@@ -127,51 +63,27 @@ def stage(architecture: Architecture, image_size: int, name: str) -> Stage:
     raise ValueError(f"{architecture.name} has no stage {name!r}; it has {names}")
 
 
-def field_of(network: Layered, layer: str) -> Field:
-    """Return the receptive field of the units of a network's layer."""
-    if isinstance(network, Network):
-        return stage(network.architecture, network.image_size, layer).field
-    return network.field(layer)
+COLUMNS = (
+    "layer", "kernel", "stride", "maps", "size", "parameters", "multiply-adds", "field", "jump",
+    "start",
+)  # fmt: skip
 
 
 def table(
     architecture: Architecture, image_size: int = 224, classes: int = 1000
 ) -> list[dict[str, int | str]]:
     """Return one row a layer: geometry, parameters, multiply-adds for one image, and `Field`."""
-    rows: list[dict[str, int | str]] = []
-    for s in stages(architecture, image_size):
-        rows.append(
-            {
-                "layer": s.name,
-                "kernel": s.kernel,
-                "stride": s.stride,
-                "maps": s.maps,
-                "size": s.size,
-                "parameters": s.parameters,
-                "multiply-adds": s.multiply_adds,
-                "field": s.field.size,
-                "jump": s.field.jump,
-                "start": s.field.start,
-            }  # fmt: skip
-        )
-    units = rows[-1]["maps"] * rows[-1]["size"] ** 2
+    below = stages(architecture, image_size)
+    rows = [
+        (s.name, s.kernel, s.stride, s.maps, s.size, s.parameters, s.multiply_adds, s.field.size,
+         s.field.jump, s.field.start)
+        for s in below
+    ]  # fmt: skip
+    units = below[-1].maps * below[-1].size ** 2
     for name, out in [*((f.name, f.units) for f in architecture.fulls), ("fc8", classes)]:
-        rows.append(
-            {
-                "layer": name,
-                "kernel": "",
-                "stride": "",
-                "maps": out,
-                "size": 1,
-                "parameters": (units + 1) * out,
-                "multiply-adds": units * out,
-                "field": image_size,
-                "jump": "",
-                "start": "",
-            }  # fmt: skip
-        )
+        rows.append((name, "", "", out, 1, (units + 1) * out, units * out, image_size, "", ""))
         units = out
-    return rows
+    return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
 
 
 def multiply_adds(architecture: Architecture, image_size: int, classes: int) -> int:
@@ -192,32 +104,23 @@ def training_multiply_adds(architecture: Architecture, image_size: int, classes:
 def format_table(architecture: Architecture, image_size: int = 224, classes: int = 1000) -> str:
     """Return `table` as aligned text with a last row of totals."""
     rows = table(architecture, image_size, classes)
-    total = {key: "" for key in rows[0]} | {
-        "layer": "total",
-        "parameters": sum(r["parameters"] for r in rows),
-        "multiply-adds": sum(r["multiply-adds"] for r in rows),
-    }
-    cells = [list(rows[0])]
-    cells += [
-        [f"{v:,}" if k in ("parameters", "multiply-adds") else str(v) for k, v in r.items()]
-        for r in [*rows, total]
-    ]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    sums = {key: sum(row[key] for row in rows) for key in ("parameters", "multiply-adds")}
+    rows.append(dict.fromkeys(COLUMNS, "") | {"layer": "total"} | sums)
+    cells = [COLUMNS]
+    cells += [[f"{v:,}" if k in sums else str(v) for k, v in row.items()] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ([cell.rjust(w) for cell, w in zip(row, widths, strict=True)] for row in cells)
     return "\n".join("  ".join(line) for line in lines)
 
 
 def empirical_receptive_field(
-    architecture: Architecture, image_size: int, layer: str, row: int, column: int, tries: int = 8
+    architecture: Architecture, image_size: int, layer: str, row: int, column: int
 ) -> Tensor:
-    """Return the pixels that have a say in one unit, from its gradient and not from any formula.
+    """Return the pixels that have a say in one unit, (S, S) bool, from its gradient.
 
     The network gets two maps a layer and positive weights, so that no path to a pixel is cut by a
     ReLU or cancels another. A max-pool passes gradient to one of nine inputs, so several nearly
     flat random images are tried.
-
-    Returns:
-        (S, S) bool.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -227,7 +130,7 @@ def empirical_receptive_field(
             nn.init.uniform_(conv.weight, 0.5, 1)
             nn.init.zeros_(conv.bias)
         found = torch.zeros(image_size, image_size, dtype=torch.bool)
-        for _ in range(tries):
+        for _ in range(TRIES):
             image = (1 + 0.01 * torch.rand(1, 3, image_size, image_size)).requires_grad_()
             unit = network.features(image, [layer])[layer][0, 0, row, column]
             found |= torch.autograd.grad(unit, image)[0][0].ne(0).any(0)
@@ -237,56 +140,18 @@ def empirical_receptive_field(
 # --- of any model ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Fields:
-    """Receptive fields of a layer's units in images of one size."""
-
-    rows: Field
-    columns: Field
-    image_size: tuple[int, int]  # height and width, pixels
-    units: tuple[int, int]  # height and width of the feature map; (1, 1) for layers without maps
-    exact: bool  # or an upper bound: no unit sees more, some may see less
-
-    @property
-    def window_size(self) -> tuple[int, int]:
-        """Height and width of a unit's window; a field larger than the image is the image."""
-        height, width = self.image_size
-        return min(self.rows.size, height), min(self.columns.size, width)
-
-    def windows(
-        self, rows: Tensor | None, columns: Tensor | None, count: int
-    ) -> tuple[Tensor, Tensor, tuple[int, int]]:
-        """Return first row and column of some units' windows, (B,), and `window_size`.
-
-        Args:
-            rows, columns: (B,) of the units in the feature map; None for layers without maps.
-        """
-        firsts = []
-        for places, field, side in zip(
-            (rows, columns), (self.rows, self.columns), self.image_size, strict=True
-        ):
-            if places is None or field.size >= side:
-                firsts.append(torch.zeros(count, dtype=torch.int64))
-            else:
-                firsts.append(places * field.jump + field.start)
-        return *firsts, self.window_size
-
-
 def _gradient_windows(
     function: Callable[[Tensor], Tensor], images: Tensor, units: Tensor
 ) -> Tensor:
     """Return the windows that hold all non-zero gradients of some units.
 
-    Args:
-        images: (U, 3, H, W), one a unit.
-        units: (U, 2) row and column.
-    Returns:
-        (U, 4) top, bottom, left, right; bottom above top where there is no gradient.
+    images (U, 3, H, W), one a unit, and units (U, 2), row and column -> (U, 4) top, bottom, left,
+    right; bottom above top where there is no gradient.
     """
     with torch.inference_mode(False), torch.enable_grad():
         leaf = images.clone().requires_grad_()
         maps = function(leaf * 1)  # not the leaf itself, which a model could not change in place
-        values = maps[torch.arange(len(units)), :, units[:, 0], units[:, 1]]
+        values = maps[_places(units)]
         if not values.requires_grad:  # no gradient leads there
             return torch.tensor([images.shape[-2], -1, images.shape[-1], -1]).repeat(len(units), 1)
         (gradient,) = torch.autograd.grad((values * torch.randn_like(values)).sum(), leaf)
@@ -307,33 +172,24 @@ def _sees_outside(
 
     They do if they are not finite when those pixels are NaN, which reaches whatever is computed
     from it, also by a weight of zero or behind a ReLU; or, where an operation swallows NaN, if they
-    differ when those pixels are noise.
-
-    Args:
-        windows: (U, 4) top, bottom, left, right.
-    Returns:
-        (U,) bool.
+    differ when those pixels are noise. windows: (U, 4) top, bottom, left, right -> (U,) bool.
     """
+    inside = torch.zeros(len(units), 1, *image.shape[-2:], dtype=torch.bool, device=image.device)
+    for own, (top, bottom, left, right) in zip(inside, windows.tolist(), strict=True):
+        own[:, top : bottom + 1, left : right + 1] = True
     noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(1)).to(image.device)
     noise = image + 10 * image.std().clamp_min(1e-3) * noise
     infected, changed, clean = (
-        _values(function, outside, image, units, windows)
+        function(torch.where(inside, image, outside))[_places(units)]
         for outside in (torch.full_like(image, torch.nan), noise, image)
     )
     differs = (changed - clean).abs() > 1e-3 * clean.abs().amax()
     return (~infected.isfinite() | differs).any(1).cpu()
 
 
-def _values(
-    function: Callable[[Tensor], Tensor], outside: Tensor, image: Tensor, units: Tensor,
-    windows: Tensor,
-) -> Tensor:  # fmt: skip
-    """Return the activations of each unit for an image with other pixels outside its window."""
-    images = outside.repeat(len(units), 1, 1, 1)
-    for own, (top, bottom, left, right) in zip(images, windows.tolist(), strict=True):
-        inside = (..., slice(top, bottom + 1), slice(left, right + 1))
-        own[inside] = image[0][inside]
-    return function(images)[torch.arange(len(units)), :, units[:, 0], units[:, 1]]
+def _places(units: Tensor) -> tuple[Tensor | slice, ...]:
+    """Return the index of all maps of units (U, 2), one an image."""
+    return torch.arange(len(units)), slice(None), units[:, 0], units[:, 1]
 
 
 def _bisect(function: Callable[[Tensor], Tensor], image: Tensor, units: Tensor) -> Tensor:
@@ -379,7 +235,7 @@ def _fit(units: Tensor, firsts: Tensor, lasts: Tensor, count: int) -> Field | No
     return Field(int(end - start) + 1, jump, int(start))
 
 
-def probe(function: Callable[[Tensor], Tensor], image: Tensor, *, tries: int = 8) -> Fields:
+def probe(function: Callable[[Tensor], Tensor], image: Tensor) -> Fields:
     """Find the receptive fields of a layer of any model, from gradients.
 
     The non-zero gradients of five units, over random images, say what a unit sees at least; the
@@ -391,11 +247,6 @@ def probe(function: Callable[[Tensor], Tensor], image: Tensor, *, tries: int = 8
         function: from images (B, 3, H, W) to the layer's maps (B, C, h, w) or units (B, C), each
             image for itself.
         image: (1, 3, H, W), as the model wants it.
-        tries: random images.
-    Returns:
-        `Fields`.
-    Raises:
-        ValueError: no image or several.
     """
     if image.ndim != 4 or len(image) != 1:
         raise ValueError(f"image {tuple(image.shape)}: wanted one, (1, 3, H, W)")
@@ -414,7 +265,7 @@ def probe(function: Callable[[Tensor], Tensor], image: Tensor, *, tries: int = 8
     windows = torch.tensor([height, -1, width, -1]).repeat(len(units), 1)
     exact = False
     generator = torch.Generator().manual_seed(0)
-    for _ in range(tries):
+    for _ in range(TRIES):
         noise = torch.randn(len(units), *image.shape[1:], generator=generator).to(image.device)
         noise = image.mean() + noise * image.std().clamp_min(1e-3)
         found = _gradient_windows(maps, noise, units)

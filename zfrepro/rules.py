@@ -32,7 +32,7 @@ from torch.utils._pytree import tree_leaves
 
 from zfrepro import deconvnet
 from zfrepro.deconvnet import Units, validate_finite
-from zfrepro.layers import contrast_norm, require_index
+from zfrepro.layers import Fields, contrast_norm, require_index
 from zfrepro.models import (
     Layered,
     evaluating,
@@ -41,7 +41,6 @@ from zfrepro.models import (
     uncompiled,
     which_call,
 )
-from zfrepro.networks import Network
 
 RULES = ("gradient", "deconvnet", "guided")
 PICTURES_AT_ONCE = 32  # carried down together, which bounds the memory of many units an image
@@ -195,10 +194,6 @@ class _Modules:
         return f"{name!r} ({kind})" if name else kind
 
 
-def _has_storage(x: object) -> bool:
-    return isinstance(x, Tensor) and x.layout == torch.strided
-
-
 class _Dependence(TorchDispatchMode):
     """Look for uses of the image that the autograd graph does not show.
 
@@ -242,7 +237,8 @@ class _Dependence(TorchDispatchMode):
 
     def is_known(self, x: object) -> bool:
         """Whether x is a tensor made of the image."""
-        return _has_storage(x) and x.untyped_storage()._cdata in self._known
+        has_storage = isinstance(x, Tensor) and x.layout == torch.strided
+        return has_storage and x.untyped_storage()._cdata in self._known
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -260,7 +256,7 @@ class _Dependence(TorchDispatchMode):
         if inputs or offence:
             for x in tree_leaves(result):
                 is_view = self.is_known(x) and not func._schema.is_mutable
-                if _has_storage(x) and not is_view:
+                if isinstance(x, Tensor) and x.layout == torch.strided and not is_view:
                     self.mark(x, offence)
         return result
 
@@ -307,8 +303,7 @@ class _Functions(TorchFunctionMode):
             factor = x.new_ones(()) if self.skip_norm else None
             return self._one_node(func, x, args, kwargs, factor)
         if func is F.batch_norm and self.scale_batch_norm:
-            factor = _batch_norm_factor(*args, **kwargs)
-            if factor is not None:
+            if (factor := _batch_norm_factor(*args, **kwargs)) is not None:
                 return self._one_node(func, x, args, kwargs, factor)
         in_place = func in self._IN_PLACE or (
             func is F.relu and (kwargs.get("inplace") or args[1:2] == (True,))
@@ -416,7 +411,7 @@ def _kind(node: Node) -> str:
 
 
 def _is_zero(bound: Tensor | float | None) -> bool:
-    return bound is not None and bool((torch.as_tensor(bound) == 0).all())
+    return bound is not None and not torch.as_tensor(bound).any()
 
 
 def _is_rectifier(node: Node, kind: str, below: list[int]) -> bool:
@@ -460,28 +455,25 @@ def _rectify(rule: str) -> Callable:
     """Return the hook of a rectifier's node, whose own gradient is that of `gradient`."""
 
     def hook(below: Sequence[Tensor | None], above: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-        signals = [above[0] if rule == "deconvnet" else g for g in below]
-        return tuple(
-            None if g is None else signal.clamp_min(0)
-            for g, signal in zip(below, signals, strict=True)
-        )
+        signals = [g if g is None or rule != "deconvnet" else above[0] for g in below]
+        return tuple(g if g is None else g.clamp_min(0) for g in signals)
 
     return hook
 
 
-def _apply(
-    rule: str, found: Tensor, images: Tensor, functions: _Functions, modules: _Modules
+def _rectify_path(
+    rule: str, found: Tensor, leaf: Tensor, functions: _Functions, modules: _Modules
 ) -> _Offence | None:
-    """Hook every rectifier between `found` and `images`; return the first node without a rule."""
-    leaf = torch.autograd.graph.get_gradient_edge(images).node
+    """Hook every rectifier between `found` and `leaf`; return the first node without a rule."""
+    end = torch.autograd.graph.get_gradient_edge(leaf).node
 
     def children(node: Node) -> list[Node]:
         vouched = functions.children.get(node)
         return vouched or [child for child, _ in node.next_functions if child]
 
-    path = _path(found.grad_fn, leaf, children)
-    offences = []
-    for node in path - {leaf} - functions.children.keys():
+    path = _path(found.grad_fn, end, children)
+    offences = [functions.dependence.offence_of(found)]
+    for node in path - {end} - functions.children.keys():
         kind = _kind(node)
         below = [i for i, (child, _) in enumerate(node.next_functions) if child in path]
         if _is_rectifier(node, kind, below):
@@ -490,7 +482,7 @@ def _apply(
             operation = re.sub(r"(?<=[a-z0-9D])(?=[A-Z][a-z])", "_", kind).lower()
             sequence = node._sequence_nr()
             offences.append(_Offence(sequence, operation, modules.at(sequence), why))
-    return min(offences, default=None)
+    return min(filter(None, offences), default=None)
 
 
 def _require_channels_first(found: Tensor, where: str, image_count: int) -> None:
@@ -520,14 +512,12 @@ def _require_channels_first(found: Tensor, where: str, image_count: int) -> None
 
 def _as_units(units: Units | Sequence, device: torch.device) -> Units:
     """Return units as tensors on a device that autograd can save."""
-    if isinstance(units, Units):
-        parts = [units.maps, units.rows, units.columns]
-    else:
+    if not isinstance(units, Units):
         listed = torch.as_tensor(units)
         if not len(listed) or listed.shape[1:] not in ((), (3,)):
             raise ValueError("units: needs a list of maps, or of (map, row, column)")
-        parts = listed.view(len(listed), -1).unbind(1)
-    return Units(*(x if x is None else torch.as_tensor(x, device=device).clone() for x in parts))
+        units = Units(*listed.view(len(listed), -1).unbind(1))
+    return Units(*(torch.as_tensor(index, device=device).clone() for index in units.places))
 
 
 def _float_images(model: Callable, images: Tensor, layer: str | None, call: int) -> Tensor:
@@ -540,23 +530,6 @@ def _float_images(model: Callable, images: Tensor, layer: str | None, call: int)
     if not torch.equal(given, as_floats):
         raise ValueError(f"the model treats {images.dtype} images in its own way: give it floats")
     return floats
-
-
-def _require_rules(
-    rule: str, found: Tensor, leaf: Tensor, functions: _Functions, modules: _Modules, mixed: str
-) -> None:
-    """Hook the rectifiers; refuse, or with `mixed="allow"` warn of, what has no rule."""
-    offences = (
-        _apply(rule, found, leaf, functions, modules),
-        functions.dependence.offence_of(found),
-    )
-    first = min(filter(None, offences), default=None)
-    if first is None:
-        return
-    what = f"{first.operation} in {first.module} has no backward rule: {first.why}"
-    if mixed == "refuse":
-        raise ValueError(f'{what}; mixed="allow" goes on with its gradient')
-    warnings.warn(f"{what}; its gradient is mixed with the rule {rule!r}", stacklevel=3)
 
 
 def _require_maps(found: Tensor, units: Units, where: str, image_count: int) -> None:
@@ -652,10 +625,15 @@ def project(
         if not found.requires_grad:
             raise ValueError(_NO_GRADIENT)
         if rule != "gradient":
-            _require_rules(rule, found, leaf, functions, modules, mixed)
+            first = _rectify_path(rule, found, leaf, functions, modules)
+            if first is not None:
+                what = f"{first.operation} in {first.module} has no backward rule: {first.why}"
+                if mixed == "refuse":
+                    raise ValueError(f'{what}; mixed="allow" goes on with its gradient')
+                warnings.warn(f"{what}; its gradient is mixed with the rule {rule!r}", stacklevel=2)
         _require_maps(found, units, where, len(leaf))
 
-        at = (of, *(x for x in (units.maps, units.rows, units.columns) if x is not None))
+        at = (of, *units.places)
         value = found[at].detach()
         validate_finite(where, value)
         rank = (of[:, None] == of).tril(-1).sum(1)  # of each unit among those of its image
@@ -665,24 +643,26 @@ def project(
 
 
 def project_to_fields(
-    network: Layered, images: Tensor, layer: str, units: Units
-) -> deconvnet.Projections:
-    """Project one conv unit an image, cut to its receptive field, in any network of named layers.
+    model: Callable[[Tensor], Tensor], images: Tensor, layer: str | None, units: Units,
+    of: Tensor | None = None, fields: Fields | None = None,
+) -> deconvnet.Projections:  # fmt: skip
+    """Project units, cut to their receptive fields; on crops in this package's networks.
 
     Args:
-        images: (B, 3, S, S), as the network wants them.
-        units: B of them.
+        images: as the model wants them, all of one size.
+        layer: of a network of named layers, or the name of a submodule.
+        of: (U,) the image of each unit; default, one unit an image.
+        fields: of the layer; a network of named layers knows its own.
     Returns:
-        as `deconvnet.project_crops`, which does it for this package's networks; pixels are
-        (B, 3, F, F).
+        as `deconvnet.project_crops`; `activations` only from there.
     """
-    if isinstance(network, Network):
-        return deconvnet.project_crops(network, images, layer, units)
+    units = units.to(images.device)
+    of = None if of is None else of.to(images.device)
+    if deconvnet.has_crops(model, layer):
+        return deconvnet.project_crops(model, images, layer, units, of)
+    probed, name = (model.output(layer), None) if isinstance(model, Layered) else (model, layer)
     with torch.inference_mode(False):  # autograd can save no tensors of a caller's inference mode
-        pixels = project(network.output(layer), images.clone(), units)
-    tops, lefts, size = deconvnet.window(network, layer, units.to("cpu"))
-    with torch.no_grad():
-        values = network.output(layer)(images)
-    active = values[torch.arange(len(units)), units.maps, units.rows, units.columns]
-    cut = deconvnet.crop(pixels, tops, lefts, size)
-    return deconvnet.Projections(cut, tops, lefts, active)
+        pixels = project(probed, images.clone(), units, name, of=of).detach()
+    units, fields = units.to("cpu"), fields or model.fields(layer)
+    window = fields.windows(units.rows, units.columns, len(units))
+    return deconvnet.Projections(deconvnet.crop(pixels, *window), *window[:2])

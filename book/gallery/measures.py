@@ -10,7 +10,6 @@ from zfrepro import deconvnet, rules
 from zfrepro.deconvnet import Units
 from zfrepro.gallery import Fetch, Top, centered_grey, mean_pairwise_correlation
 from zfrepro.models import Layered
-from zfrepro.receptive_field import field_of
 
 
 def random_top(
@@ -56,7 +55,7 @@ def centered_windows(pictures: Tensor, network: Layered, layer: str, units: Unit
 
     The unit is always in the middle, unlike in `patches` where the field is larger than the image.
     """
-    field = field_of(network, layer)
+    field = network.fields(layer).rows
     tops, lefts = (place * field.jump + field.start for place in (units.rows, units.columns))
     return deconvnet.crop(pictures, tops, lefts, field.size, torch.nan)
 
@@ -133,7 +132,7 @@ def on_mask(top: Top, network: Layered, mask: Tensor) -> Tensor:
     mask: (N, S, S), the object in what the network sees, or its share at each place -> (C, K)
     float, nan in empty places and for units that do not respond.
     """
-    field = field_of(network, top.layer)
+    field = network.fields(top.layer).rows
     middles = [
         (place * field.jump + field.start + field.size // 2).clamp(0, network.image_size - 1)
         for place in (top.rows, top.columns)
