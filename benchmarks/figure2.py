@@ -68,12 +68,15 @@ def run(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     images = torch.randn((many, 3, 224, 224), generator=generator).to(device)
     models = {layer: as_modules(network, layer) for layer in network.convs}
     rectifiers = {layer: len(model) - 1 for layer, model in models.items()}
+    cache = gallery.SwitchCache()
     ours = functools.partial(
-        gallery.search_with_switches, network, layers=list(models), k=K, progress=False
-    )
+        gallery.top_units, network, layers=list(models), k=K, switches=cache, batch=BATCH,
+        progress=False,
+    )  # fmt: skip
     theirs = functools.partial(captum_search, models["conv5"], rectifiers)
-    tops, cache = ours(images)
-    if IMAGES * cache.size / len(cache.stored) > gallery.SWITCH_MEMORY:
+    tops = ours(images)
+    each = sum(code.nbytes for code in next(iter(cache.stored.values())).values())
+    if IMAGES * each > cache.limit:
         raise RuntimeError(f"switches of {IMAGES} images would not be kept: extrapolation is wrong")
     expected = theirs(images)
     errors = [difference(top.values, expected[layer].values.T.cpu()) for layer, top in tops.items()]
@@ -88,13 +91,15 @@ def run(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
         alive = (top.values[:, -1] > 0).nonzero().flatten()
         maps = alive[:: max(1, len(alive) // per_layer)][:per_layer].tolist()
         fields = gallery.fields_of(network, layer, images)
-        show = functools.partial(
-            gallery.show_cached, network, images, images, top, cache=cache, fields=fields
-        )
+
+        def show(maps: list[int], top: Top = top, fields: gallery.Fields = fields) -> Tensor:
+            gallery.patches(network, images, top, maps, fields=fields)
+            return gallery.projections(network, images, top, maps, fields=fields, switches=cache)
+
         loop = functools.partial(captum_pictures, models[layer], images, top, maps[:1])
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Setting backward hooks on ReLU")
-            errors.append(_error(show(maps=maps[:1]).projections, loop(), top, maps[:1], fields))
+            errors.append(_error(show(maps[:1]), loop(), top, maps[:1], fields))
             panel = functools.partial(show, maps=maps)
             seconds, their_seconds = medians([panel, loop], repeats, at_least=0)
         total += seconds * len(top.values) / len(maps)

@@ -26,17 +26,21 @@ def study():
     return datasets.study()
 
 
+@pytest.fixture(scope="module")
+def network():
+    return small(zfnet(), 96)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.randn(40, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+
+
 def test_purity_counts_the_most_frequent_class():
-    top = gallery.Top(
-        "conv1",
-        values=torch.tensor([[3.0, 2.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]),
-        images=torch.tensor([[0, 1, 2, 3], [0, 1, 2, 3]]),
-        rows=torch.zeros(2, 4, dtype=torch.long),
-        columns=torch.zeros(2, 4, dtype=torch.long),
-    )
-    found = measures.purity(
-        top, torch.tensor([5, 5, 1, 1])
-    )  # the fourth unit does not respond and has no vote
+    values = torch.tensor([[3.0, 2.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    top = gallery.Top("conv1", values, torch.arange(4).expand(2, 4))
+    found = measures.purity(top, torch.tensor([5, 5, 1, 1]))
+    # the fourth unit does not respond and has no vote
     assert found[0] == pytest.approx(2 / 3) and torch.isnan(found[1])
 
 
@@ -69,63 +73,42 @@ def test_pictures_are_in_step_with_the_unit_in_the_middle(layer, size):
         assert patches[i].isnan().sum() == patches[i].numel() - patches[i][inside].numel()
 
 
-def test_others_have_a_map_that_responds_at_the_same_place():
-    network = small(zfnet(), 96)
-    images = torch.randn(40, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+def test_others_have_a_map_that_responds_at_the_same_place(network, images):
     places = Units(torch.zeros(40, dtype=torch.long), torch.arange(40) % 5, torch.arange(40) % 4)
-    units = measures.random_responding_units(
-        network, images, "conv4", places, torch.Generator().manual_seed(0)
-    )
+    generator = torch.Generator().manual_seed(0)
+    units = measures.random_responding_units(network, images, "conv4", places, generator)
     maps = network.features(images, ["conv4"])["conv4"]
     assert (maps[torch.arange(40), units.maps, places.rows, places.columns] > 0).all()
     assert len(units.maps.unique()) > 5
 
 
-def test_similarity_is_measured_beside_that_of_other_images():
-    network = small(zfnet(), 96)
-    images = torch.randn(30, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+def test_similarity_is_measured_beside_that_of_other_images(network, images):
     top = gallery.top_units(network, [images], ["conv1"], progress=False)["conv1"]
     found = measures.similarities(network, lambda i: images[i], top, [0, 3], len(images))
     assert set(found) == set(measures.SIMILARITIES)
     pixels = found["pixels"]
-    assert pixels["projections"] == pytest.approx(
-        torch.ones(2), abs=1e-3
-    )  # of layer 1: always the filter
-    assert (pixels["random patches"].abs() < 0.2).all() and (
-        pixels["random projections"] < 0.5
-    ).all()
+    assert pixels["projections"] == pytest.approx(torch.ones(2), abs=1e-3)  # always the filter
+    assert (pixels["random patches"].abs() < 0.2).all()
+    assert (pixels["random projections"] < 0.5).all()
     values = dict(zip(pixels, torch.tensor([[0.9], [0.4], [0.3], [0.1]]), strict=True))
     lead = measures.patches_vary_more(values)
     assert list(pixels) == ["projections", "patches", "random projections", "random patches"]
     assert lead.item() == pytest.approx((0.9 - 0.3) - (0.4 - 0.1))
 
 
-def test_on_mask_looks_at_the_middle_of_the_field():
-    network = small(zfnet(), 96)
-    mask = torch.zeros(1, 96, 96, dtype=torch.bool)
-    mask[0, 2 * 10 + 3, 2 * 20 + 3] = True  # middle of conv1's unit (10, 20): 7 px from 2 i
-    place = torch.tensor([[10]]), torch.tensor([[20]])
-    top = gallery.Top("conv1", torch.tensor([[1.0]]), torch.tensor([[0]]), *place)
-    assert measures.on_mask(top, network, mask) == 1
-    beside = gallery.Top(
-        "conv1", torch.tensor([[1.0]]), torch.tensor([[0]]), place[0], place[1] + 1
-    )
-    assert measures.on_mask(beside, network, mask) == 0
-
-
-def test_shares_on_the_object_stand_beside_those_of_the_same_places():
-    network = small(zfnet(), 96)
+def test_on_mask_looks_at_the_middle_of_the_field_and_beside_it_at_the_same_places(network):
     mask = torch.zeros(4, 96, 96, dtype=torch.bool)
-    mask[0, 23, 43] = mask[1, 23, 43] = (
-        True  # middle of conv1's unit (10, 20), in two images of four
-    )
+    mask[:2, 23, 43] = True  # middle of conv1's unit (10, 20), in two images of four
     rows, columns = torch.full((2, 2), 10), torch.full((2, 2), 20)
     values = torch.tensor([[2.0, 1.0], [0.0, 0.0]])  # the second map never responds
     top = gallery.Top("conv1", values, torch.tensor([[0, 2], [0, 1]]), rows, columns)
+    assert measures.on_mask(top, network, mask)[0].tolist() == [1, 0]
     own, same_places = measures.shares_on_mask(top, network, mask)
     assert own[0] == 0.5 and same_places[0] == 0.5 and own[1].isnan()
     top = gallery.Top("conv1", values, torch.tensor([[0, 1], [0, 1]]), rows, columns)
     assert [t[0].item() for t in measures.shares_on_mask(top, network, mask)] == [1, 0.5]
+    beside = gallery.Top("conv1", values, top.images, rows, columns + 1)
+    assert measures.on_mask(beside, network, mask)[0].tolist() == [0, 0]
 
 
 # --- the study -----------------------------------------------------------------------------------

@@ -13,24 +13,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from zfrepro.deconvnet import evaluating
 from zfrepro.gallery import (
     Data,
     Fetch,
     Model,
     Top,
-    device_of,
     example_of,
     fetcher,
     fields_of,
-    layer_outputs,
     length_of,
     patches,
     projections,
     top_units,
 )
-from zfrepro.layers import require_index
-from zfrepro.receptive_field import Fields
+from zfrepro.layers import Fields, require_index
 from zfrepro.records import write_atomically
 
 QUANTILES = (0.99, 0.9, 0.75, 0.5)  # of a map's positive activations; what stands there is shown
@@ -78,12 +74,7 @@ class Gallery:
         responds = self.top.responds([number])[0]
         images = ", ".join(map(str, self.top.images[number][responds].tolist()))
         drawn = plots.display(self.projections[i][None])[0][responds]
-        pictures = [
-            _figure(drawn, f"projections of map {number}", "projections", columns=3),
-            _figure(
-                self.patches[i][responds], f"patches that excite map {number}", "patches", columns=3
-            ),
-        ]
+        patches = self.patches[i][responds]
         examples = [
             _figure(
                 self.lower_patches[i, j][None],
@@ -97,7 +88,9 @@ class Gallery:
         return (
             f'<section id="unit-{number}"><h3><a href="#unit-{number}">Map {number}</a></h3>'
             f"<p>strongest activation {float(self.top.values[number, 0]):.3g}; images {images}</p>"
-            f'<div class="row">{"".join(pictures)}</div>'
+            f'<div class="row">'
+            f"{_figure(drawn, f'projections of map {number}', 'projections', columns=3)}"
+            f"{_figure(patches, f'patches that excite map {number}', 'patches', columns=3)}</div>"
             f'<div class="row">{_histogram(self.sample[:, i])}{"".join(examples)}</div></section>'
         )
 
@@ -220,11 +213,14 @@ def gallery(
     seen = {"images": lambda indices: as_pictures(shown(indices)), "fields": fields}
     drawn = projections(model, fetch, top, chosen, fields=fields, progress=progress)
     places = torch.linspace(0, count - 1, min(count, sample)).round().long()
-    every = _every_image(model, fetch, layer, chosen, places, batch)
-    lower = _at_quantiles(every)
+    sampled = (fetch(part) for part in places.split(batch))
+    every = top_units(model, sampled, layer, len(places), progress=False)[layer]
+    by_image = torch.empty(len(chosen), len(places))
+    by_image.scatter_(1, every.images[chosen], every.values[chosen])
+    lower = _at_quantiles(every, chosen, places)
     return Gallery(
         type(model).__name__, tuple(chosen), count, fields, top, drawn,
-        patches(model, top=top, maps=chosen, **seen), every.values.T, lower,
+        patches(model, top=top, maps=chosen, **seen), by_image.T, lower,
         patches(model, top=lower, maps=range(len(chosen)), **seen),
     )  # fmt: skip
 
@@ -234,9 +230,8 @@ def _choose(top: Top, maps: Iterable[int] | int) -> list[int]:
     if isinstance(maps, int):
         responses = (top.values > 0).sum(1)
         able = ((responses == responses.max()) & (responses > 0)).nonzero().flatten()
-        chosen = able[
-            torch.linspace(0, len(able) - 1, min(maps, len(able))).round().long()
-        ].tolist()
+        places = torch.linspace(0, len(able) - 1, min(maps, len(able))).round().long()
+        chosen = able[places].tolist()
     else:
         maps = list(maps)
         require_index(f"{top.layer}: map", torch.as_tensor(maps), len(top.values))
@@ -246,33 +241,14 @@ def _choose(top: Top, maps: Iterable[int] | int) -> list[int]:
     return chosen
 
 
-@torch.no_grad()
-def _every_image(
-    model: Model, fetch: Fetch, layer: str | None, maps: list[int], images: Tensor, batch: int
-) -> Top:
-    """Return the strongest unit of some maps in every image, K being the images, unsorted."""
-    device, found, places, width = device_of(model), [], [], 0
-    with evaluating(model):
-        for part in images.split(batch):
-            x = fetch(part)
-            output = layer_outputs(model, x.to(device) if device else x, [layer])
-            chosen = output[layer][:, maps]
-            width = chosen.shape[3] if chosen.ndim == 4 else 0
-            best = chosen.reshape(*chosen.shape[:2], -1).max(2)
-            found.append(best.values.float().cpu())
-            places.append(best.indices.cpu())
-    values, places = torch.cat(found).T, torch.cat(places).T
-    rows, columns = (places // width, places % width) if width else (None, None)
-    return Top(layer, values, images.expand_as(values), rows, columns, tuple(x.shape[-2:]))
+def _at_quantiles(every: Top, maps: list[int], images: Tensor) -> Top:
+    """Return what stands at `QUANTILES` of some maps' positive activations; empty where none is.
 
-
-def _at_quantiles(every: Top) -> Top:
-    """Return what stands at `QUANTILES` of each map's positive activations; empty where none is."""
-    order = every.values.argsort(dim=1, stable=True)
-    positive = (every.values > 0).sum(1)
-    last = every.values.shape[1] - 1
-    back = torch.stack([((1 - q) * (positive - 1)).round().long() for q in QUANTILES], 1)
-    chosen = order.gather(1, (last - back).clamp(0, last))
-    parts = (every.values, every.images, every.rows, every.columns)
-    parts = [None if part is None else part.gather(1, chosen) for part in parts]
+    Args:
+        every: the strongest unit of each of `images`, (S,), so K = S.
+    """
+    positive = (every.values[maps] > 0).sum(1)
+    ranks = [((1 - q) * (positive - 1)).round().long().clamp_min(0) for q in QUANTILES]
+    parts = (every.values, images[every.images], every.rows, every.columns)
+    parts = [None if x is None else x[maps].gather(1, torch.stack(ranks, 1)) for x in parts]
     return Top(every.layer, *parts, every.image_size)
