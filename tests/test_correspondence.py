@@ -51,10 +51,8 @@ def test_sign_distance_is_a_plain_count(zero):
 def test_fewer_changed_units_mean_a_smaller_distance_and_the_control_sees_through_it():
     many, few = torch.randn(20, 500, generator=rng()), torch.randn(20, 500, generator=rng(1))
     few[:, 50:] = 0  # the same 50 units: nothing is consistent about their signs
-    signs, opposite = (
-        [c.mean_over_pairs(distance(eps)) for eps in (many, few)]
-        for distance in (c.sign_distance, c.opposite_share)
-    )
+    signs = [c.mean_over_pairs(c.sign_distance(eps)) for eps in (many, few)]
+    opposite = [c.mean_over_pairs(c.opposite_share(eps)) for eps in (many, few)]
     assert signs[1] < signs[0] / 5 and abs(opposite[1] - opposite[0]) < 0.03
     assert (c.keep_strongest(many, 30) != 0).sum(1).eq(30).all()
     assert c.keep_strongest(EPS[:1], 1).tolist() == [[0.0, 2.0, 0.0, 0.0]]
@@ -79,9 +77,8 @@ def test_bootstrap_interval_agrees_with_scipy():
     values = torch.randn(60, generator=rng()).double()
     samples = (c.bootstrap_counts(60, 4000, rng(1)).double() @ values) / 60
     found = study.percentile_interval(values.mean(), samples, 60)
-    oracle = bootstrap(
-        (values.numpy(),), np.mean, method="percentile", rng=np.random.default_rng(0)
-    ).confidence_interval
+    options = {"method": "percentile", "rng": np.random.default_rng(0)}
+    oracle = bootstrap((values.numpy(),), np.mean, **options).confidence_interval
     assert abs(found["low"] - oracle.low) < 0.03 and abs(found["high"] - oracle.high) < 0.03
 
 
@@ -150,9 +147,8 @@ def test_search_finds_a_planted_part():
     at = torch.tensor([[6.0, 2], [10, 14], [2, 6]])
     for image, (x, y) in zip(images, at.long(), strict=True):
         image[0, y - 2 : y + 2, x - 2 : x + 2] = 200  # red squares; all else is grey
-    found = c.similarity_maps(
-        lambda x: {"colour": x.float() / 255}, "colour", images, at[:, None], 4, 4, [0, 1, 2]
-    )
+    settings = (images, at[:, None], 4, 4, [0, 1, 2])
+    found = c.similarity_maps(lambda x: {"colour": x.float() / 255}, "colour", *settings)
     assert found.shape == (3, 1, 16)
     assert found[:, 0].argmax(1).tolist() == [1, 14, 4]  # squares in rows of four
 
@@ -308,15 +304,9 @@ def test_the_paper_passes_its_own_rules_and_the_untrained_are_judged_by_their_sp
 def test_figures_show_what_the_records_hold():
     found = {name: records.read(f"correspondence/{name}") for name in ("imagenet20", "diorama")}
     rows, groups = figures.margin_rows(found["diorama"])
-    assert (
-        len(rows) == len(groups) == 2 * 7 and [printed for *_, printed in rows[2:]] == [None] * 12
-    )
-    assert math.isclose(rows[0][2], 33.0, abs_tol=0.1) and math.isclose(
-        rows[1][2], 5.9, abs_tol=0.1
-    )
+    assert len(rows) == len(groups) == 2 * 7
+    assert [printed for *_, printed in rows[2:]] == [None] * 12
+    assert [row[2] for row in rows[:2]] == pytest.approx([33.0, 5.9], abs=0.1)
     row = figures.table_rows(found)[0]
-    assert (
-        row["Occlusion Location"] == "right eye"
-        and row["layer 5: paper"] == "0.067±0.007"
-    )
+    assert row["Occlusion Location"] == "right eye" and row["layer 5: paper"] == "0.067±0.007"
     assert len(figures.delta_against_changed(found).axes[0].lines) == 1 + 2 * 4

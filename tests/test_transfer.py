@@ -18,6 +18,7 @@ from tests.networks import small
 from zfrepro import paper, probes, records
 from zfrepro.data.transforms import center_crop, mean_image
 from zfrepro.measure import Study
+from zfrepro.models import fingerprint
 from zfrepro.networks import krizhevsky, zfnet
 from zfrepro.weights import Trained
 
@@ -73,8 +74,8 @@ def test_features_do_not_depend_on_batches_and_are_kept(tmp_path):
     probes.cached(file, make)
     assert len(calls) == 2
 
-    a, b = (probes.fingerprint(small(zfnet(), seed=seed), 3) for seed in (0, 1))
-    assert a == probes.fingerprint(network, 3) and a != b != probes.fingerprint(network, 4)
+    a, b = (fingerprint(small(zfnet(), seed=seed), 3) for seed in (0, 1))
+    assert a == fingerprint(network, 3) and a != b != fingerprint(network, 4)
 
 
 def test_draws_are_nested_share_their_test_and_do_not_meet():

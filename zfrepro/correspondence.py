@@ -17,31 +17,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PARTS = (
-    "right eye",
-    "left eye",
-    "nose",
-)  # the animal's own right and left, in the order of the paper's table
+# the animal's own right and left, in the order of the paper's table
+PARTS = ("right eye", "left eye", "nose")
 GREY = 124  # measured in the paper's occlusion figure; section 4.3 names no colour
 ZERO = ("third", "positive")
 CANDIDATES = 300  # places among which `matched_places` chooses
 
-Features = Callable[
-    [Tensor], dict[str, Tensor]
-]  # uint8 (B, 3, S, S) -> the layers' features, (B, ...) each
+# uint8 (B, 3, S, S) -> the layers' features, (B, ...) each
+Features = Callable[[Tensor], dict[str, Tensor]]
 
 
 def mask_corners(places: Tensor, side: int, size: int) -> Tensor:
     """Return the top left corners of square masks, moved as little as keeps them inside the image.
 
-    Args:
-        places: (N, 2), x and y of the centres in pixels.
-        side: of the masks, in pixels.
-        size: of the images, in pixels.
-    Returns:
-        int64 (N, 2).
-    Raises:
-        ValueError: a mask larger than the image, or a place that is not finite.
+    places: (N, 2), x and y of the centres; `side` of the masks and `size` of the images, all in
+    pixels -> int64 (N, 2). A mask larger than the image or a place that is not finite is refused.
     """
     if not 0 < side <= size:
         raise ValueError(f"a mask of {side} px does not fit into images of {size} px")
@@ -57,26 +47,19 @@ def _inside(places: Tensor, side: int, size: int) -> Tensor:
     return down[:, :, None] & across[:, None, :]
 
 
-def mask_squares(images: Tensor, places: Tensor, side: int, grey: int = GREY) -> Tensor:
-    """Return copies of images with one grey square on each.
+def mask_squares(images: Tensor, places: Tensor, side: int) -> Tensor:
+    """Return copies of images, uint8 (N, 3, S, S), with a square of level `GREY` on each.
 
-    Args:
-        images: uint8 (N, 3, S, S).
-        places: (N, 2), x and y of the centres in pixels.
-        side: of the squares, in pixels.
-        grey: level of 255.
-    Raises:
-        ValueError: a square larger than the image, or a place that is not finite.
+    places: (N, 2), x and y of the centres, and `side`, in pixels; see `mask_corners`.
     """
     inside = _inside(places, side, images.shape[-1])
-    return torch.where(inside[:, None], torch.full_like(images[:1, :, :1, :1], grey), images)
+    return torch.where(inside[:, None], torch.full_like(images[:1, :, :1, :1], GREY), images)
 
 
 def grey_under_mask(images: Tensor, places: Tensor, side: int) -> Tensor:
     """Return mean and standard deviation of the grey levels (of 255) under each mask: (N, 2).
 
-    The mean says how far a grey mask lies from what it hides, the deviation how much there is to
-    hide. Arguments as for `mask_squares`.
+    The mean says how far a grey mask lies from what it hides, the deviation how much there is.
     """
     inside = _inside(places, side, images.shape[-1])
     grey = images.float().mean(1)[inside].view(len(images), -1)
@@ -86,11 +69,7 @@ def grey_under_mask(images: Tensor, places: Tensor, side: int) -> Tensor:
 def avoids_parts(places: Tensor, parts: Tensor, side: int) -> Tensor:
     """Return whether a mask at each place lies at least its side away from all parts' centres.
 
-    Args:
-        places: (N, K, 2).
-        parts: (N, P, 2).
-    Returns:
-        bool (N, K).
+    places (N, K, 2), parts (N, P, 2) -> bool (N, K).
     """
     return ((places[:, :, None] - parts[:, None]).abs().amax(-1) >= side).all(-1)
 
@@ -107,14 +86,8 @@ def matched_places(
 
     Of random places on the circle through the part (to a pixel), take the one most like the part
     in mean and standard deviation of the grey levels under the mask.
-
-    Args:
-        images: uint8 (N, 3, S, S).
-        places: (N, 2), where the part is.
-        parts: (N, P, 2), all parts to avoid.
-        side: of the masks, in pixels.
-    Returns:
-        (N, 2); nan where no candidate avoids the parts.
+    images: uint8 (N, 3, S, S); places: (N, 2), where the part is; parts: (N, P, 2), all to avoid
+    -> (N, 2), nan where no candidate avoids the parts.
     """
     count, size = len(images), images.shape[-1]
     middle = size / 2
@@ -122,9 +95,8 @@ def matched_places(
     radius = radius + 2 * torch.rand(count, CANDIDATES, generator=generator) - 1
     angle = 2 * torch.pi * torch.rand(count, CANDIDATES, generator=generator)
     rings = middle + radius[..., None] * torch.stack([angle.cos(), angle.sin()], -1)
-    fits = ((rings >= side / 2) & (rings <= size - side / 2)).all(-1) & avoids_parts(
-        rings, parts, side
-    )
+    fits = ((rings >= side / 2) & (rings <= size - side / 2)).all(-1)
+    fits &= avoids_parts(rings, parts, side)
     wanted = grey_under_mask(images, places, side)
     candidates = torch.stack([grey_under_mask(images, ring, side) for ring in rings.unbind(1)], 1)
     miss = torch.where(fits, (candidates - wanted[:, None]).norm(dim=-1), torch.inf)
@@ -135,12 +107,8 @@ def matched_places(
 def borrowed_places(places: Tensor, parts: Tensor, side: int, generator: torch.Generator) -> Tensor:
     """Draw for each image the place that the part has in another one: as scattered as the parts.
 
-    Args:
-        places: (N, 2), where the part is.
-        parts: (N, P, 2), all parts to avoid.
-        side: of the masks, in pixels.
-    Returns:
-        (N, 2); nan where every other image has the part within `side` of one of this image's parts.
+    places: (N, 2), where the part is; parts: (N, P, 2), all to avoid -> (N, 2), nan where every
+    other image has the part within `side` of one of this image's parts.
     """
     fits = avoids_parts(places.expand(len(places), -1, -1), parts, side).fill_diagonal_(False)
     draw = torch.rand(fits.shape, generator=generator).masked_fill(~fits, -1)
@@ -159,11 +127,8 @@ def differences(
     """Return eps = x - x~ of each layer, (N, D).
 
     A difference below a millionth of the layer's largest activation is rounding, and set to 0.
-
-    Args:
-        features: what the network makes of images.
-        clean: x, from `batched_features`: (N, D) a layer, or (1, D) if all copies are of one image.
-        masked: uint8 (N, 3, S, S), the masked copies.
+    clean: x, from `batched_features`, (N, D) a layer, or (1, D) if all copies are of one image;
+    masked: the copies, uint8 (N, 3, S, S).
     """
     found = {}
     for layer, hidden in batched_features(features, masked, batch).items():
@@ -174,11 +139,7 @@ def differences(
 
 
 def keep_strongest(eps: Tensor, count: int) -> Tensor:
-    """Set all but the `count` largest entries of each row to 0, so that all rows change as many.
-
-    Raises:
-        ValueError: more entries than there are, or none.
-    """
+    """Set all but the `count` largest entries of each row to 0, so that all rows change as many."""
     if not 0 < count <= eps.shape[1]:
         raise ValueError(f"cannot keep {count} of {eps.shape[1]} units")
     chosen = eps.abs().topk(count, dim=1).indices
@@ -188,11 +149,7 @@ def keep_strongest(eps: Tensor, count: int) -> Tensor:
 def sign_distance(eps: Tensor, zero: str = "third") -> Tensor:
     """Return the paper's distance, the share of units whose signs differ. (N, D) -> (N, N).
 
-    Args:
-        eps: differences of N images.
-        zero: `third`, sign(0) = 0 is a value of its own; `positive`, sign(0) = 1, two values only.
-    Raises:
-        ValueError: another `zero`.
+    zero: `third`, sign(0) = 0 is a value of its own; `positive`, sign(0) = 1, two values only.
     """
     if zero not in ZERO:
         raise ValueError(f"zero {zero!r}: choose among {', '.join(ZERO)}")
@@ -230,11 +187,8 @@ def sum_over_space(eps: Tensor, maps: int) -> Tensor:
 def mean_over_pairs(distance: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the mean over all pairs of different images, nan left out: the paper's Delta.
 
-    Args:
-        distance: (N, N).
-        weights: (B, N), how often each image is taken in each of B samples; default: once.
-    Returns:
-        (B,), or a scalar without weights.
+    distance: (N, N); weights: (B, N), how often each image is taken in each of B samples -> (B,),
+    or a scalar without weights, where each is taken once.
     """
     weights_ = torch.ones(1, len(distance)) if weights is None else weights
     valid = distance.isfinite().float().fill_diagonal_(0)
@@ -262,14 +216,9 @@ def mean_direction_of_others(eps: Tensor) -> Tensor:
 
 
 def similarity_maps(
-    features: Features,
-    layer: str,
-    images: Tensor,
-    places: Tensor,
-    side: int,
-    stride: int,
+    features: Features, layer: str, images: Tensor, places: Tensor, side: int, stride: int,
     searched: list[int],
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Return how similar masks all over an image are to masks on the part in the other images.
 
     The similarity is the cosine of differences summed over each map, so that places do not matter.
@@ -304,13 +253,8 @@ def similarity_maps(
 def nearest_mean(cosine: Tensor, classes: Tensor) -> Tensor:
     """Return the class whose mean direction is nearest, each image left out of its own mean.
 
-    Args:
-        cosine: (N, N), products of the images' unit vectors: all that the answer depends on.
-        classes: int64 (N,).
-    Returns:
-        (N,) classes.
-    Raises:
-        ValueError: a class with a single image.
+    cosine: (N, N), products of the images' unit vectors; classes: int64 (N,), two images of each
+    or more -> (N,) classes.
     """
     values, numbers = classes.unique(return_inverse=True)
     member = F.one_hot(numbers).float()
@@ -318,9 +262,8 @@ def nearest_mean(cosine: Tensor, classes: Tensor) -> Tensor:
         raise ValueError("every class needs two images or more")
     own = cosine.diagonal()[:, None]
     dots = cosine @ member  # of image i with the sum over class k
-    squares = (member * dots).sum(0) - member * (
-        2 * dots - own
-    )  # of that sum's length, without image i
+    # of that sum's length, without image i
+    squares = (member * dots).sum(0) - member * (2 * dots - own)
     dots = dots - member * own
     return values[(dots / squares.clamp_min(1e-12).sqrt()).argmax(1)]
 

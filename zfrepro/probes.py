@@ -4,7 +4,6 @@ All layers are read in one pass. A linear SVM or a softmax is fitted to the outp
 the training images of a draw, its regularisation chosen inside those images, and tested on others.
 """
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,14 +64,9 @@ def reduced(output: Tensor, most: int = MOST) -> Tensor:
 
 @torch.no_grad()
 def features(
-    network: Layered,
-    batches: Iterable[Tensor],
-    *,
-    most: int = MOST,
-    precision: str = "fp32",
-    total: int | None = None,
-    progress: bool = False,
-) -> dict[str, Tensor]:
+    network: Layered, batches: Iterable[Tensor], *, most: int = MOST, precision: str = "fp32",
+    total: int | None = None, progress: bool = False,
+) -> dict[str, Tensor]:  # fmt: skip
     """Return the reduced outputs of layers 1 to 7, fp32 on the CPU, layer -> (N, numbers).
 
     Args:
@@ -88,18 +82,6 @@ def features(
         for name, output in found.items():
             kept.setdefault(name, []).append(reduced(output.float(), most).cpu())
     return {name: torch.cat(parts) for name, parts in kept.items()}
-
-
-def fingerprint(*things: object) -> str:
-    """Return twelve hex digits over weights, tensors and whatever else decides what is cached."""
-    digest = hashlib.sha256()
-    for thing in things:
-        tensors = thing.state_dict().values() if isinstance(thing, torch.nn.Module) else [thing]
-        for value in tensors:
-            if isinstance(value, Tensor):
-                value = value.detach().cpu().contiguous().numpy().tobytes()
-            digest.update(value if isinstance(value, bytes) else repr(value).encode())
-    return digest.hexdigest()[:12]
 
 
 def cached(file: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -121,14 +103,9 @@ class Draw:
 
 
 def draw(
-    labels: Tensor,
-    number: int,
-    *,
-    reserve: int | None = None,
-    test: int = 50,
-    fold: int = 0,
+    labels: Tensor, number: int, *, reserve: int | None = None, test: int = 50, fold: int = 0,
     seed: int = 0,
-) -> Draw:
+) -> Draw:  # fmt: skip
     """Draw `number` training images of each class and up to `test` others (section 5.2).
 
     Draws of one fold are nested: fewer training images are the first of more, and with the same
@@ -153,8 +130,8 @@ def draw(
         own = order[labels[order] == label]
         if len(own) <= reserve:
             raise ValueError(
-                f"class {int(label)} has {len(own)} images; "
-                f"needs more than {reserve}, to test on some"
+                f"class {int(label)} has {len(own)} images; needs more than {reserve}, to test on "
+                "some"
             )
         train.append(own[:number])
         others.append(own[reserve : reserve + test])
@@ -186,14 +163,9 @@ def loss_of(kind: str, scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def fitted(
-    kind: str,
-    strength: float,
-    rows: Tensor,
-    labels: Tensor,
-    start: Linear | None = None,
-    iterations: int = 50,
-    tolerance: float = 3e-4,
-) -> Linear:
+    kind: str, strength: float, rows: Tensor, labels: Tensor, start: Linear | None = None,
+    iterations: int = 50, tolerance: float = 3e-4,
+) -> Linear:  # fmt: skip
     """Fit all classes at once: least C * loss + |weights|^2 / 2, by L-BFGS.
 
     With the squared hinge this is scikit-learn's `LinearSVC`, with cross-entropy its
@@ -206,10 +178,8 @@ def fitted(
         tolerance: stops when an iteration lowers the mean loss by less.
     """
     if start is None:
-        start = (
-            torch.zeros(rows.shape[1], int(labels.max()) + 1),
-            torch.zeros(int(labels.max()) + 1),
-        )
+        classes = int(labels.max()) + 1
+        start = torch.zeros(rows.shape[1], classes), torch.zeros(classes)
     weights, biases = (part.clone().requires_grad_() for part in start)
     optimiser = torch.optim.LBFGS(
         [weights, biases], max_iter=iterations, tolerance_grad=0, tolerance_change=tolerance,
@@ -262,10 +232,10 @@ def predicted(
 
 def per_class_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
     """Return the mean over classes of the accuracy on their images, in per cent (section 5.2)."""
-    by_class = recall_score(
-        labels, predicted, average=None, labels=np.unique(labels), zero_division=0
+    classes = np.unique(labels)
+    return 100 * float(
+        recall_score(labels, predicted, average="macro", labels=classes, zero_division=0)
     )
-    return 100 * float(by_class.mean())
 
 
 def held_out(labels: Tensor) -> Tensor:
@@ -299,23 +269,13 @@ def chosen_strength(
 
 
 def probe(
-    features: Tensor,
-    labels: Tensor,
-    chosen: Draw,
-    kind: str,
-    strengths: tuple[float, ...] = STRENGTHS,
-    prepare: Prepare = standardised,
-) -> Probe:
+    features: Tensor, labels: Tensor, chosen: Draw, kind: str,
+    strengths: tuple[float, ...] = STRENGTHS, prepare: Prepare = standardised,
+) -> Probe:  # fmt: skip
     """Fit and test one layer's features on one draw; the test images are used once, at the end.
 
-    Args:
-        features: (N, numbers), of one layer.
-        labels: (N,), from 0 on.
-    Raises:
-        ValueError: unknown kind of classifier.
+    features: (N, numbers), of one layer; labels: (N,), from 0 on; kind: as for `loss_of`.
     """
-    if kind not in KINDS:
-        raise ValueError(f"classifier {kind!r}: choose among {', '.join(KINDS)}")
     train, own = features[chosen.train], labels[chosen.train]
     strength = chosen_strength(kind, train, own, strengths, prepare)
     (named,) = predicted(kind, [strength], train, own, features[chosen.test], prepare)

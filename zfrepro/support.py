@@ -52,12 +52,15 @@ class _Rectify(torch.autograd.Function):
         return above * (above > 0), None
 
 
-def _relu(x: Tensor, inplace: bool = False) -> Tensor:
-    return _Rectify.apply(x, float("inf"))
-
-
 def _hardtanh(x: Tensor, low: float = -1.0, top: float = 1.0, inplace: bool = False) -> Tensor:
     return _Rectify.apply(x, top) if low == 0 else torch.clamp(x, low, top)
+
+
+RECTIFIERS = {
+    "relu": lambda x, inplace=False: _Rectify.apply(x, float("inf")),
+    "relu6": lambda x, inplace=False: _Rectify.apply(x, 6.0),
+    "hardtanh": _hardtanh,
+}
 
 
 class _Operations(TorchDispatchMode):
@@ -82,12 +85,9 @@ def oracle(model: nn.Module, images: Tensor, unit: int) -> tuple[Tensor, set[str
         (B, 3, H, W), and the nonlinear operations that ran beside rectifiers and pools.
     """
     leaf = images.clone().requires_grad_()
-    replaced = {"relu": _relu, "relu6": lambda x, inplace=False: _hardtanh(x, 0, 6)}
-    with contextlib.ExitStack() as stack:
-        for name, function in (replaced | {"hardtanh": _hardtanh}).items():
-            stack.enter_context(mock.patch.object(F, name, function))
-        stack.enter_context(mock.patch.object(torch, "relu", _relu))
-        operations = stack.enter_context(_Operations())
+    operations = _Operations()
+    relu = mock.patch.object(torch, "relu", RECTIFIERS["relu"])
+    with mock.patch.multiple(F, **RECTIFIERS), relu, operations:
         scores = model(leaf)[:, unit]
     return torch.autograd.grad(scores, leaf, scores.detach())[0], operations.names & NONLINEAR
 
@@ -181,13 +181,13 @@ def rows(record: dict[str, Any]) -> list[dict[str, Any]]:
 
     The remark is the reason of a refusal, or the largest difference from the oracle.
     """
-    table = []
-    for r in sorted(record["networks"], key=lambda r: (r["status"], r["library"], r["name"])):
-        remark = r["reason"] or f"differs by {r['difference']:.0e}"
-        table.append({
-            "library": r["library"], "network": r["name"], "status": r["status"], "remark": remark,
-        })  # fmt: skip
-    return table
+    return [
+        {
+            "library": r["library"], "network": r["name"], "status": r["status"],
+            "remark": r["reason"] or f"differs by {r['difference']:.0e}",
+        }
+        for r in sorted(record["networks"], key=lambda r: (r["status"], r["library"], r["name"]))
+    ]  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -22,6 +22,7 @@ from zfrepro import data, probes, training
 from zfrepro.data import Split
 from zfrepro.data.transforms import center_crop, mean_image, stored_size
 from zfrepro.measure import Parts, Study
+from zfrepro.models import fingerprint
 from zfrepro.training import MODERN, SCALES, Recipe
 from zfrepro.weights import Trained, load_weights
 
@@ -158,7 +159,7 @@ class Bench:
         """Return every layer's features of the trained or the untrained network, cached."""
         if (which, name) not in self._features:
             net, some = self.networks[which], images[:: max(1, len(images) // 64)]
-            key = probes.fingerprint(net.network, net.scale, some, len(images))
+            key = fingerprint(net.network, net.scale, some, len(images))
             batches = images.split(32)
             self._features[which, name] = probes.cached(
                 data.cache_root() / "features" / f"{name}-{key}.safetensors",
