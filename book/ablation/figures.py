@@ -172,6 +172,12 @@ def longer() -> Record:
     return records.read("sweeps/ablation-mini-imagenet")
 
 
+def seeds(record: Record) -> str:
+    """Return how many seeds a record has of its networks, in words."""
+    count = len({run["seed"] for run in record["runs"]})
+    return "one seed" if count == 1 else f"{count} seeds"
+
+
 def behind(record: Record, name: str, base: str = "krizhevsky") -> np.ndarray:
     """Return a network's validation error less its base's after each epoch, points; over seeds."""
     errors = [
