@@ -9,11 +9,12 @@ from functools import partial
 
 import pytest
 import torch
+import torchvision
 from captum import attr
 from torch import nn
 
 from benchmarks.occlusion import averaged
-from tests.networks import OneConvolution, Tutorial, small
+from tests.networks import small
 from zfrepro import occlusion
 from zfrepro.networks import zfnet
 from zfrepro.occlusion import corners, filling
@@ -48,6 +49,41 @@ def network():
 @pytest.fixture(scope="module")
 def images():
     return torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", occlusion.FILLS)
+def test_equals_the_plain_loop(network, images, kind):
+    fill = filling(kind, images, 20, grey=0.3, generator=torch.Generator().manual_seed(1))
+    expected, sums = plain_loop(network, images, 20, 11, fill, "conv5")
+    result = occlude(
+        network, images, patch=20, stride=11, fill=fill, layer="convs.conv5", batch=7
+    )  # fmt: skip
+    near(result.probabilities, expected)
+    near(result.activity, sums, atol=1e-3)
+    near(result.clean, network(images).softmax(1))
+    clean = network.features(images, ["conv5"])["conv5"].sum((2, 3))
+    near(result.clean_activity, clean, atol=1e-3)
+    labels = torch.tensor([3, 8])
+    assert torch.equal(result.of(labels)[1], result.probabilities[1, :, :, 8])
+    strongest = result.activity_of(result.strongest)[0]
+    assert torch.equal(strongest, result.activity[0, :, :, clean[0].argmax()])
+    assert torch.equal(result.predicted, result.probabilities.argmax(3))
+
+
+@torch.no_grad()
+def test_any_classifier_oblong_images_and_functions():
+    torch.manual_seed(0)
+    convs = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True)
+    model = nn.Sequential(*convs, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 5))
+    images = torch.randn(1, 3, 20, 32)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    result = occlude(model, images, patch=8, stride=4, layer="2")
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    expected, _ = plain_loop(model.eval(), images, 8, 4)
+    assert result.probabilities.shape == (1, 4, 7, 5) and result.activity.shape == (1, 4, 7, 4)
+    for found in (result, occlude(lambda x: model(x), images, patch=8, stride=4)):
+        near(found.probabilities, expected)
 
 
 def test_bf16_is_near(network, images):
@@ -106,10 +142,6 @@ def test_fills():
 # --- refusals ---
 
 
-def by_masks(*masks) -> dict:
-    return {"patch": None, "stride": None, "masks": list(masks)}
-
-
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -126,10 +158,6 @@ def by_masks(*masks) -> dict:
         ({"fill": torch.nan}, "fill: holds NaN or infinite"),
         ({"fill": torch.inf}, "fill: holds NaN or infinite"),
         ({"masks": [torch.zeros(64, 64)]}, "leave out patch and stride"),
-        (by_masks(), "no masks"),
-        (by_masks(torch.zeros(32, 64)), r"mask 0: \(32, 64\), wanted \(64, 64\) or \(2, 64, 64\)"),
-        (by_masks(torch.zeros(64, 64), torch.full((64, 64), 255)), "mask 1: holds values outside"),
-        (by_masks(torch.full((64, 64), torch.nan)), "mask 0: holds values outside 0 to 1"),
     ],
 )
 def test_bad_input_is_refused(network, images, changes, says):
@@ -138,9 +166,29 @@ def test_bad_input_is_refused(network, images, changes, says):
 
 
 @pytest.mark.parametrize("fill", [0.5, 300, -1])
-def test_a_fill_that_the_images_cannot_hold_is_refused(fill):
+def test_a_fill_that_the_images_cannot_hold_is_refused(network, images, fill):
+    stored = (images * 40 + 128).clamp(0, 255).byte()
     with pytest.raises(ValueError, match="fill: the images are torch.uint8"):
-        occlude(lambda x: x.float().flatten(1), PICTURES.byte(), fill=fill, **SMALL)
+        occlude(lambda x: network(x.float()), stored, patch=20, stride=20, fill=fill)
+
+
+def test_complex_scores_are_refused(network, images):
+    with pytest.raises(ValueError, match="complex scores: give scores="):
+        occlude(lambda x: torch.complex(network(x), network(x)), images, patch=20, stride=20)
+
+
+@pytest.mark.parametrize(
+    ("masks", "says"),
+    [
+        ([], "no masks"),
+        ([torch.zeros(32, 64)], r"mask 0: \(32, 64\), wanted \(64, 64\) or \(2, 64, 64\)"),
+        ([torch.zeros(64, 64), torch.full((64, 64), 255)], "mask 1: holds values outside 0 to 1"),
+        ([torch.full((64, 64), torch.nan)], "mask 0: holds values outside 0 to 1"),
+    ],
+)
+def test_bad_masks_are_refused(network, images, masks, says):
+    with pytest.raises(ValueError, match=says):
+        occlude(network, images, masks=masks)
 
 
 def test_one_class_an_image_and_a_watched_layer_are_asked_for(network, images):
@@ -149,6 +197,7 @@ def test_one_class_an_image_and_a_watched_layer_are_asked_for(network, images):
         for indices in (torch.tensor([1]), torch.tensor(1), torch.tensor([1, 2, 3])):
             with pytest.raises(ValueError, match="wanted one for each of 2 images"):
                 ask(indices)
+    assert torch.equal(result.of([1, 2]), result.of(torch.tensor([1, 2])))
     result = occlude(network, images, patch=30, stride=30)
     for ask in (lambda: result.strongest, lambda: result.activity_of([0, 0])):
         with pytest.raises(ValueError, match="no layer was watched"):
@@ -166,6 +215,20 @@ class Sums(nn.Module):
         return hidden.sum(1, keepdim=True) + torch.tensor([-1.0, 1])
 
 
+class OneConv(nn.Module):
+    """A 3 x 3 box filter with two thresholds and a linear layer behind a `view`."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3)
+        nn.init.ones_(self.conv.weight)
+        self.conv.bias = nn.Parameter(torch.tensor([-50.0, -75.0]))
+
+    def forward(self, x):
+        hidden = self.conv(x).relu().view(-1, 8)
+        return (hidden[:, :5].sum(1, keepdim=True) - hidden[:, 5:].sum(1, keepdim=True)).relu()
+
+
 def as_images(*rows):
     """Vectors as images one pixel high."""
     return torch.tensor(rows)[:, None, None]
@@ -176,10 +239,6 @@ GRID, ONES = torch.arange(16.0).view(1, 1, 4, 4), torch.ones(1, 1, 4, 4)
 
 def sums(x):
     return Sums()(x.flatten(1))
-
-
-def one_conv(second):
-    return lambda x: OneConvolution()(x, second)[:, :1]
 
 
 CAPTUM_CASES = {
@@ -197,13 +256,13 @@ CAPTUM_CASES = {
         lambda x: sums(x + as_images([20.0, 60, 40])), as_images([23.0, 100, 0]), 3, 2,
         torch.tensor([1.0, 4, 7]), [[444, 444, 444]],
     ),
-    "whole image": (one_conv(ONES), GRID, 4, 1, 0, [[67] * 4] * 4),
+    "whole image": (lambda x: OneConv()(x + ONES), GRID, 4, 1, 0, [[67] * 4] * 4),
     "rectangle": (
-        one_conv(ONES), GRID, (2, 3), (2, 1), 0,
+        lambda x: OneConv()(x + ONES), GRID, (2, 3), (2, 1), 0,
         [[17, 17, 17, 17]] * 2 + [[64, 65.5, 65.5, 67]] * 2,
     ),
     "flat rectangle": (
-        one_conv(GRID), ONES, (1, 2), (1, 2), 0, [[3] * 4] * 3 + [[0] * 4],
+        lambda x: OneConv()(GRID + x), ONES, (1, 2), (1, 2), 0, [[3] * 4] * 3 + [[0] * 4],
     ),
 }  # fmt: skip
 
@@ -260,8 +319,18 @@ def test_corners_by_hand(arguments, expected):
     assert corners(*arguments).tolist() == expected
 
 
-def test_square_masks_give_the_values_of_the_square(network, images):
-    settings = {"fill": 0.3, "layer": "convs.conv5", "batch": 7}
+@torch.no_grad()
+def test_rectangles_and_strides_of_each_axis(network, images):
+    result = occlude(network, images, patch=(20, 32), stride=(22, 16))
+    assert result.rows.tolist() == [0, 22, 44] and result.columns.tolist() == [0, 16, 32]
+    x = images.clone()
+    x[:, :, 22:42, 32:64] = 0
+    near(result.probabilities[:, 1, 2], network(x).softmax(1))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_square_masks_give_the_values_of_the_square(network, images, batch):
+    settings = {"fill": 0.3, "layer": "convs.conv5", "batch": batch}
     square = occlude(network, images, patch=20, stride=22, **settings)
     masks = torch.zeros(9, 64, 64)
     for k, (top, left) in enumerate(itertools.product(square.rows, square.columns)):
@@ -317,12 +386,12 @@ def test_images_of_whole_numbers_are_covered_exactly():
 class Answering(nn.Module):
     """A small network whose class scores go through a function."""
 
-    def __init__(self, answer):
+    def __init__(self, answer, classes=4):
         super().__init__()
         torch.manual_seed(0)
         pool = nn.AdaptiveAvgPool2d(1)
         self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), pool, nn.Flatten())
-        self.last, self.answer = nn.Linear(4, 4), answer
+        self.last, self.answer = nn.Linear(4, classes), answer
 
     def forward(self, x):
         return self.answer(5 * self.last(self.body(x)))
@@ -362,7 +431,6 @@ def test_scores_by_hand(scores, by_hand):
         (lambda z: z.flatten(), "softmax", r"returns \(4,\) for 1 images"),
         (lambda z: z * torch.nan, "softmax", "NaN or infinite scores"),
         (lambda z: z / 0, "none", "NaN or infinite scores"),
-        (lambda z: torch.complex(z, z), "softmax", "complex scores: give scores="),
         (lambda z: z, "logit", "choose among softmax, sigmoid, none or a function"),
         (lambda z: z, lambda z: z[:, :, None], r"returns \(1, 4, 1\)"),
     ],
@@ -375,18 +443,24 @@ def test_scores_that_cannot_be_meant_are_refused(answer, scores, says):
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    ("answer", "scores", "plainly"),
+    ("answer", "scores"),
     [
-        (lambda z: (z + 1, z), lambda out: out[1].softmax(1), "softmax"),
-        (dense, lambda out: out.mean((2, 3)).softmax(1), "softmax"),
-        (lambda z: z.log_softmax(1), "softmax", "softmax"),
-        (lambda z: z[:, 0], "sigmoid", lambda z: z[:, :1].sigmoid()),  # one logit an image
+        (lambda z: (z + 1, z), lambda out: out[1].softmax(1)),
+        (dense, lambda out: out.mean((2, 3)).softmax(1)),
+        (lambda z: z.log_softmax(1), "softmax"),
     ],
 )
-def test_other_outputs_are_read_by_a_function(answer, scores, plainly):
+def test_other_outputs_are_read_by_a_function(answer, scores):
     result = occlude(Answering(answer), PICTURES, scores=scores, **SMALL)
-    expected = occlude(Answering(lambda z: z), PICTURES, scores=plainly, **SMALL)
+    expected = occlude(Answering(lambda z: z), PICTURES, **SMALL)
     torch.testing.assert_close(result.probabilities, expected.probabilities)
+
+
+def test_a_classifier_of_one_logit():
+    result = occlude(Answering(lambda z: z[:, 0], 1), PICTURES, scores="sigmoid", **SMALL)
+    expected = occlude(Answering(lambda z: z, 1), PICTURES, scores="sigmoid", **SMALL)
+    assert torch.equal(result.probabilities, expected.probabilities)
+    assert result.clean.shape == (2, 1)
 
 
 def test_scores_between_0_and_1_draw_a_warning():
@@ -412,11 +486,24 @@ def test_functions_whose_scores_depend_on_chance_or_company_draw_a_warning():
 # --- any network ---
 
 
+class Viewing(nn.Module):
+    """The commonest tutorial network: it flattens with `view`."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.full = nn.Conv2d(3, 4, 3), nn.Linear(4 * 36, 5)
+
+    def forward(self, x):
+        x = self.conv(x).relu()
+        return self.full(x.view(x.size(0), -1))
+
+
 @torch.no_grad()
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.02)])
 def test_networks_that_view_get_another_layout(precision, tolerance):
-    result = occlude(Tutorial(), PICTURES, layer="conv1", precision=precision, **SMALL)
-    expected, _ = plain_loop(Tutorial().eval(), PICTURES, 4, 4)
+    result = occlude(Viewing(), PICTURES, layer="conv", precision=precision, **SMALL)
+    expected, _ = plain_loop(Viewing().eval(), PICTURES, 4, 4)
     torch.testing.assert_close(result.probabilities, expected, atol=tolerance, rtol=0)
 
 
@@ -452,7 +539,7 @@ def test_layers_that_are_not_maps_are_refused_or_read_along_their_channels(size)
         torch.testing.assert_close(result.activity, maps.activity)
     pooled = occlude(model, images, layer="pooled", channels=1, **settings)
     torch.testing.assert_close(pooled.activity, pooled.probabilities.clamp_min(0))
-    with pytest.raises(ValueError, match="the layer returns 4 rows for 2 images"):
+    with pytest.raises(ValueError, match="the layer returns 2 rows for 1 images"):
         occlude(model, images, layer="windows", channels=1, **settings)
     with pytest.raises(ValueError, match="layer 'both' is a tuple with 2 tensors"):
         occlude(model, images, layer="both", **settings)
@@ -461,35 +548,92 @@ def test_layers_that_are_not_maps_are_refused_or_read_along_their_channels(size)
             occlude(model, images, layer="conv", channels=channels, **settings)
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("layer", [None, "convs.conv5", "fulls.fc6"])
-def test_full_layers_of_this_package_run_in_large_batches(images, layer, monkeypatch):
-    network, fill = small(zfnet(), 64), torch.randn_like(images)
-    expected, sums = plain_loop(network, images, 4, 12, fill, "conv5")
-    scores, clean = network(images).softmax(1), network.features(images, ["conv5"])["conv5"]
+def test_swin_layers_are_channels_last():
+    model, image = torchvision.models.swin_t(), torch.randn(1, 3, 32, 32)
+    settings = {"patch": 32, "stride": 1}
+    with pytest.raises(ValueError, match=r"'features.1' returns \(1, 8, 8, 96\)"):
+        occlude(model, image, layer="features.1", **settings)
+    result = occlude(model, image, layer="features.1", channels=-1, **settings)
+    assert result.activity.shape == (1, 1, 1, 96)
+
+
+# --- in two parts ---
+
+
+class Parted(nn.Module):
+    """Parts named as in torchvision's networks, joined by `join`; counts their batches."""
+
+    def __init__(self, join=lambda x: x.flatten(1)):
+        super().__init__()
+        torch.manual_seed(0)
+        self.features = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+        self.avgpool = nn.AdaptiveAvgPool2d(2)
+        self.classifier = nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Dropout(), nn.Linear(8, 5))
+        self.join = join
+
+    def forward(self, x):
+        return self.classifier(self.join(self.avgpool(self.features(x))))
+
+
+@pytest.fixture
+def full_batches(monkeypatch):
+    """Numbers of images in the calls of the first full layer of a `Parted`."""
     sizes, forward = [], nn.Linear.forward
 
     def counting(self, x):
-        if self is network.fulls["fc6"]:
+        if self.in_features == 16:
             sizes.append(len(x))
         return forward(self, x)
 
     monkeypatch.setattr(nn.Linear, "forward", counting)
-    channels = 1 if layer == "fulls.fc6" else None
-    settings = {"layer": layer, "channels": channels, "fill": fill, "batch": 4}
-    result = occlude(network, images, patch=4, stride=12, **settings)
-    near(result.probabilities, expected)
-    near(result.clean, scores)
-    assert torch.equal(result.of([3, 8])[1], result.probabilities[1, :, :, 8])
-    assert torch.equal(result.predicted, result.probabilities.argmax(3))
-    if layer == "fulls.fc6":  # its sums come batch by batch
-        assert max(sizes) == 4
+    return sizes
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layer", [None, "features.1", "classifier.1"])
+def test_known_networks_run_their_full_layers_in_large_batches(full_batches, layer):
+    model, channels = Parted(), 1 if layer == "classifier.1" else None
+    settings = {"layer": layer, "channels": channels, "batch": 4}
+    result = occlude(model, PICTURES, patch=1, stride=1, **settings)
+    if layer == "classifier.1":  # its sums come batch by batch
+        assert max(full_batches) == 4
     else:
-        # two trials, after one that counts the layer's calls; clean and covered images
-        assert sizes == [1] * (layer is not None) + [1, 2, 2 + 36 * 2]
-    if layer == "convs.conv5":
-        near(result.activity, sums, atol=1e-3)
-        near(result.clean_activity, clean.sum((2, 3)), atol=1e-3)
-        strongest = clean.sum((2, 3)).argmax(1)
-        found = result.activity_of(result.strongest)
-        assert torch.equal(found[0], result.activity[0, ..., strongest[0]])
+        # one to count the layer's calls, two trials; clean and covered images
+        assert full_batches == [1] * (layer is not None) + [1, 2, 2 + 64 * 2]
+    expected, _ = plain_loop(model.eval(), PICTURES, 1, 1)
+    torch.testing.assert_close(result.probabilities, expected)
+    if layer == "features.1":
+        result = result.activity[:, 3, 2]
+        x = PICTURES.clone()
+        x[..., 3, 2] = 0
+        torch.testing.assert_close(result, model.features(x).sum((2, 3)))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "join", [lambda x: x.flatten(1) ** 2, lambda x: x.transpose(1, 2).flatten(1)]
+)
+def test_networks_that_join_their_parts_otherwise_run_whole(full_batches, join):
+    model = Parted(join)
+    result = occlude(model, PICTURES, patch=1, stride=1, batch=4)
+    assert max(full_batches) == 4
+    expected, _ = plain_loop(model.eval(), PICTURES, 1, 1)
+    torch.testing.assert_close(result.probabilities, expected)
+
+
+@pytest.mark.parametrize("name", ["alexnet", "mobilenet_v3_small", "densenet121"])
+def test_torchvisions_networks_in_either_way(monkeypatch, name):
+    torch.manual_seed(0)
+    model, image = getattr(torchvision.models, name)(num_classes=7), torch.randn(1, 3, 64, 64)
+    settings = {"patch": 32, "stride": 32, "scores": "none"}
+    result = occlude(model, image, **settings)
+    monkeypatch.setattr(occlusion, "_parts", lambda model: None)
+    whole = occlude(model, image, **settings)
+    torch.testing.assert_close(result.probabilities, whole.probabilities)
+
+
+def test_a_softmax_behind_the_classifier_is_seen_in_parts_too():
+    model = Parted()
+    model.classifier.append(nn.Softmax(1))
+    with pytest.raises(ValueError, match="probabilities that sum to 1"):
+        occlude(model, PICTURES, **SMALL)

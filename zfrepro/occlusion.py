@@ -60,10 +60,12 @@ def corners(size: int, patch: int, stride: float, border: str = "flush") -> Tens
 
     Args:
         size, patch: length of the image and of the window in pixels.
-        stride: pixels between neighbours, at least one; fractional positions are rounded.
+        stride: pixels between neighbours; positions of a fractional stride are rounded.
         border: where the last position goes if the stride does not end at the border: `flush`, the
             window moves back until it ends there; `overhang`, it keeps the stride and covers only
             the pixels that are left, as in Captum.
+    Raises:
+        ValueError: a window that does not fit, a stride below one pixel, unknown border.
     """
     if not 1 <= patch <= size or stride < 1:
         raise ValueError(
@@ -101,11 +103,19 @@ class Occlusion:
         return self.probabilities.argmax(-1)
 
     def of(self, labels: Tensor) -> Tensor:
-        """Return the probability of one class an image, (B,) -> (B, ...): panel (d)."""
+        """Return the probability of one class an image, (B,) -> (B, ...): panel (d).
+
+        Raises:
+            ValueError: not one class an image, or a class that does not exist.
+        """
         return _one_an_image("class", self.probabilities, labels)
 
     def activity_of(self, maps: Tensor) -> Tensor:
-        """Return the summed activity of one map an image, (B,) -> (B, ...): panel (b)."""
+        """Return the summed activity of one map an image, (B,) -> (B, ...): panel (b).
+
+        Raises:
+            ValueError: no layer was watched, not one map an image, or a map that does not exist.
+        """
         return _one_an_image("map", self._watched(self.activity), maps)
 
     @property
@@ -145,6 +155,8 @@ def filling(
         patch: side of the square in pixels.
         grey: mid-grey as the classifier sees it, a number or of a shape that fits the images.
         generator: of the noise, on the CPU.
+    Raises:
+        ValueError: unknown kind.
     """
     if kind == "grey":
         return torch.as_tensor(grey, dtype=images.dtype, device=images.device).expand_as(images)
@@ -222,27 +234,30 @@ def occlude(
     fill = _fitted(fill, images)
     count, (height, width) = len(images), images.shape[-2:]
     batch = batch or (GPU_BATCH if images.is_cuda else CPU_BATCH)
-    rows = columns = window = total = None
-    shape: tuple[int, ...] = (-1,)  # of the positions
+    at_once = max(1, batch // count)  # positions
+    rows = columns = window = positions = None
     if masks is None:
         if patch is None or stride is None:
             raise ValueError("needs a patch and a stride, or masks")
         window, steps = _pair("patch", patch), _pair("stride", stride)
         rows = corners(height, window[0], steps[0], border)
         columns = corners(width, window[1], steps[1], border)
-        shape, total = (len(rows), len(columns)), count * (1 + len(rows) * len(columns))
-        masks = _window_masks(rows, columns, window, (height, width))
+        positions = len(rows) * len(columns)
+        groups = _window_masks(rows, columns, window, images, at_once)
     elif patch is not None or stride is not None:
         raise ValueError("masks cover by themselves: leave out patch and stride")
+    else:
+        groups = _stacked_masks(masks, images, at_once)
 
     def batches() -> Iterator[Tensor]:
         yield from images.split(batch)
-        for group in _stacked(masks, images, max(1, batch // count)):
+        for group in groups:
             for first in range(0, count, batch):
                 part = slice(first, first + batch)
                 yield _cover(images[part], fill[part], group[:, part])
 
     results, done = [], 0
+    total = None if positions is None else count * (1 + positions)
     model, layer = uncompiled(model, layer)
     with (
         torch.no_grad(),
@@ -256,9 +271,8 @@ def occlude(
             # summed at once: a ReLU behind may work in place, and whole maps would fill the memory
             sums = partial(_sums_of_maps, layer=layer, channels=channels, size=images.shape[-2:])
             calls = stack.enter_context(watching(model, layer, sums))
-        split = type(model) is Network and not (layer or "").startswith("fulls")
-        runner = _Runner(model, scores, precision, calls, call, split)
-        runner.settle(images[:1], fill[:1], stack)
+        runner = _Runner(model, scores, precision, calls, call, stack)
+        runner.settle(images[:1], fill[:1])
         for result in runner.run(batches()):
             if (number := _first_not_finite(result[0])) is not None:
                 number = (done + number) % count
@@ -268,13 +282,14 @@ def occlude(
             bar.update(len(result[0]))
     if done == count:
         raise ValueError("no masks: needs at least one")
+    shape = (-1,) if masks is not None else (len(rows), len(columns))
 
-    def clean_apart(values: Tensor) -> tuple[Tensor, Tensor]:
+    def split(values: Tensor) -> tuple[Tensor, Tensor]:
         """Part the clean images from the covered ones, which come position by position."""
         by_position = values[count:].view(-1, count, values.shape[1])
         return by_position.transpose(0, 1).reshape(count, *shape, values.shape[1]), values[:count]
 
-    values, *activity = (clean_apart(torch.cat(parts)) for parts in zip(*results, strict=True))
+    values, *activity = (split(torch.cat(parts)) for parts in zip(*results, strict=True))
     watched = activity[0] if activity else (None, None)
     return Occlusion(*values, *watched, rows, columns, window)
 
@@ -286,7 +301,6 @@ def _first_not_finite(values: Tensor) -> int | None:
 
 
 def _pair(what: str, value: float | tuple[float, float]) -> tuple[float, float]:
-    """Return the value down and across."""
     pair = tuple(value) if isinstance(value, Sequence) else (value, value)
     if len(pair) != 2:
         raise ValueError(f"{what} {value}: wanted one number, or two: down and across")
@@ -298,26 +312,34 @@ def _fitted(fill: Tensor | float, images: Tensor) -> Tensor:
     given = torch.as_tensor(fill, device=images.device)
     if not given.isfinite().all():
         raise ValueError("fill: holds NaN or infinite values")
-    fill, shape = given.to(images.dtype), tuple(images.shape)
+    fill = given.to(images.dtype)
     if not images.is_floating_point() and not fill.equal(given):
         raise ValueError(f"fill: the images are {images.dtype}, which cannot hold its values")
     try:
-        return fill.expand(shape)
+        return fill.expand_as(images)
     except RuntimeError as error:
-        raise ValueError(f"fill {tuple(fill.shape)} does not fit images {shape}") from error
+        raise ValueError(
+            f"fill {tuple(fill.shape)} does not fit images {tuple(images.shape)}"
+        ) from error
 
 
 def _window_masks(
-    rows: Tensor, columns: Tensor, window: tuple[int, int], size: tuple[int, int]
+    rows: Tensor, columns: Tensor, window: tuple[int, int], images: Tensor, at_once: int
 ) -> Iterator[Tensor]:
-    """Yield the pixels under successive positions of the window, (H, W) bool."""
-    for top, left in itertools.product(rows.tolist(), columns.tolist()):
-        mask = torch.zeros(size, dtype=torch.bool)
-        mask[top : top + window[0], left : left + window[1]] = True
-        yield mask
+    """Yield the pixels under successive positions of the window, (M, B, H, W) bool."""
+    inside = []  # (R, H) and (Q, W)
+    for firsts, length, size in zip((rows, columns), window, images.shape[-2:], strict=True):
+        firsts = firsts.to(images.device)[:, None]
+        pixels = torch.arange(size, device=images.device)
+        inside.append((pixels >= firsts) & (pixels < firsts + length))
+    places = torch.cartesian_prod(torch.arange(len(rows)), torch.arange(len(columns)))
+    for part in places.to(images.device).split(at_once):
+        down, across = inside[0][part[:, 0]], inside[1][part[:, 1]]
+        under = down[:, :, None] & across[:, None, :]
+        yield under[:, None].expand(-1, len(images), -1, -1)
 
 
-def _stacked(masks: Iterable[Tensor], images: Tensor, at_once: int) -> Iterator[Tensor]:
+def _stacked_masks(masks: Iterable[Tensor], images: Tensor, at_once: int) -> Iterator[Tensor]:
     """Yield successive masks, (M, B, H, W), after a check of each."""
     count, size = len(images), images.shape[-2:]
     numbered = iter(enumerate(masks))
@@ -385,21 +407,19 @@ class _Runner:
     """Runs a model in batches: layers before the flattening in small ones, the others in large.
 
     A convolution on a CPU is fastest on few images; a fully connected layer reads all its weights
-    for each batch, and wants many. Models that are not of this package run as a whole.
+    for each batch, and wants many.
     """
 
     def __init__(
         self, model: Callable, scores: str | Callable, precision: str,
-        calls: list[Tensor] | None, call: int, split: bool,
+        calls: list[Tensor] | None, call: int, stack: contextlib.ExitStack,
     ):  # fmt: skip
         if not callable(scores) and scores not in SCORES:
             raise ValueError(f"scores {scores!r}: choose among {', '.join(SCORES)} or a function")
         self.model, self.scores, self.precision = model, scores, precision
         self.calls, self.call = calls, call  # of a watched layer; which of them is meant
-        self.layout, self.rows = torch.channels_last, FULL_BATCH if split else 1
-        trunk, head = _parts(model) if split else (model, None)
-        self.trunk = trunk if head else lambda x: self._read(trunk(x), len(x))
-        self.head = (lambda x: self._read(head(x), len(x))) if head else nn.Identity()
+        self.layout, self.stack = torch.channels_last, stack
+        self.trunk, self.head, self.rows = self._whole, nn.Identity(), 1
 
     def _suited(self, module: nn.Module, x: Tensor) -> Tensor:
         """Return a tensor of the model in the arithmetic's layout and precision.
@@ -416,9 +436,15 @@ class _Runner:
         """Return the class scores of `count` images before softmax or sigmoid, (B, classes)."""
         return _class_scores(self.scores(output) if callable(self.scores) else output, count)
 
+    def _copied(self, x: Tensor) -> Tensor:
+        # a model may begin with an operation in place
+        return x.clone(memory_format=self.layout)
+
+    def _whole(self, x: Tensor) -> Tensor:
+        return self._read(self.model(self._copied(x)), len(x))
+
     def _step(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return what the trunk gives and, of a watched layer, the sums (B, C)."""
-        x = x.clone(memory_format=self.layout)  # a model may begin with an operation in place
         if self.calls is None:
             return (self.trunk(x),)
         self.calls.clear()
@@ -427,16 +453,19 @@ class _Runner:
             raise ValueError(f"the layer returns {len(sums)} rows for {len(x)} images")
         return features, sums
 
-    def settle(self, image: Tensor, fill: Tensor, stack: contextlib.ExitStack) -> None:
-        """Choose the layout; try repeatability on an image alone and beside its fill."""
+    def _attempt(self, x: Tensor) -> Tensor:
+        """Return class scores."""
+        features = [features for features, *_ in devices.with_oom_backoff(self._step, [x])]
+        return torch.cat(list(devices.with_oom_backoff(self.head, [torch.cat(features)])))
+
+    def settle(self, image: Tensor, fill: Tensor) -> None:
+        """Try layout, parts and repeatability on an image alone and beside its fill."""
         try:
-            alone, values = self._trial(image, fill, stack)
+            expected, values = self._trial(image, fill)
         except RuntimeError:  # such as x.view(len(x), -1), which wants the channels first
             self.layout = torch.contiguous_format
-            alone, values = self._trial(image, fill, stack)
-        scale = values.abs().nan_to_num(0, posinf=0).max().item()
-        options = {"rtol": 0, "atol": TOLERANCE[self.precision] * scale, "equal_nan": True}
-        if alone.shape != values[:1].shape or not torch.allclose(alone, values[:1], **options):
+            expected, values = self._trial(image, fill)
+        if not _agree(values, expected, self.precision):
             warnings.warn(
                 "the scores of an image differ between two runs: they depend on chance or on the "
                 "other images of a batch; is the network in evaluation mode?",
@@ -445,24 +474,29 @@ class _Runner:
         if not callable(self.scores):
             _check_meaning(self.scores, values)
 
-    def _trial(
-        self, image: Tensor, fill: Tensor, stack: contextlib.ExitStack
-    ) -> tuple[Tensor, Tensor]:
-        """Return the scores of the image by the whole model, and of image and fill as in `run`."""
-        stack.enter_context(replacing_tensors(self.model, self._suited))
-        alone = self._read(self.model(image.clone(memory_format=self.layout)), 1)
-        pair = self._scored([torch.cat([image, fill])])
-        return alone, torch.cat([values for values, *_ in pair])
-
-    def _scored(self, batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, ...]]:
-        """Yield what the model returns, as scores (B, classes), and sums (B, C)."""
-        for features, *sums in _joined(devices.with_oom_backoff(self._step, batches), self.rows):
-            yield torch.cat(list(devices.with_oom_backoff(self.head, [features]))), *sums
+    def _trial(self, image: Tensor, fill: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scores of the image by the whole model, and of image and fill as settled."""
+        self.stack.enter_context(replacing_tensors(self.model, self._suited))
+        expected, pair = self._attempt(image), torch.cat([image, fill])
+        if parts := _parts(self.model):
+            before, behind = parts
+            self.trunk = lambda x: before(self._copied(x))
+            self.head = lambda features: self._read(behind(features), len(features))
+            # The parts may be joined in another way, which shows as a failure or as other scores;
+            # a watched call in the head shows as an IndexError.
+            with contextlib.suppress(RuntimeError, TypeError, ValueError, IndexError):
+                values = self._attempt(pair)
+                if _agree(values, expected, self.precision):
+                    self.rows = FULL_BATCH
+                    return expected, values
+            self.trunk, self.head = self._whole, nn.Identity()
+        return expected, self._attempt(pair)
 
     def run(self, batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, ...]]:
         """Yield scores (B, classes) and, of a watched layer's call, sums (B, C), on the CPU."""
         final = SCORES["none"] if callable(self.scores) else SCORES[self.scores]
-        for values, *sums in self._scored(batches):
+        for features, *sums in _joined(devices.with_oom_backoff(self._step, batches), self.rows):
+            values = torch.cat(list(devices.with_oom_backoff(self.head, [features])))
             yield final(values.float()).cpu(), *(s.cpu() for s in sums)
 
 
@@ -478,20 +512,40 @@ def _joined(parts: Iterable[tuple[Tensor, ...]], rows: int) -> Iterator[tuple[Te
         yield tuple(map(torch.cat, zip(*waiting, strict=True)))
 
 
-def _parts(network: Network) -> tuple[Callable, Callable]:
-    """Return the layers up to the flattening and those behind it."""
-    last = network.architecture.convs[-1]
+def _parts(model: Callable) -> tuple[Callable, Callable] | None:
+    """Return the layers up to the flattening and those behind it, where their names tell.
 
-    def trunk(x: Tensor) -> Tensor:
-        return network.pool_and_norm(last, network.features(x, [last.name])[last.name]).flatten(1)
+    For networks of this package, and for torchvision's that have `features`, `avgpool` and
+    `classifier`.
+    """
+    if isinstance(model, Network):
+        last = model.architecture.convs[-1]
+        *hidden, classes = model.fulls.values()
 
-    def head(x: Tensor) -> Tensor:
-        *hidden, classes = network.fulls.values()
-        for full in hidden:
-            x = F.relu(full(x), inplace=True)
-        return classes(x)
+        def before(x: Tensor) -> Tensor:
+            return model.pool_and_norm(last, model.features(x, [last.name])[last.name]).flatten(1)
 
-    return trunk, head
+        def behind(x: Tensor) -> Tensor:
+            for full in hidden:
+                x = F.relu(full(x), inplace=True)
+            return classes(x)
+
+        return before, behind
+    parts = [getattr(model, name, None) for name in ("features", "avgpool", "classifier")]
+    if not all(isinstance(part, nn.Module) for part in parts):
+        return None
+    features, pool, classifier = parts
+    return lambda x: pool(features(x)).flatten(1), classifier
+
+
+def _agree(values: Tensor, expected: Tensor, precision: str) -> bool:
+    """Tell whether the first scores differ from expected ones by no more than rounding."""
+    first = values[: len(expected)]
+    if first.shape != expected.shape:
+        return False
+    scale = values.abs().nan_to_num(0, posinf=0).max().item()
+    tolerance = TOLERANCE[precision] * scale
+    return torch.allclose(first, expected, rtol=0, atol=tolerance, equal_nan=True)
 
 
 def _class_scores(output: object, count: int) -> Tensor:
