@@ -279,9 +279,9 @@ def features(studies: Mapping[str, Record]) -> Figure:
             if np.isfinite(value):
                 colour = "black" if value > 0.6 else "white"
                 ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
-        ax.set_xticks(range(len(layers)), layers)
+        ax.set_xticks(range(len(layers)), range(1, len(layers) + 1))
         ax.set_yticks(range(len(names)), [LINES[name] for name in names])
-        ax.set_title(title)
+        ax.set(title=title, xlabel="layer")
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
     figure.tight_layout(pad=0.4)
