@@ -202,27 +202,29 @@ def curves(record: Record) -> Figure:
     from; the paper's (hollow) and its validation errors (filled) are of the finished networks.
     """
     figure, axes = plt.subplots(
-        1, 3, figsize=(plots.WIDTH, 3.6), sharey=True, width_ratios=(1, 2, 2), layout="constrained"
+        1, 3, figsize=(plots.WIDTH, 3.6), width_ratios=(1, 2, 2), layout="constrained"
     )
+    axes[2].sharey(axes[1])
     million = record["dataset"]["train"] / 1e6
     for place, (name, colour) in enumerate(zip(DEPTH, plots.PALETTE, strict=False)):
         label = "AlexNet" if name == "krizhevsky" else LINES[name]
         printed = TABLE2[name]
         axes[0].plot(place, printed.train1, "o", mfc="none", mec=colour)
-        axes[0].plot(place, printed.val1, "o", color=colour)
+        axes[0].plot(place, printed.val1, "o", color=colour, label=label)
         runs = [run["history"] for run in record["runs"] if run["arch"] == name]
         for ax, key in zip(axes[1:], ("train_error", "val_top1_error"), strict=True):
             if runs:
                 errors = np.array([run[key] for run in runs])
                 seen = million * np.arange(1, errors.shape[1] + 1)
-                ax.plot(seen, errors.mean(0), color=colour, label=label)
+                ax.plot(seen, errors.mean(0), color=colour)
                 ax.fill_between(seen, errors.min(0), errors.max(0), color=colour, alpha=0.15)
     axes[0].set(title="the paper", xticks=[], xlim=(-0.7, 4.7), ylabel="top-1 error, %")
+    axes[2].tick_params(labelleft=False)
     axes[1].set(title="ours, training images", xlabel="images seen, millions")
     axes[2].set(title="ours, validation images", xlabel="images seen, millions")
     for ax in axes:
         ax.grid(axis="y")
-    figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return plots.detached(figure)
 
 
