@@ -429,3 +429,11 @@ def test_tables_and_figures_have_what_the_paper_s_have(monkeypatch):
     assert figures.reached(record, "pretrained", 30) == "86.5 ± 0.3"
     del record["scratch-30-fold0"]
     assert figures.reached(record, "scratch", 30).endswith("(4 folds)")
+
+
+def test_what_limits_transfer_is_told_against_the_source_that_is_changed():
+    record = {
+        f"limits-{source}": {"accuracy": {"trained": {"conv5": 30.0 + i}}}
+        for i, source in enumerate(("classes-20", *figures.LIMITED.values()))
+    }
+    assert list(figures.limited(record, "conv5").values()) == [1, 2, 3, 4]

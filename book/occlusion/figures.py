@@ -74,7 +74,7 @@ def fig7(
     """
     heads = HEADS if images is not None else HEADS[1:]
     ratios = [*(1.1 if head[:3] in ("(b)", "(d)") else 1 for head in heads), 0.62]
-    size = (width, len(rows) * (width / sum(ratios) + 0.08) + 0.45)
+    size = (width, len(rows) * width / sum(ratios) + 0.4)
     options = {"squeeze": False, "layout": "constrained", "width_ratios": ratios}
     figure, axes = plt.subplots(len(rows), len(ratios), figsize=size, **options)
     for head, ax in zip(heads, axes[0], strict=False):

@@ -199,6 +199,24 @@ def gains(found: Mapping[str, Record]) -> Figure:
     return plots.intervals(rows, unit="trained less untrained, points", groups=groups)
 
 
+LIMITED = {
+    "a quarter of the classes": "classes-5",
+    "five times the classes": "classes-100",
+    "224 instead of 96 px": "size-224",
+    "four times the units": "units-1024",
+}
+"""Sources that differ in one thing from one with 20 classes, 96 px and 256 units."""
+
+
+def limited(record: Record, layer: str) -> dict[str, float]:
+    """Return what each change of the source adds to a layer's accuracy, in points."""
+    reached = {
+        source: record[f"limits-{source}"]["accuracy"]["trained"][layer]
+        for source in ("classes-20", *LIMITED.values())
+    }
+    return {what: reached[source] - reached["classes-20"] for what, source in LIMITED.items()}
+
+
 LIMITS = {
     "classes of the source": {"classes-5": "5", "classes-20": "20", "classes-100": "100"},
     "image size": {"classes-20": "96 px", "size-224": "224 px"},
