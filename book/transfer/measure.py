@@ -3,7 +3,15 @@
 Photographs are transferred to Caltech-101, Diorama to its novel classes. Beside the frozen network
 stand an untrained one in every layer, training from scratch, fine-tuning, and each layer on the
 source's own classes; on Caltech-101 also a method of the time, and random filters whose accuracy is
-published.
+published. What limits transfer is told from small sources that differ in one thing, as many images
+seen: five of the classes (a folder of links, 48 epochs), 100 of mini-ImageNet (4 epochs),
+`--units 1024`, or `--image-size 224`, in folders called as `figures.LIMITS` says:
+
+    python -m zfrepro train --recipe modern --scale micro --init modern --dataset imagenet20 \\
+        --epochs 12 --batch 64 --lr 0.03 --dropout 0 --area 0.4 --out runs/limits/classes-20
+    python -m zfrepro measure transfer --dataset imagenet20 --runs runs/limits/* \\
+        --only limits-classes-20 limits-classes-5 limits-classes-100 limits-units-1024 \\
+        limits-size-224
 """
 
 from collections.abc import Callable
