@@ -214,7 +214,8 @@ def limited(record: Record, layer: str) -> dict[str, float]:
         source: record[f"limits-{source}"]["accuracy"]["trained"][layer]
         for source in ("classes-20", *LIMITED.values())
     }
-    return {what: reached[source] - reached["classes-20"] for what, source in LIMITED.items()}
+    base = reached["classes-20"]
+    return {what: round(reached[source] - base, 1) + 0.0 for what, source in LIMITED.items()}
 
 
 LIMITS = {
