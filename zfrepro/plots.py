@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from cycler import cycler
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
@@ -354,6 +355,18 @@ def intervals_by_dataset(
     return intervals_by_group(table, **options)
 
 
+def mean_and_range(ax: Axes, runs: Sequence, step: float = 1, **style: Any) -> None:
+    """Draw the mean of runs, one value an epoch, and a band from lowest to highest.
+
+    Args:
+        step: what an epoch counts on the x axis.
+    """
+    lines = np.array(runs)
+    x = step * np.arange(1, lines.shape[1] + 1)
+    ax.plot(x, lines.mean(0), **style)
+    ax.fill_between(x, lines.min(0), lines.max(0), color=style.get("color"), alpha=0.15, lw=0)
+
+
 def learning_curves(
     records: Mapping[str, Mapping], names: Mapping[str, str], width: float = WIDTH
 ) -> Figure:
@@ -370,10 +383,7 @@ def learning_curves(
                 run["history"]["val_top1_error"] for run in record["runs"] if run["arch"] == name
             ]
             if runs:
-                lines = np.array(runs)
-                epochs = np.arange(1, lines.shape[1] + 1)
-                ax.plot(epochs, lines.mean(0), color=colour, label=names[name])
-                ax.fill_between(epochs, lines.min(0), lines.max(0), color=colour, alpha=0.15, lw=0)
+                mean_and_range(ax, runs, color=colour, label=names[name])
         ax.set(title=title, xlabel="epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(axis="y")

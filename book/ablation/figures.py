@@ -214,10 +214,7 @@ def curves(record: Record) -> Figure:
         runs = [run["history"] for run in record["runs"] if run["arch"] == name]
         for ax, key in zip(axes[1:], ("train_error", "val_top1_error"), strict=True):
             if runs:
-                errors = np.array([run[key] for run in runs])
-                seen = million * np.arange(1, errors.shape[1] + 1)
-                ax.plot(seen, errors.mean(0), color=colour)
-                ax.fill_between(seen, errors.min(0), errors.max(0), color=colour, alpha=0.15)
+                plots.mean_and_range(ax, [run[key] for run in runs], million, color=colour)
     axes[0].set(title="the paper", xticks=[], xlim=(-0.7, 4.7), ylabel="top-1 error, %")
     axes[2].tick_params(labelleft=False)
     axes[1].set(title="ours, training images", xlabel="images seen, millions")
