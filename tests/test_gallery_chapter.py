@@ -201,7 +201,7 @@ def test_telling_maps_are_pure_alike_and_of_different_classes(study):
     trained, split = study.networks["zfnet"], study.dataset.val
     tops = study_module.search(trained, split.images)
     upper = {layer: tops[layer] for layer in ("conv4", "conv5")}
-    maps = figures.telling_maps(trained, split, upper, count=2)
+    maps = measures.telling_maps(trained, split, upper, count=2)
     assert [len(own) for own in maps.values()] == [2, 2] and len(set(maps["conv5"])) == 2
     classes = [
         int(split.labels[tops[layer].images[number]].mode().values)
@@ -212,11 +212,31 @@ def test_telling_maps_are_pure_alike_and_of_different_classes(study):
     top = tops["conv4"]
     purity = measures.purity(top, split.labels)
     strong = (top.values[:, -1] >= top.values[:, -1].median()).nonzero().flatten()
-    order = purity[strong].argsort(descending=True, stable=True)[: figures.PUREST]
+    order = purity[strong].argsort(descending=True, stable=True)[: measures.PUREST]
     purest = strong[order].tolist()
-    pictures, _ = figures.pictures_of(trained, split, top, purest)
+    pictures, _ = measures.pictures_of(trained, split, top, purest)
     score = purity[purest] * measures.SIMILARITIES["contrast"](pictures)
     assert maps["conv4"][0] == purest[int(score.argmax())]
+
+
+def test_recorded_sheets_show_projections_of_telling_maps(study):
+    trained, split = study.networks["zfnet"], study.dataset.val
+    tops = study_module.search(trained, split.images)
+    kept = study_module.pictures(trained, split, study.dataset.classes, tops)
+    upper = {layer: tops[layer] for layer in study_module.SHOWN}
+    maps = measures.telling_maps(trained, split, upper, study_module.TELLING)
+    assert {layer: [own["map"] for own in kept[layer]] for layer in kept} == maps
+    shown = kept["conv4"][1]
+    labels = split.labels[tops["conv4"].images[shown["map"]]]
+    assert shown["classes"] == [study.dataset.classes[label] for label in labels]
+    projections, _ = measures.pictures_of(trained, split, tops["conv4"], [shown["map"]])
+    tiles = figures.plots.to_side(figures.plots.display(projections)[0])
+    sheet = figures.plots.from_jpeg(shown["sheet"])
+    found = figures.plots.untiled(sheet, figures.plots.TILE, gap=2).flatten(0, 1)
+    assert (found - tiles).abs().mean() < 0.05  # JPEG
+    figure = figures.recorded({"pictures": kept})
+    titles = [ax.get_title() for ax in figure.axes]
+    assert len(titles) == 6 and titles[0].startswith("layer 3: class")
 
 
 def test_the_explorer_opens_on_a_telling_map_of_layer_5(study):
@@ -226,7 +246,7 @@ def test_the_explorer_opens_on_a_telling_map_of_layer_5(study):
     data = json.loads(re.search(r'json">(.*?)</script>', shown.data, re.S).group(1))
     assert [axis["labels"] for axis in data["axes"]] == [[*"12345"], ["1 of 2", "2 of 2"]]
     assert len(data["notes"]) == 10
-    first = figures.telling_maps(trained, split, tops)["conv5"][0]
+    first = measures.telling_maps(trained, split, tops)["conv5"][0]
     assert data["notes"][8].startswith(f"conv5, map {first}: strongest activation ")
 
 

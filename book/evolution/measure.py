@@ -16,6 +16,7 @@ from torch.nn.functional import interpolate
 from zfrepro import plots, records
 from zfrepro.data import Dataset
 from zfrepro.evolution import (
+    Snapshot,
     cka,
     cosine,
     grow,
@@ -34,7 +35,7 @@ COMPARED = 1000  # validation images on which layers are compared and probes are
 PROBED = 1000  # training images a probe is fitted to
 SMALL = 800  # training images of the small network
 MAPS = 6  # a layer in the figure, as in the paper
-TILE = 48  # pixels; the pictures of deeper layers are reduced to it for the record
+TILE = 96  # pixels; the pictures of deeper layers are reduced to it for the record
 PROJECTED = 32  # maps a layer whose projections are compared between snapshots
 FROZEN = ("conv1", "conv2")
 FROZEN_AFTER = (10, 20, 30)  # epochs of the small network
@@ -89,9 +90,16 @@ def figure_maps(network, seed: int, count: int = MAPS) -> dict[str, list[int]]:
 
 def pictures(run: Path, dataset: Dataset, seed: int) -> dict[str, Any]:
     """Return Fig. 4: a sheet of projections, row a map, column an epoch, with the images."""
-    kept = snapshots(run)
+    kept, trained = snapshots(run), records.read_json(run / "record.json")
     maps = figure_maps(kept[-1].trained.network, seed)
-    found = {"epochs": [s.epoch for s in kept], "maps": maps, "images": {}, "sheets": {}}
+    found: dict[str, Any] = {
+        "command": trained["command"],
+        "epochs": [s.epoch for s in kept],
+        "val_error": errors_after(trained, kept),
+        "maps": maps,
+        "images": {},
+        "sheets": {},
+    }
     rows = strongest_projections(kept, dataset.train.images, maps)
     for name, (projections, images) in rows.items():
         found["images"][name] = images.tolist()
@@ -102,6 +110,11 @@ def pictures(run: Path, dataset: Dataset, seed: int) -> dict[str, Any]:
             tiles = interpolate(tiles, size=(TILE, TILE), mode="area")
         found["sheets"][name] = plots.as_jpeg(plots.tiled(tiles, len(kept), gap=1))
     return found
+
+
+def errors_after(trained: dict[str, Any], kept: list[Snapshot]) -> list[float]:
+    """Return the validation error after each checkpoint, in per cent, of a training's record."""
+    return [trained["history"][s.epoch - 1]["val_top1_error"] for s in kept]
 
 
 def curves(run: Path, dataset: Dataset, compared: int, progress: bool) -> dict[str, Any]:
@@ -117,7 +130,7 @@ def curves(run: Path, dataset: Dataset, compared: int, progress: bool) -> dict[s
         "command": trained["command"],
         "weights_sha256": trained["weights_sha256"],
         "precision": trained.get("precision"),
-        "val_error": [trained["history"][s.epoch - 1]["val_top1_error"] for s in kept],
+        "val_error": errors_after(trained, kept),
     }
     for measure in ("cka", "probe", "changed", "cosine", "same_cosine"):
         found[measure] = {name: [] for name in maps}

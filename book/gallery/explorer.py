@@ -4,7 +4,7 @@ import html
 
 import ipywidgets as widgets
 
-from book.gallery.figures import pictures_of
+from book.gallery.measures import pictures_of
 from zfrepro import gallery, plots
 from zfrepro.data import Split
 from zfrepro.explorers import LiveExplorer, figure_html

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from book.gallery import measures
-from zfrepro import explorers, gallery, page, plots
+from zfrepro import explorers, page, plots
 from zfrepro.claims import DATASETS
 from zfrepro.data import Split
 from zfrepro.gallery import Top
@@ -20,7 +20,6 @@ from zfrepro.weights import Trained
 
 Record = Mapping[str, Any]
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
-PUREST = 16  # maps of a layer among which telling ones are chosen
 SIMILARITY_NAMES = {"pixels": "pixel by pixel", "contrast": "by contrast"}
 
 
@@ -29,58 +28,6 @@ def random_maps(top: Top, count: int, seed: int = 0) -> list[int]:
     alive = (top.values[:, -1] > 0).nonzero().flatten()
     generator = torch.Generator().manual_seed(seed)
     return alive[torch.randperm(len(alive), generator=generator)[:count]].tolist()
-
-
-def pictures_of(
-    trained: Trained, split: Split, top: Top, maps: Sequence[int]
-) -> tuple[Tensor, Tensor]:
-    """Return projections, signed, and patches, uint8, of some maps, (M, K, 3, F, F) each.
-
-    split: the images that were searched, here and below.
-    """
-
-    images = split.images
-    return (
-        gallery.projections(trained.network, lambda i: trained.preprocess(images[i]), top, maps),
-        gallery.patches(trained.network, lambda i: trained.center_crop(images[i]), top, maps),
-    )
-
-
-def telling_maps(
-    trained: Trained, split: Split, tops: Mapping[str, Top], count: int = 1
-) -> dict[str, list[int]]:
-    """Choose maps of each layer that show one thing: nine images of one class, nine projections
-    that are similar.
-
-    A map's score is its purity times the similarity of its projections by contrast; of the
-    stronger half of a layer the `PUREST` maps take part. The first layer chooses first. No two maps
-    have the same class, as long as there are others, or a figure would show one thing often.
-    """
-    ranked = {layer: _ranked(trained, split, top) for layer, top in tops.items()}
-    chosen: dict[str, list[int]] = {layer: [] for layer in tops}
-    shown: set[int] = set()
-    for _ in range(count):
-        for layer in tops:
-            left = [pair for pair in ranked[layer] if pair[0] not in chosen[layer]]
-            new = [pair for pair in left if pair[1] not in shown]
-            for number, label in (new or left)[:1]:
-                chosen[layer].append(number)
-                shown.add(label)
-    return chosen
-
-
-def _ranked(trained: Trained, split: Split, top: Top) -> list[tuple[int, int]]:
-    """Return maps, the highest score first, each with the most frequent class of its images."""
-    ninth = top.values[:, -1]
-    strong = (ninth > 0) & (ninth >= ninth.median())
-    purity = measures.purity(top, split.labels).masked_fill(~strong, -1)
-    order = purity.argsort(descending=True, stable=True)[:PUREST]
-    purest = order[purity[order] > 0].tolist()
-    projections, _ = pictures_of(trained, split, top, purest)
-    score = purity[purest] * measures.SIMILARITIES["contrast"](projections)
-    classes = split.labels[top.images[purest]].mode(1).values
-    best = score.nan_to_num(-1).argsort(descending=True, stable=True).tolist()
-    return [(purest[i], int(classes[i])) for i in best]
 
 
 def hero(
@@ -95,7 +42,7 @@ def hero(
     """
     columns = []
     for layer, chosen in maps.items():
-        pictures = zip(*pictures_of(trained, split, tops[layer], chosen), strict=True)
+        pictures = zip(*measures.pictures_of(trained, split, tops[layer], chosen), strict=True)
         names = (f"layer {layer[-1]}, map {number}" for number in chosen)
         columns += [(name, *pair) for name, pair in zip(names, pictures, strict=True)]
     return plots.stacked(columns, across)
@@ -112,6 +59,17 @@ def fig2(
     return _draw(panels)
 
 
+def recorded(record: Record, maps: slice = slice(None)) -> Figure:
+    """Draw recorded projections of telling maps, a layer a column, with what the images are of."""
+    pictures, titles = [], []
+    for row in zip(*(own[maps] for own in record["pictures"].values()), strict=True):
+        for layer, shown in zip(record["pictures"], row, strict=True):
+            pictures.append(plots.from_jpeg(shown["sheet"]))
+            name, count = Counter(shown["classes"]).most_common(1)[0]
+            titles.append(f"layer {layer[-1]}: {name}, {count} of {len(shown['classes'])}")
+    return plots.side_by_side(pictures, titles, columns=len(record["pictures"]))
+
+
 def two_sizes(networks: Mapping[str, tuple[Trained, Split, Top]], maps: int = 2) -> Figure:
     """Draw random maps of networks that see images of different sizes, a network a row."""
     panels = []
@@ -124,7 +82,7 @@ def _panels(
     trained: Trained, split: Split, top: Top, maps: Sequence[int], name: str
 ) -> list[tuple[Tensor, Tensor, str]]:
     """Return projections, patches and name of each map, without units that do not respond."""
-    projections, patches = pictures_of(trained, split, top, maps)
+    projections, patches = measures.pictures_of(trained, split, top, maps)
     responds = top.responds(maps)
     rows = zip(maps, projections, patches, responds, strict=True)
     return [(p[r], q[r], f"{name} {number}") for number, p, q, r in rows if r.any()]
@@ -152,14 +110,14 @@ def explorer(
 ) -> HTML:
     """Show `maps` maps of every layer, for a page without a kernel; it opens on the last layer.
 
-    In each a telling map comes first, see `telling_maps`; the others are drawn at random.
+    In each a telling map comes first, see `measures.telling_maps`; the others are drawn at random.
     """
-    telling = telling_maps(trained, split, tops)
+    telling = measures.telling_maps(trained, split, tops)
     pictures, notes = [], []
     for layer, top in tops.items():
         others = [k for k in random_maps(top, maps, seed) if k not in telling[layer]]
         chosen = (telling[layer] + others)[:maps]
-        drawn, seen = pictures_of(trained, split, top, chosen)
+        drawn, seen = measures.pictures_of(trained, split, top, chosen)
         order = list(range(len(chosen)))
         order += order[-1:] * (maps - len(order))  # a layer with few maps repeats one
         pictures += [nine_and_nine(drawn[i], seen[i]) for i in order]

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from book.gallery import measures
 from book.gallery.claims import DEEP, UNTRAINED
-from zfrepro import gallery
+from zfrepro import gallery, plots
+from zfrepro.data import Split
 from zfrepro.data.transforms import center_crop
 from zfrepro.gallery import Top
 from zfrepro.measure import Parts, Study
@@ -20,6 +21,7 @@ ADAPTED = True  # takes networks that others trained
 MAPS = 24  # a layer, at random, whose pictures are compared
 DRAWS = 2000
 CONVS = ("conv1", *DEEP)
+SHOWN, TELLING = DEEP[1:], 2  # layers whose projections are kept to be shown, and maps of each
 PAIRS = (*zip(DEEP, DEEP[1:], strict=False), ("conv2", "conv5"))
 
 
@@ -111,6 +113,25 @@ def on_object(
     }
 
 
+def pictures(
+    trained: Trained, split: Split, classes: tuple[str, ...], tops: dict[str, Top]
+) -> dict[str, list[Any]]:
+    """Return telling maps of layers 3 to 5: their nine projections on a sheet, and the classes.
+
+    The photographs themselves may not be kept.
+    """
+    maps = measures.telling_maps(trained, split, {layer: tops[layer] for layer in SHOWN}, TELLING)
+    found: dict[str, list[Any]] = {layer: [] for layer in SHOWN}
+    for layer, chosen in maps.items():
+        projections, _ = measures.pictures_of(trained, split, tops[layer], chosen)
+        for number, shown in zip(chosen, plots.display(projections), strict=True):
+            sheet = plots.tiled(plots.to_side(shown), 3, gap=2)
+            labels = split.labels[tops[layer].images[number]]
+            names = [classes[label] for label in labels.tolist()]
+            found[layer].append({"map": number, "classes": names, "sheet": plots.as_jpeg(sheet)})
+    return found
+
+
 def parts(study: Study) -> Parts:
     """Return the recorded measurements, over the validation images.
 
@@ -127,8 +148,12 @@ def parts(study: Study) -> Parts:
             return None  # photographs come without masks
         return on_object(trained, images, tops(), split.truth["mask"][:count], study.seed)
 
-    return {
+    found: Parts = {
         "purity": lambda: purity(tops(), labels, study.seed),
         "similarity": lambda: similarity(trained, images, tops(), study.seed),
         "on_object": masks,
     }
+    if study.dataset.photographs and not study.untrained:
+        some = Split(images, labels)
+        found["pictures"] = lambda: pictures(trained, some, study.dataset.classes, tops())
+    return found

@@ -1,15 +1,19 @@
 """What the gallery chapter measures on the strongest units: purity, how alike pictures are, and
 hits on the object."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from zfrepro import deconvnet, rules
+from zfrepro import deconvnet, gallery, rules
+from zfrepro.data import Split
 from zfrepro.deconvnet import Units
 from zfrepro.gallery import Fetch, Top, centered_grey, mean_pairwise_correlation
 from zfrepro.models import Layered
+from zfrepro.weights import Trained
+
+PUREST = 16  # maps of a layer among which telling ones are chosen
 
 
 def random_top(
@@ -148,3 +152,54 @@ def shares_on_mask(top: Top, network: Layered, mask: Tensor) -> tuple[Tensor, Te
     """
     anywhere = mask.float().mean(0).expand(mask.shape)
     return on_mask(top, network, mask).nanmean(1), on_mask(top, network, anywhere).nanmean(1)
+
+
+def pictures_of(
+    trained: Trained, split: Split, top: Top, maps: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Return projections, signed, and patches, uint8, of some maps, (M, K, 3, F, F) each.
+
+    split: the images that were searched, here and below.
+    """
+    images = split.images
+    return (
+        gallery.projections(trained.network, lambda i: trained.preprocess(images[i]), top, maps),
+        gallery.patches(trained.network, lambda i: trained.center_crop(images[i]), top, maps),
+    )
+
+
+def telling_maps(
+    trained: Trained, split: Split, tops: Mapping[str, Top], count: int = 1
+) -> dict[str, list[int]]:
+    """Choose maps of each layer that show one thing: nine images of one class, nine projections
+    that are similar.
+
+    A map's score is its purity times the similarity of its projections by contrast; of the
+    stronger half of a layer the `PUREST` maps take part. The first layer chooses first. No two maps
+    have the same class, as long as there are others, or a figure would show one thing often.
+    """
+    ranked = {layer: _ranked(trained, split, top) for layer, top in tops.items()}
+    chosen: dict[str, list[int]] = {layer: [] for layer in tops}
+    shown: set[int] = set()
+    for _ in range(count):
+        for layer in tops:
+            left = [pair for pair in ranked[layer] if pair[0] not in chosen[layer]]
+            new = [pair for pair in left if pair[1] not in shown]
+            for number, label in (new or left)[:1]:
+                chosen[layer].append(number)
+                shown.add(label)
+    return chosen
+
+
+def _ranked(trained: Trained, split: Split, top: Top) -> list[tuple[int, int]]:
+    """Return maps, the highest score first, each with the most frequent class of its images."""
+    ninth = top.values[:, -1]
+    strong = (ninth > 0) & (ninth >= ninth.median())
+    shares = purity(top, split.labels).masked_fill(~strong, -1)
+    order = shares.argsort(descending=True, stable=True)[:PUREST]
+    purest = order[shares[order] > 0].tolist()
+    projections, _ = pictures_of(trained, split, top, purest)
+    score = shares[purest] * SIMILARITIES["contrast"](projections)
+    classes = split.labels[top.images[purest]].mode(1).values
+    best = score.nan_to_num(-1).argsort(descending=True, stable=True).tolist()
+    return [(purest[i], int(classes[i])) for i in best]
