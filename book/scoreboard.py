@@ -172,15 +172,19 @@ def detectable() -> HTML:
 
 
 def controls() -> HTML:
-    """Show what each rule makes of untrained networks and of the paper's own printed numbers."""
+    """Show what each rule makes of untrained networks, of other trained ones, and of the paper's
+    own printed numbers.
+    """
     rows = []
     for claim in claims.all_claims():
         row = {"claim": claim.name}
         for dataset, name in COLUMNS.items():
             row[name] = claim.finding(dataset).outcome
             row[f"untrained, {name}"] = claim.control_outcome(dataset)
+            others = claim.repeats(dataset).values()
+            row[f"other networks, {name}"] = ", ".join(o.outcome for o in others) or None
         row["the printed numbers"] = claim.printed_outcome()
-        if any(row[head] for head in row if head.startswith(("untrained", "the printed"))):
+        if any(row[head] for head in row if head.startswith(("untrained", "other", "the printed"))):
             rows.append(row)
     return page.table(rows, caption="Each rule on its controls")
 
@@ -190,6 +194,18 @@ def passed_untrained() -> list[Claim]:
     return [
         claim for claim in claims.all_claims()
         if any(claim.finding(d).outcome == claim.control_outcome(d) == "agrees" for d in DATASETS)
+    ]  # fmt: skip
+
+
+def repeated(dataset: str = "imagenet20") -> tuple[list[Claim], list[Claim]]:
+    """Return the paper's claims that were judged on other trained networks too, and those of them
+    whose outcome is not the same with each.
+    """
+    found = {claim: claim.repeats(dataset) for claim in of_source("paper")}
+    both = [claim for claim, others in found.items() if others]
+    return both, [
+        claim for claim in both
+        if any(o.outcome != claim.finding(dataset).outcome for o in found[claim].values())
     ]  # fmt: skip
 
 

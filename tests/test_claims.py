@@ -190,6 +190,19 @@ def test_a_record_of_untrained_networks_is_a_control(results):
     assert made_up().control_outcome("diorama") is None
 
 
+def test_records_of_other_networks_are_judged_beside_the_first(results):
+    assert made_up().repeats("diorama") == {}
+    file = results / "gallery" / "diorama-seed1.json"
+    file.write_text(json.dumps(record(drop=(-2.0, -3.0, -1.0))))
+    (results / "gallery" / "diorama-seed2.json").write_text(json.dumps({"other": 1}))
+    ((title, found),) = made_up().repeats("diorama").items()
+    assert title == "another ZFNet, seed 1" and found.outcome == "contradicts"
+    shown = page._cell(made_up(), "diorama")
+    assert "another ZFNet, seed 1: contradicts, drop: -2.0" in shown
+    silent = made_up(untestable=lambda found: "no" if found["drop"][0] < 0 else "")
+    assert silent.repeats("diorama") == {}
+
+
 def test_without_a_record_a_claim_is_not_tested_and_says_what_to_run(results):
     finding = made_up().finding("imagenet20")
     command = "python -m zfrepro measure gallery --dataset imagenet20"

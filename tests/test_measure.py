@@ -9,7 +9,7 @@ from book.deconvnet import measure as study_module
 from tests import datasets
 from tests.photographs import photographs
 from zfrepro import measure as studies
-from zfrepro import records
+from zfrepro import records, training
 from zfrepro.cli import main
 from zfrepro.data.transforms import stored_size
 from zfrepro.weights import save_weights
@@ -67,6 +67,32 @@ def test_a_folder_of_images_is_measured_under_its_own_name(own_places, tmp_path,
     record = records.read_json(tmp_path / "results" / "deconvnet" / "my photos.json")
     assert record["part"] == 1 and record["dataset"]["name"] == seen[0].name == "my photos"
     assert shlex.split(record["command"])[-1] == str(folder)
+
+
+def test_networks_trained_again_get_a_record_of_their_own(own_places, tmp_path, monkeypatch):
+    folder = photographs(tmp_path, "mine")
+    mean, classes = torch.zeros(3, stored_size(64), stored_size(64)), ("class0", "class1", "class2")
+    monkeypatch.setattr(training, "fault_of", lambda record: "")
+    for seed, arch in ((0, "zfnet"), (0, "krizhevsky"), (1, "zfnet"), (2, "zfnet")):
+        recipe = datasets.tiny(arch=arch, dataset=str(folder), seed=seed)
+        run = tmp_path / f"{arch}-{seed}"
+        sha = save_weights(run / "weights.safetensors", recipe.network(3), recipe, classes, mean)
+        record = {"weights_sha256": sha, "recipe": {"seed": seed}}
+        records.write_json(run / "record.json", record)
+        if seed == 0:
+            file = tmp_path / "results" / "networks" / f"mine-{arch}.safetensors"
+            save_weights(file, recipe.network(3), recipe, classes, mean)
+            records.write_json(file.with_suffix(".json"), {"weights_sha256": records.sha256(file)})
+    seen = []
+    monkeypatch.setattr(study_module, "parts", lambda s: seen.append(s) or {"part": lambda: 1})
+    command = ["measure", "deconvnet", "--dataset", "./mine", "--quiet", "--trained"]
+    assert main([*command, "zfnet-1"]) == 0
+    record = records.read_json(tmp_path / "results" / "deconvnet" / "mine-seed1.json")
+    assert record["networks"]["zfnet"] == records.sha256(tmp_path / "zfnet-1/weights.safetensors")
+    assert seen[0].networks["krizhevsky"].recipe.seed == 0 and "--trained" in record["command"]
+    assert main([*command, "zfnet-1", "zfnet-2"]) == 1  # of two seeds
+    assert main([*command, "zfnet-0"]) == 1  # of the seed of the pretrained networks
+    assert main([*command, "nothing-here"]) == 1
 
 
 @pytest.mark.parametrize("name", ["networks", "command", "seed"])

@@ -40,6 +40,10 @@ SOURCES = {
     "instrument": "checks of the instrument",
     "own": "questions of our own",
 }
+REPEATS = {"128px": "another ZFNet, of 128 px"} | {
+    f"seed{seed}": f"another ZFNet, seed {seed}" for seed in range(1, 5)
+}
+"""Records of other trained networks, by the end of their names; see `measure --trained`."""
 FEWEST = 3  # images, maps or networks of a control: fewer show nothing
 CHAPTERS = (
     "network", "deconvnet", "gallery", "training", "evolution", "architecture", "invariance",
@@ -425,6 +429,21 @@ class Claim:
         """Return the outcome of `control`, or None."""
         found = self.control(dataset)
         return found and found.outcome
+
+    def repeats(self, dataset: str) -> dict[str, Finding]:
+        """Judge the rule on other trained networks, by what they are called in `REPEATS`.
+
+        Networks without a record, or whose record cannot tell, are left out.
+        """
+        found = {}
+        for name, title in REPEATS.items():
+            try:
+                record = records.read(f"{self.file(dataset)}-{name}")
+                if not self.untestable(record) + self.applicable(record):
+                    found[title] = Finding(self.outcome(record), (self.drawn.told(record),))
+            except (LookupError, FileNotFoundError):
+                continue
+        return found
 
     def printed_outcome(self) -> str | None:
         """Return what the rule makes of the source's printed numbers, or None where it prints none.

@@ -309,6 +309,10 @@ class Measure:
     """Measure the same networks without any training, as a control of the rules. The record is
     results/CHAPTER/DATASET-untrained.json; with --only it needs those parts alone.
     """
+    trained: tuple[str, ...] = ()
+    """Folders of finished `train` runs of one seed, measured instead of the pretrained networks of
+    their architectures. The record is results/CHAPTER/DATASET-seedN.json, and claims show it.
+    """
     images: int | None = None
     """How many images to use; by default what the chapter reports."""
     seed: int = 0
@@ -336,8 +340,8 @@ class Measure:
             raise ValueError(f"--seed {self.seed}: must be at least 0 and below 2**32")
         where, name = device.pick(self.device), named_anywhere(self.dataset)
         own = self.network == "zfnet"
-        kind = "-untrained" if self.untrained else ""
-        file = f"{data.dataset_name(name) if own else self.network}{kind}.json"
+        parts = (data.dataset_name(name) if own else self.network, self._repeat)
+        file = "-".join(filter(None, (*parts, "untrained" * self.untrained))) + ".json"
         target = records.results_root() / self.chapter / file
         # what can be told before any data is read
         if own and self.weights:
@@ -368,11 +372,14 @@ class Measure:
         print(f"wrote {target}")
 
     def _study(self, name: str, where):
-        """Return the study of the two shipped networks of a data set."""
+        """Return the study of the two shipped networks of a data set, or of those trained again."""
         from zfrepro.measure import Study
 
         networks, hashes = {}, {}
-        for arch in ("zfnet", "krizhevsky"):
+        for file in (Path(run, training.WEIGHTS) for run in self.trained):
+            found = weights.load_weights(file, device=where)
+            networks[found.recipe.arch], hashes[found.recipe.arch] = found, records.sha256(file)
+        for arch in {"zfnet", "krizhevsky"} - networks.keys():
             networks[arch], hashes[arch] = _shipped(arch, name, where)
         ours = networks["zfnet"]
         dataset = data.load(name, ours.image_size, root=self.data, parts=())
@@ -382,7 +389,18 @@ class Measure:
                 f"{len(ours.classes)}; measure on the data set they were trained on"
             )
         dataset = data.load(name, ours.image_size, root=self.data, progress=not self.quiet)
-        return Study(dataset, networks, where, hashes=hashes, **self._options(name))
+        return Study(
+            dataset, networks, where, hashes=hashes, repeat=self._repeat, **self._options(name)
+        )
+
+    @property
+    def _repeat(self) -> str:
+        """What the record of networks trained again is called after the data set, or nothing."""
+        seeds = {_finished(Path(run))["recipe"]["seed"] for run in self.trained}
+        if len(seeds) > 1 or 0 in seeds:
+            listed = ", ".join(map(str, sorted(seeds)))
+            raise ValueError(f"--trained: runs of seed {listed}; name runs of one seed, not of 0")
+        return "".join(f"seed{seed}" for seed in seeds)
 
     def _adapted(self, name: str, where):
         """Return the study of a network that others trained, asked for the data set's classes."""
@@ -417,6 +435,7 @@ class Measure:
         words += f" --network {self.network}" if self.network != "zfnet" else ""
         words += f" --weights {Path(self.weights).name}" if self.weights else ""
         words += " --untrained" if self.untrained else ""
+        words += " ".join([" --trained", *map(_below_runs, self.trained)]) if self.trained else ""
         words += f" --images {self.images}" if self.images else ""
         words += f" --seed {self.seed}" if self.seed else ""
         words += " ".join([" --runs", *map(_below_runs, self.runs)]) if self.runs else ""

@@ -47,6 +47,7 @@ class Study:
     # bool (N,), of the validation images those to measure on; None for all
     rows: torch.Tensor | None = None
     untrained: bool = False  # whether the networks have their first weights, as a control
+    repeat: str = ""  # of other trained networks than the pretrained ones: seed1
     source: str = ""  # the data set's name or path, as `data.load` takes it; default its name
 
     def before_training(self) -> "Study":
@@ -68,7 +69,7 @@ class Study:
     def name(self) -> str:
         """Name of the record: the network that others trained, or the data set."""
         name = self.network if self.adapted else self.dataset.name
-        return f"{name}-untrained" if self.untrained else name
+        return "-".join(filter(None, (name, self.repeat, "untrained" if self.untrained else "")))
 
     @property
     def val(self) -> Split:

@@ -17,7 +17,7 @@ from IPython.display import HTML
 from pandas.io.formats.style import Styler
 
 from zfrepro import claims
-from zfrepro.claims import ADAPTED, COLUMNS, OUTCOMES, SOURCES, Claim, Finding
+from zfrepro.claims import ADAPTED, COLUMNS, OUTCOMES, SOURCES, Claim
 
 NUMBER = r"[+\-−–]?\d[\d,]*(\.\d+)?($|[^\d.\-])"
 STATIC = Path(__file__).resolve().parents[1] / "book" / "_static"
@@ -214,7 +214,7 @@ def _row(claim: Claim, linked: bool) -> str:
         f'<tr><th scope="row"{anchor}><span>{html.escape(claim.says)}</span><small>{place}</small>'
         f"<details><summary>Rule and controls</summary>{details}</details></th>"
         f"<td>{html.escape(claim.paper or 'none printed')}</td>"
-        + "".join(_cell(claim.finding(column), claim.control(column)) for column in COLUMNS)
+        + "".join(_cell(claim, column) for column in COLUMNS)
         + "</tr>"
     )
 
@@ -224,7 +224,8 @@ def _controls(claim: Claim) -> str:
     return f"The printed numbers themselves, put through the rule: {printed}." if printed else ""
 
 
-def _cell(found: Finding, control: Finding | None) -> str:
+def _cell(claim: Claim, column: str) -> str:
+    found, control = claim.finding(column), claim.control(column)
     lines = list(found.evidence) or [found.reason]
     text = "".join(f"<li>{html.escape(line)}</li>" for line in lines if line)
     if found.reason.startswith("python -m "):
@@ -233,6 +234,8 @@ def _cell(found: Finding, control: Finding | None) -> str:
     if control:
         label = f'<p class="zf-control">an untrained network: {outcome_label(control.outcome)}</p>'
         text += f"<li>an untrained network, {html.escape(str(control))}</li>"
+    for title, other in claim.repeats(column).items():
+        text += f"<li>{html.escape(f'{title}: {other.outcome}, {other}')}</li>"
     counted = "numbers" if found.evidence else "reason"
     evidence = f"<details><summary>{counted}</summary><ul>{text}</ul></details>"
     return f"<td>{outcome_label(found.outcome)}{evidence}{label}</td>"

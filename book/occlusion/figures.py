@@ -56,10 +56,10 @@ def recorded(dataset: str) -> list[Row]:
 # --- Fig. 7 ---
 
 
-TYPE = dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 10)
+TYPE = dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 11)
 
 
-@plt.rc_context(TYPE | {"legend.fontsize": 9})
+@plt.rc_context(TYPE | {"legend.fontsize": 10})
 def fig7(
     rows: Sequence[Row], classes: Sequence[str], *, image_size: int, images: Tensor | None = None,
     masks: Tensor | None = None, width: float = 9,
@@ -91,8 +91,9 @@ def fig7(
         label = f"r with (b) = {together:+.2f}"
         _heat(probability, row, row.probability, image, image_size, label)
         _winners(winners, legend, row, classes, image, image_size)
+        first, last = (-0.5, image_size - 0.5) if image is not None else _span(row, image_size)
         for ax in (activity, probability, winners):
-            ax.set(xlim=(-0.5, image_size - 0.5), ylim=(image_size - 0.5, -0.5))
+            ax.set(xlim=(first, last), ylim=(last, first))
             if masks is not None:
                 outline = {"levels": [0.5], "colors": "white", "linewidths": 1.2}
                 lines = ax.contour(masks[k].float().numpy(), **outline)
@@ -110,13 +111,18 @@ def _image(ax, image: Tensor, patch: int) -> None:
     ax.add_patch(Rectangle(np.subtract(corner, 0.5), patch, patch, fc="0.5", ec="none"))
 
 
+def _span(row: Row, size: int) -> tuple[float, float]:
+    """Return where the first value of a map begins and the last ends, in pixels of the image."""
+    step = (size - row.patch) / (len(row.activity) - 1)
+    first = (row.patch - 1) / 2 - step / 2
+    return first, first + step * len(row.activity)
+
+
 def _registered(ax, row: Row, values: np.ndarray, image: Tensor | None, size: int, **style):
     """Draw a value a position where the middle of the square was, over the faded image."""
     if image is not None:
         ax.imshow(image.mean(0).numpy(), cmap="gray", vmin=-0.6, vmax=1)
-    step = (size - row.patch) / (len(values) - 1)
-    first = (row.patch - 1) / 2 - step / 2
-    last = first + step * len(values)
+    first, last = _span(row, size)
     return ax.imshow(values, extent=(first, last, last, first), interpolation="nearest", **style)
 
 
@@ -125,7 +131,7 @@ def _heat(ax, row: Row, values: Tensor, image: Tensor | None, size: int, label: 
     drawn = _registered(ax, row, values.numpy(), image, size, vmin=0, vmax=top)
     bar = ax.figure.colorbar(drawn, ax=ax, fraction=0.046, pad=0.03)
     bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize=8, length=0, pad=1)
+    bar.ax.tick_params(labelsize=9, length=0, pad=1)
     ax.set_xlabel(label)
 
 

@@ -92,7 +92,7 @@ def _of_torchvision(name: str, weights, layers: tuple[str, str]) -> Pretrained:
 
 
 def _zfnet() -> Pretrained:
-    trained = zfrepro.pretrained("zfnet", "diorama", image_size=224)
+    trained = zfrepro.pretrained("zfnet", "imagenet20")
     size = trained.mean.shape[-1]
     mean = trained.preprocess(torch.zeros(1, *trained.mean.shape, dtype=torch.uint8))
     scale = trained.recipe.input_scale
@@ -103,8 +103,8 @@ def _zfnet() -> Pretrained:
 
     # in a container, so that the instruments do not know that it is this package's own
     return Pretrained(
-        "the book's ZFNet of 224 px", nn.Sequential(trained.network), preprocess,
+        "the book's ZFNet of photographs", nn.Sequential(trained.network), preprocess,
         lambda x: ((x - mean) * scale / 255).clamp(0, 1),
         ("0.convs.conv3", "0.convs.conv5"), trained.classes,
-        "It was trained on synthetic images, so the names of its classes do not fit photographs.",
+        "It was trained on photographs of 20 classes of ImageNet, and knows no others.",
     )  # fmt: skip
