@@ -40,9 +40,10 @@ def _axes() -> tuple[Figure, plt.Axes]:
 
 
 def gallery() -> Figure:
-    """Projections of two maps of layer 5 on photographs."""
-    rows = occlusion.recorded(PHOTOGRAPHS)[1:]
-    return _sheet(torch.cat([row.projections[:4] for row in rows]))
+    """Projections of a map of layer 4 and of one of layer 5 on photographs."""
+    kept = records.read(f"gallery/{PHOTOGRAPHS}")["pictures"]
+    shown = [plots.from_jpeg(kept[layer][0]["sheet"]) for layer in ("conv4", "conv5")]
+    return _sheet(torch.stack(shown), 2)
 
 
 def training() -> Figure:
@@ -59,10 +60,12 @@ def training() -> Figure:
 
 
 def evolution_() -> Figure:
-    """Maps of layers 1 and 5 at four epochs."""
+    """Maps of layers 3 and 5 at four epochs."""
     found = evolution.decoded(records.read(f"evolution/{PHOTOGRAPHS}"))
-    rows = [evolution.tiles(found[layer][[k]][:, [0, 2, 4, 7]])[0] for layer, k in
-            (("conv1", 4), ("conv5", 1))]  # fmt: skip
+    rows = [
+        evolution.tiles(found[layer][[k]][:, [0, 2, 3, 4]])[0]
+        for layer, k in (("conv3", 0), ("conv5", 1))
+    ]
     return _sheet(torch.cat(rows))
 
 
