@@ -201,12 +201,13 @@ def repeated(dataset: str = "imagenet20") -> tuple[list[Claim], list[Claim]]:
     """Return the paper's claims that were judged on other trained networks too, and those of them
     whose outcome is not the same with each.
     """
-    found = {claim: claim.repeats(dataset) for claim in of_source("paper")}
-    both = [claim for claim, others in found.items() if others]
-    return both, [
-        claim for claim in both
-        if any(o.outcome != claim.finding(dataset).outcome for o in found[claim].values())
+    found = [(claim, claim.repeats(dataset).values()) for claim in of_source("paper")]
+    both = [(claim, others) for claim, others in found if others]
+    changed = [
+        claim for claim, others in both
+        if any(other.outcome != claim.finding(dataset).outcome for other in others)
     ]  # fmt: skip
+    return [claim for claim, _ in both], changed
 
 
 def rule_log() -> HTML:

@@ -5,6 +5,7 @@ book.
 import json
 import math
 import re
+from dataclasses import replace
 
 import pytest
 from scipy.stats import norm
@@ -296,3 +297,14 @@ def test_every_table_of_the_scoreboard_is_made_of_the_records():
     changing, judged = scoreboard.hanging()
     assert 0 < changing < judged
     assert {claim.name for claim in scoreboard.passed_untrained()} >= {"correspondence-layer7"}
+
+
+def test_claims_with_another_outcome_on_another_network_are_told(results, monkeypatch):
+    same = made_up()
+    other, alone = (replace(same, name=name) for name in ("gallery-other", "occlusion-alone"))
+    monkeypatch.setattr(claims, "all_claims", lambda: (same, other, alone))
+    write = (results / "gallery" / "diorama-128px.json").write_text
+    write(json.dumps(record()))
+    assert scoreboard.repeated("diorama") == ([same, other], [])
+    write(json.dumps(record(drop=(0.0, -1.0, 1.0))))
+    assert scoreboard.repeated("diorama") == ([same, other], [same, other])
