@@ -23,7 +23,7 @@ from zfrepro.claims import DATASETS, Record
 from zfrepro.stats import Interval
 
 Found = Mapping[str, Record]  # data set -> record
-NAMED = 4  # classes that get a colour of their own in panel (e)
+NAMED = 3  # classes that get a colour of their own in panel (e)
 TRUE, OTHERS, REST = plots.PALETTE[0], plots.PALETTE[4:0:-1], "#9a9a9a"
 SCENES = 200  # validation scenes among which the pictures of parts are chosen
 HEADS = (
@@ -66,6 +66,8 @@ def fig7(
 ) -> Figure:  # fmt: skip
     """Draw the paper's five panels, a row an image; each value stands at the middle of its square.
 
+    Panels (b), (d) and (e) show the part of the image that this middle can reach.
+
     Args:
         classes: names of all classes.
         image_size: S in pixels.
@@ -81,17 +83,16 @@ def fig7(
         ax.set_title(head)
     for k, (row, line) in enumerate(zip(rows, axes, strict=True)):
         *_, activity, projections, probability, winners, legend = line
-        image = None if images is None else plots.as_colours(images[k])
-        if image is not None:
-            _image(line[0], image, row.patch)
+        if images is not None:
+            _image(line[0], plots.as_colours(images[k]), row.patch)
         line[0].set_ylabel(classes[row.label])
-        _heat(activity, row, row.activity, image, image_size, f"map {row.map}")
+        _heat(activity, row, row.activity, image_size, f"map {row.map}")
         _projections(projections, row.projections)
         together = measures.correlation(row.activity[None], row.probability[None]).item()
         label = f"r with (b) = {together:+.2f}"
-        _heat(probability, row, row.probability, image, image_size, label)
-        _winners(winners, legend, row, classes, image, image_size)
-        first, last = (-0.5, image_size - 0.5) if image is not None else _span(row, image_size)
+        _heat(probability, row, row.probability, image_size, label)
+        _winners(winners, legend, row, classes, image_size)
+        first, last = _span(row, image_size)
         for ax in (activity, probability, winners):
             ax.set(xlim=(first, last), ylim=(last, first))
             if masks is not None:
@@ -118,17 +119,15 @@ def _span(row: Row, size: int) -> tuple[float, float]:
     return first, first + step * len(row.activity)
 
 
-def _registered(ax, row: Row, values: np.ndarray, image: Tensor | None, size: int, **style):
-    """Draw a value a position where the middle of the square was, over the faded image."""
-    if image is not None:
-        ax.imshow(image.mean(0).numpy(), cmap="gray", vmin=-0.6, vmax=1)
+def _registered(ax, row: Row, values: np.ndarray, size: int, **style):
+    """Draw a value a position where the middle of the square was."""
     first, last = _span(row, size)
     return ax.imshow(values, extent=(first, last, last, first), interpolation="nearest", **style)
 
 
-def _heat(ax, row: Row, values: Tensor, image: Tensor | None, size: int, label: str) -> None:
+def _heat(ax, row: Row, values: Tensor, size: int, label: str) -> None:
     top = values.max().item()
-    drawn = _registered(ax, row, values.numpy(), image, size, vmin=0, vmax=top)
+    drawn = _registered(ax, row, values.numpy(), size, vmin=0, vmax=top)
     bar = ax.figure.colorbar(drawn, ax=ax, fraction=0.046, pad=0.03)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=9, length=0, pad=1)
@@ -143,7 +142,7 @@ def _projections(ax, pictures: Tensor) -> None:
     ax.imshow(plots.array(plots.tiled(pictures, 2, gap=2)), interpolation="nearest")
 
 
-def _winners(ax, legend, row: Row, classes: Sequence[str], image: Tensor | None, size: int) -> None:
+def _winners(ax, legend, row: Row, classes: Sequence[str], size: int) -> None:
     counts = Counter(row.predicted.flatten().tolist())
     named = [row.label, *(k for k, _ in counts.most_common() if k != row.label)]
     shown, rest = named[:NAMED], named[NAMED:]
@@ -151,7 +150,7 @@ def _winners(ax, legend, row: Row, classes: Sequence[str], image: Tensor | None,
     colours = [TRUE, *OTHERS[: len(shown) - 1], REST]
     painted = row.predicted.clone().apply_(place.get).numpy()
     style = {"cmap": ListedColormap(colours), "vmin": 0, "vmax": len(colours) - 1}
-    _registered(ax, row, painted, image, size, **style)
+    _registered(ax, row, painted, size, **style)
     told = [(classes[k], counts[k]) for k in shown]
     if rest:
         told.append((f"{len(rest)} more", sum(counts[k] for k in rest)))
