@@ -67,7 +67,7 @@ def recorded(record: Record, maps: slice = slice(None)) -> Figure:
             pictures.append(plots.from_jpeg(shown["sheet"]))
             name, count = Counter(shown["classes"]).most_common(1)[0]
             titles.append(f"layer {layer[-1]}: {name}, {count} of {len(shown['classes'])}")
-    return plots.side_by_side(pictures, titles, width=7, columns=len(record["pictures"]))
+    return plots.side_by_side(pictures, titles, columns=len(record["pictures"]))
 
 
 def two_sizes(networks: Mapping[str, tuple[Trained, Split, Top]], maps: int = 2) -> Figure:
