@@ -77,7 +77,7 @@ def test_networks_trained_again_get_a_record_of_their_own(own_places, tmp_path, 
         recipe = datasets.tiny(arch=arch, dataset=str(folder), seed=seed)
         run = tmp_path / f"{arch}-{seed}"
         sha = save_weights(run / "weights.safetensors", recipe.network(3), recipe, classes, mean)
-        record = {"weights_sha256": sha, "recipe": {"seed": seed}}
+        record = {"weights_sha256": sha, "recipe": {"seed": seed, "arch": arch}}
         records.write_json(run / "record.json", record)
         if seed == 0:
             file = tmp_path / "results" / "networks" / f"mine-{arch}.safetensors"
@@ -92,6 +92,8 @@ def test_networks_trained_again_get_a_record_of_their_own(own_places, tmp_path, 
     assert seen[0].networks["krizhevsky"].recipe.seed == 0 and "--trained" in record["command"]
     assert main([*command, "zfnet-1", "zfnet-2"]) == 1  # of two seeds
     assert main([*command, "zfnet-0"]) == 1  # of the seed of the pretrained networks
+    assert main([*command, "krizhevsky-0"]) == 1  # the network that is measured is not there
+    assert main([*command, "zfnet-1", "--network", "squeezenet1_0"]) == 1
     assert main([*command, "nothing-here"]) == 1
 
 

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 from tyro.conf import OmitArgPrefixes, Positional
 
-from zfrepro import data, device, distributed, records, training, weights
+from zfrepro import claims, data, device, distributed, records, training, weights
 from zfrepro.networks import ARCHITECTURES
 from zfrepro.training import MODERN, SCALES, Recipe, command_of
 
@@ -376,11 +376,13 @@ class Measure:
         from zfrepro.measure import Study
 
         networks, hashes = {}, {}
-        for file in (Path(run, training.WEIGHTS) for run in self.trained):
-            found = weights.load_weights(file, device=where)
-            networks[found.recipe.arch], hashes[found.recipe.arch] = found, records.sha256(file)
-        for arch in {"zfnet", "krizhevsky"} - networks.keys():
-            networks[arch], hashes[arch] = _shipped(arch, name, where)
+        for arch in ("zfnet", "krizhevsky"):
+            if run := self._trained.get(arch):
+                file = run / training.WEIGHTS
+                networks[arch] = weights.load_weights(file, device=where)
+                hashes[arch] = records.sha256(file)
+            else:
+                networks[arch], hashes[arch] = _shipped(arch, name, where)
         ours = networks["zfnet"]
         dataset = data.load(name, ours.image_size, root=self.data, parts=())
         if dataset.classes != ours.classes:
@@ -394,13 +396,25 @@ class Measure:
         )
 
     @property
+    def _trained(self) -> dict[str, Path]:
+        """The runs of `--trained` by architecture."""
+        return {_finished(Path(run))["recipe"]["arch"]: Path(run) for run in self.trained}
+
+    @property
     def _repeat(self) -> str:
         """What the record of networks trained again is called after the data set, or nothing."""
-        seeds = {_finished(Path(run))["recipe"]["seed"] for run in self.trained}
-        if len(seeds) > 1 or 0 in seeds:
+        if not self.trained:
+            return ""
+        if self.network != "zfnet":
+            raise ValueError("--trained: not with --network, which names a network of others")
+        if "zfnet" not in self._trained or self._trained.keys() - {"zfnet", "krizhevsky"}:
+            raise ValueError("--trained: name a run of zfnet, and one of krizhevsky if you have it")
+        seeds = {_finished(run)["recipe"]["seed"] for run in map(Path, self.trained)}
+        named = {f"seed{seed}" for seed in seeds}
+        if len(named) > 1 or not named <= claims.REPEATS.keys():
             listed = ", ".join(map(str, sorted(seeds)))
-            raise ValueError(f"--trained: runs of seed {listed}; name runs of one seed, not of 0")
-        return "".join(f"seed{seed}" for seed in seeds)
+            raise ValueError(f"--trained: runs of seed {listed}; name runs of one seed of 1 to 4")
+        return named.pop()
 
     def _adapted(self, name: str, where):
         """Return the study of a network that others trained, asked for the data set's classes."""

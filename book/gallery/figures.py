@@ -59,10 +59,10 @@ def fig2(
     return _draw(panels)
 
 
-def recorded(record: Record, maps: slice = slice(None)) -> Figure:
+def recorded(record: Record) -> Figure:
     """Draw recorded projections of telling maps, a layer a column, with what the images are of."""
     pictures, titles = [], []
-    for row in zip(*(own[maps] for own in record["pictures"].values()), strict=True):
+    for row in zip(*record["pictures"].values(), strict=True):
         for layer, shown in zip(record["pictures"], row, strict=True):
             pictures.append(plots.from_jpeg(shown["sheet"]))
             name, count = Counter(shown["classes"]).most_common(1)[0]
