@@ -135,7 +135,7 @@ def forward(
     validate_no_blur(network)
     network.validate(images)
     also = set(also)
-    x = images
+    x = images.contiguous(memory_format=torch.channels_last)  # in which pools are much faster
     trace = ForwardTrace(x, {}, {}, None)
     for c in network.architecture.convs:
         trace.input_sizes[c.name] = (x.shape[-2], x.shape[-1])
@@ -299,8 +299,9 @@ class _Level:
     lefts: Tensor
     inside: Tensor | None  # (B, 1, extent, extent) bool; None where nothing lies outside
 
-    def fill_outside(self, x: Tensor, value: float = 0) -> Tensor:
-        return x if self.inside is None else x.masked_fill(~self.inside, value)
+    def fill_outside_(self, x: Tensor, value: float = 0) -> Tensor:
+        # in place, for `masked_fill` would return a copy that is not channels-last
+        return x if self.inside is None else x.masked_fill_(~self.inside, value)
 
     def cut(self, maps: Tensor | Sequence[Tensor]) -> Tensor:
         """Cut the crops out of whole maps, (B, C, H, W) or B times (C, H, W)."""
@@ -385,14 +386,14 @@ def _forward_on_crops(
         conv, level = network.convs[c.name], levels[c.name]
 
         def pool_inside(before: Tensor, c: Conv = c, level: _Level = level) -> Tensor:
-            before = level.fill_outside(before, -torch.inf)
+            before = level.fill_outside_(before, -torch.inf)
             values, indices = F.max_pool2d(before, POOL_KERNEL, POOL_STRIDE, return_indices=True)
             codes.update(switch_codes({c.name: (indices, before.shape)}))
             return values
 
         x = F.relu(F.conv2d(x, conv.weight, conv.bias, conv.stride), inplace=True)
         x = network.pool_and_norm(c, x, pool_inside)
-        x = levels[f"pool{c.layer}" if c.pool else c.name].fill_outside(x)
+        x = levels[f"pool{c.layer}" if c.pool else c.name].fill_outside_(x)
     return x, codes
 
 
@@ -403,8 +404,9 @@ def _backward_on_crops(
     """Project units to pixels on crops, from their activations (B,) and cropped switch codes."""
     below = network.architecture.convs[: list(network.convs).index(layer)]
     x = network.convs[layer].weight[units.maps] * activations[:, None, None, None]
+    x = x.contiguous(memory_format=torch.channels_last)
     for c in reversed(below):
-        x = levels[f"pool{c.layer}" if c.pool else c.name].fill_outside(x)
+        x = levels[f"pool{c.layer}" if c.pool else c.name].fill_outside_(x)
         if c.pool:
             x = _unpool_codes(x, codes[c.name])
         conv, x = network.convs[c.name], F.relu(x, inplace=True)
@@ -414,7 +416,7 @@ def _backward_on_crops(
             x = F.conv_transpose2d(x, conv.weight, stride=conv.stride)
     image, side = levels["image"], network.image_size
     if image.extent < side:
-        return Projections(image.fill_outside(x), image.tops, image.lefts, activations)
+        return Projections(image.fill_outside_(x), image.tops, image.lefts, activations)
     # the field is larger than the image, which is returned as a whole
     whole, zeros = crop(x, -image.tops, -image.lefts, side), torch.zeros_like(image.tops)
     return Projections(whole, zeros, zeros, activations)
