@@ -320,7 +320,7 @@ def train_epoch(
                 text += f", last val error {state.history[-1]['val_top1_error']:.1f} %"
             bar.set_postfix_str(text)
     # the last step's update comes after its loss
-    if not all(p.isfinite().all() for p in network.parameters()):
+    if not torch.nn.utils.get_total_norm(list(network.parameters())).isfinite():
         raise FloatingPointError(
             f"epoch {epoch + 1}: weights are no longer finite; lower --lr (now {recipe.lr}). "
             "The last checkpoint is untouched."
