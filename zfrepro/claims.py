@@ -40,7 +40,7 @@ SOURCES = {
     "instrument": "checks of the instrument",
     "own": "questions of our own",
 }
-REPEATS = {"128px": "another ZFNet, of 128 px"} | {
+REPEATS = {f"{size}px": f"another ZFNet, of {size} px" for size in (96, 128)} | {
     f"seed{seed}": f"another ZFNet, seed {seed}" for seed in range(1, 5)
 }
 """Records of other trained networks, by the end of their names; see `measure --trained`."""

@@ -138,19 +138,3 @@ def read_json(file: Path) -> dict[str, Any]:
             f"{file}: not a record, which is a JSON object; restore it from git or measure it again"
         )
     return found
-
-
-def runs(dataset: str, arch: str) -> list[dict[str, Any]]:
-    """Return the records of a pretrained network and of its recipe with other seeds, by seed."""
-    shipped = read(f"networks/{dataset}-{arch}")
-
-    def but_seed(record: dict[str, Any]) -> dict[str, Any]:
-        return {**record["recipe"], "seed": None}
-
-    others = map(read_json, sorted((results_root() / "runs").glob(f"{dataset}-{arch}-*.json")))
-    found = {
-        record["recipe"]["seed"]: record
-        for record in others
-        if but_seed(record) == but_seed(shipped)
-    }
-    return [record for _, record in sorted((found | {shipped["recipe"]["seed"]: shipped}).items())]

@@ -183,7 +183,7 @@ def pretrained(
     classes only.
 
     Args:
-        image_size: in pixels, of a network that is there besides the one that is measured: 224
+        image_size: in pixels, of a network that is there besides the one that is measured: 96
             for the diorama.
     Raises:
         ValueError: unknown architecture.
