@@ -77,7 +77,7 @@ def compare(
 
 def run(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     """Compare on conv1 to conv5 of the full-width ZFNet at 224 px, sixteen units at once."""
-    repeats, sizes, each = (1, (2,), 2) if quick else (5, (1, 4, 16), 8)
+    repeats, sizes, each = (1, (2,), 2) if quick else (7, (1, 4, 16), 8)
     generator = torch.Generator().manual_seed(0)
     network = build(zfnet().with_units(8), 224, 10).eval()
     network = without_norm(initialise_(network, "modern", generator)).requires_grad_(False)

@@ -28,7 +28,7 @@ def largest_error(network: Network, images: Tensor) -> float:
 
 def run(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     """Search all five layers of the full-width ZFNet at 128 px."""
-    repeats, count = (1, 2) if quick else (3, 32)
+    repeats, count = (1, 2) if quick else (5, 32)
     generator = torch.Generator().manual_seed(0)
     network = initialise_(build(zfnet().with_units(8), 128, 10), "modern", generator).eval()
     network = network.requires_grad_(False).to(device, memory_format=torch.channels_last)

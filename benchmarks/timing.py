@@ -22,7 +22,7 @@ def _seconds(function: Callable[[], object], calls: int) -> float:
 
 
 def medians(
-    functions: Sequence[Callable[[], object]], repeats: int, at_least: float = 0.02
+    functions: Sequence[Callable[[], object]], repeats: int, at_least: float = 0.05
 ) -> list[float]:
     """Return the median seconds a call of each function.
 

@@ -98,7 +98,7 @@ def _checks(
 
 def run(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     """Compare the modern recipe at compact scale, in the precision that is fastest here."""
-    repeats, batch = (1, 8) if quick else (3, Recipe().batch)
+    repeats, batch = (1, 8) if quick else (5, Recipe().batch)
     precision = devices.precision(device, Recipe().precision)
     options = (
         MODERN
