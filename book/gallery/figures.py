@@ -71,10 +71,11 @@ def recorded(record: Record) -> Figure:
 
 
 def two_sizes(networks: Mapping[str, tuple[Trained, Split, Top]], maps: int = 2) -> Figure:
-    """Draw random maps of networks that see images of different sizes, a network a row."""
+    """Draw telling maps of networks that see images of different sizes, a network a row."""
     panels = []
     for name, (trained, split, top) in networks.items():
-        panels += _panels(trained, split, top, random_maps(top, maps), f"{name}, map")
+        chosen = measures.telling_maps(trained, split, {name: top}, maps)[name]
+        panels += _panels(trained, split, top, chosen, f"{name}, map")
     return _draw(panels)
 
 
