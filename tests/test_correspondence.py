@@ -214,7 +214,8 @@ def test_diorama_faces_are_faces(few):
 
 def test_the_study_runs_and_its_numbers_agree(few, monkeypatch):
     monkeypatch.setattr(study, "TIMES", 40)
-    features = study.features_of(zfrepro.pretrained("zfnet", "diorama"), ("conv5", "pool5", "fc7"))
+    network = zfrepro.pretrained("zfnet", "diorama", image_size=96)
+    features = study.features_of(network, ("conv5", "pool5", "fc7"))
     masks = study.Masks(few, features, 12, 2, seed=0)
     table = study.layer_table(masks, "fc7", 0)["sign"]["random"]
     part = [c.mean_over_pairs(c.sign_distance(eps["fc7"])) for eps in masks.of_part]
