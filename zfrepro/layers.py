@@ -136,7 +136,7 @@ def require_index(what: str, indices: Tensor, count: int) -> None:
         raise ValueError(f"{what} {int(indices[wrong][0])}: there are {count}, counted from 0")
 
 
-BLOCK = 2**17  # values of a block that stays in a processor's cache from one step to the next
+BLOCK = 2**18  # values a thread, which stay in its cache from one step to the next
 
 
 @functools.lru_cache
@@ -169,7 +169,8 @@ def _window_sum(x: Tensor, size: int) -> Tensor:
 def _blocks(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Yield the same pixels of each (B, C, H, W), channels-last, as matrices (pixels, C)."""
     pixels = [x.permute(0, 2, 3, 1).view(-1, x.shape[1]) for x in maps]
-    count = len(pixels[0]) if _by_product(pixels[0]) else max(1, BLOCK // pixels[0].shape[1])
+    count = BLOCK * torch.get_num_threads() // pixels[0].shape[1]
+    count = len(pixels[0]) if _by_product(pixels[0]) else count
     return zip(*(x.split(max(1, count)) for x in pixels), strict=True)
 
 
