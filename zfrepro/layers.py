@@ -169,8 +169,8 @@ def _window_sum(x: Tensor, size: int) -> Tensor:
 def _blocks(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Yield the same pixels of each (B, C, H, W), channels-last, as matrices (pixels, C)."""
     pixels = [x.permute(0, 2, 3, 1).view(-1, x.shape[1]) for x in maps]
-    count = BLOCK * torch.get_num_threads() // pixels[0].shape[1]
-    count = len(pixels[0]) if _by_product(pixels[0]) else count
+    whole = _by_product(pixels[0])
+    count = len(pixels[0]) if whole else BLOCK * torch.get_num_threads() // pixels[0].shape[1]
     return zip(*(x.split(max(1, count)) for x in pixels), strict=True)
 
 
