@@ -93,8 +93,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.quick:
         print("--quick: one repeat on few images; the checks count, the times do not.")
     if options.json:
-        given = sys.argv[1:] if arguments is None else arguments
-        command = " ".join(["python -m benchmarks", *given])
+        words = sys.argv[1:] if arguments is None else arguments
+        command = " ".join(["python -m benchmarks", *words])
         records.write_json(options.json, record(results, command, seconds, where))
     failed = [(r.name, check) for r in results for check in r.checks if not check.passed]
     for name, check in failed:

@@ -23,9 +23,9 @@ def _check(recipe: Recipe, state: State, images: Tensor) -> Check:
     plain = plain_copy(state.network).to(images.device).eval()
     with torch.no_grad():
         with devices.autocast(images.device, recipe.precision):
-            found = state.trained(images).float()
+            scores = state.trained(images).float()
         return Check(
-            "class probabilities", difference(found.softmax(1), plain(images).softmax(1)), 0.05
+            "class probabilities", difference(scores.softmax(1), plain(images).softmax(1)), 0.05
         )
 
 
@@ -33,23 +33,19 @@ def _measured(arch: str, device: torch.device, quick: bool) -> Iterator[Result]:
     on_gpu = device.type == "cuda"
     batch, steps, repeats = (2, 1, 1) if quick else (256, 8, 5) if on_gpu else (16, 1, 3)
     precision = devices.precision(device, Recipe().precision)
-    sizes = SCALES["micro" if quick else "paper"]
-    recipe = Recipe(
-        **MODERN
-        | sizes
-        | {"arch": arch, "batch": batch, "precision": precision, "dataset": "imagenet20"}
-    )
+    options = {"arch": arch, "batch": batch, "precision": precision, "dataset": "imagenet20"}
+    recipe = Recipe(**MODERN | SCALES["micro" if quick else "paper"] | options)
     number = batch * steps
     split, mean = made_up(recipe, number)
     split, mean = Split(split.images.to(device), split.labels), mean.to(device)
     state = start(recipe, CLASSES, device)
     state.trained = torch.compile(state.network, dynamic=False) if on_gpu else state.network
-    seen = normalise(split.images[:2], mean, recipe.input_scale)
-    checks = (_check(recipe, state, center_crop(seen, recipe.image_size)),)
-    (taken,) = medians(
+    views = normalise(split.images[:2], mean, recipe.input_scale)
+    checks = (_check(recipe, state, center_crop(views, recipe.image_size)),)
+    (epoch,) = medians(
         [lambda: train_epoch(recipe, state, split, mean, 0, progress=False)], repeats, at_least=0
     )
-    seconds = taken / number
+    seconds = epoch / number
     rate = training_multiply_adds(recipe.architecture(), recipe.image_size, CLASSES) / seconds
     name = f"training, {arch}, {recipe.image_size} px, batches of {batch}, {precision}"
     name += f", compiled, {devices.describe(device)}" if on_gpu else ""

@@ -49,7 +49,7 @@ def run(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
             return captum_in_a_loop(model, image, units)
 
         checks = (Check("pictures", difference(together(), one_by_one()), 1e-4),)
-        ours, theirs = medians([together, one_by_one], 1 if quick else 5)
+        seconds, rival_seconds = medians([together, one_by_one], 1 if quick else 5)
     count = len(units)
     name = f"{count} units of one resnet18 image"
-    yield faster(name, ours / count, "Captum in a loop", theirs / count, checks, GOAL)
+    yield faster(name, seconds / count, "Captum in a loop", rival_seconds / count, checks, GOAL)

@@ -35,7 +35,7 @@ def run(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
             for norm in (contrast_norm, torch_norm)
         ]
         error = max(map(difference, *(job() for job in jobs)))
-        ours, theirs = medians(jobs, repeats)
+        seconds, rival_seconds = medians(jobs, repeats)
         check = Check("values and gradients", error, 1e-5)
         name = f"contrast norm of {layer}, {batch} images"
-        yield faster(name, ours, "F.local_response_norm", theirs, (check,), 5)
+        yield faster(name, seconds, "F.local_response_norm", rival_seconds, (check,), 5)

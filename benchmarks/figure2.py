@@ -69,19 +69,19 @@ def run(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     models = {layer: as_modules(network, layer) for layer in network.convs}
     rectifiers = {layer: len(model) - 1 for layer, model in models.items()}
     cache = gallery.SwitchCache()
-    ours = functools.partial(
+    search = functools.partial(
         gallery.top_units, network, layers=list(models), k=K, switches=cache, batch=BATCH,
         progress=False,
     )  # fmt: skip
-    theirs = functools.partial(captum_search, models["conv5"], rectifiers)
-    tops = ours(images)
+    rival = functools.partial(captum_search, models["conv5"], rectifiers)
+    tops = search(images)
     each = sum(code.nbytes for code in next(iter(cache.stored.values())).values())
     if IMAGES * each > cache.limit:
         raise RuntimeError(f"switches of {IMAGES} images would not be kept: extrapolation is wrong")
-    expected = theirs(images)
+    expected = rival(images)
     errors = [difference(top.values, expected[layer].values.T.cpu()) for layer, top in tops.items()]
     lengths = (images[:count], images)
-    searches = [functools.partial(side, part) for side in (ours, theirs) for part in lengths]
+    searches = [functools.partial(side, part) for side in (search, rival) for part in lengths]
     short, long, their_short, their_long = medians(searches, repeats, at_least=0)
     further = (IMAGES - count) / (many - count)
     total = short + further * (long - short)

@@ -17,11 +17,11 @@ LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 def largest_error(network: Network, images: Tensor) -> float:
     """Return the largest error against a sort: of values, and at the places named."""
     errors = []
-    maps = {layer: found.cpu() for layer, found in network.features(images, LAYERS).items()}
+    maps = {layer: output.cpu() for layer, output in network.features(images, LAYERS).items()}
     for layer, top in top_units(network, [images], progress=False).items():
-        found = maps[layer]
-        expected = found.amax((2, 3)).topk(top.values.shape[1], dim=0).values.T
-        at_place = found[top.images, torch.arange(len(found[0]))[:, None], top.rows, top.columns]
+        output = maps[layer]
+        expected = output.amax((2, 3)).topk(top.values.shape[1], dim=0).values.T
+        at_place = output[top.images, torch.arange(len(output[0]))[:, None], top.rows, top.columns]
         errors += [top.values - expected, top.values - at_place]
     return max(error.abs().max().item() for error in errors)
 

@@ -40,8 +40,8 @@ def medians(
     pairs = list(zip(functions, calls, strict=True))
 
     def measure() -> list[float]:
-        taken = [[_seconds(function, number) for function, number in pairs] for _ in range(repeats)]
-        return [statistics.median(column) for column in zip(*taken, strict=True)]
+        times = [[_seconds(function, number) for function, number in pairs] for _ in range(repeats)]
+        return [statistics.median(column) for column in zip(*times, strict=True)]
 
     rounds = [measure()]
     while repeats > 1 and len(rounds) < ROUNDS:
@@ -72,4 +72,3 @@ def matmul_rate(precision: str, device: torch.device) -> float:
         product[0, 0].item()  # a GPU works on while we go on, until it is asked for a number
 
     return products * side**3 / medians([work], 5)[0]
-

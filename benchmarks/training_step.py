@@ -39,9 +39,8 @@ def plain_copy(network: Network) -> PlainNetwork:
 def made_up(recipe: Recipe, number: int) -> tuple[Split, Tensor]:
     """So many images of noise, stored for the recipe's image size, and their mean image."""
     side = stored_size(recipe.image_size)
-    images = torch.randint(
-        256, (number, 3, side, side), generator=torch.Generator().manual_seed(0)
-    ).to(torch.uint8)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (number, 3, side, side), generator=generator).to(torch.uint8)
     return Split(images, torch.arange(number) % CLASSES), mean_image(images)
 
 
@@ -50,13 +49,8 @@ def plain_step(
 ) -> None:
     """Take a step in torch's default layout and precision, without clipping and average."""
     images = normalise(split.images, mean, recipe.input_scale)
-    images = augment(
-        images,
-        recipe.image_size,
-        recipe.crops,
-        torch.Generator().manual_seed(0),
-        (recipe.area, 1.0),
-    )
+    generator = torch.Generator().manual_seed(0)
+    images = augment(images, recipe.image_size, recipe.crops, generator, (recipe.area, 1.0))
     loss = F.cross_entropy(
         network(images.contiguous()), split.labels, label_smoothing=recipe.label_smoothing
     )
@@ -86,8 +80,8 @@ def _checks(
     if precision == "fp32":
         return checks
     loss, *gradients = (g.float() for g in exact[1])
-    rounded, *found = _loss_and_gradients(ours, images, labels, precision)
-    directions = [torch.cat([g.flatten() for g in part]) for part in (found, gradients)]
+    rounded, *rounded_gradients = _loss_and_gradients(ours, images, labels, precision)
+    directions = [torch.cat([g.flatten() for g in part]) for part in (rounded_gradients, gradients)]
     turned = 1 - F.cosine_similarity(*directions, dim=0).item()
     return (
         *checks,
@@ -100,20 +94,15 @@ def run(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     """Compare the modern recipe at compact scale, in the precision that is fastest here."""
     repeats, batch = (1, 8) if quick else (5, Recipe().batch)
     precision = devices.precision(device, Recipe().precision)
-    options = (
-        MODERN
-        | SCALES["compact"]
-        | {"batch": batch, "precision": precision, "dataset": "imagenet20"}
-    )
-    recipe = Recipe(**options)
+    options = {"batch": batch, "precision": precision, "dataset": "imagenet20"}
+    recipe = Recipe(**MODERN | SCALES["compact"] | options)
     split, mean = made_up(recipe, batch)
     split, mean = Split(split.images.to(device), split.labels.to(device)), mean.to(device)
     state = start(recipe, CLASSES, device)
     plain = plain_copy(state.network).to(device)
-    seen = normalise(split.images[:4], mean, recipe.input_scale)[
-        ..., : recipe.image_size, : recipe.image_size
-    ]
-    checks = _checks(state.network, plain, seen, split.labels[:4], precision)
+    views = normalise(split.images[:4], mean, recipe.input_scale)
+    views = views[..., : recipe.image_size, : recipe.image_size]
+    checks = _checks(state.network, plain, views, split.labels[:4], precision)
     state.network.train()
     plain.train()
     optimiser = torch.optim.SGD(
@@ -125,6 +114,6 @@ def run(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
         train_epoch(recipe, state, split, mean, next(epochs), progress=False)
 
     plain_one = partial(plain_step, plain, optimiser, recipe, split, mean)
-    ours, theirs = medians([step, plain_one], repeats, at_least=0)
+    seconds, rival_seconds = medians([step, plain_one], repeats, at_least=0)
     name = f"training step, 128 px, {batch} images, {precision}"
-    yield faster(name, ours, "plain fp32 loop", theirs, checks, 3)
+    yield faster(name, seconds, "plain fp32 loop", rival_seconds, checks, 3)

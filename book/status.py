@@ -58,13 +58,13 @@ def all_records() -> dict[str, dict[str, Any]]:
         ValueError: a record that is damaged or lacks something.
     """
     root = records.results_root()
-    found = {
+    by_path = {
         f.relative_to(root).with_suffix("").as_posix(): records.read_json(f)
         for f in sorted(root.rglob("*.json"))
     }
-    for name, record in found.items():
+    for name, record in by_path.items():
         check(name, record)
-    return found
+    return by_path
 
 
 def environment() -> list[dict[str, object]]:
@@ -102,8 +102,10 @@ def recorded() -> list[dict[str, object]]:
 def benchmarks() -> dict[str, dict[str, Any]]:
     """Return the recorded benchmarks, one a machine, by the machine's name."""
     files = sorted((records.results_root() / "benchmarks").glob("*.json"))
-    found = map(records.read_json, files)
-    return {f"{record['device']}, torch {record['versions']['torch']}": record for record in found}
+    return {
+        f"{record['device']}, torch {record['versions']['torch']}": record
+        for record in map(records.read_json, files)
+    }
 
 
 def speeds(benchmark: dict[str, Any]) -> list[dict[str, object]]:

@@ -41,8 +41,8 @@ def _axes() -> tuple[Figure, plt.Axes]:
 
 def gallery() -> Figure:
     """Projections of a map of layer 4 and of one of layer 5 on photographs."""
-    kept = records.read(f"gallery/{PHOTOGRAPHS}")["pictures"]
-    shown = [plots.from_jpeg(kept[layer][0]["sheet"]) for layer in ("conv4", "conv5")]
+    pictures = records.read(f"gallery/{PHOTOGRAPHS}")["pictures"]
+    shown = [plots.from_jpeg(pictures[layer][0]["sheet"]) for layer in ("conv4", "conv5")]
     return _sheet(torch.stack(shown), 2)
 
 
@@ -61,9 +61,9 @@ def training() -> Figure:
 
 def evolution_() -> Figure:
     """Maps of layers 3 and 5 at four epochs."""
-    found = evolution.decoded(records.read(f"evolution/{PHOTOGRAPHS}"))
+    projections = evolution.decoded(records.read(f"evolution/{PHOTOGRAPHS}"))
     rows = [
-        evolution.tiles(found[layer][[k]][:, [0, 2, 3, 4]])[0]
+        evolution.tiles(projections[layer][[k]][:, [0, 2, 3, 4]])[0]
         for layer, k in (("conv3", 0), ("conv5", 1))
     ]
     return _sheet(torch.cat(rows))

@@ -142,20 +142,20 @@ def _pairs(view: View, wanted: Tensor) -> Iterator[Pairs]:
     kinds, tapers = view.scene.primitives.kind, view.scene.primitives.taper.flatten()
     us, vs = (tangents.view(batch * view.grid, TILE) for tangents in (view.u, view.v))
     groups = {ELLIPSOID: kinds == ELLIPSOID, BOX: kinds == BOX, CONE: kinds >= CYLINDER}
-    for kind, mine in groups.items():
-        image, slot, row, column = (wanted & mine[..., None, None]).nonzero(as_tuple=True)
+    for kind, of_kind in groups.items():
+        image, slot, row, column = (wanted & of_kind[..., None, None]).nonzero(as_tuple=True)
         u = us.index_select(0, image * view.grid + column)[:, None, :]
         v = vs.index_select(0, image * view.grid + row)[:, :, None]
-        chosen, tile = image * slots + slot, (image * view.grid + row) * view.grid + column
-        axes = (_per_pair(values, chosen) for values in (view.ahead, view.across, view.upward))
+        primitive, tile = image * slots + slot, (image * view.grid + row) * view.grid + column
+        axes = (_per_pair(values, primitive) for values in (view.ahead, view.across, view.upward))
         direction = tuple((a + u * b) + v * c for a, b, c in zip(*axes, strict=True))
-        taper = tapers.index_select(0, chosen)[:, None, None]
-        yield kind, chosen, tile, _per_pair(view.origin, chosen), direction, taper
+        taper = tapers.index_select(0, primitive)[:, None, None]
+        yield kind, primitive, tile, _per_pair(view.origin, primitive), direction, taper
 
 
-def _per_pair(values: Tensor, chosen: Tensor) -> Components:
-    """Return three (T, 1, 1) components of the chosen rows of (B, P, 3)."""
-    return values.view(-1, 3).index_select(0, chosen).t().contiguous()[..., None, None].unbind(0)
+def _per_pair(values: Tensor, rows: Tensor) -> Components:
+    """Return three (T, 1, 1) components of some rows (T,) of (B, P, 3)."""
+    return values.view(-1, 3).index_select(0, rows).t().contiguous()[..., None, None].unbind(0)
 
 
 def cast(view: View) -> tuple[Tensor, Tensor]:
@@ -168,39 +168,39 @@ def cast(view: View) -> tuple[Tensor, Tensor]:
     missed = INFINITE << 8
     wanted = _touched(view.outline, view.grid) & alive[..., None, None]
     keys = torch.full((batch * view.grid * view.grid * LANES,), missed | 0xFF, device=device)
-    for kind, chosen, tile, origin, direction, taper in _pairs(view, wanted):
+    for kind, primitive, tile, origin, direction, taper in _pairs(view, wanted):
         depth = enter(kind, origin, direction, taper)
-        key = (depth.view(torch.int32).long() << 8) + (chosen % slots)[:, None, None]
+        key = (depth.view(torch.int32).long() << 8) + (primitive % slots)[:, None, None]
         place = (tile * LANES)[:, None, None] + lane
         keys.scatter_reduce_(0, place.flatten(), key.flatten(), "amin")
     slot = torch.where(keys < missed, keys & 0xFF, slots)
     return slot.view(batch, -1), (keys >> 8).int().view(torch.float32).view(batch, -1)
 
 
-def shadow(view: View, depth: Tensor, table: Tensor, own: Tensor) -> Tensor:
+def shadow(view: View, depth: Tensor, table: Tensor, subject: Tensor) -> Tensor:
     """Return 1 where the lamp is hidden from what is seen, else 0; (B, N).
 
     Args:
         depth: (B, N), of the surface that is seen.
-        table, own: bool (B, N), the pixels that show the table and the object.
+        table, subject: bool (B, N), the pixels that show the table and the object.
     """
-    wanted = _shadow_pairs(view, shown(view, table), shown(view, own))
+    wanted = _shadow_pairs(view, shown(view, table), shown(view, subject))
     dark = torch.zeros_like(depth).view(-1, LANES)
     depths = depth.view(-1, TILE, TILE)
-    for kind, chosen, tile, origin, direction, taper in _pairs(view, wanted):
+    for kind, primitive, tile, origin, direction, taper in _pairs(view, wanted):
         t = depths.index_select(0, tile)
         surface = tuple(o + t * d for o, d in zip(origin, direction, strict=True))
-        enters = enter(kind, surface, _per_pair(view.towards_light, chosen), taper)
+        enters = enter(kind, surface, _per_pair(view.towards_light, primitive), taper)
         hidden = ((enters > 2e-3) & (enters < 50)).float().flatten(1)
         dark.index_add_(0, tile, hidden)  # small whole numbers: exact in any order
     return dark.clamp_(max=1).view_as(depth)
 
 
-def _shadow_pairs(view: View, table: Tensor, own: Tensor) -> Tensor:
+def _shadow_pairs(view: View, table: Tensor, subject: Tensor) -> Tensor:
     """Return which primitive may shade which tile: bool (B, P, G, G).
 
     Every primitive shades the table inside the outline of its own shadow; the object's largest ones
-    also shade the object. `table` and `own`, bool (B, G, G), are tiles that show some of them.
+    also shade the object. `table` and `subject`, bool (B, G, G), are tiles that show some of them.
     """
     p, outline = view.scene.primitives, view.outline
     light = view.scene.light.direction[:, None, None]
@@ -215,7 +215,7 @@ def _shadow_pairs(view: View, table: Tensor, own: Tensor) -> Tensor:
     # What a primitive can shade of the object lies between it and its shadow on the table.
     low, high = torch.minimum(bounds, outline), torch.maximum(bounds, outline)
     between = torch.stack([low[..., 0], high[..., 1], low[..., 2], high[..., 3]], -1)
-    return wanted | _touched(between, view.grid) & own[:, None] & caster[..., None, None]
+    return wanted | _touched(between, view.grid) & subject[:, None] & caster[..., None, None]
 
 
 def shown(view: View, pixels: Tensor) -> Tensor:

@@ -190,17 +190,17 @@ def _shade(
     """Overwrite `color` where a primitive is seen: the Blinn-Phong model under lamp and sky."""
     p, light = view.scene.primitives, view.scene.light
     slots = p.alive.shape[1]
-    where = (slot < slots).flatten().nonzero()[:, 0]
-    image = where // slot.shape[1]
+    pixel = (slot < slots).flatten().nonzero()[:, 0]
+    image = pixel // slot.shape[1]
 
     def seen(values: Tensor) -> Tensor:
-        return values.flatten().index_select(0, where)
+        return values.flatten().index_select(0, pixel)
 
     row = image * slots + seen(slot)
     # One table of all that is known about each primitive, columns contiguous, gathered once.
-    known = [view.to_local.flatten(2), p.to_texture.flatten(2), p.material]
-    known += [p.taper[..., None], p.kind[..., None].float()]
-    table = torch.cat(known, 2).flatten(0, 1).t().contiguous().index_select(1, row)
+    columns = [view.to_local.flatten(2), p.to_texture.flatten(2), p.material]
+    columns += [p.taper[..., None], p.kind[..., None].float()]
+    table = torch.cat(columns, 2).flatten(0, 1).t().contiguous().index_select(1, row)
     local, texture, material, taper, kind = table.split([12, 12, M, 1, 1])
     t = seen(depth)
     rays = [seen(component) for component in ray]
@@ -236,7 +236,7 @@ def _shade(
     for k in range(3):
         ambient = torch.lerp(bounce[k], sky[k], above) * openness
         value = colors[k] * (lamp[k] * facing + ambient) + 0.5 * lamp[k] * shine
-        color[k].view(-1).index_copy_(0, where, value)
+        color[k].view(-1).index_copy_(0, pixel, value)
 
 
 def _photographed(view: View, color: list[Tensor]) -> Tensor:

@@ -71,10 +71,10 @@ def sample(indices: Sequence[int] | Tensor, seed: int = 0, novel: bool = False) 
     materials, scale = _materials(d, coat)
     materials[..., COLUMN["fur"]] *= of_kind([kind.fur for kind in kinds])[:, None]
     turn = affine(rotate_y(yaw), yaw.new_zeros(len(yaw), 3))
-    own = _placed(d, objects, turn, materials, scale)
+    placed = _placed(d, objects, turn, materials, scale)
     background = _background(d)
     clutter = _clutter(things, objects["half"], camera, background.edge)
-    joined = {f.name: [getattr(p, f.name) for p in (own, clutter)] for f in fields(Primitives)}
+    joined = {f.name: [getattr(p, f.name) for p in (placed, clutter)] for f in fields(Primitives)}
     return Scene(
         labels=label,
         primitives=Primitives(**{name: torch.cat(pair, 1) for name, pair in joined.items()}),
@@ -248,22 +248,22 @@ def _clutter(d: Draws, half: Tensor, camera: Camera, edge: Tensor) -> Primitives
         wide = torch.where(tall, flat, long)
         radii = torch.stack([wide, high, wide * d.between(0.6, 1.0)], 1)
         turn = rotate_y(d.between(0, 2 * math.pi))
-        own = radii[:, ::2].amax(1) * 1.2
+        radius = radii[:, ::2].amax(1) * 1.2
         side = d.sign()
         if number < FRONT:
             # Before the object and off its middle: hides a part of it and never the most.
             x = side * half[:, 0].clamp(min=0.2) * d.between(0.6, 1.25)
-            z = reach + own + d.between(0.05, 0.3)
+            z = reach + radius + d.between(0.05, 0.3)
             alive = d.chance(0.25)
             radii = radii * (0.22 / radii[:, 1]).clamp(max=1)[:, None]
         elif number < FRONT + BESIDE:
-            x = side * (reach + own + d.between(0.02, 0.9))
+            x = side * (reach + radius + d.between(0.02, 0.9))
             z = d.between(-0.5, 0.5)
             alive = d.chance(0.5)
         else:
-            z = -(reach + own + d.between(0.1, 1.0) ** 2 * 4.5)
+            z = -(reach + radius + d.between(0.1, 1.0) ** 2 * 4.5)
             x = d.between(-1.0, 1.0) * (0.8 - 0.55 * z)
-            alive = d.chance(0.6) & (z - own > -edge)
+            alive = d.chance(0.6) & (z - radius > -edge)
         y = radii[:, 1]
         placed = affine(turn * radii[:, None, :], torch.stack([x, y, z], 1))
         # On top of half of them: a second piece, which makes bottles, tins with lids, trees, huts.

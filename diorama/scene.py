@@ -199,9 +199,9 @@ def without_part(scene: Scene, part_name: str) -> Scene:
 def _with_object_moved(scene: Scene, maps: Tensor) -> Scene:
     """Apply world maps (B, 3, 4) to the object, its texture and its landmarks, to nothing else."""
     p, each = scene.primitives, maps[:, None]
-    mine = (p.part > 0)[..., None, None]
-    to_world = torch.where(mine, compose(each, p.to_world), p.to_world)
-    to_texture = torch.where(mine, compose(p.to_texture, inverse(each)), p.to_texture)
+    of_object = (p.part > 0)[..., None, None]
+    to_world = torch.where(of_object, compose(each, p.to_world), p.to_world)
+    to_texture = torch.where(of_object, compose(p.to_texture, inverse(each)), p.to_texture)
     primitives = replace(p, to_world=to_world, to_texture=to_texture)
     base, landmarks = apply(maps, scene.base), apply(each, scene.landmarks)
     return replace(scene, primitives=primitives, base=base, landmarks=landmarks)

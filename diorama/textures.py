@@ -191,9 +191,9 @@ def _leaves(channel: int, square: float, largest: float) -> Tensor:
         light = 1.2 * (u[k, 10] - 0.5) * a
         if u[k, 11] < 0.18:
             light = light + 0.5 * np.sign(np.sin(a * (4 + 10 * u[k, 12])))
-        where = np.ix_(range(3), ys, xs)
+        window = np.ix_(range(3), ys, xs)
         leaf = shades[k][:, None, None] + np.multiply.outer((1, 0, 0), light)
-        texture[where] = np.where(inside, leaf, texture[where])
+        texture[window] = np.where(inside, leaf, texture[window])
     return torch.from_numpy(texture).float() + 0.12 * _octaves(SEED + 77 * channel, 2, SIDE, 8, 0.5)
 
 

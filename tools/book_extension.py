@@ -60,12 +60,12 @@ def drop_useless_scripts(app, pagename, templatename, context, doctree) -> None:
 
     And the state of widgets weighs much and is of no use without a kernel.
     """
-    kept = {}
+    scripts = {}
     for position, script in enumerate(context.get("script_files", [])):
         attributes = getattr(script, "attributes", {})
         if attributes.get("type") != "application/vnd.jupyter.widget-state+json":
-            kept.setdefault(attributes.get("body") or position, script)
-    context["script_files"] = list(kept.values())
+            scripts.setdefault(attributes.get("body") or position, script)
+    context["script_files"] = list(scripts.values())
 
 
 ANSWER = re.compile(r'<div class="zf-answer"><p>(.*?)</p>', re.DOTALL)
@@ -74,8 +74,8 @@ DESCRIPTION = re.compile(r'((?:name="description"|property="og:description") con
 
 def describe_by_answer(app, pagename, templatename, context, doctree) -> None:
     """Let a link to a page show its answer; sphinxext.opengraph takes the first figure's words."""
-    if found := ANSWER.search(context.get("body") or ""):
-        words = html.escape(html.unescape(re.sub("<[^>]+>", "", found[1])))
+    if match := ANSWER.search(context.get("body") or ""):
+        words = html.escape(html.unescape(re.sub("<[^>]+>", "", match[1])))
         context["metatags"] = DESCRIPTION.sub(lambda tag: tag[1] + words, context["metatags"])
 
 

@@ -78,19 +78,19 @@ def test() -> int:
         "JupyterLab": lambda: run(*PYTEST, "-q", f"-n{min(WORKERS, 2)}", LAB),
     }
     needs = {"book": "notebooks", "browser": "book"}
-    found: dict[str, str] = {}
+    outcomes: dict[str, str] = {}
     for name, stage in stages.items():
-        if found.get(needs.get(name, ""), "passed").startswith("passed"):
+        if outcomes.get(needs.get(name, ""), "passed").startswith("passed"):
             print(f"\n=== {name}", flush=True)
             began = time.perf_counter()
             outcome = "FAILED" if stage() else "passed"
-            found[name] = f"{outcome} {time.perf_counter() - began:8.1f} s"
+            outcomes[name] = f"{outcome} {time.perf_counter() - began:8.1f} s"
         else:
-            found[name] = f"not run, for {needs[name]} failed"
-    print("\n=== summary", *(f"{name:12} {text}" for name, text in found.items()), sep="\n")
+            outcomes[name] = f"not run, for {needs[name]} failed"
+    print("\n=== summary", *(f"{name:12} {text}" for name, text in outcomes.items()), sep="\n")
     if browser.program() is None:
         print("NO BROWSER was found, so no page was tested in one: sh tools/chromium.sh")
-    return int(not all(text.startswith("passed") for text in found.values()))
+    return int(not all(text.startswith("passed") for text in outcomes.values()))
 
 
 RANDOM = re.compile(r"0x[0-9a-f]{6,}|\b[0-9a-f]{32}\b|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -111,8 +111,8 @@ def differing(one: Path, other: Path) -> list[str]:
     """Return `page, cell` of cells of two runs that differ; those tagged `timing` may."""
     pairs = zip(nbformat.read(one, 4).cells, nbformat.read(other, 4).cells, strict=True)
     compared = [(a, b) for a, b in pairs if "timing" not in a.metadata.get("tags", [])]
-    both = [(a.id, shown(a), shown(b)) for a, b in compared]
-    return [f"{one.stem}, {k}: {a}\n    now: {b}"[:1000] for k, a, b in both if a != b]
+    shows = [(a.id, shown(a), shown(b)) for a, b in compared]
+    return [f"{one.stem}, {k}: {a}\n    now: {b}"[:1000] for k, a, b in shows if a != b]
 
 
 def twice() -> int:
@@ -124,10 +124,10 @@ def twice() -> int:
             return 1
         names = sorted(page.relative_to(first) for page in first.rglob("*.ipynb"))
         second = EXECUTED / "book"
-        found = [line for name in names for line in differing(first / name, second / name)]
-    told = f"{len(names)} notebooks, run twice: {len(found)} cells show something else"
-    print(*found, told, sep="\n")
-    return int(bool(found))
+        differences = [line for name in names for line in differing(first / name, second / name)]
+    summary = f"{len(names)} notebooks, run twice: {len(differences)} cells show something else"
+    print(*differences, summary, sep="\n")
+    return int(bool(differences))
 
 
 HEADER = """\

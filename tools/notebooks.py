@@ -56,14 +56,14 @@ def photographs() -> list[str]:
     chosen = data.default_name()
     if chosen == "diorama":
         return []
-    found = []
+    hashes = []
     for name in (chosen, "caltech101"):
         try:
             folder = photos.find_folder(name, None)
-            found.append(photos.fingerprint(folder, list(photos.class_folders(name, folder))))
+            hashes.append(photos.fingerprint(folder, list(photos.class_folders(name, folder))))
         except data.DataError as error:
-            found.append(str(error))
-    return found
+            hashes.append(str(error))
+    return hashes
 
 
 def cache_key(root: Path = ROOT) -> str:
@@ -98,10 +98,10 @@ def fill_cache(folder: Path = ROOT / "book", build: Path = BUILD, root: Path = R
     if not stamp.is_file() or stamp.read_text() != key:
         shutil.rmtree(cache, ignore_errors=True)
     stamp.unlink(missing_ok=True)
-    found = get_cache(cache)
-    pages = [found.add_nb_to_project(str(page)) for page in sorted(folder.rglob("*.ipynb"))]
+    project = get_cache(cache)
+    pages = [project.add_nb_to_project(str(page)) for page in sorted(folder.rglob("*.ipynb"))]
     keys = {page.pk for page in pages}
-    missing = [Path(page.uri) for page in found.list_unexecuted() if page.pk in keys]
+    missing = [Path(page.uri) for page in project.list_unexecuted() if page.pk in keys]
     with ProcessPoolExecutor(WORKERS) as pool:
         jobs = [pool.submit(run_one, page, cache) for page in missing]
         for job in tqdm(as_completed(jobs), "notebooks", len(jobs), disable=not jobs):

@@ -60,10 +60,10 @@ class Table:
             print("\n".join(ARCHITECTURES))
             return
         require_positive(classes=self.classes)
-        chosen = Recipe(
+        recipe = Recipe(
             arch=self.arch, image_size=self.image_size, width=self.width, units=self.units
         )
-        print(format_table(chosen.architecture(), self.image_size, self.classes))
+        print(format_table(recipe.architecture(), self.image_size, self.classes))
 
 
 @dataclass
@@ -155,8 +155,8 @@ class Train:
         """Return the recipe, checked; the path of a data set is made absolute, so that the record
         names it anywhere.
         """
-        chosen = asdict(self.settings)
-        return Recipe(**chosen | {"dataset": named_anywhere(chosen["dataset"])})
+        settings = asdict(self.settings)
+        return Recipe(**settings | {"dataset": named_anywhere(settings["dataset"])})
 
     def run(self) -> None:
         recipe, where = self.made(), device.pick(self.device)
@@ -266,19 +266,19 @@ class Ship:
     def run(self) -> None:
         if not self.runs:
             raise ValueError("name at least one folder that `train` wrote")
-        made: dict[Path, tuple[Path, dict[str, Any]]] = {}
+        by_target: dict[Path, tuple[Path, dict[str, Any]]] = {}
         for run in map(Path, self.runs):
             record = _finished(run)
             name = _shipped_name(run, record, self.numbers_only)
             target = records.results_root() / f"{name}.json"
-            if target in made:
+            if target in by_target:
                 raise ValueError(
-                    f"{made[target][0]} and {run} would both become {target}; ship one of them"
+                    f"{by_target[target][0]} and {run} would both become {target}; ship one of them"
                 )
             if not self.replace:
                 refuse_weaker(record, target)
-            made[target] = run, record
-        for target, (run, record) in made.items():
+            by_target[target] = run, record
+        for target, (run, record) in by_target.items():
             if not self.numbers_only:
                 trained, sha = run / training.WEIGHTS, record["weights_sha256"]
                 weights.load_weights(trained, expected_sha256=sha, device=device.pick("cpu"))
@@ -339,12 +339,12 @@ class Measure:
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"--seed {self.seed}: must be at least 0 and below 2**32")
         where, name = device.pick(self.device), named_anywhere(self.dataset)
-        own = self.network == "zfnet"
-        parts = (data.dataset_name(name) if own else self.network, self._repeat)
-        file = "-".join(filter(None, (*parts, "untrained" * self.untrained))) + ".json"
-        target = records.results_root() / self.chapter / file
+        is_zfnet = self.network == "zfnet"
+        subject = data.dataset_name(name) if is_zfnet else self.network
+        file = "-".join(filter(None, (subject, self._repeat, "untrained" * self.untrained)))
+        target = records.results_root() / self.chapter / f"{file}.json"
         # what can be told before any data is read
-        if own and self.weights:
+        if is_zfnet and self.weights:
             raise ValueError("--weights: only with --network, the name of a torchvision network")
         if unfinished := [run for run in self.runs if not Path(run, training.WEIGHTS).is_file()]:
             raise ValueError(
@@ -356,18 +356,18 @@ class Measure:
         if self.only:
             earlier = records.read_json(target) if added else {"seconds": {}}
             measure.refuse_unknown(self.chapter, earlier, target, self.only)
-        study = self._study(name, where) if own else self._adapted(name, where)
+        study = self._study(name, where) if is_zfnet else self._adapted(name, where)
         study = study.before_training() if self.untrained else study
         command, scratch = self._command(name), Path(self.scratch)
         with file_lock(scratch / f"{self.chapter}-{study.name}", option="--scratch"):
             new = measure.record(self.chapter, study, {}, command)
             if added:
                 measure.refuse_other(records.read_json(target), new)
-            found = measure.measure(self.chapter, study, scratch, only=self.only, fresh=self.fresh)
+            parts = measure.measure(self.chapter, study, scratch, only=self.only, fresh=self.fresh)
             if added:  # read again, for other parts may have been measured meanwhile
-                record = measure.added(records.read_json(target), new, found)
+                record = measure.added(records.read_json(target), new, parts)
             else:
-                record = measure.record(self.chapter, study, found, command)
+                record = measure.record(self.chapter, study, parts, command)
             records.write_json(target, record)
         print(f"wrote {target}")
 
@@ -410,30 +410,31 @@ class Measure:
         if "zfnet" not in self._trained or self._trained.keys() - {"zfnet", "krizhevsky"}:
             raise ValueError("--trained: name a run of zfnet, and one of krizhevsky if you have it")
         seeds = {_finished(run)["recipe"]["seed"] for run in map(Path, self.trained)}
-        named = {f"seed{seed}" for seed in seeds}
-        if len(named) > 1 or not named <= claims.REPEATS.keys():
+        names = {f"seed{seed}" for seed in seeds}
+        if len(names) > 1 or not names <= claims.REPEATS.keys():
             listed = ", ".join(map(str, sorted(seeds)))
             raise ValueError(f"--trained: runs of seed {listed}; name runs of one seed of 1 to 4")
-        return named.pop()
+        return names.pop()
 
     def _adapted(self, name: str, where):
         """Return the study of a network that others trained, asked for the data set's classes."""
         from zfrepro import imagenet, measure
 
         measure.refuse_adapted(self.chapter)
-        made = imagenet.load(self.network, self.weights, device=where)
+        adapted = imagenet.load(self.network, self.weights, device=where)
         file = self.weights or imagenet.default_file(self.network)
         dataset = data.load(
-            name, made.image_size, root=self.data, parts=("val",), progress=not self.quiet
+            name, adapted.image_size, root=self.data, parts=("val",), progress=not self.quiet
         )
         if not dataset.photographs:
             raise ValueError(f"--network {self.network} wants photographs: --dataset imagenet20")
         ours, sha = _shipped("zfnet", name, where)
+        options = self._options(name)
         return measure.Study(
-            dataset, {self.network: made.restrict_classes(dataset.classes)}, where,
+            dataset, {self.network: adapted.restrict_classes(dataset.classes)}, where,
             hashes={self.network: records.sha256(Path(file).expanduser()), "zfnet": sha},
-            network=self.network, ours=ours,
-            rows=imagenet.unseen(dataset, self._options(name)["root"]), **self._options(name),
+            network=self.network, ours=ours, rows=imagenet.unseen(dataset, options["root"]),
+            **options,
         )  # fmt: skip
 
     def _options(self, name: str) -> dict[str, Any]:
@@ -458,8 +459,8 @@ class Measure:
 
 def _shipped(arch: str, dataset: str, where: torch.device) -> tuple[weights.Trained, str]:
     """Return the pretrained network of a data set and the SHA-256 of its file."""
-    found = weights.pretrained(arch, dataset, device=where)
-    return found, records.read(weights.record_name(arch, dataset))["weights_sha256"]
+    network = weights.pretrained(arch, dataset, device=where)
+    return network, records.read(weights.record_name(arch, dataset))["weights_sha256"]
 
 
 @dataclass
@@ -498,23 +499,22 @@ class Sweep:
             raise ValueError(f"--seeds {self.seeds}: must be at most {MOST_SEEDS}")
         name = named_anywhere(self.dataset)
         seeds = range(self.seeds) if self.seeds else None
-        chosen = sweeps.recipes(
+        recipes = sweeps.recipes(
             self.sweep, name, seeds, self.scale, self.epochs, self.networks or None
         )
         target = records.results_root() / f"{sweeps.record_name(self.sweep, name, self.scale)}.json"
         if not self.fresh:  # told before any data is read
-            sweeps.read(target, chosen[0])
+            sweeps.read(target, recipes[0])
         # decoded once, before all runs ask for it
-        data.load(name, chosen[0].image_size, root=self.data)
-        words = ["--data", self.data] if self.data else []
-        words += ["--device", self.device] if self.device else []
+        data.load(name, recipes[0].image_size, root=self.data)
+        options = ["--data", self.data] if self.data else []
+        options += ["--device", self.device] if self.device else []
         budget = f"-{self.epochs}epochs" if self.epochs else ""
         folder = Path(self.scratch) / f"{self.sweep}-{self.scale}{budget}"
         with file_lock(folder, option="--scratch"):
             sweeps.run(
-                self.sweep, chosen, folder, target, jobs=self.jobs, options=words,
-                device=self.device,
-                fresh=self.fresh, say=lambda text: print(text, flush=True),
+                self.sweep, recipes, folder, target, jobs=self.jobs, options=options,
+                device=self.device, fresh=self.fresh, say=lambda text: print(text, flush=True),
             )  # fmt: skip
         print(f"wrote {target}")
 
@@ -529,9 +529,9 @@ def presets(words: list[str]) -> Settings:
     scan.add_argument("--recipe")
     scan.add_argument("--scale")
     with contextlib.suppress(argparse.ArgumentError):
-        chosen, _ = scan.parse_known_args(words)
+        options, _ = scan.parse_known_args(words)
         return Settings(
-            **(MODERN if chosen.recipe == "modern" else {}) | SCALES.get(chosen.scale, {})
+            **(MODERN if options.recipe == "modern" else {}) | SCALES.get(options.scale, {})
         )
     return Settings()
 
@@ -580,12 +580,11 @@ def main(words: list[str] | None = None) -> int:
 
 def resume_hint(command: Command | None) -> str:
     """Return how to go on after an interruption, where something was kept."""
-    if isinstance(command, (Measure, Sweep)):
-        return "; give the same command again to continue"
-    if isinstance(command, Train):
-        if (command.folder(command.settings) / training.CHECKPOINT_FILE).is_file():
-            return "; give the same command again to continue"
-    return ""
+    begun = isinstance(command, (Measure, Sweep)) or (
+        isinstance(command, Train)
+        and (command.folder(command.settings) / training.CHECKPOINT_FILE).is_file()
+    )
+    return "; give the same command again to continue" if begun else ""
 
 
 def remedy(error: BaseException) -> str:
@@ -665,13 +664,13 @@ def _origin_of_finished(out: Path, recipe: Recipe, fingerprint: str) -> dict[str
     if len(training.read_checkpoint(checkpoint)[1]["history"]) < recipe.epochs:
         return {}
     try:
-        earlier, made = records.read_json(file), ("command", "commit", "versions", "date")
+        earlier, keys = records.read_json(file), ("command", "commit", "versions", "date")
     except ValueError as error:
         raise ValueError(f"{error}; once it is removed, this command writes it anew") from error
     if training.fault_of(earlier) or earlier["recipe"] != vars(recipe):
         return {}
-    same = earlier["dataset"].get("fingerprint") == fingerprint and set(made) <= set(earlier)
-    return {key: earlier[key] for key in made} if same else {}
+    same = earlier["dataset"].get("fingerprint") == fingerprint and set(keys) <= set(earlier)
+    return {key: earlier[key] for key in keys} if same else {}
 
 
 def evaluation(

@@ -117,8 +117,8 @@ def borrowed_places(places: Tensor, parts: Tensor, side: int, generator: torch.G
 
 def batched_features(features: Features, images: Tensor, batch: int = 40) -> dict[str, Tensor]:
     """Return each layer's features of many images, flat: (N, D). images: uint8 (N, 3, S, S)."""
-    found = [features(part) for part in images.split(batch)]
-    return {layer: torch.cat([f[layer].flatten(1) for f in found]) for layer in found[0]}
+    outputs = [features(part) for part in images.split(batch)]
+    return {layer: torch.cat([out[layer].flatten(1) for out in outputs]) for layer in outputs[0]}
 
 
 def differences(
@@ -130,12 +130,12 @@ def differences(
     clean: x, from `batched_features`, (N, D) a layer, or (1, D) if all copies are of one image;
     masked: the copies, uint8 (N, 3, S, S).
     """
-    found = {}
+    by_layer = {}
     for layer, hidden in batched_features(features, masked, batch).items():
         eps = clean[layer] - hidden
         eps[eps.abs() <= 1e-6 * clean[layer].abs().amax()] = 0
-        found[layer] = eps
-    return found
+        by_layer[layer] = eps
+    return by_layer
 
 
 def keep_strongest(eps: Tensor, count: int) -> Tensor:
@@ -190,11 +190,11 @@ def mean_over_pairs(distance: Tensor, weights: Tensor | None = None) -> Tensor:
     distance: (N, N); weights: (B, N), how often each image is taken in each of B samples -> (B,),
     or a scalar without weights, where each is taken once.
     """
-    weights_ = torch.ones(1, len(distance)) if weights is None else weights
+    counts = torch.ones(1, len(distance)) if weights is None else weights
     valid = distance.isfinite().float().fill_diagonal_(0)
-    total = torch.einsum("bi,ij,bj->b", weights_, distance.nan_to_num(0) * valid, weights_)
-    found = total / torch.einsum("bi,ij,bj->b", weights_, valid, weights_)
-    return found[0] if weights is None else found
+    total = torch.einsum("bi,ij,bj->b", counts, distance.nan_to_num(0) * valid, counts)
+    means = total / torch.einsum("bi,ij,bj->b", counts, valid, counts)
+    return means[0] if weights is None else means
 
 
 def bootstrap_counts(count: int, times: int, generator: torch.Generator) -> Tensor:
@@ -206,7 +206,7 @@ def bootstrap_counts(count: int, times: int, generator: torch.Generator) -> Tens
 def grid_places(size: int, side: int, stride: int) -> Tensor:
     """Return the centres of squares, `stride` apart from the top left on, row by row: (K, 2)."""
     at = torch.arange(0, size - side + 1, stride) + side / 2
-    return torch.stack(torch.meshgrid(at, at, indexing="xy"), -1).reshape(-1, 2)
+    return torch.cartesian_prod(at, at).flip(1)
 
 
 def mean_direction_of_others(eps: Tensor) -> Tensor:
@@ -242,12 +242,12 @@ def similarity_maps(
 
     on_parts = [change(slice(None), mask_squares(images, at, side)) for at in places.unbind(1)]
     examples = torch.stack([mean_direction_of_others(eps) for eps in on_parts])
-    found = []
+    similarities = []
     for i in searched:
-        one = slice(i, i + 1)
-        anywhere = change(one, mask_squares(images[one].expand(len(grid), -1, -1, -1), grid, side))
-        found.append(examples[:, i] @ F.normalize(anywhere, dim=1).T)
-    return torch.stack(found)
+        row = slice(i, i + 1)
+        anywhere = change(row, mask_squares(images[row].expand(len(grid), -1, -1, -1), grid, side))
+        similarities.append(examples[:, i] @ F.normalize(anywhere, dim=1).T)
+    return torch.stack(similarities)
 
 
 def nearest_mean(cosine: Tensor, classes: Tensor) -> Tensor:
@@ -260,11 +260,11 @@ def nearest_mean(cosine: Tensor, classes: Tensor) -> Tensor:
     member = F.one_hot(numbers).float()
     if bool((member.sum(0) < 2).any()):
         raise ValueError("every class needs two images or more")
-    own = cosine.diagonal()[:, None]
+    with_itself = cosine.diagonal()[:, None]
     dots = cosine @ member  # of image i with the sum over class k
     # of that sum's length, without image i
-    squares = (member * dots).sum(0) - member * (2 * dots - own)
-    dots = dots - member * own
+    squares = (member * dots).sum(0) - member * (2 * dots - with_itself)
+    dots = dots - member * with_itself
     return values[(dots / squares.clamp_min(1e-12).sqrt()).argmax(1)]
 
 

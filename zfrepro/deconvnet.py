@@ -316,8 +316,8 @@ def _levels(
     levels = {}
     for s in (*reversed(below), None):
         name, size = (s.name, s.size) if s else ("image", image_size)
-        steps = torch.arange(extent, device=tops.device)
-        rows, columns = (first[:, None] + steps for first in (tops, lefts))
+        offsets = torch.arange(extent, device=tops.device)
+        rows, columns = (first[:, None] + offsets for first in (tops, lefts))
         rows, columns = ((at >= 0) & (at < size) for at in (rows, columns))
         whole = bool(rows.all() and columns.all())
         inside = None if whole else (rows[:, None, :, None] & columns[:, None, None, :]).to(device)
@@ -371,9 +371,9 @@ def _filter_to_pixels(x: Tensor, weight: Tensor, stride: int) -> Tensor:
     phases = F.pad(weight, (0, missing, 0, missing)).flip(2, 3)
     phases = phases.view(maps, colours, taps, stride, taps, stride).flip(3, 5)
     phases = phases.permute(1, 3, 5, 0, 2, 4).reshape(colours * stride**2, maps, taps, taps)
-    found = F.pixel_shuffle(F.conv2d(x, phases, padding=taps - 1), stride)
+    pixels = F.pixel_shuffle(F.conv2d(x, phases, padding=taps - 1), stride)
     side = (x.shape[-1] - 1) * stride + kernel
-    return found[:, :, :side, :side]
+    return pixels[:, :, :side, :side]
 
 
 def _forward_on_crops(
@@ -427,8 +427,7 @@ def window(network: Layered, layer: str, units: Units) -> tuple[Tensor, Tensor, 
 
     A field larger than the image is replaced by the whole image.
     """
-    fields = network.fields(layer)
-    tops, lefts, (side, _) = fields.windows(units.rows, units.columns, len(units))
+    tops, lefts, (side, _) = network.fields(layer).windows(units.rows, units.columns, len(units))
     return tops.to(units.maps.device), lefts.to(units.maps.device), side
 
 
@@ -494,9 +493,8 @@ def project_crops(
             codes = {name: [code[i] for i in of.tolist()] for name, code in codes.items()}
             codes = _crop_codes(codes, levels)
             x = levels[below[-2].name].cut([x[i] for i in of.tolist()])
-        probed = network.convs[layer]
-        filters = probed.weight[units.maps]
-        activations = F.relu((x * filters).sum((1, 2, 3)) + probed.bias[units.maps])
+        conv = network.convs[layer]
+        activations = F.relu((x * conv.weight[units.maps]).sum((1, 2, 3)) + conv.bias[units.maps])
         validate_finite(layer, activations)
         return _backward_on_crops(network, layer, units, activations, codes, levels)
 

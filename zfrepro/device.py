@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of malloc.h
 
@@ -26,8 +26,8 @@ def pick(name: str | None = None) -> torch.device:
     name = (
         name or os.environ.get("ZFREPRO_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
     )
-    if name == "cuda" and (own := os.environ.get("LOCAL_RANK")):
-        name = f"cuda:{own}"
+    if name == "cuda" and (rank := os.environ.get("LOCAL_RANK")):
+        name = f"cuda:{rank}"
     kind, _, number = name.partition(":")
     if kind not in ("cpu", "cuda") or not (number.isdecimal() or name == kind):
         raise ValueError(f"device {name!r}: choose cpu, cuda or cuda:NUMBER")
@@ -108,7 +108,9 @@ def precision(device: torch.device, wanted: str) -> str:
     return "fp32" if wanted == "bf16" and not fast_bf16(device) else wanted
 
 
-def with_oom_backoff(run: Callable[[Tensor], Found], batches: Iterable[Tensor]) -> Iterator[Found]:
+def with_oom_backoff(
+    run: Callable[[Tensor], Result], batches: Iterable[Tensor]
+) -> Iterator[Result]:
     """Yield `run` of each batch, in smaller parts once the GPU's memory does not suffice.
 
     `run` must keep nothing of a batch when it raises: it is called again with a part of the same.

@@ -41,8 +41,8 @@ def average(folders: Sequence[Path]) -> dict[str, dict[str, float]]:
     if not runs:
         raise ValueError("an ensemble needs at least one run")
     labels = runs[0].pop("labels")
-    for folder, other in zip(folders[1:], runs[1:], strict=True):
-        if not torch.equal(other.pop("labels"), labels):
+    for folder, run in zip(folders[1:], runs[1:], strict=True):
+        if not torch.equal(run.pop("labels"), labels):
             raise ValueError(
                 f"{folder}: evaluated on other images than {folders[0]}; "
                 "average runs of one data set"
@@ -71,13 +71,13 @@ def ensemble_errors(sweep: str, folders: Mapping[tuple[str, int], Path]) -> list
     """
     if sweep != "training":
         return []
-    kept = {key: folder for key, folder in folders.items() if has_probabilities(folder)}
-    found = []
+    runs = {key: folder for key, folder in folders.items() if has_probabilities(folder)}
+    rows = []
     for name, (network, joining) in TABLE1.items():
-        core = [key for key in kept if key[0] == network]
-        groups = [[*core, key] for key in kept if key[0] == joining] if joining else [core]
+        core = [key for key in runs if key[0] == network]
+        groups = [[*core, key] for key in runs if key[0] == joining] if joining else [core]
         for members in groups if core else ():
             if len(members) > 1:
                 row = {"name": name, "members": [list(key) for key in members]}
-                found.append(row | {"errors": average([kept[key] for key in members])})
-    return found
+                rows.append(row | {"errors": average([runs[key] for key in members])})
+    return rows

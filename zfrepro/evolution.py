@@ -39,10 +39,10 @@ class Snapshot:
 
 def snapshots(run: Path, device: torch.device | None = None) -> list[Snapshot]:
     """Load what `train --keep` left in a run's folder, by epoch; FileNotFoundError if nothing."""
-    named = (
+    matches = (
         (re.fullmatch(r"epoch-(\d+)", file.stem), file) for file in run.glob("epoch-*.safetensors")
     )
-    files = {int(name[1]): file for name, file in named if name}
+    files = {int(match[1]): file for match, file in matches if match}
     if not files:
         raise FileNotFoundError(
             f"{run}: holds no epoch-NNN.safetensors; train with --keep and --out {run}"
@@ -69,7 +69,7 @@ def grow(
     """
     state = start(recipe, len(dataset.classes), device)
     mean = mean_image(dataset.train.images).to(device)
-    wanted, kept = set(epochs), []
+    wanted, checkpoints = set(epochs), []
     bar = tqdm(range(1, recipe.epochs + 1), desc="training", unit="epoch", disable=not progress)
     for epoch in bar:
         if frozen and epoch == frozen_after + 1:
@@ -81,8 +81,8 @@ def grow(
         bar.set_postfix_str(f"loss {row['loss']:.2f}, train error {row['train_error']:.0f} %")
         if epoch in wanted:
             network = copy.deepcopy(state.network).eval().requires_grad_(False)
-            kept.append(Snapshot(epoch, Trained(network, recipe, dataset.classes, mean)))
-    return kept
+            checkpoints.append(Snapshot(epoch, Trained(network, recipe, dataset.classes, mean)))
+    return checkpoints
 
 
 def strongest(
@@ -95,36 +95,36 @@ def strongest(
 
 def project(trained: Trained, images: Tensor, top: Top, maps: Sequence[int]) -> Tensor:
     """Project the strongest unit of M maps, zero where a map never responds. -> (M, 3, F, F)."""
-    found = gallery.projections(
-        trained.network, lambda chosen: trained.preprocess(images[chosen]), top, maps
+    return gallery.projections(
+        trained.network, lambda indices: trained.preprocess(images[indices]), top, maps
     )[:, 0]
-    return found * (top.values[list(maps), 0] > 0)[:, None, None, None]
 
 
 def strongest_projections(
-    kept: Sequence[Snapshot], images: Tensor, maps: dict[str, list[int]], *, progress: bool = False
-) -> dict[str, tuple[Tensor, Tensor]]:
+    checkpoints: Sequence[Snapshot], images: Tensor, maps: dict[str, list[int]], *,
+    progress: bool = False,
+) -> dict[str, tuple[Tensor, Tensor]]:  # fmt: skip
     """Project the strongest unit of some maps at every snapshot (Fig. 4).
 
     images: uint8 (N, 3, R, R), over which the strongest is sought; maps: layer -> M of its maps.
     Returns layer -> signed projections (M, E, 3, F, F), and the strongest images (M, E).
     """
-    convs = kept[0].trained.network.convs
-    for layer, chosen in maps.items():
+    convs = checkpoints[0].trained.network.convs
+    for layer, indices in maps.items():
         if layer not in convs:
             raise ValueError(f"no layer {layer!r}: choose among {', '.join(convs)}")
         count = convs[layer].out_channels
-        if not chosen or not all(0 <= index < count for index in chosen):
-            raise ValueError(f"{layer} has maps 0 to {count - 1}, got {list(chosen)}")
-    found: dict[str, list] = {layer: [] for layer in maps}
-    for snapshot in kept:
+        if not indices or not all(0 <= index < count for index in indices):
+            raise ValueError(f"{layer} has maps 0 to {count - 1}, got {list(indices)}")
+    by_layer: dict[str, list[tuple[Tensor, Tensor]]] = {layer: [] for layer in maps}
+    for snapshot in checkpoints:
         tops = strongest(snapshot.trained, images, progress=progress)
-        for layer, chosen in maps.items():
-            projected = project(snapshot.trained, images, tops[layer], chosen)
-            found[layer].append((projected, tops[layer].images[chosen, 0]))
+        for layer, indices in maps.items():
+            projected = project(snapshot.trained, images, tops[layer], indices)
+            by_layer[layer].append((projected, tops[layer].images[indices, 0]))
     return {
-        layer: tuple(torch.stack(part, 1) for part in zip(*own, strict=True))
-        for layer, own in found.items()
+        layer: tuple(torch.stack(over_epochs, 1) for over_epochs in zip(*pairs, strict=True))
+        for layer, pairs in by_layer.items()
     }
 
 

@@ -77,9 +77,9 @@ def frames(
         raise ValueError(f"picture {start} cannot come first: there are {count}")
     sheet, columns = _sheet(pictures)
     _, height, width, _ = pictures.shape
-    wide, high = sheet.shape[1], sheet.shape[0]
+    high, wide, _ = sheet.shape
     content = {
-        "axes": [{"name": name, "labels": list(map(str, own))} for name, own in axes.items()],
+        "axes": [{"name": name, "labels": list(map(str, labels))} for name, labels in axes.items()],
         "notes": list(notes or []),
         "columns": columns,
         "cell": [width + 2, height + 2],  # each picture has a rim of one pixel, see `_sheet`
@@ -164,7 +164,7 @@ def positions(
         "stride": stride,
         "size": [width, height],
         "notes": list(notes),
-        "maps": {name: list(map(_rounded, own.flatten())) for name, own in heat.items()},
+        "maps": {name: list(map(_rounded, values.flatten())) for name, values in heat.items()},
     }
     panels = stage + "".join(_heat(name, values) for name, values in heat.items())
     # Above the picture: a finger that moves the square does not cover it.

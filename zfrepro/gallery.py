@@ -107,21 +107,20 @@ class TopTracker:
         if images is None:
             images = torch.arange(self.seen, self.seen + count)
         images = images.to(best.device)
-        known = torch.cat([self.where[:, :, 0], images.expand(best.shape[1], count)], 1)
+        candidates = torch.cat([self.where[:, :, 0], images.expand(best.shape[1], count)], 1)
         values = torch.cat([self.values, best.T], 1)
         # by image, then by value with a stable sort: of equal activations the lower index stays
-        known, order = known.sort(dim=1, stable=True)
-        self.values, kept = values.gather(1, order).sort(dim=1, descending=True, stable=True)
-        self.values, kept = self.values[:, :k].contiguous(), order.gather(1, kept[:, :k])
-        entering = kept >= k
-        maps, places = entering.nonzero(as_tuple=True)
-        new = kept[maps, places] - k
+        order = candidates.argsort(dim=1, stable=True)
+        values, ranks = values.gather(1, order).sort(dim=1, descending=True, stable=True)
+        self.values, leading = values[:, :k].contiguous(), order.gather(1, ranks[:, :k])
+        maps, places = (leading >= k).nonzero(as_tuple=True)
+        new = leading[maps, places] - k
         # positions are looked up only for the few that enter, which costs less than for all
         position = activations[new, maps].flatten(1).argmax(1)
         width = activations.shape[3]
-        self.where = self.where.gather(1, kept.clamp_max(k - 1)[:, :, None].expand(-1, -1, 3))
-        found = [images[new], position // width, position % width]
-        self.where[maps, places] = torch.stack(found, 1)
+        self.where = self.where.gather(1, leading.clamp_max(k - 1)[:, :, None].expand(-1, -1, 3))
+        entries = [images[new], position // width, position % width]
+        self.where[maps, places] = torch.stack(entries, 1)
         self.seen += count
 
     def top(self) -> Top:
@@ -166,11 +165,11 @@ def length_of(data: Data) -> int | None:
 
 def _unpack(item: object) -> list[Tensor]:
     """Return images (B, 3, H, W) and, where there are any, labels (B,) of what a loader yields."""
-    images, *others = item if isinstance(item, (tuple, list)) and item else (item,)
+    images, *rest = item if isinstance(item, (tuple, list)) and item else (item,)
     if not isinstance(images, Tensor) or images.ndim != 4:
         what = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise ValueError(f"the data yield {what}; wanted images (B, 3, H, W), or (images, labels)")
-    labels = [x for x in others[:1] if isinstance(x, Tensor) and x.shape == images.shape[:1]]
+    labels = [x for x in rest[:1] if isinstance(x, Tensor) and x.shape == images.shape[:1]]
     return [images, *labels]
 
 
@@ -186,12 +185,12 @@ def _collate(collate: Callable, rows: Sequence[tuple[int, object]]) -> tuple[Ten
         ) from error
 
 
-def _left(batches: Iterable[list[int]], seen: Tensor) -> Iterator[list[int]]:
+def _unseen(batches: Iterable[list[int]], seen: Tensor) -> Iterator[list[int]]:
     """Yield batches of indices without those seen, now or before. seen: (N,) bool."""
     for batch in batches:
-        if left := [index for index in dict.fromkeys(batch) if not seen[index]]:
-            seen[left] = True
-            yield left
+        if new := [index for index in dict.fromkeys(batch) if not seen[index]]:
+            seen[new] = True
+            yield new
 
 
 def _batches(data: Data, size: int, done: Tensor) -> Iterator[_Batch]:
@@ -216,7 +215,7 @@ def _batches(data: Data, size: int, done: Tensor) -> Iterator[_Batch]:
     seen[done] = True
     loader = torch.utils.data.DataLoader(
         torch.utils.data.StackDataset(range(total), data.dataset),
-        batch_sampler=_left(data.batch_sampler, seen), num_workers=data.num_workers,
+        batch_sampler=_unseen(data.batch_sampler, seen), num_workers=data.num_workers,
         collate_fn=functools.partial(_collate, data.collate_fn), pin_memory=data.pin_memory,
         worker_init_fn=data.worker_init_fn,
     )  # fmt: skip
@@ -264,23 +263,23 @@ def layer_outputs(
     """
     if isinstance(model, Layered):
         return model.features(images, layers)
-    named = {layer: models.uncompiled(model, layer)[1] for layer in layers}
+    names = {layer: models.uncompiled(model, layer)[1] for layer in layers}
     model, _ = models.uncompiled(model, None)
-    calls = dict.fromkeys(named.values(), 0)
+    calls = dict.fromkeys(names.values(), 0)
     for name in calls.keys() - {None}:
         if models.calls_of(model, images[:1], name) > 1:
             raise ValueError(f"{name} is run more than once in one pass; name another module")
-    found = models.outputs_of(model, images, calls)
+    outputs = models.outputs_of(model, images, calls)
     square = images.shape[-1] == images.shape[-2]
-    for layer, output in found.items():
+    for name, output in outputs.items():
         shape = tuple(output.shape)
         channels_last = len(shape) == 4 and square and shape[1] == shape[2] != shape[3]
         if len(shape) not in (2, 4) or shape[0] != len(images) or channels_last:
             raise ValueError(
-                f"{layer or 'output'} gives {shape}; wanted feature maps ({len(images)}, C, H, W) "
+                f"{name or 'output'} gives {shape}; wanted feature maps ({len(images)}, C, H, W) "
                 f"or units ({len(images)}, C)"
             )
-    return {layer: found[name] for layer, name in named.items()}
+    return {layer: outputs[name] for layer, name in names.items()}
 
 
 # --- the search -----------------------------------------------------------------------------------
@@ -297,7 +296,7 @@ class SwitchCache:
 
     def add(self, indices: Tensor, codes: Mapping[str, Tensor], wanted: set[int]) -> None:
         """Drop what is not wanted, and keep the codes of those images, (B,), that are."""
-        self.stored = {index: own for index, own in self.stored.items() if index in wanted}
+        self.stored = {index: code for index, code in self.stored.items() if index in wanted}
         each = sum(code[0].nbytes for code in codes.values())
         for place, index in enumerate(indices.tolist()):
             if index in wanted and (len(self.stored) + 1) * each <= self.limit:
@@ -323,15 +322,14 @@ class _Search:
             if part.labels is None:
                 raise ValueError("per_class: the data yield no labels; give (images, labels)")
             groups = {int(c): part.labels == c for c in part.labels.unique()}
-        for (layer, output), (label, chosen) in itertools.product(outputs.items(), groups.items()):
+        for (layer, output), (label, rows) in itertools.product(outputs.items(), groups.items()):
             if (layer, label) not in self.trackers:
-                new = TopTracker(layer, output.shape[1], k, output.device)
-                self.trackers[layer, label] = new
+                self.trackers[layer, label] = TopTracker(layer, output.shape[1], k, output.device)
             tracker = self.trackers[layer, label]
             if tracker.image_size not in (None, size):
                 raise ValueError(f"images of {tracker.image_size} and {size} px; give one size")
             tracker.image_size = size
-            tracker.add(output[chosen], part.indices[chosen])
+            tracker.add(output[rows], part.indices[rows])
         self.done.append(part.indices)
 
     def save(self, file: Path) -> None:
@@ -526,19 +524,20 @@ def projections(
         if int(indices[part[0]]) in stored:
             codes = [stored[int(i)] for i in indices[part]]
             codes = {name: [code[name] for code in codes] for name in codes[0]}
-            given = units[part].to(device), values[part].to(device), codes
-            return part, deconvnet.project_codes(model, top.layer, *given).pixels
+            probed, activations = units[part].to(device), values[part].to(device)
+            projected = deconvnet.project_codes(model, top.layer, probed, activations, codes)
+            return part, projected.pixels
         distinct, of = indices[part].unique(return_inverse=True)
         x = _validate_size(fetch(distinct), top, fields).to(device)
         return part, rules.project_to_fields(model, x, top.layer, units[part], of, fields).pixels
 
     order = indices.argsort(stable=True)
-    known = torch.isin(indices[order], torch.tensor(list(stored), dtype=torch.int64))
-    parts = [*order[known].split(batch), *order[~known].split(batch)]
+    cached = torch.isin(indices[order], torch.tensor(list(stored), dtype=torch.int64))
+    parts = [*order[cached].split(batch), *order[~cached].split(batch)]
     bar = tqdm(parts, desc=f"projecting {top.layer}", unit="batch", disable=not progress)
     pixels = torch.zeros(len(indices), example.shape[1], *fields.window_size)
-    for part, found in with_oom_backoff(run, bar):
-        pixels[part] = found.detach().float().cpu()
+    for part, projected in with_oom_backoff(run, bar):
+        pixels[part] = projected.detach().float().cpu()
     return _in_places(pixels, responds)
 
 

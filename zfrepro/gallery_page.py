@@ -210,7 +210,7 @@ def gallery(
     top = top_units(model, data, layer, k, batch=batch, progress=progress)[layer]
     chosen, count = _choose(top, maps), length_of(data)
     fields = fields_of(model, layer, example_of(fetch, top))
-    seen = {"images": lambda indices: as_pictures(shown(indices)), "fields": fields}
+    cut_from = {"images": lambda indices: as_pictures(shown(indices)), "fields": fields}
     drawn = projections(model, fetch, top, chosen, fields=fields, progress=progress)
     places = torch.linspace(0, count - 1, min(count, sample)).round().long()
     sampled = (fetch(part) for part in places.split(batch))
@@ -220,8 +220,8 @@ def gallery(
     lower = _at_quantiles(every, chosen, places)
     return Gallery(
         type(model).__name__, tuple(chosen), count, fields, top, drawn,
-        patches(model, top=top, maps=chosen, **seen), by_image.T, lower,
-        patches(model, top=lower, maps=range(len(chosen)), **seen),
+        patches(model, top=top, maps=chosen, **cut_from), by_image.T, lower,
+        patches(model, top=lower, maps=range(len(chosen)), **cut_from),
     )  # fmt: skip
 
 
@@ -229,9 +229,9 @@ def _choose(top: Top, maps: Iterable[int] | int) -> list[int]:
     """Return those of the given maps that respond, or so many of those that respond most often."""
     if isinstance(maps, int):
         responses = (top.values > 0).sum(1)
-        able = ((responses == responses.max()) & (responses > 0)).nonzero().flatten()
-        places = torch.linspace(0, len(able) - 1, min(maps, len(able))).round().long()
-        chosen = able[places].tolist()
+        active = ((responses == responses.max()) & (responses > 0)).nonzero().flatten()
+        places = torch.linspace(0, len(active) - 1, min(maps, len(active))).round().long()
+        chosen = active[places].tolist()
     else:
         maps = list(maps)
         require_index(f"{top.layer}: map", torch.as_tensor(maps), len(top.values))

@@ -95,10 +95,10 @@ class Adapted(Layered):
             raise ValueError(f"layers {sorted(wanted)}: choose among {', '.join(self.layers)}")
         names = {layer: self.modules_of[layer] for layer in wanted}
         modules = {n: None if n == OUTPUT else n.removeprefix(MEAN_OF) for n in names.values()}
-        found = outputs_of(self.model, images, dict.fromkeys(modules.values(), 0))
+        outputs = outputs_of(self.model, images, dict.fromkeys(modules.values(), 0))
 
         def of(name: str) -> Tensor:
-            values = found[modules[name]]
+            values = outputs[modules[name]]
             if name == OUTPUT:
                 return values[:, self.classes]
             return values.mean((2, 3)) if name.startswith(MEAN_OF) else values
@@ -221,18 +221,18 @@ def load(
     if not file.is_file():
         raise WeightsError(f"{file}: no such file; {download(name)}")
     han = sha256(file) == HAN
-    made = skeleton(name, padded=han)
+    model = skeleton(name, padded=han)
     try:
         if file.suffix == ".safetensors":
             weights = load_file(file)
         else:
             weights = torch.load(file, map_location="cpu", weights_only=True)
-        made.load_state_dict(weights)
+        model.load_state_dict(weights)
     except Exception as error:  # safetensors, pickle and torch each raise their own kinds
         raise WeightsError(
             f"{file}: no weights of {name} ({brief(error)}); {download(name)}"
         ) from error
-    return adapt(name, made, CAFFE if han else TORCHVISION, padded=han, device=device)
+    return adapt(name, model, CAFFE if han else TORCHVISION, padded=han, device=device)
 
 
 def default_file(name: str) -> Path:
@@ -248,10 +248,10 @@ def unseen(dataset: Dataset, root: str | Path | None = None) -> Tensor:
     """
     folder = photos.find_folder(dataset.name, root)
     files, _ = photos.list_part(folder, "val", list(photos.class_folders(dataset.name, folder)))
-    found = torch.tensor([file.name.startswith(OFFICIAL) for file in files])
-    if not found.any() or len(found) != len(dataset.val):
+    official = torch.tensor([file.name.startswith(OFFICIAL) for file in files])
+    if not official.any() or len(official) != len(dataset.val):
         raise ValueError(
             f"{folder}: no image is called {OFFICIAL}..., so a network trained on ImageNet may "
             "have seen them all; use imagenet20"
         )
-    return found
+    return official

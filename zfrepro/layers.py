@@ -99,15 +99,15 @@ def chain(steps: Iterable[Step], image_size: int) -> dict[str, tuple[int, Field]
     Raises:
         ValueError: the image is too small for a step.
     """
-    size, field, found = image_size, Field(1, 1, 0), {}
+    size, field, by_step = image_size, Field(1, 1, 0), {}
     for s in steps:
         last = size + 2 * s.padding - (s.kernel - 1) * s.dilation - 1
         if last < 0:
             raise ValueError(f"an image of {image_size} px is too small, {s.name} sees {size} px")
         size = (-(-last // s.stride) if s.ceil else last // s.stride) + 1
         field = field.through(s.kernel, s.stride, s.padding, s.dilation)
-        found[s.name] = size, field
-    return found
+        by_step[s.name] = size, field
+    return by_step
 
 
 class CeilConv2d(nn.Conv2d):
@@ -201,15 +201,15 @@ class _ContrastNorm(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
         x, sums = ctx.saved_tensors
-        found = torch.empty_like(x)
+        grad_x = torch.empty_like(x)
         grad = grad.contiguous(memory_format=torch.channels_last)
-        for value, s, above, out in _blocks(x, sums, grad, found):
+        for value, s, above, out in _blocks(x, sums, grad, grad_x):
             direct = _power(s, ctx.beta).mul_(above)
             through = _window_sum((direct * value).div_(s), ctx.size)
             torch.add(
                 direct, through.mul_(value), alpha=-2 * ctx.alpha * ctx.beta / ctx.size, out=out
             )
-        return found, None, None, None, None
+        return grad_x, None, None, None, None
 
 
 def contrast_norm(

@@ -52,7 +52,7 @@ class Study:
 
     def before_training(self) -> "Study":
         """Return the study of the same networks without any training."""
-        networks = {name: own.untrained(self.seed) for name, own in self.networks.items()}
+        networks = {name: trained.untrained(self.seed) for name, trained in self.networks.items()}
         return replace(self, networks=networks, untrained=True)
 
     @property
@@ -145,32 +145,32 @@ def measure(
             f"{chapter} has no part {', '.join(unknown)}; there are: {', '.join(parts)}"
         )
     parts = {name: run for name, run in parts.items() if not only or name in only}
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     seconds: dict[str, float] = {}
+    revision = getattr(module, "REVISION", 1)  # raised when the code changes what it measures
+    folder = scratch / f"{chapter}-{revision}-{study.name}-{study.key}"
     for number, (name, run) in enumerate(parts.items(), 1):
-        # raised when the study's code changes what it finds
-        revision = getattr(module, "REVISION", 1)
-        file = scratch / f"{chapter}-{revision}-{study.name}-{study.key}" / f"{name}.json"
+        file = folder / f"{name}.json"
         if file.is_file() and not fresh and name not in getattr(module, "MERGED", ()):
-            kept = records.read_json(file)
-            if not {"value", "seconds"} <= kept.keys():
+            entry = records.read_json(file)
+            if not {"value", "seconds"} <= entry.keys():
                 raise ValueError(f"{file}: not what `measure` keeps; remove it to measure it again")
             say(f"{number}/{len(parts)} {name}: kept from before")
         else:
             began = time.perf_counter()
-            kept = {"value": run(), "seconds": time.perf_counter() - began}
-            records.write_json(file, kept)
-            say(f"{number}/{len(parts)} {name}: {kept['seconds']:.0f} s", flush=True)
-        found[name], seconds[name] = kept["value"], kept["seconds"]
-    return found | {"seconds": seconds}
+            entry = {"value": run(), "seconds": time.perf_counter() - began}
+            records.write_json(file, entry)
+            say(f"{number}/{len(parts)} {name}: {entry['seconds']:.0f} s", flush=True)
+        values[name], seconds[name] = entry["value"], entry["seconds"]
+    return values | {"seconds": seconds}
 
 
-def record(chapter: str, study: Study, found: dict[str, Any], command: str) -> dict[str, Any]:
-    """Return the record of a study: what was found, and everything needed to repeat it.
+def record(chapter: str, study: Study, measured: dict[str, Any], command: str) -> dict[str, Any]:
+    """Return the record of a study: what was measured, and everything needed to repeat it.
 
     Raises ValueError for a part with the name of something that every record tells.
     """
-    made = {
+    common = {
         "kind": "study",
         "chapter": chapter,
         **records.provenance(command),
@@ -181,32 +181,31 @@ def record(chapter: str, study: Study, found: dict[str, Any], command: str) -> d
         "images": study.images,
         "seed": study.seed,
     }
-    made |= {"weights": "before training"} if study.untrained else {}
+    common |= {"weights": "before training"} if study.untrained else {}
     if study.adapted:
         counts = {"unseen": len(study.val), "validation": len(study.dataset.val)}
-        made |= {"network": study.network, "layers": study.trained.network.modules_of, **counts}
-    if taken := made.keys() & found.keys():
+        common |= {"network": study.network, "layers": study.trained.network.modules_of, **counts}
+    if clashes := common.keys() & measured.keys():
         raise ValueError(
-            f"{chapter}: parts cannot be called {', '.join(sorted(taken))}: "
+            f"{chapter}: parts cannot be called {', '.join(sorted(clashes))}: "
             "every record tells these"
         )
-    return made | found
+    return common | measured
 
 
 def refuse_unknown(
     chapter: str, earlier: dict[str, Any], file: Path, only: Collection[str]
 ) -> None:
-    """Refuse parts that neither the record has nor the chapter's code names, before data are read.
-    """
-    known = earlier.get("seconds")
-    if not isinstance(known, dict) or not isinstance(earlier.get("added", []), list):
+    """Refuse parts that neither record nor chapter's code names, before data are read."""
+    seconds = earlier.get("seconds")
+    if not isinstance(seconds, dict) or not isinstance(earlier.get("added", []), list):
         raise ValueError(f"{file}: not a record of `measure`; without --only all is measured anew")
     # strings of the chapter's code that could name a part; {gaps} of f-strings may be anything
     strings = re.findall(r'"([^"{\n][^"\n]*)"', inspect.getsource(module_of(chapter)))
-    named = "|".join(re.sub(r"\\\{.*?\\\}", ".+", re.escape(text)) for text in strings)
-    if unknown := [n for n in only if n not in known and not re.fullmatch(named, n)]:
+    pattern = "|".join(re.sub(r"\\\{.*?\\\}", ".+", re.escape(text)) for text in strings)
+    if unknown := [n for n in only if n not in seconds and not re.fullmatch(pattern, n)]:
         raise ValueError(
-            f"{file} has no part {', '.join(unknown)}; it has: {', '.join(known) or 'none yet'}"
+            f"{file} has no part {', '.join(unknown)}; it has: {', '.join(seconds) or 'none yet'}"
         )
 
 
@@ -220,14 +219,13 @@ def refuse_other(earlier: dict[str, Any], new: dict[str, Any]) -> None:
         )
 
 
-def added(earlier: dict[str, Any], new: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """Return an earlier record with parts `found` since; `added` says which and, as in `new`, how.
-    """
-    parts = {name: value for name, value in found.items() if name != "seconds"}
+def added(earlier: dict[str, Any], new: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with parts measured since; its `added` says which and, as in `new`, how."""
+    parts = {name: value for name, value in measured.items() if name != "seconds"}
     origin = {name: new[name] for name in ("command", "commit", "versions", "date", "device")}
-    before = [
+    notes = [
         note | {"parts": [p for p in note["parts"] if p not in parts]}
         for note in earlier.get("added", [])
     ]
-    noted = [*(note for note in before if note["parts"]), {"parts": list(parts), **origin}]
-    return earlier | parts | {"seconds": earlier["seconds"] | found["seconds"], "added": noted}
+    notes = [*(note for note in notes if note["parts"]), {"parts": list(parts), **origin}]
+    return earlier | parts | {"seconds": earlier["seconds"] | measured["seconds"], "added": notes}

@@ -53,19 +53,19 @@ def replacing_tensors(
             parameters without a shape yet are not asked for.
     """
     modules = model.modules() if isinstance(model, nn.Module) else ()
-    own: list[tuple[dict, dict]] = []
+    originals: list[tuple[dict, dict]] = []
     try:
         for module in modules:
             if isinstance(module, torch.jit.ScriptModule):
                 continue
             for tensors in (module._parameters, module._buffers):
-                own.append((tensors, dict(tensors)))
+                originals.append((tensors, dict(tensors)))
                 for name, x in tensors.items():
                     if x is not None and not is_lazy(x):
                         tensors[name] = replacement(module, x)
         yield
     finally:
-        for tensors, before in own:
+        for tensors, before in originals:
             tensors.update(before)
 
 
@@ -114,7 +114,7 @@ class Layered(nn.Module):
 
 def device_of(model: Callable) -> torch.device | None:
     """Return where a model's parameters are, or None where it has none."""
-    parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
+    parameters = model.parameters() if isinstance(model, nn.Module) else ()
     return next((p.device for p in parameters), None)
 
 
@@ -241,14 +241,14 @@ def outputs_of(
     Raises:
         ValueError: a layer is not called, or gives several tensors.
     """
-    found: dict[str | None, Tensor] = {}
+    outputs: dict[str | None, Tensor] = {}
 
     def keep(layer: str, passed: Iterator[int], output: object) -> None:
         if next(passed) == calls[layer]:
-            found[layer] = tensor_of(output, f"layer {layer!r}")
-            if len(found) == len(calls):
+            outputs[layer] = tensor_of(output, f"layer {layer!r}")
+            if len(outputs) == len(calls):
                 raise _Reached
-            found[layer] = found[layer].clone()  # the next module may work in place
+            outputs[layer] = outputs[layer].clone()  # the next module may work in place
 
     with contextlib.ExitStack() as stack:
         for layer in calls.keys() - {None}:
@@ -256,10 +256,10 @@ def outputs_of(
         with contextlib.suppress(_Reached):
             output = model(images.clone())
             if None in calls:
-                found[None] = tensor_of(output, "the output")
-    if missing := calls.keys() - found.keys():
+                outputs[None] = tensor_of(output, "the output")
+    if missing := calls.keys() - outputs.keys():
         raise _not_called(model, min(missing))
-    return {layer: found[layer] for layer in calls}
+    return {layer: outputs[layer] for layer in calls}
 
 
 def output_of(model: Callable, images: Tensor, layer: str | None = None, call: int = 0) -> Tensor:

@@ -87,14 +87,14 @@ class Architecture:
 
     def steps(self) -> list[Step]:
         """Return its convolutions, low-passes and pools, all with the ceil rule."""
-        found = []
+        steps = []
         for c in self.convs:
-            found.append(Step(c.name, c.kernel, c.stride, c.padding, ceil=True))
+            steps.append(Step(c.name, c.kernel, c.stride, c.padding, ceil=True))
             if c.blur:
-                found.append(Step(f"blur{c.layer}", 3, 2, 1, ceil=True))
+                steps.append(Step(f"blur{c.layer}", 3, 2, 1, ceil=True))
             if c.pool:
-                found.append(Step(f"pool{c.layer}", POOL_KERNEL, POOL_STRIDE, ceil=True))
-        return found
+                steps.append(Step(f"pool{c.layer}", POOL_KERNEL, POOL_STRIDE, ceil=True))
+        return steps
 
     def geometry(self, image_size: int) -> dict[str, tuple[int, Field]]:
         """Return size (units) and field of every step, for a square image of `image_size` px.
@@ -169,8 +169,8 @@ def _stem(kernel: int, stride: int, stride2: int, wide: bool, blur: bool) -> Arc
     first = Conv(1, 96, kernel, stride // 2 if blur else stride, blur=blur, pool=True, norm=True)
     second = Conv(2, 256, kernel=5, stride=stride2, padding=2, pool=True, norm=True)
     name = f"{kernel}s{stride}{'-blur' if blur else ''}-5s{stride2}{'-wide' if wide else ''}"
-    found = Architecture(name, (first, second, *_UPPER), _FULLS)
-    return found.with_maps(96, 256, 512, 1024, 512) if wide else found
+    stem = Architecture(name, (first, second, *_UPPER), _FULLS)
+    return stem.with_maps(96, 256, 512, 1024, 512) if wide else stem
 
 
 STEMS: dict[str, Architecture] = {
@@ -199,17 +199,14 @@ def architecture(name: str, *, width: float = 1.0, units: int = 4096) -> Archite
         width: every convolution this many times as wide.
         units: of a fully connected layer that has 4096; one of 2048 or 8192 keeps its proportion.
     """
-    known = ARCHITECTURES | STEMS
-    if name not in known:
-        raise ValueError(f"unknown architecture {name!r}; there are: {', '.join(known)}")
+    rows = ARCHITECTURES | STEMS
+    if name not in rows:
+        raise ValueError(f"unknown architecture {name!r}; there are: {', '.join(rows)}")
     if not width > 0 or units < 1:
         raise ValueError(f"width {width}, units {units}: must be above 0")
-    found = known[name]
-    if width != 1.0:
-        found = found.with_width(width)
-    return replace(
-        found, fulls=tuple(replace(f, units=max(1, f.units * units // 4096)) for f in found.fulls)
-    )
+    row = rows[name] if width == 1.0 else rows[name].with_width(width)
+    fulls = tuple(replace(f, units=max(1, f.units * units // 4096)) for f in row.fulls)
+    return replace(row, fulls=fulls)
 
 
 def max_pool(x: Tensor) -> Tensor:
@@ -272,17 +269,17 @@ class Network(Layered):
             `fc6` and `fc7` the activations after ReLU, (B, units); for `fc8` the class scores.
         """
         self.validate(images)
-        wanted = set(layers)
-        if not wanted or not wanted <= set(self.layers):
-            raise ValueError(f"layers {sorted(wanted)}: choose among {', '.join(self.layers)}")
-        found: dict[str, Tensor] = {}
+        names = set(layers)
+        if not names or not names <= set(self.layers):
+            raise ValueError(f"layers {sorted(names)}: choose among {', '.join(self.layers)}")
+        outputs: dict[str, Tensor] = {}
         x = images
         for c in self.architecture.convs:
             x = F.relu(self.convs[c.name](x), inplace=True)
-            if c.name in wanted:
-                found[c.name] = x
-                if len(found) == len(wanted):
-                    return found
+            if c.name in names:
+                outputs[c.name] = x
+                if len(outputs) == len(names):
+                    return outputs
             x = self.pool_and_norm(c, x)
         x = x.flatten(1)
         if x.shape[1] != next(iter(self.fulls.values())).in_features:
@@ -292,19 +289,19 @@ class Network(Layered):
             )
         for name, full in self.fulls.items():
             x = full(x) if name == "fc8" else F.relu(full(x), inplace=True)
-            if name in wanted:
-                found[name] = x
-                if len(found) == len(wanted):
+            if name in names:
+                outputs[name] = x
+                if len(outputs) == len(names):
                     break
             x = F.dropout(x, self.dropout, self.training)
-        return found
+        return outputs
 
     def validate(self, images: Tensor) -> None:
         """Refuse images that are not float (B, 3, H, W), or too small for the convolutions."""
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
-            found = f"{images.dtype} {tuple(images.shape)}"
             raise ValueError(
-                f"images are {found}: wanted float (B, 3, H, W), as `Trained.preprocess` makes them"
+                f"images are {images.dtype} {tuple(images.shape)}: "
+                "wanted float (B, 3, H, W), as `Trained.preprocess` makes them"
             )
         if min(images.shape[-2:]) != self.image_size:  # which fits, and compiled code skips this
             self.architecture.geometry(min(images.shape[-2:]))
@@ -367,8 +364,8 @@ def initialise_(
 def without_norm(network: Network) -> Network:
     """Return the network, sharing its weights, without contrast norm, which other tools lack."""
     convs = tuple(replace(c, norm=False) for c in network.architecture.convs)
-    spelled = replace(network.architecture, convs=convs)
-    plain = Network(spelled, network.image_size, network.classes, network.dropout)
+    without = replace(network.architecture, convs=convs)
+    plain = Network(without, network.image_size, network.classes, network.dropout)
     plain.convs, plain.fulls = network.convs, network.fulls
     return plain.train(network.training)
 

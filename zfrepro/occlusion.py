@@ -309,11 +309,11 @@ def _pair(what: str, value: float | tuple[float, float]) -> tuple[float, float]:
 
 def _fitted(fill: Tensor | float, images: Tensor) -> Tensor:
     """Return the fill in the shape of the images."""
-    given = torch.as_tensor(fill, device=images.device)
-    if not given.isfinite().all():
+    original = torch.as_tensor(fill, device=images.device)
+    if not original.isfinite().all():
         raise ValueError("fill: holds NaN or infinite values")
-    fill = given.to(images.dtype)
-    if not images.is_floating_point() and not fill.equal(given):
+    fill = original.to(images.dtype)
+    if not images.is_floating_point() and not fill.equal(original):
         raise ValueError(f"fill: the images are {images.dtype}, which cannot hold its values")
     try:
         return fill.expand_as(images)
@@ -386,9 +386,9 @@ def _sums_of_maps(
         channels = 1
     if not -output.ndim <= channels < output.ndim or channels % output.ndim == 0:
         raise ValueError(f"channels {channels}: layer {layer!r} returns {tuple(output.shape)}")
-    others = [axis for axis in range(1, output.ndim) if axis != channels % output.ndim]
+    axes = [axis for axis in range(1, output.ndim) if axis != channels % output.ndim]
     positive = output.clamp_min(0)
-    return positive.sum(others, dtype=torch.float32) if others else positive.float()
+    return positive.sum(axes, dtype=torch.float32) if axes else positive.float()
 
 
 def _may_be_channels_last(output: Tensor, size: tuple[int, int]) -> bool:

@@ -1,7 +1,6 @@
-"""Numbers that Zeiler & Fergus print, as data, each with its place in the paper. Errors are in per
-cent.
+"""Numbers that Zeiler & Fergus print, as data, each with its place in the paper.
 
-Sections and figures are numbered as in the ECCV text."""
+Errors are in per cent; sections and figures are numbered as in the ECCV text."""
 
 from dataclasses import dataclass
 
@@ -91,9 +90,8 @@ STEM_BY_WIDTH: dict[tuple[str, str], Errors] = {
     ("7x7/2", "wide"): Errors(val1=37.5, val5=16.0),
 }
 """Two changes at once, which no table of the paper shows together: the repaired first layers, and
-512, 1024 and 512 maps in layers 3 to 5. From Table 1 of the last version,
-the old wide network from the
-first arXiv version."""
+512, 1024 and 512 maps in layers 3 to 5. From Table 1 of the last version, the old wide network from
+the first arXiv version."""
 
 FIG3_SIZES: dict[str, int] = {
     "conv1": 110, "pool1": 55, "conv2": 26, "pool2": 13, "conv3": 13, "conv4": 13, "conv5": 13,
@@ -114,9 +112,8 @@ OCCLUSION: dict[str, dict[str, float]] = {
     "Afghan hound": {"min": 0.00, "median": 0.37, "max": 0.76, "kept": 0.847, "correlation": -0.19},
 }
 """Fig. 7: lowest, median and highest probability of the true class over the positions of the
-square, share of positions at which it wins,
-and correlation of panel (b) with panel (d). Not printed:
-measured on the printed heat maps."""
+square, share of positions at which it wins, and correlation of panel (b) with panel (d). Not
+printed: measured on the printed heat maps."""
 
 CORRESPONDENCE: dict[str, dict[str, tuple[float, float]]] = {
     "conv5": {
@@ -133,9 +130,8 @@ CORRESPONDENCE: dict[str, dict[str, tuple[float, float]]] = {
     },
 }
 """The correspondence table of the arXiv text (Table 1 of its last version, Table 3 of its first;
-not in the ECCV text): mean feature sign change over five dogs, lower is more consistent,
-and a spread
-the paper does not define."""
+not in the ECCV text): mean feature sign change over five dogs, lower is more consistent, and a
+spread the paper does not define."""
 
 
 # Transfer. Tables and figure are numbered as in the arXiv text, which has one table more.
@@ -163,13 +159,11 @@ CALTECH256: dict[str, dict[int, MeanSd]] = {
 VOC2012: dict[str, tuple[float, float, float]] = {
     "aeroplane": (92.0, 97.3, 96.0), "bicycle": (74.2, 84.2, 77.1), "bird": (73.0, 80.8, 88.4),
     "boat": (77.5, 85.3, 85.5), "bottle": (54.3, 60.8, 55.8), "bus": (85.2, 89.9, 85.8),
-    "car": (81.9, 86.8, 78.6),
-    "cat": (76.4, 89.3, 91.2), "chair": (65.2, 75.4, 65.0), "cow": (63.2, 77.8, 74.4),
-    "diningtable": (63.2, 77.8, 67.7), "dog": (68.9, 83.0, 87.8), "horse": (78.2, 87.5, 86.0),
-    "motorbike": (81.0, 90.1, 85.1), "person": (91.6, 95.0, 90.9), "pottedplant": (55.9, 57.8,
-    52.2),
-    "sheep": (69.4, 79.2, 83.6), "sofa": (65.4, 73.4, 61.1), "train": (86.7, 94.5, 91.8),
-    "tvmonitor": (77.4, 80.7, 76.1),
+    "car": (81.9, 86.8, 78.6), "cat": (76.4, 89.3, 91.2), "chair": (65.2, 75.4, 65.0),
+    "cow": (63.2, 77.8, 74.4), "diningtable": (63.2, 77.8, 67.7), "dog": (68.9, 83.0, 87.8),
+    "horse": (78.2, 87.5, 86.0), "motorbike": (81.0, 90.1, 85.1), "person": (91.6, 95.0, 90.9),
+    "pottedplant": (55.9, 57.8, 52.2), "sheep": (69.4, 79.2, 83.6), "sofa": (65.4, 73.4, 61.1),
+    "train": (86.7, 94.5, 91.8), "tvmonitor": (77.4, 80.7, 76.1),
 }  # fmt: skip
 """Table 6: PASCAL VOC 2012, Sande et al., Yan et al. and the paper's network. The first two numbers
 of the dining table repeat the cow's; the printed means, 74.3 and 82.2, need 68.6 and 75.2."""

@@ -6,6 +6,7 @@ of 0.7 lifts what is faint."""
 
 import base64
 import io
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -151,7 +152,7 @@ def array(image: Tensor) -> np.ndarray:
 def blocks(images: Tensor, columns: int, *, gap: int = 6, ground: float = 1.0) -> Tensor:
     """Set each map's K pictures in a square, the squares in rows. (M, K, 3, h, w) -> (3, H, W)."""
     side = math.ceil(math.sqrt(images.shape[1]))
-    squares = torch.stack([tiled(as_colours(own), side) for own in images])
+    squares = torch.stack([tiled(as_colours(pictures), side) for pictures in images])
     return tiled(squares, columns, gap, ground)
 
 
@@ -185,8 +186,7 @@ def filters(weight: Tensor, columns: int = 16, width: float = WIDTH) -> Figure:
 
 def top9(
     projections: Sequence[Tensor], patches: Sequence[Tensor], names: Sequence[str] = (), *,
-    columns: int = 2,
-    side: int = TILE,
+    columns: int = 2, side: int = TILE,
 ) -> Figure:  # fmt: skip
     """Draw Fig. 2: each map's nine strongest projections beside the patches that caused them.
 
@@ -272,8 +272,7 @@ def mean_sd(values: Sequence[float], digits: int = 1) -> str:
 
 def intervals(
     rows: Sequence[tuple[str, Interval, float | None]], *, unit: str, zero: float | None = 0.0,
-    width: float = WIDTH,
-    paper: str = "the paper", groups: Sequence[str] = (),
+    width: float = WIDTH, paper: str = "the paper", groups: Sequence[str] = (),
 ) -> Figure:  # fmt: skip
     """Draw estimates with their 95 % intervals, one a row, and the paper's values beside ours.
 
@@ -288,23 +287,17 @@ def intervals(
     names = list(dict.fromkeys(groups))
     mark = {"marker": "D", "mfc": "none", "mew": 1.6, "ms": 7, "ls": ""}
     mark["mec"] = TEXT if len(names) > 1 else PALETTE[1]
-    labels = [label for label, *_ in rows]
-    labels = [
-        "" if label == last else label
-        for last, label in zip(["", *labels[:-1]], labels, strict=True)
-    ]
+    pairs = itertools.pairwise(["", *(label for label, *_ in rows)])
+    labels = ["" if label == above else label for above, label in pairs]
     heights = np.cumsum([1.0 if label else 0.6 for label in labels]) - 1
     figure, ax = plt.subplots(figsize=(width, 0.31 * (heights[-1] + 1) + 0.9))
-    for k, (y, (_, own, printed)) in enumerate(zip(heights, rows, strict=True)):
+    for k, (y, (_, interval, printed)) in enumerate(zip(heights, rows, strict=True)):
         colour = PALETTE[names.index(groups[k]) % len(PALETTE)] if groups else PALETTE[0]
-        first = not groups or groups.index(groups[k]) == k
-        low, high = (
-            bound if math.isfinite(bound) else own.estimate for bound in (own.low, own.high)
-        )
-        ax.plot([low, high], [y, y], color=colour, lw=2.2, solid_capstyle="butt")
-        ax.plot(
-            own.estimate, y, "o", color=colour, ms=6, label=groups[k] if groups and first else None
-        )
+        estimate, *bounds = interval
+        ends = [bound if math.isfinite(bound) else estimate for bound in bounds]
+        ax.plot(ends, [y, y], color=colour, lw=2.2, solid_capstyle="butt")
+        name = groups[k] if groups and groups.index(groups[k]) == k else None
+        ax.plot(estimate, y, "o", color=colour, ms=6, label=name)
         if printed is not None:
             ax.plot(printed, y, **mark)
     if any(printed is not None for *_, printed in rows):
@@ -322,32 +315,32 @@ def intervals(
     return detached(figure)
 
 
-def intervals_by_group(found: Mapping[str, Mapping[str, Any]], **options: Any) -> Figure:
+def intervals_by_group(values: Mapping[str, Mapping[str, Any]], **options: Any) -> Figure:
     """Draw `intervals`: a row a label and group, a colour a group.
 
     Args:
-        found: label -> group -> what `Interval.of` reads.
+        values: label -> group -> what `Interval.of` reads.
         options: of `intervals`.
     """
-    table = [(label, *item) for label, own in found.items() for item in own.items()]
+    table = [(label, *item) for label, by_group in values.items() for item in by_group.items()]
     rows = [(label, Interval.of(value), None) for label, _, value in table]
     return intervals(rows, groups=[group for _, group, _ in table], **options)
 
 
 def intervals_by_dataset(
-    found: Mapping[str, Record], rows: Mapping[str, str], **options: Any
+    records: Mapping[str, Record], rows: Mapping[str, str], **options: Any
 ) -> Figure:
     """Draw `intervals` of what records hold, a row a label and data set, a colour a data set.
 
     Args:
-        found: data set -> record; one that lacks the part is left out.
+        records: data set -> record; one that lacks the part is left out.
         rows: label -> path in the record, such as `objects/drop`.
         options: of `intervals`.
     """
     table = {
         label: {
             DATASETS[name]: lookup(record, path)
-            for name, record in found.items()
+            for name, record in records.items()
             if path.split("/")[0] in record
         }
         for label, path in rows.items()

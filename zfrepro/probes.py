@@ -43,11 +43,11 @@ def outputs(network: Layered, images: Tensor) -> dict[str, Tensor]:
         (B, units). Networks that others trained give their maps after the ReLU.
     """
     layers = [name for name in network.layers if name != "fc8"]
-    found = network.features(images, layers)
+    by_layer = network.features(images, layers)
     if isinstance(network, Network):
         for conv in network.architecture.convs:
-            found[conv.name] = network.pool_and_norm(conv, found[conv.name])
-    return found
+            by_layer[conv.name] = network.pool_and_norm(conv, by_layer[conv.name])
+    return by_layer
 
 
 def grid(maps: int, side: int, most: int = MOST) -> int:
@@ -75,23 +75,23 @@ def features(
         total: how many batches, for the progress bar.
     """
     network.eval()
-    kept: dict[str, list[Tensor]] = {}
+    rows: dict[str, list[Tensor]] = {}
     for batch in tqdm(batches, total=total, disable=not progress, unit="batch", desc="features"):
         with devices.autocast(batch.device, devices.precision(batch.device, precision)):
-            found = outputs(network, batch)
-        for name, output in found.items():
-            kept.setdefault(name, []).append(reduced(output.float(), most).cpu())
-    return {name: torch.cat(parts) for name, parts in kept.items()}
+            by_layer = outputs(network, batch)
+        for name, output in by_layer.items():
+            rows.setdefault(name, []).append(reduced(output.float(), most).cpu())
+    return {name: torch.cat(parts) for name, parts in rows.items()}
 
 
 def cached(file: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """Read features from a file, or make and keep them there in half precision."""
     try:
-        found = load_file(file)
+        stored = load_file(file)
     except (OSError, SafetensorError):  # absent or damaged
-        found = {name: values.half().contiguous() for name, values in make().items()}
-        write_atomically(file, save(found))
-    return {name: values.float() for name, values in found.items()}
+        stored = {name: values.half().contiguous() for name, values in make().items()}
+        write_atomically(file, save(stored))
+    return {name: values.float() for name, values in stored.items()}
 
 
 @dataclass(frozen=True)
@@ -125,17 +125,17 @@ def draw(
         )
     generator = torch.Generator().manual_seed(1_000_003 * seed + fold)
     order = torch.randperm(len(labels), generator=generator)
-    train, others = [], []
+    train, tested = [], []
     for label in labels.unique():
-        own = order[labels[order] == label]
-        if len(own) <= reserve:
+        rows = order[labels[order] == label]
+        if len(rows) <= reserve:
             raise ValueError(
-                f"class {int(label)} has {len(own)} images; needs more than {reserve}, to test on "
+                f"class {int(label)} has {len(rows)} images; needs more than {reserve}, to test on "
                 "some"
             )
-        train.append(own[:number])
-        others.append(own[reserve : reserve + test])
-    return Draw(torch.cat(train), torch.cat(others))
+        train.append(rows[:number])
+        tested.append(rows[reserve : reserve + test])
+    return Draw(torch.cat(train), torch.cat(tested))
 
 
 @dataclass(frozen=True)
@@ -242,8 +242,8 @@ def held_out(labels: Tensor) -> Tensor:
     """Return a mask of the last third of each class's rows, at least one."""
     mask = torch.zeros(len(labels), dtype=torch.bool)
     for label in labels.unique():
-        own = (labels == label).nonzero()[:, 0]
-        mask[own[-max(1, len(own) // 3) :]] = True
+        rows = (labels == label).nonzero()[:, 0]
+        mask[rows[-max(1, len(rows) // 3) :]] = True
     return mask
 
 
@@ -259,13 +259,12 @@ def chosen_strength(
     mask = held_out(labels)
     if len(strengths) == 1 or set(labels[mask].tolist()) - set(labels[~mask].tolist()):
         return strengths[len(strengths) // 2]
-    named = predicted(kind, strengths, rows[~mask], labels[~mask], rows[mask], prepare)
-    reached: list[float] = []
-    for one in named:
-        reached.append(per_class_accuracy(one.numpy(), labels[mask].numpy()))
-        if reached[-1] < max(reached) - 1:
+    accuracies: list[float] = []
+    for classes in predicted(kind, strengths, rows[~mask], labels[~mask], rows[mask], prepare):
+        accuracies.append(per_class_accuracy(classes.numpy(), labels[mask].numpy()))
+        if accuracies[-1] < max(accuracies) - 1:
             break
-    return strengths[int(np.argmax(reached))]
+    return strengths[int(np.argmax(accuracies))]
 
 
 def probe(
@@ -276,8 +275,7 @@ def probe(
 
     features: (N, numbers), of one layer; labels: (N,), from 0 on; kind: as for `loss_of`.
     """
-    train, own = features[chosen.train], labels[chosen.train]
-    strength = chosen_strength(kind, train, own, strengths, prepare)
-    (named,) = predicted(kind, [strength], train, own, features[chosen.test], prepare)
-    accuracy = per_class_accuracy(named.numpy(), labels[chosen.test].numpy())
-    return Probe(accuracy, strength)
+    train, train_labels = features[chosen.train], labels[chosen.train]
+    strength = chosen_strength(kind, train, train_labels, strengths, prepare)
+    (classes,) = predicted(kind, [strength], train, train_labels, features[chosen.test], prepare)
+    return Probe(per_class_accuracy(classes.numpy(), labels[chosen.test].numpy()), strength)

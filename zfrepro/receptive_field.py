@@ -40,27 +40,26 @@ def stages(architecture: Architecture, image_size: int) -> tuple[Stage, ...]:
     Raises:
         ValueError: if the image is too small for a layer.
     """
-    geometry, found, below = architecture.geometry(image_size), [], 3
+    geometry, result, below = architecture.geometry(image_size), [], 3
     maps = {c.name: c.maps for c in architecture.convs}
     for s in architecture.steps():
         size, field = geometry[s.name]
         weights = below * s.kernel**2 if s.name in maps else 0  # of one output, without bias
         below = maps.get(s.name, below)
-        found.append(Stage(
+        result.append(Stage(
             s.name, s.kernel, s.stride, s.padding, below, size, field,
             parameters=below * (weights + 1) if weights else 0,
             multiply_adds=below * weights * size**2,
         ))  # fmt: skip
-    return tuple(found)
+    return tuple(result)
 
 
 def stage(architecture: Architecture, image_size: int, name: str) -> Stage:
     """Return the stage of a given name, such as `conv2` or `pool1`."""
-    for found in stages(architecture, image_size):
-        if found.name == name:
-            return found
-    names = ", ".join(s.name for s in stages(architecture, image_size))
-    raise ValueError(f"{architecture.name} has no stage {name!r}; it has {names}")
+    by_name = {s.name: s for s in stages(architecture, image_size)}
+    if name not in by_name:
+        raise ValueError(f"{architecture.name} has no stage {name!r}; it has {', '.join(by_name)}")
+    return by_name[name]
 
 
 COLUMNS = (
@@ -129,12 +128,12 @@ def empirical_receptive_field(
         for conv in network.convs.values():
             nn.init.uniform_(conv.weight, 0.5, 1)
             nn.init.zeros_(conv.bias)
-        found = torch.zeros(image_size, image_size, dtype=torch.bool)
+        pixels = torch.zeros(image_size, image_size, dtype=torch.bool)
         for _ in range(TRIES):
             image = (1 + 0.01 * torch.rand(1, 3, image_size, image_size)).requires_grad_()
             unit = network.features(image, [layer])[layer][0, 0, row, column]
-            found |= torch.autograd.grad(unit, image)[0][0].ne(0).any(0)
-    return found
+            pixels |= torch.autograd.grad(unit, image)[0][0].ne(0).any(0)
+    return pixels
 
 
 # --- of any model ---------------------------------------------------------------------------------
@@ -156,12 +155,12 @@ def _gradient_windows(
             return torch.tensor([images.shape[-2], -1, images.shape[-1], -1]).repeat(len(units), 1)
         (gradient,) = torch.autograd.grad((values * torch.randn_like(values)).sum(), leaf)
     support = gradient.ne(0).any(1)
-    found = []
+    edges = []
     for lines in (support.any(2), support.any(1)):  # (U, H), (U, W)
         places = torch.arange(lines.shape[1], device=lines.device)
-        found.append(torch.where(lines, places, lines.shape[1]).amin(1))
-        found.append(torch.where(lines, places, -1).amax(1))
-    return torch.stack(found, 1).cpu()
+        edges.append(torch.where(lines, places, lines.shape[1]).amin(1))
+        edges.append(torch.where(lines, places, -1).amax(1))
+    return torch.stack(edges, 1).cpu()
 
 
 @torch.no_grad()
@@ -175,8 +174,8 @@ def _sees_outside(
     differ when those pixels are noise. windows: (U, 4) top, bottom, left, right -> (U,) bool.
     """
     inside = torch.zeros(len(units), 1, *image.shape[-2:], dtype=torch.bool, device=image.device)
-    for own, (top, bottom, left, right) in zip(inside, windows.tolist(), strict=True):
-        own[:, top : bottom + 1, left : right + 1] = True
+    for pixels, (top, bottom, left, right) in zip(inside, windows.tolist(), strict=True):
+        pixels[:, top : bottom + 1, left : right + 1] = True
     noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(1)).to(image.device)
     noise = image + 10 * image.std().clamp_min(1e-3) * noise
     infected, changed, clean = (
@@ -196,7 +195,7 @@ def _bisect(function: Callable[[Tensor], Tensor], image: Tensor, units: Tensor) 
     """Return the smallest windows outside which the units see nothing, (U, 4)."""
     height, width = image.shape[-2:]
     whole = torch.tensor([0, height - 1, 0, width - 1]).repeat(len(units), 1)
-    found = whole.clone()
+    windows = whole.clone()
     for side, beyond in enumerate((height, -1, width, -1)):
         clean, infected = whole[:, side], torch.full((len(units),), beyond)
         while ((clean - infected).abs() > 1).any():
@@ -205,8 +204,8 @@ def _bisect(function: Callable[[Tensor], Tensor], image: Tensor, units: Tensor) 
             trial[:, side] = middle
             bad = _sees_outside(function, image, units, trial)
             clean, infected = torch.where(bad, clean, middle), torch.where(bad, middle, infected)
-        found[:, side] = clean
-    return found
+        windows[:, side] = clean
+    return windows
 
 
 def _fit(units: Tensor, firsts: Tensor, lasts: Tensor, count: int) -> Field | None:
@@ -257,8 +256,8 @@ def probe(function: Callable[[Tensor], Tensor], image: Tensor) -> Fields:
     grid = tuple(shape[2:]) if len(shape) == 4 else (1, 1)
 
     def maps(images: Tensor) -> Tensor:
-        found = function(images)
-        return found if found.ndim == 4 else found[:, :, None, None]
+        output = function(images)
+        return output if output.ndim == 4 else output[:, :, None, None]
 
     places = [torch.tensor([0, 1, n // 2, n - 2, n - 1]).clamp(0, n - 1) for n in grid]
     units = torch.stack([places[0], places[1].roll(1)], 1)  # off the diagonal: axes may be swapped
@@ -268,9 +267,9 @@ def probe(function: Callable[[Tensor], Tensor], image: Tensor) -> Fields:
     for _ in range(TRIES):
         noise = torch.randn(len(units), *image.shape[1:], generator=generator).to(image.device)
         noise = image.mean() + noise * image.std().clamp_min(1e-3)
-        found = _gradient_windows(maps, noise, units)
-        windows[:, ::2] = torch.minimum(windows[:, ::2], found[:, ::2])
-        windows[:, 1::2] = torch.maximum(windows[:, 1::2], found[:, 1::2])
+        seen = _gradient_windows(maps, noise, units)
+        windows[:, ::2] = torch.minimum(windows[:, ::2], seen[:, ::2])
+        windows[:, 1::2] = torch.maximum(windows[:, 1::2], seen[:, 1::2])
         if exact := not _sees_outside(maps, image, units, windows).any():
             break
     if not exact:

@@ -32,14 +32,9 @@ def git_commit() -> str:
     Outside a checkout it is `$ZFREPRO_COMMIT`, which says of which commit a copy without history
     is, or `unknown`.
     """
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        run = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         return run.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("ZFREPRO_COMMIT") or "unknown"
@@ -97,7 +92,7 @@ def write_json(file: Path, content: Any) -> None:
     text = json.dumps(content, indent=1, ensure_ascii=False)
     # only line breaks and what indents the next line go: spaces within strings stay
     plain = re.compile(r"\[\n *([^\[\]{}]*?)\n *\]")
-    text = plain.sub(lambda found: "[" + re.sub(r"\n *", " ", found[1]) + "]", text)
+    text = plain.sub(lambda match: "[" + re.sub(r"\n *", " ", match[1]) + "]", text)
     write_atomically(file, (text + "\n").encode())
 
 
@@ -128,13 +123,13 @@ def read_json(file: Path) -> dict[str, Any]:
             f"{file}: no such record; `python -m zfrepro train --help` says how records are made"
         )
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        record = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:  # JSON and UTF-8 errors are both ValueErrors
         raise ValueError(
             f"{file}: not a whole record ({error}); restore it from git or measure it again"
         ) from error
-    if not isinstance(found, dict):
+    if not isinstance(record, dict):
         raise ValueError(
             f"{file}: not a record, which is a JSON object; restore it from git or measure it again"
         )
-    return found
+    return record

@@ -394,20 +394,20 @@ def _path(top: Node, leaf: Node, children: Callable[[Node], list[Node]]) -> set[
                 parents[child] = []
                 stack.append(child)
             parents[child].append(node)
-    found: set[Node] = set()
+    nodes: set[Node] = set()
     stack = [leaf] if leaf in parents else []
     while stack:
         node = stack.pop()
-        if node not in found:
-            found.add(node)
+        if node not in nodes:
+            nodes.add(node)
             stack.extend(parents[node])
-    return found
+    return nodes
 
 
 def _kind(node: Node) -> str:
     """Name a node of torch's own as its documentation does; others keep their full name."""
-    own = re.fullmatch(r"(?:torch::autograd::)?(\w+?)Backward(?:\d+|s)", node.name())
-    return own[1] if own else node.name().rsplit("::", 1)[-1]
+    match = re.fullmatch(r"(?:torch::autograd::)?(\w+?)Backward(?:\d+|s)", node.name())
+    return match[1] if match else node.name().rsplit("::", 1)[-1]
 
 
 def _is_zero(bound: Tensor | float | None) -> bool:
@@ -462,17 +462,17 @@ def _rectify(rule: str) -> Callable:
 
 
 def _rectify_path(
-    rule: str, found: Tensor, leaf: Tensor, functions: _Functions, modules: _Modules
+    rule: str, output: Tensor, leaf: Tensor, functions: _Functions, modules: _Modules
 ) -> _Offence | None:
-    """Hook every rectifier between `found` and `leaf`; return the first node without a rule."""
+    """Hook every rectifier between `output` and `leaf`; return the first node without a rule."""
     end = torch.autograd.graph.get_gradient_edge(leaf).node
 
     def children(node: Node) -> list[Node]:
         vouched = functions.children.get(node)
         return vouched or [child for child, _ in node.next_functions if child]
 
-    path = _path(found.grad_fn, end, children)
-    offences = [functions.dependence.offence_of(found)]
+    path = _path(output.grad_fn, end, children)
+    offences = [functions.dependence.offence_of(output)]
     for node in path - {end} - functions.children.keys():
         kind = _kind(node)
         below = [i for i, (child, _) in enumerate(node.next_functions) if child in path]
@@ -485,9 +485,9 @@ def _rectify_path(
     return min(filter(None, offences), default=None)
 
 
-def _require_channels_first(found: Tensor, where: str, image_count: int) -> None:
+def _require_channels_first(output: Tensor, where: str, image_count: int) -> None:
     """Refuse (B, H, W, C), where that can be seen: a permutation or linear layer at the end."""
-    axis, node = 1, found.grad_fn
+    axis, node = 1, output.grad_fn
     while node is not None and axis is not None:
         shape = tuple(node._input_metadata[0].shape)
         kind = _kind(node)
@@ -506,7 +506,7 @@ def _require_channels_first(found: Tensor, where: str, image_count: int) -> None
         node = node.next_functions[0][0] if node.next_functions else None
     if axis != 1:
         raise ValueError(
-            f"{where} gives {tuple(found.shape)} with its maps last: units need (B, C, H, W)"
+            f"{where} gives {tuple(output.shape)} with its maps last: units need (B, C, H, W)"
         )
 
 
@@ -526,31 +526,32 @@ def _float_images(model: Callable, images: Tensor, layer: str | None, call: int)
         return images.detach().clone()
     floats = images.to(torch.get_default_dtype())
     with torch.no_grad():
-        given, as_floats = (output_of(model, x, layer, call) for x in (images, floats))
-    if not torch.equal(given, as_floats):
+        original, as_floats = (output_of(model, x, layer, call) for x in (images, floats))
+    if not torch.equal(original, as_floats):
         raise ValueError(f"the model treats {images.dtype} images in its own way: give it floats")
     return floats
 
 
-def _require_maps(found: Tensor, units: Units, where: str, image_count: int) -> None:
-    if found.ndim not in (2, 4) or len(found) != image_count:
+def _require_maps(output: Tensor, units: Units, where: str, image_count: int) -> None:
+    if output.ndim not in (2, 4) or len(output) != image_count:
         raise ValueError(
-            f"{where} gives {tuple(found.shape)} for {image_count} images: needs maps (B, C, H, W) "
-            "or scores (B, C)"
+            f"{where} gives {tuple(output.shape)} for {image_count} images: "
+            "needs maps (B, C, H, W) or scores (B, C)"
         )
-    if found.ndim == 4:
-        _require_channels_first(found, where, image_count)
-    units.validate(where, len(units), tuple(found.shape[1:]))
+    if output.ndim == 4:
+        _require_channels_first(output, where, image_count)
+    units.validate(where, len(units), tuple(output.shape[1:]))
 
 
-def _carry_down(found: Tensor, leaf: Tensor, tops: Tensor) -> Tensor:
+def _carry_down(output: Tensor, leaf: Tensor, tops: Tensor) -> Tensor:
     """Return what each signal leaves at the pixels. tops: (K, B, ...) -> (K, B, 3, H, W)."""
 
     def down(signal: Tensor) -> Tensor:
         # `torch.autograd.grad` would suspend the function mode, which recomputation needs.
         (pixels,) = _engine_run_backward(
-            (found,), (signal,), True, False, (leaf,), allow_unreachable=True, accumulate_grad=False
-        )
+            (output,), (signal,), True, False, (leaf,),
+            allow_unreachable=True, accumulate_grad=False,
+        )  # fmt: skip
         if pixels is None:
             raise ValueError(_NO_GRADIENT)
         return pixels
@@ -621,25 +622,25 @@ def project(
         functions = _Functions(dependence, skip_norm=skip_norm, scale_batch_norm=shared)
         stack.enter_context(functions)
         with modules, dependence:
-            found = output_of(model, leaf, layer, call)
-        if not found.requires_grad:
+            output = output_of(model, leaf, layer, call)
+        if not output.requires_grad:
             raise ValueError(_NO_GRADIENT)
         if rule != "gradient":
-            first = _rectify_path(rule, found, leaf, functions, modules)
+            first = _rectify_path(rule, output, leaf, functions, modules)
             if first is not None:
                 what = f"{first.operation} in {first.module} has no backward rule: {first.why}"
                 if mixed == "refuse":
                     raise ValueError(f'{what}; mixed="allow" goes on with its gradient')
                 warnings.warn(f"{what}; its gradient is mixed with the rule {rule!r}", stacklevel=2)
-        _require_maps(found, units, where, len(leaf))
+        _require_maps(output, units, where, len(leaf))
 
         at = (of, *units.places)
-        value = found[at].detach()
+        value = output[at].detach()
         validate_finite(where, value)
         rank = (of[:, None] == of).tril(-1).sum(1)  # of each unit among those of its image
-        tops = found.new_zeros(int(rank.max()) + 1, *found.shape)
+        tops = output.new_zeros(int(rank.max()) + 1, *output.shape)
         tops[(rank, *at)] = 1 if seed == "one" else value
-        return _carry_down(found, leaf, tops)[rank, of]
+        return _carry_down(output, leaf, tops)[rank, of]
 
 
 def project_to_fields(

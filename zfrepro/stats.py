@@ -89,19 +89,19 @@ class Interval:
     method: str = ""
 
     @classmethod
-    def of(cls, found: Any) -> "Interval":
+    def of(cls, value: Any) -> "Interval":
         """Read an interval from a record: a number, (mean, low, high), or a mapping of these.
 
         None, which stands for nan in records, stays nan; a missing bound is infinite.
         """
-        if isinstance(found, Interval):
-            return found
-        if isinstance(found, Mapping):
-            values = (found["mean"], found["low"], found["high"])
-            return cls(*map(_float, values), n=int(found.get("n") or 0), unit=found.get("unit", ""))
-        if isinstance(found, (list, tuple)):
-            return cls(*map(_float, found[:3]))
-        return cls(*(_float(found),) * 3)
+        if isinstance(value, Interval):
+            return value
+        if isinstance(value, Mapping):
+            values = (value["mean"], value["low"], value["high"])
+            return cls(*map(_float, values), n=int(value.get("n") or 0), unit=value.get("unit", ""))
+        if isinstance(value, (list, tuple)):
+            return cls(*map(_float, value[:3]))
+        return cls(*(_float(value),) * 3)
 
     def scaled(self, factor: float) -> "Interval":
         """Return the interval in another unit."""
@@ -151,9 +151,7 @@ def summary(values: Tensor, seed: int = 0) -> dict[str, float | int | None]:
     return bootstrap(values, seed).record()
 
 
-def _by_t(
-    mean: float, error: float, freedom: int, n: int, unit: str, method: str
-) -> Interval:
+def _by_t(mean: float, error: float, freedom: int, n: int, unit: str, method: str) -> Interval:
     """Return an interval by Student's t; without freedom it has no bounds."""
     half = float(stats.t.ppf(0.975, freedom)) * error if freedom else math.inf
     return Interval(mean, mean - half, mean + half, n, unit, method)

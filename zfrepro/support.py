@@ -161,18 +161,18 @@ def check(library: str, name: str, unit: int = 3) -> dict[str, Any]:
     model = _build(library, name).eval().requires_grad_(False)
     _randomise_norms(model)
     images = _images(model)
-    expected, others = oracle(model, images, unit)
+    expected, nonlinear = oracle(model, images, unit)
     row = {
-        "library": library, "name": name, "side": images.shape[-1], "others": sorted(others),
+        "library": library, "name": name, "side": images.shape[-1], "others": sorted(nonlinear),
         "parameters": sum(p.numel() for p in model.parameters()), "reason": "", "difference": None,
     }  # fmt: skip
     try:
-        found = rules.project(model, images, [unit])
+        projection = rules.project(model, images, [unit])
     except ValueError as error:
         reason, _, _ = str(error).partition("; mixed=")
         return row | {"status": "refused", "reason": reason}
-    difference = ((found - expected).abs().max() / expected.abs().max()).item()
-    agrees = difference <= TOLERANCE and not others and bool(expected.any())
+    difference = ((projection - expected).abs().max() / expected.abs().max()).item()
+    agrees = difference <= TOLERANCE and not nonlinear and bool(expected.any())
     return row | {"status": "handled" if agrees else "wrong", "difference": difference}
 
 
@@ -196,7 +196,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", metavar="NAME", nargs="+", help="names of networks; no record")
     options = parser.parse_args(arguments)
     origin = records.provenance("python -m zfrepro.support")  # of the code that runs
-    found = []
+    checked = []
     for library, name in networks():
         if options.only and name not in options.only:
             continue
@@ -206,14 +206,14 @@ def main(arguments: list[str] | None = None) -> int:
                 row = check(library, name)
             except Exception as error:  # a fault in any network is a line of the list, no end of it
                 row = {"library": library, "name": name, "status": "wrong", "reason": repr(error)}
-        found.append(row)
+        checked.append(row)
         print(f"{row['status']:8} {library:12} {name:28} {row['reason']}", flush=True)
-    wrong = [row["name"] for row in found if row["status"] == "wrong"]
-    print(f"{len(found)} networks, wrong: {', '.join(wrong) or 'none'}")
+    wrong = [row["name"] for row in checked if row["status"] == "wrong"]
+    print(f"{len(checked)} networks, wrong: {', '.join(wrong) or 'none'}")
     if not options.only:
         for library in ("torchvision", "timm"):
             origin["versions"][library] = importlib.metadata.version(library)
-        record = {"kind": "support", **origin, "tolerance": TOLERANCE, "networks": found}
+        record = {"kind": "support", **origin, "tolerance": TOLERANCE, "networks": checked}
         records.write_json(records.results_root() / "support.json", record)
     return int(bool(wrong))
 

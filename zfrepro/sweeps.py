@@ -113,8 +113,8 @@ def name_of(recipe: Recipe, sweep: str) -> str:
 
 def shared(recipe: Recipe) -> dict[str, Any]:
     """Return what the runs of a sweep have in common; the first, no variant, speaks for all."""
-    found = asdict(recipe) | {"dataset": dataset_name(recipe.dataset)}
-    return {key: value for key, value in found.items() if key not in ("arch", "seed")}
+    options = asdict(recipe) | {"dataset": dataset_name(recipe.dataset)}
+    return {key: value for key, value in options.items() if key not in ("arch", "seed")}
 
 
 # --- what a record says ----------------------------------------------------------------------
@@ -122,11 +122,11 @@ def shared(recipe: Recipe) -> dict[str, Any]:
 
 def recorded(sweep: str, scale: str = "micro") -> dict[str, dict[str, Any]]:
     """Return the records of a sweep, by data set; one that has not run is absent."""
-    found = {}
+    by_dataset = {}
     for dataset in DATASETS:
         with contextlib.suppress(FileNotFoundError):
-            found[dataset] = records.read(record_name(sweep, dataset, scale))
-    return found
+            by_dataset[dataset] = records.read(record_name(sweep, dataset, scale))
+    return by_dataset
 
 
 def errors(
@@ -136,10 +136,10 @@ def errors(
 
     Of `train` images at one crop, of validation images at `one_crop` or `ten_crops`.
     """
-    found: dict[str, dict[int, float]] = {}
+    by_network: dict[str, dict[int, float]] = {}
     for run in record["runs"]:
-        found.setdefault(run["arch"], {})[run["seed"]] = run["errors"][part][kind]
-    return found
+        by_network.setdefault(run["arch"], {})[run["seed"]] = run["errors"][part][kind]
+    return by_network
 
 
 def difference(
@@ -183,31 +183,31 @@ def row(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a sweep keeps of the record of a training."""
     recipe = record["recipe"]
     origin = ("command", "commit", "versions", "date", "device", "precision", "seconds")
-    kept = {key: record[key] for key in (*origin, "parameters", "multiply_adds", "errors")}
+    values = {key: record[key] for key in (*origin, "parameters", "multiply_adds", "errors")}
     if is_path(recipe["dataset"]):  # where the images lie is this machine's own
-        named = f"DIR/{dataset_name(recipe['dataset'])}"
-        kept["command"] = kept["command"].replace(recipe["dataset"], named)
+        portable = f"DIR/{dataset_name(recipe['dataset'])}"
+        values["command"] = values["command"].replace(recipe["dataset"], portable)
     history = {
         key: [round(epoch[key], 3) for epoch in record["history"]]
         for key in ("loss", "train_error", "val_top1_error")
     }
-    return {"arch": recipe["arch"], "seed": recipe["seed"], **kept, "history": history}
+    return {"arch": recipe["arch"], "seed": recipe["seed"], **values, "history": history}
 
 
 def read(target: Path, recipe: Recipe) -> dict[str, Any]:
     """Return a sweep's record, or one of no runs; SweepError if damaged or of other options."""
     if not target.exists():
         return {"runs": [], "dataset": None}
-    found = records.read_json(target)
-    theirs, runs, needed = found.get("recipe"), found.get("runs"), {"arch", "seed", "errors"}
-    whole = isinstance(theirs, dict) and isinstance(runs, list)
+    record = records.read_json(target)
+    options, runs, needed = record.get("recipe"), record.get("runs"), {"arch", "seed", "errors"}
+    whole = isinstance(options, dict) and isinstance(runs, list)
     if not whole or not all(isinstance(run, dict) and needed <= run.keys() for run in runs):
         raise SweepError(f"{target}: not a whole record of a sweep; check it out, or use --fresh")
-    if differing := [key for key, value in shared(recipe).items() if theirs.get(key) != value]:
+    if differing := [key for key, value in shared(recipe).items() if options.get(key) != value]:
         raise SweepError(
             f"{target}: its runs have another {', '.join(differing)}; --fresh starts a new record"
         )
-    return found
+    return record
 
 
 def write(target: Path, sweep: str, recipe: Recipe, content: Mapping[str, Any]) -> None:
@@ -252,12 +252,12 @@ def run(
     waiting = [key for key in by_key if key not in filed]
     done_before = len(chosen) - len(waiting)
     say(f"{sweep} on {first.dataset}: {len(chosen)} runs, {done_before} of them done before")
-    here = devices.precision(devices.pick(device), first.precision)
-    others = {run.get("precision", first.precision) for run in content["runs"]} - {here}
-    if waiting and others:
+    precision = devices.precision(devices.pick(device), first.precision)
+    differing = {run.get("precision", first.precision) for run in content["runs"]} - {precision}
+    if waiting and differing:
         say(
-            f"some runs of the record are in {', '.join(others)}, "
-            f"those to come in {here}: compare within either"
+            f"some runs of the record are in {', '.join(differing)}, "
+            f"those to come in {precision}: compare within either"
         )
     began, cost, todo = time.monotonic(), 0.0, sum(_cost(by_key[key]) for key in waiting)
     threads = max(1, devices.cores() // jobs)

@@ -114,10 +114,10 @@ class Recipe:
                 raise ValueError(
                     f"{name} {getattr(self, name)!r}: choose among {', '.join(choices)}"
                 )
-        for names, holds, told in RANGES:
+        for names, holds, words in RANGES:
             for name in names.split():
                 if not holds(getattr(self, name)):
-                    raise ValueError(f"{name} {getattr(self, name)}: must be {told}")
+                    raise ValueError(f"{name} {getattr(self, name)}: must be {words}")
         if self.lr * self.weight_decay >= 1:
             raise ValueError(
                 f"weight_decay {self.weight_decay}: at lr {self.lr} each step would take away more "
@@ -184,11 +184,11 @@ SCALES: dict[str, dict[str, Any]] = {
 def command_of(recipe: Recipe) -> str:
     """Return the shortest command that makes this recipe again."""
 
-    def left(base: dict[str, Any]) -> list[str]:
-        merged = {f.name: f.default for f in fields(Recipe)} | base
-        values = {n: getattr(recipe, n) for n, v in merged.items() if getattr(recipe, n) != v}
-        words = {name.replace("_", "-"): shlex.quote(str(value)) for name, value in values.items()}
-        return [f"--{name} {value}" for name, value in words.items()]
+    def flags(base: dict[str, Any]) -> str:
+        defaults = {f.name: f.default for f in fields(Recipe)} | base
+        changed = {n: v for n, v in asdict(recipe).items() if v != defaults[n]}
+        words = (f"--{n.replace('_', '-')} {shlex.quote(str(v))}" for n, v in changed.items())
+        return " ".join(words)
 
     choices = []
     for kind, modern in (("", {}), ("--recipe modern ", MODERN)):
@@ -196,8 +196,7 @@ def command_of(recipe: Recipe) -> str:
             ("", {}),
             *((f"--scale {name} ", sizes) for name, sizes in SCALES.items()),
         ):
-            others = " ".join(left(modern | sizes))
-            choices.append(f"python -m zfrepro train {kind}{scale}{others}")
+            choices.append(f"python -m zfrepro train {kind}{scale}{flags(modern | sizes)}")
     return min(choices, key=lambda text: len(text.split())).strip()
 
 
@@ -247,10 +246,6 @@ def learning_rate(recipe: Recipe, state: State, epoch: float) -> float:
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
-def _epoch_seed(recipe: Recipe, epoch: int) -> int:
-    return recipe.seed * 1_000_003 + epoch
-
-
 def train_epoch(
     recipe: Recipe, state: State, split: Split, mean: Tensor, epoch: int, progress: bool = True
 ) -> dict[str, float]:
@@ -260,8 +255,9 @@ def train_epoch(
     FloatingPointError once the loss or a weight is no longer finite.
     """
     network, device = state.network, mean.device
-    generator = torch.Generator().manual_seed(_epoch_seed(recipe, epoch))
-    torch.manual_seed(_epoch_seed(recipe, epoch) + 1000 * distributed.rank())  # dropout
+    seed = recipe.seed * 1_000_003 + epoch
+    generator = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed + 1000 * distributed.rank())  # dropout
     order = torch.randperm(len(split), generator=generator)
     steps = max(1, len(split) // recipe.batch)
     network.train()
@@ -381,14 +377,14 @@ def evaluated(recipe: Recipe, state: State, device: torch.device) -> Network:
 def evaluate(recipe: Recipe, state: State, split: Split, mean: Tensor) -> dict[str, float]:
     """Return the errors on a split at the centre crop; each process evaluates its share."""
     share = distributed.shard(len(split))
-    found = predict_proba(
+    probabilities = predict_proba(
         evaluated(recipe, state, mean.device), split.images[share], mean, scale=recipe.input_scale,
         image_size=recipe.image_size, precision=devices.precision(mean.device, recipe.precision),
     )  # fmt: skip
-    own = errors(found, split.labels[share])
-    wrong = torch.tensor(list(own.values()), dtype=torch.float64) * len(found) / 100
+    rates = errors(probabilities, split.labels[share])
+    wrong = torch.tensor(list(rates.values()), dtype=torch.float64) * len(probabilities) / 100
     total = distributed.all_reduce_sum(wrong.round().to(mean.device)).tolist()
-    return {name: 100 * number / len(split) for name, number in zip(own, total, strict=True)}
+    return {name: 100 * number / len(split) for name, number in zip(rates, total, strict=True)}
 
 
 def record(
@@ -431,18 +427,16 @@ RECORDED = {
     "dataset": dict, "parameters": int, "weights_sha256": str, "seconds": float, "errors": dict,
     "history": list,
 }  # fmt: skip
-EPOCH = dict.fromkeys(
-    ("loss", "train_error", "val_top1_error", "val_top5_error", "seconds"), float
-)
+EPOCH = dict.fromkeys(("loss", "train_error", "val_top1_error", "val_top5_error", "seconds"), float)
 """What a checkpoint's header, a record and a row of their histories hold."""
 
 
-def _fault(told: Any, kinds: Mapping[str, type]) -> str:
+def _fault(content: Any, kinds: Mapping[str, type]) -> str:
     """Return what is missing or of another type than `kinds` say; an empty string if nothing is."""
     for name, kind in kinds.items():
-        if not isinstance(told, dict) or not _is(told.get(name), kind):
+        if not isinstance(content, dict) or not _is(content.get(name), kind):
             return f"its {name} is missing or of another type"
-    if any(_fault(row, EPOCH) for row in told.get("history", ())):
+    if any(_fault(row, EPOCH) for row in content.get("history", ())):
         return "its history is not of epochs"
     return ""
 
@@ -463,22 +457,22 @@ def fault_of(record: dict[str, Any]) -> str:
         return "its recipe lacks dataset, arch or seed"
     try:
         known_recipe(record["recipe"])
-        found = {
+        rates = {
             f"{part} {kind}": record["errors"][part][kind]
             for part in ("train", "one_crop", "ten_crops")
             for kind in ("top1_error", "top5_error")
         }
     except (KeyError, TypeError, ValueError) as error:
         return f"its recipe or its errors: {brief(error)}"
-    for name, value in found.items():
+    for name, value in rates.items():
         if not _is(value, float) or not 0 <= value <= 100:
             return f"its {name} {value!r} is no per cent"
     return ""
 
 
-def known_recipe(named: dict[str, Any]) -> Recipe:
+def known_recipe(options: dict[str, Any]) -> Recipe:
     """Return the recipe of a file, without options that this version does not know."""
-    return Recipe(**{f.name: named[f.name] for f in fields(Recipe) if f.name in named})
+    return Recipe(**{f.name: options[f.name] for f in fields(Recipe) if f.name in options})
 
 
 # --- checkpoints ---------------------------------------------------------------------------------
@@ -522,8 +516,8 @@ def load_checkpoint(file: Path, recipe: Recipe, device: torch.device) -> tuple[S
         CheckpointError: the file is damaged, foreign, or of another recipe.
     """
     tensors, info = read_checkpoint(file)
-    own = asdict(recipe)
-    if differing := [name for name, value in own.items() if info["recipe"].get(name) != value]:
+    options = asdict(recipe)
+    if differing := [name for name, value in options.items() if info["recipe"].get(name) != value]:
         raise CheckpointError(
             f"{file}: made with another {', '.join(differing)}; use the same options or another "
             "--out"

@@ -136,9 +136,9 @@ def load_weights(
         raise WeightsError(
             f"{file}: no such file; `python -m zfrepro train --help` says how networks are trained"
         )
-    if expected_sha256 and (found := sha256(file)) != expected_sha256:
+    if expected_sha256 and (digest := sha256(file)) != expected_sha256:
         raise WeightsError(
-            f"{file}: SHA-256 is {found[:12]}..., the record says {expected_sha256[:12]}...; "
+            f"{file}: SHA-256 is {digest[:12]}..., the record says {expected_sha256[:12]}...; "
             "check it out again"
         )
     try:
@@ -166,11 +166,10 @@ def record_name(arch: str, dataset: str, image_size: int | None = None) -> str:
     is pretrained.
     """
     dataset, size = dataset_name(dataset), f"-{image_size}" if image_size else ""
-    own = f"networks/{dataset}-{arch}{size}"
-    parts = (
-        dataset in ("imagenette", "imagewoof") and not (results_root() / f"{own}.json").is_file()
-    )
-    return f"networks/imagenet20-{arch}{size}" if parts else own
+    name = f"networks/{dataset}-{arch}{size}"
+    if dataset in ("imagenette", "imagewoof") and not (results_root() / f"{name}.json").is_file():
+        return f"networks/imagenet20-{arch}{size}"
+    return name
 
 
 def pretrained(
@@ -208,7 +207,9 @@ def pretrained(
     expected = read_json(record).get("weights_sha256")
     if not expected:
         raise WeightsError(f"{record}: no weights_sha256; restore it or ship the run again")
-    found = load_weights(file, expected_sha256=expected, device=device)
-    known = photos.WNIDS.get(dataset_name(dataset), {})
-    own = tuple(known[wnid] for wnid in sorted(known))
-    return found.restrict_classes(own) if own and set(own) < set(found.classes) else found
+    trained = load_weights(file, expected_sha256=expected, device=device)
+    by_wnid = photos.WNIDS.get(dataset_name(dataset), {})
+    classes = tuple(by_wnid[wnid] for wnid in sorted(by_wnid))
+    if classes and set(classes) < set(trained.classes):
+        return trained.restrict_classes(classes)
+    return trained

@@ -66,8 +66,9 @@ def rank_correlation(record: Record) -> Interval:
     """
     errors = {name: np.mean(list(row.values())) for name, row in sweeps.errors(record).items()}
     pairs = [(errors[name], row.val1) for name, row in TABLE2.items()]
-    found = stats.pearsonr(*stats.rankdata(pairs, axis=0).T)
-    return Interval(found.statistic, *found.confidence_interval(), len(pairs), "networks", "Fisher")
+    result = stats.pearsonr(*stats.rankdata(pairs, axis=0).T)
+    ends = result.confidence_interval()
+    return Interval(result.statistic, *ends, len(pairs), "networks", "Fisher")
 
 
 def rise(name: str, weights: Mapping[str, float], part: str = "one_crop") -> Quantity:

@@ -92,9 +92,9 @@ def means(record: Record | None, column: str = "val1") -> dict[str, float]:
 # --- Table 2 ---------------------------------------------------------------------------------
 
 
-def table2(found: Mapping[str, Record]) -> Figure:
+def table2(by_dataset: Mapping[str, Record]) -> Figure:
     """Draw Table 2: training error (hollow) and validation error (filled) of each network."""
-    panels = {"the paper, ImageNet": None, **found}
+    panels = {"the paper, ImageNet": None, **by_dataset}
     figure, axes = plt.subplots(1, len(panels), figsize=(plots.WIDTH, 3.4), sharey=True)
     heights = {name: y + 0.7 * (base_of(name) == "zfnet") for y, name in enumerate(TABLE2)}
     for ax, (title, record) in zip(axes, panels.items(), strict=True):
@@ -118,15 +118,15 @@ def table2(found: Mapping[str, Record]) -> Figure:
     return plots.detached(figure)
 
 
-def as_table(found: Mapping[str, Record]) -> HTML:
+def as_table(by_dataset: Mapping[str, Record]) -> HTML:
     """Return Table 2 with our means beside the paper's numbers, in the paper's wording."""
     rows = []
     for name in TABLE2:
         row = {"Error %": TABLE2_NAMES[name]}
-        for title, record in {"the paper": None, **found}.items():
+        for title, record in {"the paper": None, **by_dataset}.items():
             cells = [means(record, column).get(name) for column in COLUMNS]
-            there = None not in cells
-            row[title] = "\u00a0/\u00a0".join(f"{cell:.1f}" for cell in cells) if there else None
+            complete = None not in cells
+            row[title] = "\u00a0/\u00a0".join(f"{cell:.1f}" for cell in cells) if complete else None
         rows.append(row)
     caption = (
         "Table 2: Train Top-1 / Val Top-1 / Val Top-5, the paper's and ours. Ours have half and "
@@ -152,11 +152,11 @@ def with_spread(record: Record, title: str) -> HTML:
     return page.table(rows, caption=f"Errors in per cent and costs on {title}")
 
 
-def effects(found: Mapping[str, Record]) -> Figure:
+def effects(by_dataset: Mapping[str, Record]) -> Figure:
     """Draw what each change does to the validation top-1 error, beside the paper's change."""
     rows, groups = [], []
     for label, weights in CONTRASTS.items():
-        for title, record in found.items():
+        for title, record in by_dataset.items():
             if not sweeps.lacking(record, weights):
                 rows.append((label, sweeps.difference(record, weights), printed(weights)))
                 groups.append(title)
@@ -178,11 +178,11 @@ def seeds(record: Record) -> str:
     return "one seed" if count == 1 else f"{count} seeds"
 
 
-def behind(record: Record, name: str, base: str = "krizhevsky") -> np.ndarray:
+def behind(record: Record, name: str) -> np.ndarray:
     """Return a network's validation error less its base's after each epoch, points; over seeds."""
     errors = [
         np.mean([r["history"]["val_top1_error"] for r in record["runs"] if r["arch"] == arch], 0)
-        for arch in (name, base)
+        for arch in (name, base_of(name))
     ]
     return errors[0] - errors[1]
 

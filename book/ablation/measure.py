@@ -45,13 +45,13 @@ def loaded(runs: tuple[Path, ...], device: torch.device | None = None) -> Networ
     """
     if not runs:
         raise ValueError("ablation needs --runs, the folders of finished runs of `sweep ablation`")
-    found: Networks = {name: {} for name in ARCHITECTURES}
+    networks: Networks = {name: {} for name in ARCHITECTURES}
     for run in runs:
         trained = load_weights(run / "weights.safetensors", device=device)
-        if trained.recipe.arch not in found:
+        if trained.recipe.arch not in networks:
             raise ValueError(f"{run}: {trained.recipe.arch} is no row of Table 2")
-        found[trained.recipe.arch][trained.recipe.seed] = trained
-    return {name: by_seed for name, by_seed in found.items() if by_seed}
+        networks[trained.recipe.arch][trained.recipe.seed] = trained
+    return {name: by_seed for name, by_seed in networks.items() if by_seed}
 
 
 def pairs(networks: Networks, name: str) -> Iterator[tuple[Trained, Trained]]:
@@ -61,9 +61,9 @@ def pairs(networks: Networks, name: str) -> Iterator[tuple[Trained, Trained]]:
     the first. Of a base with two seeds that would be the same pair both ways, which is one.
     """
     base, seen = networks.get(base_of(name), {}), set()
-    for seed, own in sorted(networks[name].items()):
-        others = sorted((other <= seed, other) for other in base if other != seed)
-        pair = (own, base[others[0][1]]) if others else ()
+    for seed, network in sorted(networks[name].items()):
+        other_seeds = sorted((other <= seed, other) for other in base if other != seed)
+        pair = (network, base[other_seeds[0][1]]) if other_seeds else ()
         if pair and frozenset(map(id, pair)) not in seen:
             seen.add(frozenset(map(id, pair)))
             yield pair
@@ -80,15 +80,15 @@ def features(networks: Networks, dataset: Dataset, images: int) -> dict[str, Any
         for by_seed in networks.values()
         for trained in by_seed.values()
     }
-    found: dict[str, Any] = {}
+    by_row: dict[str, Any] = {}
     for name in networks:
-        found[name] = {}
-        for own, base in pairs(networks, name):
-            theirs = layers[id(base)]
-            for layer, mine in layers[id(own)].items():
-                if layer in theirs:
-                    found[name].setdefault(layer, []).append(rounded(cka(mine, theirs[layer])))
-    return {"cka": found, "images": len(seen)}
+        by_row[name] = {}
+        for network, base in pairs(networks, name):
+            of_base = layers[id(base)]
+            for layer, values in layers[id(network)].items():
+                if layer in of_base:
+                    by_row[name].setdefault(layer, []).append(rounded(cka(values, of_base[layer])))
+    return {"cka": by_row, "images": len(seen)}
 
 
 def images_error(networks: Networks, dataset: Dataset) -> dict[str, Any]:
@@ -98,16 +98,17 @@ def images_error(networks: Networks, dataset: Dataset) -> dict[str, Any]:
     than that of either.
     """
     wrong = {
-        name: {seed: _wrong(own[seed], dataset) for seed in own} for name, own in networks.items()
+        name: {seed: _wrong(trained, dataset) for seed, trained in by_seed.items()}
+        for name, by_seed in networks.items()
     }
-    found: dict[str, float | None] = {}
-    for name, own in wrong.items():
+    errors: dict[str, float | None] = {}
+    for name, by_seed in wrong.items():
         base = wrong.get(base_of(name), {})
-        seeds = set(own) & set(base)
+        seeds = set(by_seed) & set(base)
         if name not in BASES and seeds:
-            differences = torch.stack([own[seed] - base[seed] for seed in seeds]).mean(0)
-            found[name] = rounded(differences.std().item() / math.sqrt(len(differences)), 3)
-    return {"standard_error": found, "images": len(dataset.val)}
+            differences = torch.stack([by_seed[seed] - base[seed] for seed in seeds]).mean(0)
+            errors[name] = rounded(differences.std().item() / math.sqrt(len(differences)), 3)
+    return {"standard_error": errors, "images": len(dataset.val)}
 
 
 def _wrong(trained: Trained, dataset: Dataset) -> Tensor:

@@ -51,9 +51,9 @@ def matched(names: Iterable[str], factor: str, **given: bool) -> list[tuple[str,
     by_levels = {frozenset(levels(name).items()): name for name in names}
     pairs = []
     for name in by_levels.values():
-        own = levels(name)
-        other = by_levels.get(frozenset((own | {factor: True}).items()))
-        if other and not own[factor] and all(own[key] == made for key, made in given.items()):
+        made = levels(name)
+        other = by_levels.get(frozenset((made | {factor: True}).items()))
+        if other and not made[factor] and all(made[key] == value for key, value in given.items()):
             pairs.append((name, other))
     return pairs
 
@@ -99,8 +99,8 @@ def agreement(record: Record, factors: Iterable[str] = FIRST_LAYER) -> Interval:
     for run in record["runs"]:
         if run["clip"] and run["arch"] in STEMS:
             by_seed.setdefault(run["seed"], []).append(run)
-    held = [[same for f in factors for same in agreements(own, f)] for own in by_seed.values()]
-    return stats.t_interval([sum(own) / len(own) for own in held])
+    agree = [[same for f in factors for same in agreements(runs, f)] for runs in by_seed.values()]
+    return stats.t_interval([sum(pairs) / len(pairs) for pairs in agree])
 
 
 def undiagnosed(record: Record) -> str:
@@ -114,9 +114,9 @@ def undiagnosed(record: Record) -> str:
 
 def middle_counts(record: Record, arch: str, reading: str) -> tuple[int, int]:
     """Return how many filters lie in the middle band, and how many there are."""
-    own = record["filters"][arch]
-    held = middle(own["centroid"], own["kernel"], reading)
-    return sum(held), len(held)
+    layer = record["filters"][arch]
+    in_band = middle(layer["centroid"], layer["kernel"], reading)
+    return sum(in_band), len(in_band)
 
 
 def middle_share(record: Record, reading: str) -> Interval:

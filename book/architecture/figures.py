@@ -35,9 +35,9 @@ def recorded() -> dict[str, Record]:
 
 def projections(record: Record, arch: str) -> Tensor:
     """Return recorded second-layer projections as colours, nine a map. (M, 9, 3, F, F)."""
-    own = record["pictures"][arch]
-    side, sheet = own["side"], plots.from_jpeg(own["sheet"])
-    blocks = plots.untiled(sheet, 3 * side + 2, measure.GAP).flatten(0, 1)[: len(own["maps"])]
+    picture = record["pictures"][arch]
+    side, sheet = picture["side"], plots.from_jpeg(picture["sheet"])
+    blocks = plots.untiled(sheet, 3 * side + 2, measure.GAP).flatten(0, 1)[: len(picture["maps"])]
     return torch.stack([plots.untiled(block, side).flatten(0, 1) for block in blocks])
 
 
@@ -57,8 +57,8 @@ def both_layers(
     panels, titles = [], []
     for arch, weight in weights.items():
         draw = torch.randperm(len(weight), generator=torch.Generator().manual_seed(0))
-        some = plots.display(weight[draw[: columns**2].sort().values])
-        panels.append(plots.tiled(plots.resized(some, 3 * plots.TILE // columns), columns))
+        filter_tiles = plots.display(weight[draw[: columns**2].sort().values])
+        panels.append(plots.tiled(plots.resized(filter_tiles, 3 * plots.TILE // columns), columns))
         panels += [plots.tiled(tiles, 3) for tiles in plots.resized(second[arch][maps[arch]])]
         titles += [f"{NAMES[arch]}, layer 1", "layer 2", *[""] * (len(maps[arch]) - 1)]
     return plots.side_by_side(panels, titles, width=7, columns=len(panels) // len(weights))
@@ -78,10 +78,10 @@ def twins(record: Record) -> dict[str, Record]:
     return {names[bool(run["clip"])]: run for run in runs if run["arch"] == "zfnet"}
 
 
-def clipping(found: Mapping[str, Record]) -> Figure:
+def clipping(by_dataset: Mapping[str, Record]) -> Figure:
     """Draw panel (a): layer 1 of small networks, with one scale for all filters of a panel."""
     panels, titles = [], []
-    for dataset, record in found.items():
+    for dataset, record in by_dataset.items():
         for name, run in twins(record).items():
             rows = torch.tensor(run["filters"])
             weight = rows.unflatten(1, (3, math.isqrt(rows.shape[1] // 3), -1))
@@ -99,10 +99,10 @@ def dominance(run: Record) -> float:
 # --- effects -------------------------------------------------------------------------------------
 
 
-def effects(found: Mapping[str, Record]) -> Figure:
+def effects(by_dataset: Mapping[str, Record]) -> Figure:
     """Draw what each change does to the top-1 error, and the paper's differences where printed.
 
-    found: data set -> record of the sweep; one that lacks a network is left out.
+    by_dataset: records of the sweep; one that lacks a network is left out.
     """
     old, wide, new = claims.OLD, claims.OLD_WIDE, claims.REPAIRED
     contrasts = {
@@ -119,7 +119,7 @@ def effects(found: Mapping[str, Record]) -> Figure:
     sources = {label: claims.contrast(*pair) for label, pair in contrasts.items()}
     sources |= {label: partial(claims.effect, factor=factor) for label, factor in factors.items()}
     printed = {label: claims.printed_change(*pair) for label, pair in contrasts.items()}
-    whole = {name: record for name, record in found.items() if not claims.LACKING(record)}
+    whole = {name: record for name, record in by_dataset.items() if not claims.LACKING(record)}
     return plots.intervals(
         [
             (label, source(record), printed.get(label))
@@ -132,12 +132,12 @@ def effects(found: Mapping[str, Record]) -> Figure:
     )
 
 
-def two_by_two(found: Mapping[str, Record]) -> list[dict[str, object]]:
+def two_by_two(by_dataset: Mapping[str, Record]) -> list[dict[str, object]]:
     """Return rows of a table: top-1 errors of old and repaired layers, narrow and wide, in %.
 
-    found: data set -> record of the sweep.
+    by_dataset: records of the sweep.
     """
-    runs = [run for record in found.values() for run in record["runs"]]
+    runs = [run for record in by_dataset.values() for run in record["runs"]]
     cost = {run["arch"]: run["multiply_adds"] / 1e6 for run in runs}
     rows = []
     for name, printed in claims.PRINTED.items():
@@ -146,7 +146,7 @@ def two_by_two(found: Mapping[str, Record]) -> list[dict[str, object]]:
             "upper layers": "wide" if name.endswith("wide") else "narrow",
             "the paper": printed.val1,
         }
-        for dataset, record in found.items():
+        for dataset, record in by_dataset.items():
             values = sweeps.errors(record).get(name, {}).values()
             row[DATASETS[dataset]] = plots.mean_sd(list(values)) if values else None
         rows.append(row | {"our cost": cost[name]})
@@ -156,18 +156,18 @@ def two_by_two(found: Mapping[str, Record]) -> list[dict[str, object]]:
 # --- tables and spectra --------------------------------------------------------------------------
 
 
-def aliased_rows(found: Mapping[str, Record]) -> list[dict[str, object]]:
+def aliased_rows(by_dataset: Mapping[str, Record]) -> list[dict[str, object]]:
     """Return rows of a table: the aliased share of layer 1's energy at both strides, in %."""
     return [
         {"data set": DATASETS[dataset], "filters of": name}
-        | {f"at stride {s}": f"{Interval.of(own[str(s)]):.1f}" for s in measure.STRIDES}
-        for dataset, record in found.items()
+        | {f"at stride {s}": f"{Interval.of(shares[str(s)]):.1f}" for s in measure.STRIDES}
+        for dataset, record in by_dataset.items()
         for arch, name in NAMES.items()
-        for own in [record["aliased"][arch]]
+        for shares in [record["aliased"][arch]]
     ]
 
 
-def shift_rows(found: Mapping[str, Record]) -> list[dict[str, object]]:
+def shift_rows(by_dataset: Mapping[str, Record]) -> list[dict[str, object]]:
     """Return rows of a table: what stays under shifts of one pixel."""
     columns = {
         "conv1": ("layer 1", ".3f"), "conv1 moved": ("layer 1, shifted along", ".3f"),
@@ -176,48 +176,48 @@ def shift_rows(found: Mapping[str, Record]) -> list[dict[str, object]]:
     }  # fmt: skip
     return [
         {"data set": DATASETS[dataset], "network": name}
-        | {head: f"{Interval.of(own[key]):{form}}" for key, (head, form) in columns.items()}
-        for dataset, record in found.items()
+        | {head: f"{Interval.of(values[key]):{form}}" for key, (head, form) in columns.items()}
+        for dataset, record in by_dataset.items()
         for arch, name in (*NAMES.items(), ("more", "difference"))
-        for own in [record["shifts"][arch]]
+        for values in [record["shifts"][arch]]
     ]
 
 
-def dead_rows(found: Mapping[str, Record]) -> list[dict[str, object]]:
+def dead_rows(by_dataset: Mapping[str, Record]) -> list[dict[str, object]]:
     """Return rows of a table: dead filters of layer 1 by each sense of the word."""
     return [
-        {"data set": DATASETS[dataset], "network": name, "filters": len(own["centroid"])}
-        | {sense: sum(which) for sense, which in own["dead"].items()}
-        for dataset, record in found.items()
+        {"data set": DATASETS[dataset], "network": name, "filters": len(layer["centroid"])}
+        | {sense: sum(which) for sense, which in layer["dead"].items()}
+        for dataset, record in by_dataset.items()
         for arch, name in NAMES.items()
-        for own in [record["filters"][arch]]
+        for layer in [record["filters"][arch]]
     ]
 
 
 def third_first_layer(name: str = "squeezenet1_0") -> HTML:
     """Show the first layer of a network trained on ImageNet beside our ZFNet's."""
-    told = []
+    sentences = []
     for record, arch, whose in (
         (records.read(f"architecture/{name}"), name, "Its first layer"),
         (records.read("architecture/imagenet20"), "zfnet", "our ZFNet's"),
     ):
-        own = record["filters"][arch]
-        held = filters.middle(own["centroid"], own["kernel"])
-        share = Interval.of(record["aliased"][arch][str(own["stride"])])
-        told.append(
-            f"{whose} ({own['kernel']}x{own['kernel']}, stride {own['stride']}) has "
-            f"{sum(own['dead']['any'])} dead filters of {len(held)}, {sum(held)} in the middle "
-            f"band, and its stride aliases {share:.1f} % of its energy"
+        layer = record["filters"][arch]
+        in_band = filters.middle(layer["centroid"], layer["kernel"])
+        share = Interval.of(record["aliased"][arch][str(layer["stride"])])
+        sentences.append(
+            f"{whose} ({layer['kernel']}x{layer['kernel']}, stride {layer['stride']}) has "
+            f"{sum(layer['dead']['any'])} dead filters of {len(in_band)}, {sum(in_band)} in the "
+            f"middle band, and its stride aliases {share:.1f} % of its energy"
         )
-    return page.finding(f"{ADAPTED[name]}: {'; '.join(told)}.")
+    return page.finding(f"{ADAPTED[name]}: {'; '.join(sentences)}.")
 
 
-def spectra(found: Mapping[str, Record]) -> Figure:
+def spectra(by_dataset: Mapping[str, Record]) -> Figure:
     """Draw histograms of the filters' centroids, with the Nyquist limits of strides 4 and 2."""
     size = (plots.WIDTH, 2.5)
-    figure, axes = plt.subplots(1, len(found), figsize=size, squeeze=False, sharey=True)
+    figure, axes = plt.subplots(1, len(by_dataset), figsize=size, squeeze=False, sharey=True)
     bins = np.linspace(0, 0.5, 26).tolist()
-    for ax, (dataset, record) in zip(axes[0], found.items(), strict=True):
+    for ax, (dataset, record) in zip(axes[0], by_dataset.items(), strict=True):
         for arch, name in NAMES.items():
             values = record["filters"][arch]["centroid"]
             share = np.full(len(values), 100 / len(values))

@@ -35,15 +35,17 @@ def parts(study: Study) -> Parts:
     Of a network that others trained, filters and aliasing alone: there is no second to compare.
     """
     both = study.networks
-    found: Parts = {
+    measurements: Parts = {
         "filters": lambda: {arch: described(net, study) for arch, net in both.items()},
         "aliased": partial(aliasing, study),
     }
     if not study.adapted:
-        found["shifts"] = partial(shifts, study)
-        found["pictures"] = lambda: {arch: pictures(net, study) for arch, net in both.items()}
-        found["runs"] = partial(runs, study)
-    return found
+        measurements |= {
+            "shifts": partial(shifts, study),
+            "pictures": lambda: {arch: pictures(net, study) for arch, net in both.items()},
+            "runs": partial(runs, study),
+        }
+    return measurements
 
 
 def described(trained: Trained, study: Study) -> dict[str, Any]:
@@ -68,18 +70,18 @@ def aliasing(study: Study) -> dict[str, Any]:
     own share before training.
     """
     images = study.dataset.val.shuffled(study.images or IMAGES, study.seed).images
-    found: dict[str, Any] = {}
-    own, before = {}, {}
+    record: dict[str, Any] = {}
+    after, before = {}, {}
     for arch, trained in study.networks.items():
         seen, stride = trained.preprocess(images), stride_of(trained.network)
         control = trained.untrained(study.seed).network
         shares = {s: 100 * share for s, share in aliased(trained.network, seen, STRIDES).items()}
-        found[arch] = {str(s): summary(share) for s, share in shares.items()}
-        own[arch], before[arch] = shares[stride], 100 * aliased(control, seen, (stride,))[stride]
+        record[arch] = {str(s): summary(share) for s, share in shares.items()}
+        after[arch], before[arch] = shares[stride], 100 * aliased(control, seen, (stride,))[stride]
     if study.adapted:
-        return found | {"untrained": {arch: summary(v) for arch, v in before.items()}}
-    differences = {"less": own, "untrained": before}
-    return found | {name: summary(v["krizhevsky"] - v["zfnet"]) for name, v in differences.items()}
+        return record | {"untrained": {arch: summary(v) for arch, v in before.items()}}
+    differences = {"less": after, "untrained": before}
+    return record | {name: summary(v["krizhevsky"] - v["zfnet"]) for name, v in differences.items()}
 
 
 @torch.no_grad()
@@ -98,7 +100,7 @@ def shifted(trained: Trained, stored: Tensor, batch: int = 32) -> dict[str, Tens
     offset = (stored.shape[-1] - size) // 2
     network = trained.network
     jumps = {name: stage(network.architecture, size, name).field.jump for name in SHIFTED}
-    found: dict[str, list[Tensor]] = {name: [] for name in COMPARED}
+    by_measure: dict[str, list[Tensor]] = {name: [] for name in COMPARED}
     for part in stored.split(batch):
         before, *after = (
             network.features(
@@ -117,8 +119,8 @@ def shifted(trained: Trained, stored: Tensor, batch: int = 32) -> dict[str, Tens
             same = now["fc8"].argmax(1) == before["fc8"].argmax(1)
             rows["kept"].append(100 * same.float())
         for name, values in rows.items():
-            found[name].append(torch.stack(values).mean(0).cpu())
-    return {name: torch.cat(values) for name, values in found.items()}
+            by_measure[name].append(torch.stack(values).mean(0).cpu())
+    return {name: torch.cat(values) for name, values in by_measure.items()}
 
 
 def shifts(study: Study) -> dict[str, Any]:
@@ -126,15 +128,15 @@ def shifts(study: Study) -> dict[str, Any]:
     stored = study.dataset.val.shuffled(study.images, study.seed).images
     values = {arch: shifted(trained, stored) for arch, trained in study.networks.items()}
     values["more"] = {name: values["zfnet"][name] - values["krizhevsky"][name] for name in COMPARED}
-    return {arch: {name: summary(v) for name, v in own.items()} for arch, own in values.items()}
+    return {arch: {name: summary(v) for name, v in rows.items()} for arch, rows in values.items()}
 
 
 # --- pictures ------------------------------------------------------------------------------------
 
 
-def panel_maps(network: Network, seed: int, layer: str = "conv2") -> list[int]:
+def panel_maps(network: Network, seed: int) -> list[int]:
     """Return the random maps whose projections are shown."""
-    count, generator = network.convs[layer].out_channels, torch.Generator().manual_seed(seed)
+    count, generator = network.convs["conv2"].out_channels, torch.Generator().manual_seed(seed)
     return torch.randperm(count, generator=generator)[:PANEL_MAPS].sort().values.tolist()
 
 
@@ -167,8 +169,8 @@ def runs(study: Study) -> list[dict[str, Any]]:
     except FileNotFoundError:
         before = {}
     same = before.get("dataset", {}).get("fingerprint") == study.dataset.fingerprint
-    kept = before.get("runs", []) if same else []
-    rows = [*kept, *(diagnosed(run, study) for run in study.runs)]
+    earlier = before.get("runs", []) if same else []
+    rows = [*earlier, *(diagnosed(run, study) for run in study.runs)]
     return list({(row["arch"], row["seed"], row["clip"]): row for row in rows}.values())
 
 

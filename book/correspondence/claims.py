@@ -47,8 +47,8 @@ def margins(record: Record, layer: str) -> list[Interval]:
 def untrained_margin(record: Record, layer: str, measure: str, control: str) -> Interval:
     """Return the mean margin of the untrained networks, with its interval over networks."""
     networks = record["untrained"].values()
-    found = [margin(network, layer, measure, control).estimate for network in networks]
-    return t_interval(found, "networks")
+    estimates = [margin(network, layer, measure, control).estimate for network in networks]
+    return t_interval(estimates, "networks")
 
 
 def untrained(record: Record) -> Record:
@@ -56,17 +56,17 @@ def untrained(record: Record) -> Record:
     pairs = (("sign", "random"), *CONTROLLED)
     view: dict = {layer: {measure: {} for measure, _ in pairs} for layer in NUMBERS}
     for layer, (measure, control) in itertools.product(NUMBERS, pairs):
-        own = untrained_margin(record, layer, measure, control)
-        view[layer][measure][control] = {"margin": own.record()}
+        interval = untrained_margin(record, layer, measure, control)
+        view[layer][measure][control] = {"margin": interval.record()}
     return view
 
 
 def gain_by_training(record: Record, measure: str, control: str) -> Interval:
     """Return the trained network's margin in layer 5 less that of the best untrained network."""
-    own = margin(record, "conv5", measure, control)
+    trained = margin(record, "conv5", measure, control)
     networks = record["untrained"].values()
     best = max(margin(network, "conv5", measure, control).estimate for network in networks)
-    return Interval(own.estimate - best, own.low - best, own.high - best, own.n)
+    return Interval(trained.estimate - best, trained.low - best, trained.high - best, trained.n)
 
 
 def least_gain(record: Record) -> Interval:
@@ -139,7 +139,7 @@ CLAIMS = (
         Above(
             percent(
                 "smallest of six margins, layer 5",
-                lambda record: min(margins(record, "conv5"), key=lambda own: own.low),
+                lambda record: min(margins(record, "conv5"), key=lambda interval: interval.low),
             ),
             0.0,
         ),
@@ -168,7 +168,7 @@ CLAIMS = (
         Below(
             percent(
                 "largest of six margins, layer 7",
-                lambda record: max(margins(record, "fc7"), key=lambda own: own.high),
+                lambda record: max(margins(record, "fc7"), key=lambda interval: interval.high),
             ),
             NONE,
         ),

@@ -1,7 +1,7 @@
 """Figures and rows of tables of the chapter on correspondence, from its records by data set."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -23,16 +23,16 @@ COMPARED = (("sign", "random"), *claims.CONTROLLED)
 NAMES = {"conv5": "layer 5", "pool5": "layer 5, after its pool", "fc7": "layer 7"}
 
 
-def delta_against_changed(records: Mapping[str, Record], width: float = 7.5) -> Figure:
+def delta_against_changed(by_dataset: Mapping[str, Record]) -> Figure:
     """Draw Delta against the share of units that change, one point a layer and set of masks.
 
     The line is what independent changes of that share would give, up as often as down.
     """
-    figure, ax = plt.subplots(figsize=(width, 0.48 * width))
+    figure, ax = plt.subplots(figsize=(7.5, 0.48 * 7.5))
     share = torch.linspace(0, 0.56, 60)
     ax.plot(share, 1 - (1 - share) ** 2 - share**2 / 2, color=TEXT, lw=1.2, zorder=0)
     ax.text(0.3, 0.52, "units change\nindependently", ha="right", va="bottom")
-    for colour, (dataset, record) in zip(PALETTE, records.items(), strict=False):
+    for colour, (dataset, record) in zip(PALETTE, by_dataset.items(), strict=False):
         for name, marker in SETS.items():
             changed = [record[layer]["changed"][name] for layer in LAYERS]
             tables = [record[layer]["sign"] for layer in LAYERS]
@@ -62,14 +62,14 @@ def margin_rows(record: Record) -> tuple[list[Row], list[str]]:
 
 def trained_and_untrained(record: Record) -> Figure:
     """Draw layer 5's margin over matched masks, after and before training."""
-    found = {
+    margins = {
         measure: {
             "trained": claims.margin(record, "conv5", measure, "matched"),
             "untrained": claims.untrained_margin(record, "conv5", measure, "matched"),
         }
         for measure in (*claims.ROBUST, "cosine of maps")
     }
-    return intervals_by_group(found, unit="margin in layer 5, %")
+    return intervals_by_group(margins, unit="margin in layer 5, %")
 
 
 def hits(record: Record, key: str) -> float:
@@ -82,28 +82,25 @@ def plus_minus(mean: float, spread: float) -> str:
     return f"{mean:.3f}±{spread:.3f}"
 
 
-def table_rows(
-    records: Mapping[str, Record], layers: Sequence[str] = TESTED
-) -> list[dict[str, object]]:
+def table_rows(by_dataset: Mapping[str, Record]) -> list[dict[str, object]]:
     """Return the paper's table, mean feature sign change, with ours beside it."""
     rows = []
     for masked in (*PARTS, "random"):
         row: dict[str, object] = {"Occlusion Location": masked}
-        for layer in layers:
-            if layer in paper.CORRESPONDENCE:
-                printed = paper.CORRESPONDENCE[layer][masked]
-                row[f"{NAMES[layer]}: paper"] = plus_minus(*printed)
-            for dataset, record in records.items():
+        for layer in TESTED:
+            printed = paper.CORRESPONDENCE[layer][masked]
+            row[f"{NAMES[layer]}: paper"] = plus_minus(*printed)
+            for dataset, record in by_dataset.items():
                 mean, spread = record["table"][layer][masked]
                 row[f"{NAMES[layer]}: {DATASETS[dataset]}"] = plus_minus(mean, spread)
         rows.append(row)
     return rows
 
 
-def all_margins(records: Mapping[str, Record]) -> list[dict[str, object]]:
+def all_margins(by_dataset: Mapping[str, Record]) -> list[dict[str, object]]:
     """Return the margins by every distance over every control."""
-    rows = []
-    for (dataset, record), layer, measure in itertools.product(records.items(), TESTED, MEASURES):
+    rows, columns = [], by_dataset.items()
+    for (dataset, record), layer, measure in itertools.product(columns, TESTED, MEASURES):
         row: dict[str, object] = {"data set": DATASETS[dataset], "layer": NAMES[layer]}
         row["distance"] = measure
         for control in CONTROLS:
@@ -112,25 +109,25 @@ def all_margins(records: Mapping[str, Record]) -> list[dict[str, object]]:
     return rows
 
 
-def size_rows(records: Mapping[str, Record]) -> list[dict[str, object]]:
+def size_rows(by_dataset: Mapping[str, Record]) -> list[dict[str, object]]:
     """Return the margins for several sides of the mask; None where too few faces have room."""
     pairs, rows = (("sign", "random"), ("cosine", "random"), ("cosine", "matched")), []
-    for dataset, record in records.items():
+    for dataset, record in by_dataset.items():
         for (side, table), layer in itertools.product(record["sizes"].items(), TESTED):
             row: dict[str, object] = {"data set": DATASETS[dataset], "side, px": int(side)}
             row["layer"] = NAMES[layer]
             for measure, control in pairs:
-                found = table[layer][measure][control]
-                own = f"{Interval.of(found['margin']):+.1f}" if found else None
-                row[f"{measure}, {control}"] = own
+                result = table[layer][measure][control]
+                margin = f"{Interval.of(result['margin']):+.1f}" if result else None
+                row[f"{measure}, {control}"] = margin
             rows.append(row)
     return rows
 
 
-def class_rows(records: Mapping[str, Record]) -> list[dict[str, object]]:
+def class_rows(by_dataset: Mapping[str, Record]) -> list[dict[str, object]]:
     """Return how well classes are told apart, and the parts' margin within and between them."""
     rows = []
-    for (dataset, record), layer in itertools.product(records.items(), TESTED):
+    for (dataset, record), layer in itertools.product(by_dataset.items(), TESTED):
         table = record["classes"][layer]
         row: dict[str, object] = {"data set": DATASETS[dataset], "layer": NAMES[layer]}
         row["accuracy, %"] = f"{table['accuracy']:.0f}"

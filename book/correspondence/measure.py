@@ -140,11 +140,11 @@ def features_of(
     def features(images: Tensor) -> dict[str, Tensor]:
         x = trained.preprocess_crop(images)
         wanted = {"conv5" if layer == "pool5" else layer for layer in layers}
-        found = {layer: y.float().cpu() for layer, y in network.features(x, wanted).items()}
+        by_layer = {layer: y.float().cpu() for layer, y in network.features(x, wanted).items()}
         if "pool5" in layers:
             fifth = next(conv for conv in network.architecture.convs if conv.layer == 5)
-            found["pool5"] = network.pool_and_norm(fifth, found["conv5"])
-        return {layer: found[layer] for layer in layers}
+            by_layer["pool5"] = network.pool_and_norm(fifth, by_layer["conv5"])
+        return {layer: by_layer[layer] for layer in layers}
 
     return features
 
@@ -157,12 +157,12 @@ def control_places(faces: Faces, side: int, draws: int, seed: int) -> dict[str, 
     """
     draw, images, parts = torch.Generator().manual_seed(seed), faces.images, faces.places
     count, size, by_part = len(faces), images.shape[-1], parts.unbind(1)
-    found = {
+    by_control = {
         "random": [c.random_places(count, size, side, draw) for _ in range(draws)],
         "matched": [c.matched_places(images, at, parts, side, draw) for at in by_part],
         "borrowed": [c.borrowed_places(at, parts, side, draw) for at in by_part],
     }
-    return {name: torch.stack(places) for name, places in found.items()}
+    return {name: torch.stack(places) for name, places in by_control.items()}
 
 
 class Masks:
@@ -198,7 +198,7 @@ class Masks:
                 {name: [to_distance(eps[layer]) for eps in group] for name, group in sets.items()}
             )
         return {
-            name: torch.stack([torch.stack(found[name]) for found in by_part]).nanmean(0)
+            name: torch.stack([torch.stack(distances[name]) for distances in by_part]).nanmean(0)
             for name in by_part[0]
         }
 
@@ -234,25 +234,27 @@ def compared(part: Tensor, controls: Tensor, seed: int) -> dict[str, Any]:
     if count < FEWEST:
         return {}
     weights = c.bootstrap_counts(count, TIMES, torch.Generator().manual_seed(seed))
-    own, control = c.mean_over_pairs(part), sum(map(c.mean_over_pairs, controls)) / len(controls)
+    on_part = c.mean_over_pairs(part)
+    control = sum(map(c.mean_over_pairs, controls)) / len(controls)
     samples = sum(c.mean_over_pairs(other, weights) for other in controls) / len(controls)
     samples = samples - c.mean_over_pairs(part, weights)
-    margin = percentile_interval(100 * (control - own) / control, 100 * samples / control, count)
-    return {"part": rounded(own), "control": rounded(control), "margin": margin}
+    lower = 100 * (control - on_part) / control
+    margin = percentile_interval(lower, 100 * samples / control, count)
+    return {"part": rounded(on_part), "control": rounded(control), "margin": margin}
 
 
 def layer_table(
     masks: Masks, layer: str, seed: int, measures: Sequence[str] = tuple(MEASURES)
 ) -> dict[str, Any]:
     """Compare parts with every control: {measure: {control: as `compared` says}}."""
-    found: dict[str, Any] = {measure: {} for measure in measures}
+    table: dict[str, Any] = {measure: {} for measure in measures}
     for measure in measures:
         distance = masks.distances(layer, measure)
         for control in CONTROLS:
             rows = masks.usable(control)
-            part, others = (distance[name][:, rows][:, :, rows] for name in ("part", control))
-            found[measure][control] = compared(part[0], others, seed)
-    return found
+            part, controls = (distance[name][:, rows][:, :, rows] for name in ("part", control))
+            table[measure][control] = compared(part[0], controls, seed)
+    return table
 
 
 def fives(faces: Faces, times: int, generator: torch.Generator) -> Tensor:
@@ -290,17 +292,17 @@ def papers_table(masks: Masks, layer: str, seed: int, times: int = FIVES) -> dic
     rows["random"] = torch.cat([pairs(eps[layer]) for eps in masks.of_control["random"]], 1)
     random = rows["random"].mean(1)
     below = torch.stack([rows[name].mean(1) < random for name in c.PARTS]).all(0)
-    found: dict[str, Any] = {
+    table: dict[str, Any] = {
         name: [rounded(d.mean()), rounded(d.std(1).mean())] for name, d in rows.items()
     }
-    return found | {"all below": rounded(below.float().mean())}
+    return table | {"all below": rounded(below.float().mean())}
 
 
 def classes_table(masks: Masks, layer: str, seed: int) -> dict[str, Any]:
     """Measure how well features tell classes apart, and the parts' margin (cosine) by class."""
     classes = masks.faces.classes
     cosine = 1 - c.cosine_distance(masks.clean[layer])
-    found: dict[str, Any] = {
+    table: dict[str, Any] = {
         "accuracy": rounded(100 * c.nearest_mean(cosine, classes).eq(classes).float().mean())
     }
     part = torch.stack([c.cosine_distance(eps[layer]) for eps in masks.of_part]).mean(0)
@@ -311,9 +313,9 @@ def classes_table(masks: Masks, layer: str, seed: int) -> dict[str, Any]:
     for name, pairs in zip(("within", "between"), c.same_and_other_class(classes), strict=True):
         margin = torch.where(pairs, random - part, torch.nan)
         margins[name] = c.mean_over_pairs(margin), c.mean_over_pairs(margin, weights)
-        found[name] = percentile_interval(*margins[name], len(classes))
+        table[name] = percentile_interval(*margins[name], len(classes))
     (within, samples), (between, other) = margins["within"], margins["between"]
-    return found | {"gained": percentile_interval(within - between, samples - other, len(classes))}
+    return table | {"gained": percentile_interval(within - between, samples - other, len(classes))}
 
 
 def search_table(faces: Faces, features: c.Features, side: int) -> dict[str, Any]:
@@ -330,10 +332,9 @@ def search_table(faces: Faces, features: c.Features, side: int) -> dict[str, Any
     everyone = list(range(len(faces)))
     maps = c.similarity_maps(features, "conv5", faces.images, faces.places, side, side, everyone)
     hits = 100 * maps.argmax(2).eq(target).float()
-    found: dict[str, Any] = {"chance": rounded(100 / across**2)}
-    return found | {
-        name: bootstrap(own).record() for name, own in zip(c.PARTS, hits.T, strict=True)
-    }
+    rows = zip(c.PARTS, hits.T, strict=True)
+    by_part = {name: bootstrap(of_part).record() for name, of_part in rows}
+    return {"chance": rounded(100 / across**2), **by_part}
 
 
 def parts(study: Study) -> Parts:
@@ -361,14 +362,14 @@ def parts(study: Study) -> Parts:
 
     def layer_part(layer: str) -> dict[str, Any]:
         measures = tuple(MEASURES) if layer in TESTED else ("sign",)
-        found = layer_table(masks(), layer, study.seed, measures)
-        return found | {"changed": masks().changed(layer)}
+        table = layer_table(masks(), layer, study.seed, measures)
+        return table | {"changed": masks().changed(layer)}
 
     def tested(
         features: c.Features, side: int, measures: Sequence[str] = tuple(MEASURES)
     ) -> dict[str, Any]:
-        own = Masks(faces, features, side, draws, study.seed)
-        return {layer: layer_table(own, layer, study.seed, measures) for layer in TESTED}
+        side_masks = Masks(faces, features, side, draws, study.seed)
+        return {layer: layer_table(side_masks, layer, study.seed, measures) for layer in TESTED}
 
     def untrained_features(seed: int) -> c.Features:
         if study.adapted:
@@ -384,7 +385,7 @@ def parts(study: Study) -> Parts:
         "search": lambda: search_table(faces, features_of(trained, TESTED), side),
         "search untrained": lambda: search_table(faces, untrained_features(0), side),
     }
-    found: Parts = {
+    measurements: Parts = {
         "faces": described,
         "table": lambda: {
             layer: papers_table(masks(), layer, study.seed) for layer in PAPERS if layer in layers
@@ -395,4 +396,4 @@ def parts(study: Study) -> Parts:
             str(seed): tested(untrained_features(seed), side) for seed in UNTRAINED
         },
     }
-    return found if study.adapted else found | further
+    return measurements if study.adapted else measurements | further

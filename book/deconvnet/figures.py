@@ -55,11 +55,7 @@ def levels(
 
 
 def up_and_down(
-    trained: Trained,
-    picture: Tensor,
-    layer: str = "conv4",
-    unit: Units | None = None,
-    width: float = plots.WIDTH,
+    trained: Trained, picture: Tensor, layer: str = "conv4", unit: Units | None = None
 ) -> Figure:
     """Draw Fig. 1: above, an image on its way up to a unit; below, the unit on its way down.
 
@@ -68,12 +64,12 @@ def up_and_down(
     picture: uint8 (3, R, R), as stored; layer, unit: as in `levels`.
     """
     with torch.no_grad():
-        found = levels(trained.network, trained.preprocess(picture[None]), layer, unit)
-    columns, head = len(found), 0.55  # inches above each row of panels
-    panel = min(2.2, width / columns)
+        by_level = levels(trained.network, trained.preprocess(picture[None]), layer, unit)
+    columns, head = len(by_level), 0.55  # inches above each row of panels
+    panel = min(2.2, plots.WIDTH / columns)
     high = 2 * (panel + head)
     figure, axes = plt.subplots(2, columns, figsize=(panel * columns, high))
-    for k, (name, (up, down)) in enumerate(found.items()):
+    for k, (name, (up, down)) in enumerate(by_level.items()):
         if name == "image":
             axes[0, k].imshow(plots.array(trained.center_crop(picture[None])[0]))
             axes[1, k].imshow(plots.array(plots.display(down)))
@@ -118,33 +114,32 @@ def explorer(trained: Trained, pictures: Tensor) -> HTML:
     network, seen = trained.network, trained.center_crop(pictures)
     x, names = trained.preprocess(pictures), list(network.convs)
     sheets, notes = [], []
-    maps = network.features(x, names)
-    units = {layer: deconvnet.strongest(maps[layer]) for layer in names}
-    crops = {layer: deconvnet.project_crops(network, x, layer, own) for layer, own in units.items()}
+    units = {layer: deconvnet.strongest(maps) for layer, maps in network.features(x, names).items()}
+    crops = {layer: deconvnet.project_crops(network, x, layer, units[layer]) for layer in names}
     for i in range(len(pictures)):
-        for layer, found in crops.items():
-            side, place = found.pixels.shape[-1], slice(i, i + 1)
-            window = found.tops[place], found.lefts[place], side
+        for layer, projected in crops.items():
+            side, place = projected.pixels.shape[-1], slice(i, i + 1)
+            window = projected.tops[place], projected.lefts[place], side
             patch = deconvnet.crop(seen[place].contiguous(), *window, fill=128)
-            pair = plots.display(found.pixels[place]), plots.as_colours(patch)
+            pair = plots.display(projected.pixels[place]), plots.as_colours(patch)
             sheets.append(torch.cat([plots.to_side(picture, SIDE)[0] for picture in pair], 2))
             unit = units[layer][place]
             spot = f"map {int(unit.maps)}, row {int(unit.rows)}, column {int(unit.columns)}"
-            notes.append(f"{layer}, {spot}: {side} px, activation {found.activations[i]:.2f}")
+            notes.append(f"{layer}, {spot}: {side} px, activation {projected.activations[i]:.2f}")
     axes = {"image": list(map(str, range(1, len(pictures) + 1))), "layer": [k[-1] for k in names]}
     alt = "The projection of a layer's strongest unit on the left, the patch it saw on the right"
     stack = (255 * torch.stack(sheets)).round().byte().permute(0, 2, 3, 1).numpy()
     return explorers.frames(stack, axes, notes, alt=alt, jpeg=True, start=len(names) - 1)
 
 
-def resemblance(found: Mapping[str, Mapping[str, Any]]) -> Figure:
+def resemblance(by_dataset: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Draw by how much projections resemble their own patch more than another, and the control."""
     parts = {"trained": "resemblance", "untrained": "untrained"}
     leads = {
         f"{DATASETS[name]}, layer {layer[-1]}": {
             kind: record[part][layer]["lead"] for kind, part in parts.items()
         }
-        for name, record in found.items()
+        for name, record in by_dataset.items()
         for layer in DEEP
     }
     unit = "correlation with its patch, less that with another image's"

@@ -32,7 +32,7 @@ def relation(trained: Trained, images: Tensor) -> dict[str, Any]:
     Args:
         images: (B, 3, S, S), as the network wants them.
     """
-    network, found = trained.network, {}
+    network, by_layer = trained.network, {}
     for layer, maps in network.features(images, list(network.convs)).items():
         units = deconvnet.strongest(maps)
 
@@ -44,10 +44,10 @@ def relation(trained: Trained, images: Tensor) -> dict[str, Any]:
         gradient = rules.project(model, images, units, rule="gradient", skip_norm=False)
         gap = (explicit - general).abs().amax((1, 2, 3)) / explicit.abs().amax((1, 2, 3))
         cosine = F.cosine_similarity(explicit.flatten(1), gradient.flatten(1))
-        found[layer] = {
+        by_layer[layer] = {
             "rule_gap": rounded(gap.max(), 2), "gradient_cosine": rounded_all(bootstrap(cosine)),
         }  # fmt: skip
-    return found
+    return by_layer
 
 
 def resemblance(trained: Trained, images: Tensor) -> dict[str, Any]:
@@ -58,17 +58,18 @@ def resemblance(trained: Trained, images: Tensor) -> dict[str, Any]:
     Returns:
         for each layer `lead`, the difference of both: [mean, low, high] over images.
     """
-    network, found = trained.network, {}
+    network, by_layer = trained.network, {}
     convs = [layer for layer in network.layers if layer.startswith("conv")]
     for layer, maps in network.features(images, convs).items():
         units = deconvnet.strongest(maps)
         projected = rules.project_to_fields(network, images, layer, units)
         side = projected.pixels.shape[-1]
-        own = deconvnet.crop(images, projected.tops, projected.lefts, side)
-        other = deconvnet.crop(images.roll(1, 0), projected.tops, projected.lefts, side)
-        same, different = (correlation(projected.pixels, patch) for patch in (own, other))
-        found[layer] = {"lead": rounded_all(bootstrap(same - different))}
-    return found
+        own_patch = deconvnet.crop(images, projected.tops, projected.lefts, side)
+        other_patch = deconvnet.crop(images.roll(1, 0), projected.tops, projected.lefts, side)
+        patches = (own_patch, other_patch)
+        same, different = (correlation(projected.pixels, patch) for patch in patches)
+        by_layer[layer] = {"lead": rounded_all(bootstrap(same - different))}
+    return by_layer
 
 
 def parts(study: Study) -> Parts:
@@ -83,8 +84,8 @@ def parts(study: Study) -> Parts:
     # class
     chosen = chosen[torch.randperm(count, generator=torch.Generator().manual_seed(study.seed))]
     images = trained.preprocess(split.images[chosen])
-    own = {} if study.adapted else {"relation": lambda: relation(trained, images[:12])}
-    return own | {
+    explicit = {} if study.adapted else {"relation": lambda: relation(trained, images[:12])}
+    return explicit | {
         "resemblance": lambda: resemblance(trained, images),
         "untrained": lambda: resemblance(trained.untrained(study.seed), images),
     }

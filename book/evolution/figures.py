@@ -32,18 +32,17 @@ def recorded() -> dict[str, Record]:
 
 def decoded(record: Record) -> dict[str, Tensor]:
     """Return the recorded projections of every layer, -1 to 1, (M, E, 3, t, t)."""
-    found, own = {}, record["pictures"]
-    for name, code in own["sheets"].items():
+    by_layer, pictures = {}, record["pictures"]
+    for name, code in pictures["sheets"].items():
         sheet = plots.from_jpeg(code)
-        side = (sheet.shape[2] + 1) // len(own["epochs"]) - 1  # tiles stand one pixel apart
-        found[name] = 2 * plots.untiled(sheet, side)[: len(own["maps"][name])] - 1
-    return found
+        side = (sheet.shape[2] + 1) // len(pictures["epochs"]) - 1  # tiles stand one pixel apart
+        by_layer[name] = 2 * plots.untiled(sheet, side)[: len(pictures["maps"][name])] - 1
+    return by_layer
 
 
-def tiles(projections: Tensor, side: int = plots.TILE) -> Tensor:
+def tiles(projections: Tensor) -> Tensor:
     """Return projections as colours, each scaled alone, at one size. -> (M, E, 3, side, side)."""
-    colours = plots.display(projections.flatten(0, 1)).view_as(projections)
-    return plots.resized(colours, side)
+    return plots.resized(plots.display(projections.flatten(0, 1)).view_as(projections))
 
 
 def growth(
@@ -60,9 +59,9 @@ def growth(
         maps: layer -> which of its M rows to draw; default all.
     """
     rows, names = [], []
-    for layer, own in projections.items():
-        chosen = list(maps[layer] if maps else range(len(own)))
-        drawn = tiles(own[chosen])
+    for layer, projected in projections.items():
+        chosen = list(maps[layer] if maps else range(len(projected)))
+        drawn = tiles(projected[chosen])
         changed = torch.as_tensor(images[layer])[chosen].diff(dim=1) != 0
         for row, column in changed.nonzero().tolist():
             drawn[row, column + 1, :, :, : plots.TILE // 22] = RED
@@ -74,29 +73,29 @@ def growth(
 
 def pages(projections: Mapping[str, Tensor]) -> np.ndarray:
     """Return a picture for each epoch, layers in rows and maps in columns, uint8 (E, H, W, 3)."""
-    rows = torch.stack([tiles(own) for own in projections.values()])  # (L, M, E, 3, side, side)
-    sheets = [plots.tiled(own.flatten(0, 1), rows.shape[1], gap=2) for own in rows.unbind(2)]
+    rows = torch.stack([*map(tiles, projections.values())])  # (L, M, E, 3, side, side)
+    sheets = [plots.tiled(epoch.flatten(0, 1), rows.shape[1], gap=2) for epoch in rows.unbind(2)]
     return (torch.stack(sheets) * 255).round().byte().permute(0, 2, 3, 1).numpy()
 
 
-def convergence(found: Mapping[str, Record]) -> Figure:
+def convergence(by_dataset: Mapping[str, Record]) -> Figure:
     """Draw after which share of the training each layer has converged, by data set."""
     paper = dict.fromkeys(("conv4", "conv5"), (rules.LATE + rules.LATEST) / 2)
     return plots.intervals(
         [
             (f"layer {layer[-1]}", rules.convergence(record, layer), paper.get(layer))
             for layer in rules.LAYERS
-            for record in found.values()
+            for record in by_dataset.values()
         ],
         unit="share of the training after which the layer has converged, %",
         zero=None,
         paper="the paper, upper layers (epochs 40 to 50 of 70)",
-        groups=[DATASETS[dataset] for dataset in found] * len(rules.LAYERS),
+        groups=[DATASETS[dataset] for dataset in by_dataset] * len(rules.LAYERS),
     )
 
 
 def curves(
-    found: Mapping[str, Record], measures: Mapping[str, str], *, threshold: bool = False
+    by_dataset: Mapping[str, Record], measures: Mapping[str, str], *, threshold: bool = False
 ) -> Figure:
     """Draw measures against the share of the training, data sets in columns.
 
@@ -106,13 +105,13 @@ def curves(
         measures: key in a run -> label of the axis.
         threshold: whether to mark the CKA from which a layer counts as converged.
     """
-    shape = (len(measures), len(found))
+    shape = (len(measures), len(by_dataset))
     size = (plots.WIDTH, 2.5 * len(measures) + 0.4)
     figure, axes = plt.subplots(*shape, figsize=size, sharex=True, sharey="row", squeeze=False)
     ticks = (2, 5, 10, 20, 50, 100)
     for ax, label in zip(axes[:, 0], measures.values(), strict=True):
         ax.set_ylabel(label)
-    for column, (dataset, record) in zip(axes.T, found.items(), strict=True):
+    for column, (dataset, record) in zip(axes.T, by_dataset.items(), strict=True):
         runs = rules.runs(record)
         for ax, key in zip(column, measures, strict=True):
             for colour, layer in zip(plots.PALETTE, rules.LAYERS, strict=False):
@@ -134,10 +133,10 @@ def curves(
     return plots.detached(figure)
 
 
-def freezing(found: Mapping[str, Record]) -> Figure:
+def freezing(by_dataset: Mapping[str, Record]) -> Figure:
     """Draw what it costs to freeze layers 1 and 2 after some epochs, over seeds."""
     rows, groups = [], []
-    for dataset, record in found.items():
+    for dataset, record in by_dataset.items():
         total = record["freezing"]["epochs"]
         for after, costs in rules.costs_of_freezing(record).items():
             rows.append((f"frozen after epoch {after} of {total}", t_interval(costs), None))
@@ -145,12 +144,12 @@ def freezing(found: Mapping[str, Record]) -> Figure:
     return plots.intervals(rows, unit="accuracy lost, points", groups=groups)
 
 
-def sensitivity(found: Mapping[str, Record]) -> HTML:
+def sensitivity(by_dataset: Mapping[str, Record]) -> HTML:
     """Show the outcomes, had another CKA been called convergence."""
     rows = []
     for threshold in rules.THRESHOLDS:
         judged = [claim for claim in rules.claims(threshold) if claim.name != "evolution-jumps"]
-        for dataset, record in found.items():
+        for dataset, record in by_dataset.items():
             row = {"converged from a CKA of": f"{threshold:.2f}", "data set": DATASETS[dataset]}
             row |= {c.name.removeprefix("evolution-"): c.outcome(record) for c in judged}
             rows.append(row)

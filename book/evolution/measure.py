@@ -56,22 +56,22 @@ def parts(study: Study) -> Parts:
         run, recipe = next(iter(recipes.items()))
         return pictures(run, images(recipe), study.seed)
 
-    found: Parts = {"pictures": figure}
+    measurements: Parts = {"pictures": figure}
     for run, recipe in recipes.items():
-        found[f"seed{recipe.seed}"] = lambda run=run, recipe=recipe: curves(
+        measurements[f"seed{recipe.seed}"] = lambda run=run, recipe=recipe: curves(
             run, images(recipe), study.images or COMPARED, study.progress
         )
-    page = small_recipe(study.dataset.name)
-    return found | {"freezing": lambda: freezing(images(page), study.progress)}
+    small = small_recipe(study.dataset.name)
+    return measurements | {"freezing": lambda: freezing(images(small), study.progress)}
 
 
 def small_recipe(dataset: str, seed: int = 0) -> Recipe:
     """Return the recipe of a quarter-width ZFNet that learns something in a minute on two cores."""
-    own = {
+    changes = {
         "dataset": dataset, "image_size": 96, "width": 0.25, "units": 128, "epochs": 40,
         "batch": 32, "dropout": 0.0, "label_smoothing": 0.0, "area": 0.5, "seed": seed,
     }  # fmt: skip
-    return Recipe(**(MODERN | own))
+    return Recipe(**(MODERN | changes))
 
 
 def small_set(dataset: Dataset, seed: int = 0, count: int = SMALL) -> Dataset:
@@ -90,68 +90,68 @@ def figure_maps(network, seed: int, count: int = MAPS) -> dict[str, list[int]]:
 
 def pictures(run: Path, dataset: Dataset, seed: int) -> dict[str, Any]:
     """Return Fig. 4: a sheet of projections, row a map, column an epoch, with the images."""
-    kept, trained = snapshots(run), records.read_json(run / "record.json")
-    maps = figure_maps(kept[-1].trained.network, seed)
-    found: dict[str, Any] = {
+    checkpoints, trained = snapshots(run), records.read_json(run / "record.json")
+    maps = figure_maps(checkpoints[-1].trained.network, seed)
+    record: dict[str, Any] = {
         "command": trained["command"],
-        "epochs": [s.epoch for s in kept],
-        "val_error": errors_after(trained, kept),
+        "epochs": [s.epoch for s in checkpoints],
+        "val_error": errors_after(trained, checkpoints),
         "maps": maps,
         "images": {},
         "sheets": {},
     }
-    rows = strongest_projections(kept, dataset.train.images, maps)
+    rows = strongest_projections(checkpoints, dataset.train.images, maps)
     for name, (projections, images) in rows.items():
-        found["images"][name] = images.tolist()
+        record["images"][name] = images.tolist()
         tiles = projections.flatten(0, 1)
         limits = torch.quantile(tiles.abs().flatten(1), 0.998, dim=1).clamp_min(1e-12)
         tiles = (0.5 + tiles / (2 * limits[:, None, None, None])).clamp(0, 1)  # displayed later
         if tiles.shape[-1] > TILE:
             tiles = interpolate(tiles, size=(TILE, TILE), mode="area")
-        found["sheets"][name] = plots.as_jpeg(plots.tiled(tiles, len(kept), gap=1))
-    return found
+        record["sheets"][name] = plots.as_jpeg(plots.tiled(tiles, len(checkpoints), gap=1))
+    return record
 
 
-def errors_after(trained: dict[str, Any], kept: list[Snapshot]) -> list[float]:
+def errors_after(trained: dict[str, Any], checkpoints: list[Snapshot]) -> list[float]:
     """Return the validation error after each checkpoint, in per cent, of a training's record."""
-    return [trained["history"][s.epoch - 1]["val_top1_error"] for s in kept]
+    return [trained["history"][s.epoch - 1]["val_top1_error"] for s in checkpoints]
 
 
 def curves(run: Path, dataset: Dataset, compared: int, progress: bool) -> dict[str, Any]:
     """Return a run's CKA with the final layer, probe accuracy and changes, by layer and epoch."""
-    kept = snapshots(run)
+    checkpoints = snapshots(run)
     images, val = dataset.train.images, dataset.val.shuffled(compared)
     train = dataset.train.shuffled(PROBED)
-    final = layer_features(kept[-1].trained, val.images)
-    maps = figure_maps(kept[-1].trained.network, 1, PROJECTED)
+    final = layer_features(checkpoints[-1].trained, val.images)
+    maps = figure_maps(checkpoints[-1].trained.network, 1, PROJECTED)
     trained = records.read_json(run / "record.json")
-    found: dict[str, Any] = {
-        "epochs": [s.epoch for s in kept],
+    record: dict[str, Any] = {
+        "epochs": [s.epoch for s in checkpoints],
         "command": trained["command"],
         "weights_sha256": trained["weights_sha256"],
         "precision": trained.get("precision"),
-        "val_error": errors_after(trained, kept),
+        "val_error": errors_after(trained, checkpoints),
     }
     for measure in ("cka", "probe", "changed", "cosine", "same_cosine"):
-        found[measure] = {name: [] for name in maps}
+        record[measure] = {name: [] for name in maps}
     before = None
-    for snapshot in kept:
-        own, seen = (layer_features(snapshot.trained, split.images) for split in (val, train))
+    for snapshot in checkpoints:
+        on_val, on_train = (layer_features(snapshot.trained, s.images) for s in (val, train))
         top = strongest(snapshot.trained, images, progress=progress)
         now = {n: (top[n], project(snapshot.trained, images, top[n], maps[n])) for n in maps}
         for name, chosen in maps.items():
-            found["cka"][name].append(round(cka(own[name], final[name]), 4))
-            accuracy = probe_accuracy(seen[name], train.labels, own[name], val.labels)
-            found["probe"][name].append(round(accuracy, 2))
+            record["cka"][name].append(round(cka(on_val[name], final[name]), 4))
+            accuracy = probe_accuracy(on_train[name], train.labels, on_val[name], val.labels)
+            record["probe"][name].append(round(accuracy, 2))
             if before:
                 tops, projected = zip(before[name], now[name], strict=True)
                 changed, alike = image_changed(*tops), cosine(*projected)
                 same = alike[~changed[chosen]].nanmean().item()
-                found["changed"][name].append(round(100 * changed.float().mean().item(), 2))
-                found["cosine"][name].append(round(alike.nanmean().item(), 4))
-                found["same_cosine"][name].append(None if math.isnan(same) else round(same, 4))
+                record["changed"][name].append(round(100 * changed.float().mean().item(), 2))
+                record["cosine"][name].append(round(alike.nanmean().item(), 4))
+                record["same_cosine"][name].append(None if math.isnan(same) else round(same, 4))
         before = now
-    return found
+    return record
 
 
 def freezing(dataset: Dataset, progress: bool, seeds: int = 3) -> dict[str, Any]:

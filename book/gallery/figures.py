@@ -116,8 +116,8 @@ def explorer(
     telling = measures.telling_maps(trained, split, tops)
     pictures, notes = [], []
     for layer, top in tops.items():
-        others = [k for k in random_maps(top, maps, seed) if k not in telling[layer]]
-        chosen = (telling[layer] + others)[:maps]
+        at_random = [k for k in random_maps(top, maps, seed) if k not in telling[layer]]
+        chosen = (telling[layer] + at_random)[:maps]
         drawn, seen = measures.pictures_of(trained, split, top, chosen)
         order = list(range(len(chosen)))
         order += order[-1:] * (maps - len(order))  # a layer with few maps repeats one
@@ -140,34 +140,34 @@ def nine_and_nine(projections: Tensor, patches: Tensor) -> np.ndarray:
     return (255 * plots.array(picture)).round().astype(np.uint8)
 
 
-def purity(found: Mapping[str, Record]) -> Figure:
-    """Draw the mean purity of each layer, and of nine random images. found: data set -> record."""
+def purity(by_dataset: Mapping[str, Record]) -> Figure:
+    """Draw the mean purity of each layer, and of nine random images."""
     rows = {f"layer {layer[-1]}": f"purity/layers/{layer}" for layer in LAYERS}
     rows["random images"] = "purity/random"
-    return plots.intervals_by_dataset(found, rows, unit="purity, %", zero=None)
+    return plots.intervals_by_dataset(by_dataset, rows, unit="purity, %", zero=None)
 
 
-def similarity(found: Mapping[str, Record]) -> Figure:
-    """Draw by how much more similar projections are than patches. found: data set -> record."""
+def similarity(by_dataset: Mapping[str, Record]) -> Figure:
+    """Draw by how much more similar projections are than patches."""
     rows = {
         f"{shown}, layer {layer[-1]}": f"similarity/{layer}/{how}/lead"
         for how, shown in SIMILARITY_NAMES.items()
         for layer in LAYERS[1:]
     }
     unit = "similarity of projections less that of patches, each less its control"
-    return plots.intervals_by_dataset(found, rows, unit=unit)
+    return plots.intervals_by_dataset(by_dataset, rows, unit=unit)
 
 
-def purity_table(found: Mapping[str, Record]) -> HTML:
-    """Show purity, maps, and maps that respond to no image. found: data set -> record."""
+def purity_table(by_dataset: Mapping[str, Record]) -> HTML:
+    """Show purity, maps, and maps that respond to no image."""
     rows = []
     for layer in LAYERS:
         row: dict[str, object] = {"layer": layer[-1]}
-        for name, record in found.items():
-            own, title = record["purity"], DATASETS[name]
-            row[f"{title}: purity, %"] = f"{Interval.of(own['layers'][layer]):.1f}"
-            row[f"{title}: maps"] = own["maps"][layer]
-            row[f"{title}: silent"] = own["dead"][layer]
+        for name, record in by_dataset.items():
+            purities, title = record["purity"], DATASETS[name]
+            row[f"{title}: purity, %"] = f"{Interval.of(purities['layers'][layer]):.1f}"
+            row[f"{title}: maps"] = purities["maps"][layer]
+            row[f"{title}: silent"] = purities["dead"][layer]
         rows.append(row)
     return page.table(rows, caption="Purity of the nine strongest images, 95 % bootstrap over maps")
 

@@ -43,12 +43,12 @@ def responding(values: Tensor) -> Tensor:
 
 def purity(tops: dict[str, Top], labels: Tensor, seed: int) -> dict[str, Any]:
     """Return the purity of every layer, in per cent: [mean, low, high] over maps that respond."""
-    found = {layer: 100 * measures.purity(top, labels) for layer, top in tops.items()}
-    alive = {layer: responding(values) for layer, values in found.items()}
+    shares = {layer: 100 * measures.purity(top, labels) for layer, top in tops.items()}
+    alive = {layer: responding(values) for layer, values in shares.items()}
     draws = measures.random_top(len(labels), 2000, generator=torch.Generator().manual_seed(seed))
     return {
-        "maps": {layer: len(values) for layer, values in found.items()},
-        "dead": {layer: len(found[layer]) - len(values) for layer, values in alive.items()},
+        "maps": {layer: len(values) for layer, values in shares.items()},
+        "dead": {layer: len(shares[layer]) - len(values) for layer, values in alive.items()},
         "layers": {layer: rounded_all(bootstrap(values, seed)) for layer, values in alive.items()},
         "steps": {f"{a} {b}": difference(alive[a], alive[b], seed) for a, b in PAIRS},
         "random": rounded_all(bootstrap(100 * measures.purity(draws, labels), seed)),
@@ -61,7 +61,7 @@ def similarity(trained: Trained, images: Tensor, tops: dict[str, Top], seed: int
     By layer and measure of similarity, over maps. `lead` is by how much more similar the
     projections are, see `measures.patches_vary_more`.
     """
-    generator, found = torch.Generator().manual_seed(seed), {}
+    generator, by_layer = torch.Generator().manual_seed(seed), {}
     for layer, top in tops.items():
         alive = (top.values[:, -1] > 0).nonzero().flatten()
         maps = alive[torch.randperm(len(alive), generator=generator)[:MAPS]].tolist()
@@ -73,11 +73,11 @@ def similarity(trained: Trained, images: Tensor, tops: dict[str, Top], seed: int
             len(images),
             seed=seed,
         )
-        found[layer] = {"maps": len(maps)}
+        by_layer[layer] = {"maps": len(maps)}
         for how, values in pairs.items():
             values = values | {"lead": measures.patches_vary_more(values)}
-            found[layer][how] = {k: rounded_all(bootstrap(own, seed)) for k, own in values.items()}
-    return found
+            by_layer[layer][how] = {k: rounded_all(bootstrap(v, seed)) for k, v in values.items()}
+    return by_layer
 
 
 def search(trained: Trained, images: Tensor, progress: bool = False) -> dict[str, Top]:
@@ -97,19 +97,19 @@ def on_object(
     """
     mask = center_crop(masks[:, None], trained.image_size)[:, 0]
     layers = {k: measures.shares_on_mask(top, trained.network, mask) for k, top in tops.items()}
-    leads = {layer: 100 * (own - same) for layer, (own, same) in layers.items()}
+    leads = {layer: 100 * (hits - same) for layer, (hits, same) in layers.items()}
     controls = {"conv1": leads["conv1"]}
     for number in UNTRAINED:
         other = trained.untrained(number)
         top = search(other, images)["conv5"]
-        own, same = measures.shares_on_mask(top, other.network, mask)
-        controls[f"untrained {number}"] = 100 * (own - same)
+        hits, same = measures.shares_on_mask(top, other.network, mask)
+        controls[f"untrained {number}"] = 100 * (hits - same)
     highest = responding(leads["conv5"])
     return {
-        "layers": {k: rounded_all(bootstrap(100 * own, seed)) for k, (own, _) in layers.items()},
+        "layers": {k: rounded_all(bootstrap(100 * hits, seed)) for k, (hits, _) in layers.items()},
         "same_places": {k: rounded(100 * same.nanmean()) for k, (_, same) in layers.items()},
-        "lead": {k: rounded_all(bootstrap(own, seed)) for k, own in (controls | leads).items()},
-        "over": {k: difference(responding(own), highest, seed) for k, own in controls.items()},
+        "lead": {k: rounded_all(bootstrap(lead, seed)) for k, lead in (controls | leads).items()},
+        "over": {k: difference(responding(lead), highest, seed) for k, lead in controls.items()},
     }
 
 
@@ -121,15 +121,15 @@ def pictures(
     The photographs themselves may not be kept.
     """
     maps = measures.telling_maps(trained, split, {layer: tops[layer] for layer in SHOWN}, TELLING)
-    found: dict[str, list[Any]] = {layer: [] for layer in SHOWN}
+    by_layer: dict[str, list[Any]] = {layer: [] for layer in SHOWN}
     for layer, chosen in maps.items():
         projections, _ = measures.pictures_of(trained, split, tops[layer], chosen)
         for number, shown in zip(chosen, plots.display(projections), strict=True):
             sheet = plots.tiled(plots.to_side(shown), 3, gap=2)
             labels = split.labels[tops[layer].images[number]]
             names = [classes[label] for label in labels.tolist()]
-            found[layer].append({"map": number, "classes": names, "sheet": plots.as_jpeg(sheet)})
-    return found
+            by_layer[layer].append({"map": number, "classes": names, "sheet": plots.as_jpeg(sheet)})
+    return by_layer
 
 
 def parts(study: Study) -> Parts:
@@ -148,12 +148,12 @@ def parts(study: Study) -> Parts:
             return None  # photographs come without masks
         return on_object(trained, images, tops(), split.truth["mask"][:count], study.seed)
 
-    found: Parts = {
+    measurements: Parts = {
         "purity": lambda: purity(tops(), labels, study.seed),
         "similarity": lambda: similarity(trained, images, tops(), study.seed),
         "on_object": masks,
     }
     if study.dataset.photographs and not study.untrained:
-        some = Split(images, labels)
-        found["pictures"] = lambda: pictures(trained, some, study.dataset.classes, tops())
-    return found
+        subset, classes = Split(images, labels), study.dataset.classes
+        measurements["pictures"] = lambda: pictures(trained, subset, classes, tops())
+    return measurements

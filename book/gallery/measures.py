@@ -31,11 +31,11 @@ def purity(top: Top, labels: Tensor) -> Tensor:
     labels: (N,) -> (C,), nan for maps that never respond.
     """
     classes = int(labels.max()) + 1
-    there = (top.values > 0) & (top.images >= 0)
+    responds = (top.values > 0) & (top.images >= 0)
     votes = (
-        torch.nn.functional.one_hot(labels[top.images.clamp_min(0)], classes) * there[:, :, None]
+        torch.nn.functional.one_hot(labels[top.images.clamp_min(0)], classes) * responds[:, :, None]
     )
-    return votes.sum(1).amax(1) / there.sum(1)
+    return votes.sum(1).amax(1) / responds.sum(1)
 
 
 def contrast(pictures: Tensor, places: int = 6) -> Tensor:
@@ -70,8 +70,8 @@ def random_responding_units(
 ) -> Units:
     """Draw, in each image, one of the maps that respond at the given row and column."""
     maps = network.features(images, [layer])[layer]
-    there = maps[torch.arange(len(images)), :, places.rows, places.columns] > 0
-    chances = there + 1e-9  # where none responds, any: its projection is blank
+    responds = maps[torch.arange(len(images)), :, places.rows, places.columns] > 0
+    chances = responds + 1e-9  # where none responds, any: its projection is blank
     drawn = torch.multinomial(chances.cpu(), 1, generator=generator)[:, 0]
     return Units(drawn, places.rows, places.columns)
 
@@ -106,28 +106,28 @@ def similarities(
     """
     generator, layer, maps = torch.Generator().manual_seed(seed), top.layer, list(maps)
     chosen, units = top.of(maps, silent=True)
-    others = torch.randint(images, chosen.shape, generator=generator)
+    other_images = torch.randint(images, chosen.shape, generator=generator)
     rows: dict[str, list[Tensor]] = {}
     for part in torch.arange(len(chosen)).split(batch):
-        own, other, places = fetch(chosen[part]), fetch(others[part]), units[part]
+        exciting, other, places = fetch(chosen[part]), fetch(other_images[part]), units[part]
         drawn = random_responding_units(network, other, layer, places, generator)
-        for name, seen, whose in (("", own, places), ("random ", other, drawn)):
+        for name, seen, whose in (("", exciting, places), ("random ", other, drawn)):
             projected, patched = centered_pairs(network, seen, layer, whose)
             rows.setdefault(f"{name}projections", []).append(projected)
             rows.setdefault(f"{name}patches", []).append(patched)
     pictures = {
-        name: torch.cat(found).unflatten(0, (len(maps), -1)) for name, found in rows.items()
+        name: torch.cat(batches).unflatten(0, (len(maps), -1)) for name, batches in rows.items()
     }
     return {
-        how: {name: like(own) for name, own in pictures.items()}
+        how: {name: like(shown) for name, shown in pictures.items()}
         for how, like in SIMILARITIES.items()
     }
 
 
-def patches_vary_more(found: dict[str, Tensor]) -> Tensor:
+def patches_vary_more(values: dict[str, Tensor]) -> Tensor:
     """Return by how much more alike projections are than patches, each less its baseline. (M,)."""
-    projections = found["projections"] - found["random projections"]
-    return projections - (found["patches"] - found["random patches"])
+    projections = values["projections"] - values["random projections"]
+    return projections - (values["patches"] - values["random patches"])
 
 
 def on_mask(top: Top, network: Layered, mask: Tensor) -> Tensor:

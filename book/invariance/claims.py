@@ -17,9 +17,9 @@ claim = partial(Claim, place="arXiv section 4, Fig. 5")
 
 def _r_squared(layer: str, family: str, intercept: bool) -> Quantity:
     def source(record: Record) -> float:
-        own = record[family]
-        size = torch.tensor(own["amounts"]) - (1.0 if family == "scale" else 0.0)
-        distances = torch.tensor(own["relative"][layer]["mean"])
+        curves = record[family]
+        size = torch.tensor(curves["amounts"]) - (1.0 if family == "scale" else 0.0)
+        distances = torch.tensor(curves["relative"][layer]["mean"])
         return linearity(size, distances, intercept=intercept)
 
     line = "a line with intercept" if intercept else "a line through zero"
@@ -30,9 +30,9 @@ def _r_squared(layer: str, family: str, intercept: bool) -> Quantity:
 def _kept(family: str) -> Quantity:
     def source(record: Record) -> Interval:
         chance = 100 / len(record["rotation"]["by_class"])
-        own = Interval.of(record[family]["right_share"])
-        bounds = (own.estimate, own.low, own.high)
-        return Interval(*((value - chance) / (100 - chance) for value in bounds), n=own.n)
+        share = Interval.of(record[family]["right_share"])
+        bounds = (share.estimate, share.low, share.high)
+        return Interval(*((value - chance) / (100 - chance) for value in bounds), n=share.n)
 
     return Quantity(f"above-chance accuracy kept, {family}", source, " %", 100, ".0f")
 
@@ -42,10 +42,10 @@ def _classes(symmetric: bool) -> Callable[[Record], Any]:
 
     def source(record: Record) -> Any:
         turned = record["rotation"]
-        found = {
+        by_class = {
             k: v for k, v in turned["by_class"].items() if (k in turned["symmetric"]) == symmetric
         }
-        return max(found.values(), key=lambda interval: interval["mean"])
+        return max(by_class.values(), key=lambda interval: interval["mean"])
 
     return source
 

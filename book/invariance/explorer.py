@@ -68,9 +68,10 @@ class TransformExplorer(LiveExplorer):
         change = Change(family, amount)
         pair = torch.tensor([index, (index + 1) % len(self.split)])  # `respond` compares two
         seen = self.trained.center_crop(self.split.images[pair])
-        found = respond_to(self.trained, seen, self.split.labels[pair], [change], self.fill.value)
+        labels, classes = self.split.labels[pair], self.trained.classes
+        response = respond_to(self.trained, seen, labels, [change], self.fill.value)
         (note,) = notes(
-            found, family, [amount], 0, self.trained.classes, self.between, labelled=self.labelled
+            response, family, [amount], 0, classes, self.between, labelled=self.labelled
         )
         pixels = warp_view(self.trained, seen[:1], change, self.fill.value)[0]
         return html.escape(note), image_html(pixels, "the transformed image")

@@ -40,7 +40,6 @@ def fig5(
     responses: Mapping[str, Response],
     amounts: Mapping[str, Sequence[float]],
     names: Sequence[str],
-    width: float = plots.WIDTH,
 ) -> Figure:
     """Draw the images, a colour each; below, two of them transformed beside the curves of all.
 
@@ -48,7 +47,7 @@ def fig5(
         seen: uint8 (N, 3, S, S), the images as the network sees them; names: of their classes.
         responses: family -> what the network answers to the N images, of all its amounts.
     """
-    figure = plt.figure(figsize=(width, 0.82 * width), layout="constrained")
+    figure = plt.figure(figsize=(plots.WIDTH, 0.82 * plots.WIDTH), layout="constrained")
     top, below = figure.subfigures(2, 1, height_ratios=[1, 2.7])
     for ax, image, name, colour in zip(
         top.subplots(1, len(names)), seen, names, plots.PALETTE, strict=False
@@ -97,9 +96,7 @@ SHOWN = (  # a change, its title, and the number of its amount
 
 
 @torch.no_grad()
-def scene_renderings(
-    trained: Trained, index: int, record: Record, width: float = plots.WIDTH
-) -> Figure:
+def scene_renderings(trained: Trained, index: int, record: Record) -> Figure:
     """Draw one validation scene, warped and rendered, with the network's predictions.
 
     record: of the Diorama, for the prediction consistency.
@@ -119,7 +116,8 @@ def scene_renderings(
             tiles.append((title.format("image"), warped, ""))
         stay = f"consistency {record['rendered'][name]['kept'][k]:.0f} %"
         tiles.append((title.format("scene"), render(change(scene, amounts[k])), stay))
-    figure, axes = plt.subplots(2, 5, figsize=(width, width * 0.6), layout="constrained")
+    inches = (plots.WIDTH, plots.WIDTH * 0.6)
+    figure, axes = plt.subplots(2, 5, figsize=inches, layout="constrained")
     for ax, (title, view, stay) in zip(axes.flat, tiles, strict=True):
         p = trained.network(trained.preprocess_crop(view.float())).softmax(1)[0].cpu()
         best = int(p.argmax())
@@ -145,28 +143,29 @@ RENDERED = {
 
 def kept_when_rendered(record: Record) -> Figure:
     """Draw the prediction consistency of warped images and of rendered scenes."""
-    found = {}
+    shares = {}
     for name, path in RENDERED.items():
         kind = "rendered scene" if "/" in path else "warped image"
-        found[name] = {kind: lookup(record, f"{path}/kept_share")}
-    return plots.intervals_by_group(found, unit="prediction consistency, %", zero=None)
+        shares[name] = {kind: lookup(record, f"{path}/kept_share")}
+    return plots.intervals_by_group(shares, unit="prediction consistency, %", zero=None)
 
 
 # --- all images ---
 
 
-def layers(found: Mapping[str, Record], width: float = plots.WIDTH) -> Figure:
+def layers(by_dataset: Mapping[str, Record]) -> Figure:
     """Draw the median relative distance of every layer, and a band for layers 1 and 7."""
+    rows = len(by_dataset)
     figure, axes = plt.subplots(
-        len(found), 3, figsize=(width, 2.5 * len(found)), sharey=True, sharex="col", squeeze=False,
+        rows, 3, figsize=(plots.WIDTH, 2.5 * rows), sharey=True, sharex="col", squeeze=False,
         layout="constrained",
     )  # fmt: skip
-    for row, (dataset, record) in zip(axes, found.items(), strict=True):
+    for row, (dataset, record) in zip(axes, by_dataset.items(), strict=True):
         for ax, family in zip(row, FAMILIES, strict=True):
-            own = record[family]
-            at = [axis_amount(family, a) for a in own["amounts"]]
-            colours = plt.get_cmap("viridis")(np.linspace(0.25, 0.92, len(own["relative"])))
-            for colour, (layer, values) in zip(colours, own["relative"].items(), strict=True):
+            curves = record[family]
+            at = [axis_amount(family, a) for a in curves["amounts"]]
+            colours = plt.get_cmap("viridis")(np.linspace(0.25, 0.92, len(curves["relative"])))
+            for colour, (layer, values) in zip(colours, curves["relative"].items(), strict=True):
                 low, middle, high = values["quantiles"]
                 ax.plot(at, middle, "o-", ms=3, color=colour, label=layer)
                 if layer in ("conv1", "fc7"):
@@ -182,7 +181,7 @@ def layers(found: Mapping[str, Record], width: float = plots.WIDTH) -> Figure:
 
 
 def notes(
-    found: Response,
+    response: Response,
     family: str,
     amounts: Sequence[float],
     image: int,
@@ -194,22 +193,22 @@ def notes(
 
     labelled: whether the label is true, not the prediction for the unchanged image.
     """
-    first, last = (found.distance[layer][:, image] / between[layer] for layer in ("conv1", "fc7"))
-    true = int(found.labels[image])
+    first, last = (response.distance[k][:, image] / between[k] for k in ("conv1", "fc7"))
+    true = int(response.labels[image])
     lines = []
     for t, amount in enumerate(amounts):
-        p = found.probabilities[t, image]
+        p = response.probabilities[t, image]
         best = [k for k in p.topk(min(4, len(p))).indices.tolist() if k != true][:3]
-        others = ", ".join(f"{classes[k]} {p[k]:.2f}" for k in best)
+        runners_up = ", ".join(f"{classes[k]} {p[k]:.2f}" for k in best)
         lines.append(
             f"{family} {axis_amount(family, amount):g} {UNITS[family]}: "
             f"relative distance in layer 1 {first[t]:.2f}, in layer 7 {last[t]:.2f}; "
-            f"{classes[true]}{' (true)' if labelled else ''} {p[true]:.2f}, {others}"
+            f"{classes[true]}{' (true)' if labelled else ''} {p[true]:.2f}, {runners_up}"
         )
     return lines
 
 
-def labels(found: Mapping[str, Record]) -> HTML:
+def labels(by_dataset: Mapping[str, Record]) -> HTML:
     """Show accuracy and labels under each family: mean over amounts, and the worst case."""
     rows = [
         {
@@ -220,22 +219,22 @@ def labels(found: Mapping[str, Record]) -> HTML:
             "every amount": record[family]["worst_right"],
             "prediction consistency": record[family]["kept_share"]["mean"],
         }
-        for dataset, record in found.items()
+        for dataset, record in by_dataset.items()
         for family in FAMILIES
     ]
     caption = "Images classified correctly, and prediction consistency (mean over amounts), %"
     return page.table(rows, caption=caption)
 
 
-def fills(found: Mapping[str, Record]) -> HTML:
+def fills(by_dataset: Mapping[str, Record]) -> HTML:
     """Show prediction consistency and the distance in layer 7, mean over amounts, by fill."""
     rows = []
-    for dataset, record in found.items():
+    for dataset, record in by_dataset.items():
         for fill in FILLS:
             row: dict[str, object] = {"data set": DATASETS[dataset], "fill": fill}
-            for family, own in record[f"fill {fill}"].items():
-                row[f"{family}: consistency, %"] = float(np.mean(own["kept"]))
-                row[f"{family}: layer 7"] = f"{np.mean(own['fc7']):.2f}"
+            for family, curves in record[f"fill {fill}"].items():
+                row[f"{family}: consistency, %"] = float(np.mean(curves["kept"]))
+                row[f"{family}: layer 7"] = f"{np.mean(curves['fc7']):.2f}"
             rows.append(row)
     caption = "Prediction consistency, and relative distance in layer 7, by fill"
     return page.table(rows, caption=caption)

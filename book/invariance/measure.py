@@ -38,36 +38,38 @@ def parts(study: Study) -> Parts:
     trained = study.trained
     split = study.val.shuffled(study.images, study.seed)
     seen, labels = trained.center_crop(split.images), split.labels
-    found: Parts = {
+    measurements: Parts = {
         family: partial(whole, study, trained, seen, labels, family) for family in AMOUNTS
     }
     for fill in () if study.adapted else FILLS:
         few = (seen[:COMPARED], labels[:COMPARED])
-        found[f"fill {fill}"] = partial(filled, study, trained, *few, fill)
+        measurements[f"fill {fill}"] = partial(filled, study, trained, *few, fill)
     shifted = cache(
         lambda arch: one_pixel(study.networks[arch], split.images, progress=study.progress)
     )
     for arch in study.networks:
-        found[f"one pixel {arch}"] = lambda arch=arch: {"kept": summary(kept_share(shifted(arch)))}
+        measurements[f"one pixel {arch}"] = lambda arch=arch: {
+            "kept": summary(kept_share(shifted(arch)))
+        }
     if "krizhevsky" in study.networks:
-        found["one pixel difference"] = lambda: summary(
+        measurements["one pixel difference"] = lambda: summary(
             kept_share(shifted("zfnet")) - kept_share(shifted("krizhevsky"))
         )
     if study.dataset.name == "diorama":
-        found["rendered"] = partial(rendered, study, trained)
-    return found
+        measurements["rendered"] = partial(rendered, study, trained)
+    return measurements
 
 
-def kept_share(kept: Tensor) -> Tensor:
+def kept_share(unchanged: Tensor) -> Tensor:
     """Return for each picture the share of changes that leave its label, in per cent. (T, N)."""
-    return 100 * kept.float().mean(0)
+    return 100 * unchanged.float().mean(0)
 
 
-def labels_kept(found: Response) -> dict[str, Any]:
+def labels_kept(response: Response) -> dict[str, Any]:
     """Return the prediction consistency at each amount and over all of them, in per cent."""
     return {
-        "kept": rounded_all(100 * found.label_kept.float().mean(1)),
-        "kept_share": summary(kept_share(found.label_kept)),
+        "kept": rounded_all(100 * response.label_kept.float().mean(1)),
+        "kept_share": summary(kept_share(response.label_kept)),
     }
 
 
@@ -76,23 +78,24 @@ def whole(
 ) -> dict[str, Any]:
     """Measure one family over the whole validation set, with zero fill."""
     amounts, quantiles = AMOUNTS[family], torch.tensor(QUANTILES)
-    found = respond_to(trained, seen, labels, changes_of(family, amounts), progress=study.progress)
-    relative = {layer: found.relative(layer) for layer in found.distance}
+    changes = changes_of(family, amounts)
+    response = respond_to(trained, seen, labels, changes, progress=study.progress)
+    relative = {layer: response.relative(layer) for layer in response.distance}
     small = torch.tensor([amounts.index(a) for a in SMALLEST[family]])
     smallest = {layer: relative[layer][small].mean(0) for layer in ("conv1", "fc7")}
-    right, sure = found.predicted == labels, found.clean_predicted == labels
+    right, sure = response.predicted == labels, response.clean_predicted == labels
     share = 100 * right.float().mean(0)  # of each picture, over the amounts
     record = {
         "amounts": rounded_all(amounts),
-        **labels_kept(found),
+        **labels_kept(response),
         "relative": {
             layer: {
-                "mean": rounded_all(own.mean(1)),
-                "quantiles": [rounded_all(q) for q in torch.quantile(own, quantiles, dim=1)],
+                "mean": rounded_all(distances.mean(1)),
+                "quantiles": [rounded_all(q) for q in torch.quantile(distances, quantiles, dim=1)],
             }
-            for layer, own in relative.items()
+            for layer, distances in relative.items()
         },
-        "between": {layer: rounded(value) for layer, value in found.between.items()},
+        "between": {layer: rounded(value) for layer, value in response.between.items()},
         "small": {layer: summary(values) for layer, values in smallest.items()},
         "small_lead": summary(smallest["conv1"] - smallest["fc7"]),
         "right": rounded_all(100 * right.float().mean(1)),
@@ -101,8 +104,8 @@ def whole(
         "worst_right": rounded(100 * (right.all(0) & sure).float().mean().item()),
     }
     if family == "rotation":
-        kinds = {name: sure & (labels == k) for k, name in enumerate(study.dataset.classes)}
-        record["by_class"] = {name: summary(share[own]) for name, own in kinds.items() if own.any()}
+        masks = {name: sure & (labels == k) for k, name in enumerate(study.dataset.classes)}
+        record["by_class"] = {name: summary(share[m]) for name, m in masks.items() if m.any()}
         record["symmetric"] = list(SYMMETRIC.get(study.dataset.name, ()))
     return record
 
@@ -114,8 +117,9 @@ def filled(
     record = {}
     for family, amounts in AMOUNTS.items():
         changes = changes_of(family, amounts)
-        found = respond_to(trained, seen, labels, changes, fill, progress=study.progress)
-        record[family] = labels_kept(found) | {"fc7": rounded_all(found.relative("fc7").mean(1))}
+        response = respond_to(trained, seen, labels, changes, fill, progress=study.progress)
+        relative = rounded_all(response.relative("fc7").mean(1))
+        record[family] = labels_kept(response) | {"fc7": relative}
     return record
 
 
@@ -157,12 +161,12 @@ def rendered(study: Study, trained: Trained) -> dict[str, Any]:
     record: dict[str, Any] = {}
     for name, (change, amounts) in renderings(size / stored).items():
         pairs = views(change, amounts)
-        found = respond(trained, pairs, scenes.labels, total=len(steps), progress=study.progress)
-        record[name] = {"amounts": rounded_all(amounts)} | labels_kept(found)
+        response = respond(trained, pairs, scenes.labels, total=len(steps), progress=study.progress)
+        record[name] = {"amounts": rounded_all(amounts)} | labels_kept(response)
         if name in AMOUNTS:
             seen = trained.center_crop(diorama.render(scenes, stored).images)
             changes = changes_of(name, amounts)
             warped = respond_to(trained, seen, scenes.labels, changes, progress=study.progress)
-            gain = kept_share(found.label_kept) - kept_share(warped.label_kept)
+            gain = kept_share(response.label_kept) - kept_share(warped.label_kept)
             record[name]["gain"] = summary(gain)
     return record

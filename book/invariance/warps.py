@@ -136,8 +136,8 @@ def respond(
     layers = [name for name in trained.network.layers if name != "fc8"]
 
     def answer(x: Tensor) -> tuple[list[Tensor], Tensor]:
-        found = trained.network.features(x, trained.network.layers)
-        return [found[name].flatten(1) for name in layers], found["fc8"].softmax(1).cpu()
+        by_layer = trained.network.features(x, trained.network.layers)
+        return [by_layer[name].flatten(1) for name in layers], by_layer["fc8"].softmax(1).cpu()
 
     distances, between, probabilities, clean_probabilities = [], [], [], []
     for untouched, changed in tqdm(views, total=total, unit="batch", disable=not progress):
@@ -208,13 +208,13 @@ def one_pixel(
     size, room = trained.image_size, stored.shape[-1]
     if room < size + 1:
         raise ValueError(f"pictures of more than {size} px wanted, got {room}")
-    offset, kept = (room - size) // 2, []
+    offset, same = (room - size) // 2, []
     for part in tqdm(stored.split(batch), unit="batch", disable=not progress):
         # the mean image stays where it is: the scene moves, not what the network subtracts
         views = [crop(part, offset + dy, offset + dx, size) for dy in (0, 1) for dx in (0, 1)]
         still, *moved = (trained.network(trained.preprocess_crop(v)).argmax(1) for v in views)
-        kept.append(torch.stack(moved) == still)
-    return torch.cat(kept, 1).cpu()
+        same.append(torch.stack(moved) == still)
+    return torch.cat(same, 1).cpu()
 
 
 def linearity(amounts: Tensor, distances: Tensor, *, intercept: bool = False) -> float:

@@ -16,7 +16,7 @@ from zfrepro.receptive_field import stages
 
 def strip(
     architecture: Architecture, picture: Tensor, features: Mapping[str, Tensor],
-    probabilities: Mapping[str, float], *, classes: int = 1000, width: float = plots.WIDTH,
+    probabilities: Mapping[str, float], *, classes: int = 1000,
 ) -> Figure:  # fmt: skip
     """Draw Fig. 3 as a strip: a picture, the maps of each layer, the probabilities of its classes.
 
@@ -55,10 +55,10 @@ def strip(
         across, step = 24 + 3.8 * size**0.5, 6
         maps = features[conv.name]
         strongest = maps[maps.mean((1, 2)).argsort(descending=True)[:4]].sqrt()
-        for i, own in enumerate(strongest.flip(0)):
+        for i, values in enumerate(strongest.flip(0)):
             shift = step * (len(strongest) - 1 - i)
             low = middle - (across + 3 * step) / 2 + shift
-            draw(own, x + shift, low, across, across, cmap="magma", vmin=0)
+            draw(values, x + shift, low, across, across, cmap="magma", vmin=0)
         stride = [f"stride {conv.stride}"] if conv.stride > 1 else []
         lines = [f"{conv.kernel}x{conv.kernel}", *stride, f"{conv.maps:,} maps", f"{size}x{size}"]
         after = sizes.get(f"pool{conv.layer}")
@@ -82,13 +82,11 @@ def strip(
     station("layer 8", ["softmax over", f"{classes:,} classes"], 128, ends=True)
     ax.set(xlim=(-2, x), ylim=(-104, middle + 76), aspect="equal", position=(0, 0, 1, 1))
     ax.axis("off")
-    figure.set_size_inches(width, width * (middle + 180) / (x + 2))
+    figure.set_size_inches(plots.WIDTH, plots.WIDTH * (middle + 180) / (x + 2))
     return plots.detached(figure)
 
 
-def receptive_fields(
-    architecture: Architecture, image: Tensor, layers: Sequence[str], width: float = plots.WIDTH
-) -> Figure:
+def receptive_fields(architecture: Architecture, image: Tensor, layers: Sequence[str]) -> Figure:
     """Draw the receptive fields of the middle units of some layers, and what each contains.
 
     Args:
@@ -98,7 +96,7 @@ def receptive_fields(
     colours = plt.get_cmap("plasma")(np.linspace(0.95, 0.4, len(layers)))
     by_name = {s.name: s for s in stages(architecture, side)}
     columns = math.ceil(len(layers) / 2)
-    figure = plt.figure(figsize=(width, width / (1 + columns / 2)))
+    figure = plt.figure(figsize=(plots.WIDTH, plots.WIDTH / (1 + columns / 2)))
     grid = figure.add_gridspec(2, 2 + columns, wspace=0.08, hspace=0.18)
     main = figure.add_subplot(grid[:, :2])
     main.imshow(plots.array(plots.as_colours(image)))

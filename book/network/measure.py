@@ -13,14 +13,14 @@ BOTH = (networks.zfnet(), networks.krizhevsky())
 
 def geometry() -> dict[str, dict[str, dict[str, int]]]:
     """Return the sides of all stages and of the receptive fields of conv layers, by network."""
-    found = {}
+    by_network = {}
     for architecture in BOTH:
         every = stages(architecture, PAPER_SIZE)
-        found[architecture.name] = {
+        by_network[architecture.name] = {
             "sizes": {s.name: s.size for s in every},
             "fields": {s.name: s.field.size for s in every if s.name.startswith("conv")},
         }
-    return found
+    return by_network
 
 
 def measured_fields() -> dict[str, dict[str, int]]:
@@ -32,7 +32,7 @@ def measured_fields() -> dict[str, dict[str, int]]:
         columns = seen.any(0).nonzero()
         return int(columns.max() - columns.min()) + 1
 
-    return {own.name: {conv.name: side(own, conv.name) for conv in own.convs} for own in BOTH}
+    return {net.name: {conv.name: side(net, conv.name) for conv in net.convs} for net in BOTH}
 
 
 def parts(study: Study) -> Parts:

@@ -20,11 +20,11 @@ def remaining_activity(number: int, covered: float, clean: float) -> str:
     return f"map {number}: {100 * covered / clean:.0f} % of its activity"
 
 
-def notes(found: occlusion.Occlusion, k: int, label: int, classes: tuple[str, ...]) -> list[str]:
+def notes(slid: occlusion.Occlusion, k: int, label: int, classes: tuple[str, ...]) -> list[str]:
     """Describe each position of image k: probabilities of classes, and the activity of layer 5."""
-    number = int(found.strongest[k])
-    p, activity = found.probabilities[k], found.activity[k, :, :, number]
-    clean = found.clean_activity[k, number]
+    number = int(slid.strongest[k])
+    p, activity = slid.probabilities[k], slid.activity[k, :, :, number]
+    clean = slid.clean_activity[k, number]
     return [
         f"{classes[label]} {p[i, j, label]:.2f}; "
         f"most probable: {classes[int(p[i, j].argmax())]} {p[i, j].max():.2f}; "
@@ -77,10 +77,10 @@ class OcclusionExplorer(LiveExplorer):
         """Return row and column at which the square lowers the probability of the class most."""
         index = self.image.value
         x = self.trained.preprocess(self.split.images[[index]])
-        found = slide(self.trained, x, self.patch.value, SCAN_POSITIONS, layer=None)
-        p = found.probabilities[0, :, :, int(self.split.labels[index])]
+        slid = slide(self.trained, x, self.patch.value, SCAN_POSITIONS, layer=None)
+        p = slid.probabilities[0, :, :, int(self.split.labels[index])]
         row, column = divmod(int(p.argmin()), p.shape[1])
-        return int(found.rows[row]), int(found.columns[column])
+        return int(slid.rows[row]), int(slid.columns[column])
 
     def covered(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the chosen image and the covered one, as the network wants them: (1, 3, S, S)."""
@@ -99,9 +99,9 @@ class OcclusionExplorer(LiveExplorer):
         """Run the network on the covered image and describe what it answers."""
         self.row.max = self.column.max = self.trained.recipe.image_size - self.patch.value
         x, square = self.covered()
-        found = self.trained.network.features(torch.cat([x, square]), ["conv5", "fc8"])
-        clean, covered = found["fc8"].softmax(1)
-        sums = found["conv5"].sum((2, 3))
+        features = self.trained.network.features(torch.cat([x, square]), ["conv5", "fc8"])
+        clean, covered = features["fc8"].softmax(1)
+        sums = features["conv5"].sum((2, 3))
         label, number = int(self.split.labels[self.image.value]), int(sums[0].argmax())
         names, best = list(map(html.escape, self.trained.classes)), int(covered.argmax())
         note = (

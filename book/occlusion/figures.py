@@ -22,7 +22,6 @@ from zfrepro import occlusion, page, paper, plots, records
 from zfrepro.claims import DATASETS, Record
 from zfrepro.stats import Interval
 
-Found = Mapping[str, Record]  # data set -> record
 NAMED = 3  # classes that get a colour of their own in panel (e)
 TRUE, OTHERS, REST = plots.PALETTE[0], plots.PALETTE[4:0:-1], "#9a9a9a"
 SCENES = 200  # validation scenes among which the pictures of parts are chosen
@@ -38,15 +37,15 @@ HEADS = (
 def recorded(dataset: str) -> list[Row]:
     """Return the figure's rows from `results/occlusion/DATASET.*`."""
     record = records.read(f"occlusion/{dataset}")
-    kept = load_file(records.results_root() / "occlusion" / f"{dataset}.safetensors")
+    tensors = load_file(records.results_root() / "occlusion" / f"{dataset}.safetensors")
     patch, _ = occlusion.paper_geometry(record["image_size"])
     return [
         Row(
             **{name: row[name] for name in ("index", "label", "map", "others", "clean")},
-            activity=kept["activity"][k].float(),
-            probability=kept["probability"][k].float(),
-            predicted=kept["predicted"][k].long(),
-            projections=kept["projections"][k].float() / 255,
+            activity=tensors["activity"][k].float(),
+            probability=tensors["probability"][k].float(),
+            predicted=tensors["predicted"][k].long(),
+            projections=tensors["projections"][k].float() / 255,
             patch=patch,
         )
         for k, row in enumerate(record["figure"]["rows"])
@@ -151,12 +150,12 @@ def _winners(ax, legend, row: Row, classes: Sequence[str], size: int) -> None:
     painted = row.predicted.clone().apply_(place.get).numpy()
     style = {"cmap": ListedColormap(colours), "vmin": 0, "vmax": len(colours) - 1}
     _registered(ax, row, painted, size, **style)
-    told = [(classes[k], counts[k]) for k in shown]
+    entries = [(classes[k], counts[k]) for k in shown]
     if rest:
-        told.append((f"{len(rest)} more", sum(counts[k] for k in rest)))
+        entries.append((f"{len(rest)} more", sum(counts[k] for k in rest)))
     handles = [
         Patch(color=colour, label=f"{name}\n{100 * count / row.predicted.numel():.0f} %")
-        for colour, (name, count) in zip(colours, told, strict=False)
+        for colour, (name, count) in zip(colours, entries, strict=False)
     ]
     tight = {"borderpad": 0, "borderaxespad": 0, "labelspacing": 0.25}
     legend.legend(handles=handles, loc="center left", handlelength=0.8, handletextpad=0.4, **tight)
@@ -165,7 +164,7 @@ def _winners(ax, legend, row: Row, classes: Sequence[str], size: int) -> None:
 # --- parts of objects ---
 
 
-def parts(record: Record, count: int = 6, width: float = plots.WIDTH, size: int = 192) -> Figure:
+def parts(record: Record, count: int = 6, size: int = 192) -> Figure:
     """Colour parts of objects by the drop in probability when they are covered, below the scenes.
 
     Classes with the largest drops come first. Of the first 200 validation scenes each is the one of
@@ -178,25 +177,25 @@ def parts(record: Record, count: int = 6, width: float = plots.WIDTH, size: int 
         drops.setdefault(part["class"], {})[part["part"]] = part["drop"]["mean"]
     drops = dict([item for item in drops.items() if len(item[1]) > 2][:count])
     scenes = diorama.sample(range(SCENES), seed=1)
-    chosen = torch.tensor([_telling(scenes, name, own) for name, own in drops.items()])
+    chosen = torch.tensor([_telling(scenes, name, by_part) for name, by_part in drops.items()])
     drawn = diorama.render(scenes.rows(chosen), size)
-    highest = max(max(own.values()) for own in drops.values())
+    highest = max(max(by_part.values()) for by_part in drops.values())
     colours = plt.get_cmap("YlOrRd")
-    figsize = (width, width / (count + 0.5) * 2 + 1.0)
+    figsize = (plots.WIDTH, plots.WIDTH / (count + 0.5) * 2 + 1.0)
     figure, axes = plt.subplots(2, count, figsize=figsize, layout="constrained")
     columns = zip(*axes, drops.items(), drawn.images, drawn.parts, strict=True)
-    for above, below, (name, own), image, numbers in columns:
+    for above, below, (name, by_part), image, numbers in columns:
         picture = plots.as_colours(image)
         above.imshow(plots.array(picture))
         above.set_title(name)
         painted = picture.mean(0, keepdim=True).mul(0.4).add(0.55).expand(3, -1, -1).clone()
-        for part, drop in own.items():
+        for part, drop in by_part.items():
             colour = torch.tensor(colours(max(drop, 0) / highest)[:3])[:, None, None]
             shade = 0.7 + 0.3 * picture.mean(0) / picture.mean(0).max()
             where = numbers == diorama.PART_NAMES.index(part)
             painted = torch.where(where, colour * shade, painted)
         below.imshow(plots.array(painted))
-        most = list(own.items())[:3]
+        most = list(by_part.items())[:3]
         below.set_xlabel("\n".join(f"{part} {round(drop, 2) + 0:.2f}" for part, drop in most))
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
@@ -219,7 +218,7 @@ def _telling(scenes: diorama.Scene, name: str, drops: Mapping[str, float]) -> in
 # --- what was measured ---
 
 
-def objects(found: Found) -> Figure:
+def objects(by_dataset: Mapping[str, Record]) -> Figure:
     """Draw the drop for squares on the object and beside it; where known, for its very shape."""
     rows = {
         "squares on the object": "objects/drop",
@@ -228,10 +227,10 @@ def objects(found: Found) -> Figure:
         "the same shape elsewhere (control)": "shapes/drop_elsewhere",
     }
     unit = "drop in the probability of the true class"
-    return plots.intervals_by_dataset(found, rows, unit=unit)
+    return plots.intervals_by_dataset(by_dataset, rows, unit=unit)
 
 
-def correlations(found: Found) -> Figure:
+def correlations(by_dataset: Mapping[str, Record]) -> Figure:
     """Draw mean correlations over positions, each with its control."""
     rows = {
         "strongest map (b) with probability (d)": "maps/strongest",
@@ -242,25 +241,24 @@ def correlations(found: Found) -> Figure:
         "(d) of different images (control)": "agreement/other",
     }
     unit = "correlation over positions of the square"
-    return plots.intervals_by_dataset(found, rows, unit=unit)
+    return plots.intervals_by_dataset(by_dataset, rows, unit=unit)
 
 
-def settings(found: Found) -> Figure:
+def settings(by_dataset: Mapping[str, Record]) -> Figure:
     """Draw the largest drop an image by what the square shows and by its side."""
     rows = {
         f"{setting['fill']}, {setting['factor']:g} x the paper's side": f"settings/{k}/worst_drop"
-        for k, setting in enumerate(next(iter(found.values()))["settings"])
+        for k, setting in enumerate(next(iter(by_dataset.values()))["settings"])
     }
     unit = "largest drop in the probability of the true class"
-    return plots.intervals_by_dataset(found, rows, unit=unit)
+    return plots.intervals_by_dataset(by_dataset, rows, unit=unit)
 
 
-def histograms(found: Found, width: float = plots.WIDTH) -> Figure:
+def histograms(by_dataset: Mapping[str, Record]) -> Figure:
     """Draw the correlation of (b) with (d) image by image, with the paper's three examples."""
-    figure, axes = plt.subplots(
-        1, len(found), figsize=(width, 2.1), sharey=True, squeeze=False, layout="constrained"
-    )
-    for ax, (dataset, record) in zip(axes.flat, found.items(), strict=True):
+    options = {"sharey": True, "squeeze": False, "layout": "constrained"}
+    figure, axes = plt.subplots(1, len(by_dataset), figsize=(plots.WIDTH, 2.1), **options)
+    for ax, (dataset, record) in zip(axes.flat, by_dataset.items(), strict=True):
         maps = record["maps"]
         ax.hist(maps["values"], bins=np.linspace(-1, 1, 21), color=TRUE, alpha=0.55)
         ax.axvline(maps["strongest"]["mean"], color=TRUE, lw=2)
@@ -281,8 +279,8 @@ LEVELS = {"lowest": "min", "median": "median", "highest": "max"}
 
 def examples(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> HTML:
     """Show rows of the figure, data set -> as `measure.describe` returns them, and the paper's."""
-    told = [(name, r["class"], r) for name, own in rows.items() for r in own]
-    told += [("the paper", name, r) for name, r in paper.OCCLUSION.items()]
+    triples = [(name, r["class"], r) for name, descriptions in rows.items() for r in descriptions]
+    triples += [("the paper", name, r) for name, r in paper.OCCLUSION.items()]
     lines = [
         {"data set": name, "class": label}
         | {f"{which} P": f"{r[key]:.2f}" for which, key in LEVELS.items()}
@@ -290,7 +288,7 @@ def examples(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> HTML:
             "true class wins, %": f"{100 * r['kept']:.1f}",
             "(b) with (d)": f"{r['correlation']:+.2f}",
         }
-        for name, label, r in told
+        for name, label, r in triples
     ]
     caption = "Rows of Fig. 7, ours and the paper's (measured on its printed heat maps)"
     return page.table(lines, caption=caption)
@@ -299,8 +297,8 @@ def examples(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> HTML:
 def part_table(record: Record) -> HTML:
     """Show all parts with both controls; a dash where the object has no room for one."""
 
-    def cell(found: Mapping[str, float]) -> str | None:
-        return None if found["mean"] is None else f"{Interval.of(found):.2f}"
+    def cell(drop: Mapping[str, float]) -> str | None:
+        return None if drop["mean"] is None else f"{Interval.of(drop):.2f}"
 
     lines = [
         {"class": r["class"], "part": r["part"], "images": r["drop"]["n"]}

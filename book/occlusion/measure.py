@@ -85,11 +85,11 @@ def search(trained: Trained, split: Split) -> tuple[Tensor, gallery.Top]:
     """Return class probabilities (N, classes), and the images that excite each layer-5 map most."""
     tracker, probabilities = None, []
     for part in split.images.split(32):
-        found = trained.network.features(trained.preprocess(part), [LAYER, "fc8"])
-        maps = found[LAYER]
+        outputs = trained.network.features(trained.preprocess(part), [LAYER, "fc8"])
+        maps = outputs[LAYER]
         tracker = tracker or gallery.TopTracker(LAYER, maps.shape[1], OTHERS + 1, maps.device)
         tracker.add(maps)
-        probabilities.append(F.softmax(found["fc8"], 1).cpu())
+        probabilities.append(F.softmax(outputs["fc8"], 1).cpu())
     return torch.cat(probabilities), tracker.top()
 
 
@@ -107,8 +107,8 @@ def most_varied(trained: Trained, split: Split, probabilities: Tensor) -> list[i
     """
     indices = evenly(probabilities.argmax(1).eq(split.labels), SCANNED)
     x, labels = trained.preprocess(split.images[indices]), split.labels[indices]
-    found = slide(trained, x, occlusion.paper_geometry(x.shape[-1])[0], SCAN_POSITIONS, layer=None)
-    spread = found.of(labels).flatten(1).std(1)
+    slid = slide(trained, x, occlusion.paper_geometry(x.shape[-1])[0], SCAN_POSITIONS, layer=None)
+    spread = slid.of(labels).flatten(1).std(1)
     best: dict[int, int] = {}  # of each class the first, which is the most varied
     for k in spread.argsort(descending=True).tolist():
         best.setdefault(int(labels[k]), int(indices[k]))
@@ -127,48 +127,48 @@ def rows(
     x = trained.preprocess(split.images[indices])
     patch = patch or occlusion.paper_geometry(x.shape[-1])[0]
     slid = slide(trained, x, patch, occlusion.PAPER_POSITIONS, kind)
-    found = []
+    figure_rows = []
     for k, index in enumerate(indices):
         label, number = int(split.labels[index]), int(slid.strongest[k])
-        others = tuple(i for i in top.images[number].tolist() if i not in (index, -1))[:OTHERS]
-        images = trained.preprocess(split.images[[index, *others]])
+        exciting = tuple(i for i in top.images[number].tolist() if i not in (index, -1))[:OTHERS]
+        images = trained.preprocess(split.images[[index, *exciting]])
         units = _strongest_units(trained, images, torch.full((len(images),), number))
         pixels = rules.project_to_fields(trained.network, images, LAYER, units).pixels.cpu()
         maps = slid.activity[k, ..., number], slid.probabilities[k, ..., label], slid.predicted[k]
         clean, colours = float(slid.clean[k, label]), plots.display(pixels[None])[0]
-        found.append(Row(index, label, number, others, clean, *maps, colours, patch))
-    return found
+        figure_rows.append(Row(index, label, number, exciting, clean, *maps, colours, patch))
+    return figure_rows
 
 
 @torch.no_grad()
 def _strongest_units(trained: Trained, images: Tensor, maps: Tensor) -> Units:
     """Return the strongest unit of one map of layer 5 an image. (B, 3, S, S), (B,) -> B units."""
-    own = trained.network.features(images, [LAYER])[LAYER][torch.arange(len(maps)), maps]
-    units = strongest(own[:, None])
+    activations = trained.network.features(images, [LAYER])[LAYER][torch.arange(len(maps)), maps]
+    units = strongest(activations[:, None])
     return Units(maps.to(images.device), units.rows, units.columns)
 
 
 def energy(trained: Trained, images: Tensor, maps: Tensor) -> Tensor:
     """Return the squared projection of one map of layer 5 an image: (B, S, S)."""
-    model, found = trained.network.output(LAYER), []
-    for x, own in zip(images.split(16), maps.split(16), strict=True):
-        pixels = rules.project(model, x, _strongest_units(trained, x, own))
-        found.append(pixels.square().sum(1).cpu())
-    return torch.cat(found)
+    model, energies = trained.network.output(LAYER), []
+    for x, numbers in zip(images.split(16), maps.split(16), strict=True):
+        pixels = rules.project(model, x, _strongest_units(trained, x, numbers))
+        energies.append(pixels.square().sum(1).cpu())
+    return torch.cat(energies)
 
 
-def of_squares(found: Occlusion, labels: Tensor) -> dict[str, Any]:
+def of_squares(slid: Occlusion, labels: Tensor) -> dict[str, Any]:
     """Return means over images of what one kind of square does."""
-    p, clean = found.of(labels), found.clean[torch.arange(len(labels)), labels]
-    kept = found.predicted.eq(labels[:, None, None]).float().mean((1, 2))
+    p, clean = slid.of(labels), slid.clean[torch.arange(len(labels)), labels]
+    share = slid.predicted.eq(labels[:, None, None]).float().mean((1, 2))
     return {
         "worst_drop": summary(clean - p.flatten(1).amin(1)),
-        "label_kept": summary(kept),
-        "label_changes": summary(kept.lt(1)),
+        "label_kept": summary(share),
+        "label_changes": summary(share.lt(1)),
     }
 
 
-def of_objects(found: Occlusion, labels: Tensor, mask: Tensor) -> dict[str, Any]:
+def of_objects(slid: Occlusion, labels: Tensor, mask: Tensor) -> dict[str, Any]:
     """Compare squares on the object with squares beside it, and play the pointing game.
 
     Squares on it have half of their area there, or as much as any has; squares beside it at most a
@@ -176,14 +176,14 @@ def of_objects(found: Occlusion, labels: Tensor, mask: Tensor) -> dict[str, Any]
 
     mask: (B, S, S) bool, the object.
     """
-    p, clean = found.of(labels), found.clean[torch.arange(len(labels)), labels]
-    cover = measures.share_covered(mask, found)
+    p, clean = slid.of(labels), slid.clean[torch.arange(len(labels)), labels]
+    cover = measures.share_covered(mask, slid)
     on = cover.ge(cover.flatten(1).amax(1).clamp_max(ON)[:, None, None])
     off = cover.le(BESIDE) & ~on
     covered, beside = ((p * where).sum((1, 2)) / where.sum((1, 2)) for where in (on, off))
     covered = covered.masked_fill(beside.isnan(), torch.nan)
     lower = covered.lt(beside).float().masked_fill(beside.isnan(), torch.nan)
-    anywhere = measures.middles_on(mask, found).flatten(1).float()
+    anywhere = measures.middles_on(mask, slid).flatten(1).float()
     hit = anywhere.gather(1, p.flatten(1).argmin(1, keepdim=True))[:, 0]
     middle = mask[:, mask.shape[1] // 2, mask.shape[2] // 2].float()
     return {
@@ -267,7 +267,7 @@ def parts(study: Study) -> Parts:
     Other fills and sizes are tried with our own network only.
     """
     m = _Measured(study)
-    found: Parts = {
+    measurements: Parts = {
         "figure": lambda: _figure(m),
         "main": lambda: of_squares(m.grey_squares, m.labels) | {"precision": m.precision},
         "maps": lambda: _maps(m),
@@ -275,13 +275,13 @@ def parts(study: Study) -> Parts:
         "agreement": lambda: _agreement(m),
     }
     if not study.adapted:
-        found["settings"] = lambda: _settings(m)
+        measurements["settings"] = lambda: _settings(m)
     if "mask" in m.split.truth:
-        found["objects"] = lambda: _compared(m, m.images, m.labels, m.mask)
-        found |= {"shapes": lambda: _shapes(m), "object_parts": lambda: _object_parts(m)}
+        measurements["objects"] = lambda: _compared(m, m.images, m.labels, m.mask)
+        measurements |= {"shapes": lambda: _shapes(m), "object_parts": lambda: _object_parts(m)}
     elif study.dataset.name == records.read(BOXES)["set"]:
-        found["objects"] = lambda: _objects_in_boxes(m)
-    return found
+        measurements["objects"] = lambda: _objects_in_boxes(m)
+    return measurements
 
 
 def _objects_in_boxes(m: _Measured) -> dict[str, Any]:
@@ -292,26 +292,27 @@ def _objects_in_boxes(m: _Measured) -> dict[str, Any]:
 
 def _compared(m: _Measured, images: Tensor, labels: Tensor, mask: Tensor) -> dict[str, Any]:
     # in bf16 positions tie, and the first of them, in a corner, would be the lowest
-    found = m.squares(images, precision="fp32")
-    return of_objects(found, labels, mask) | {"images": len(labels)}
+    slid = m.squares(images, precision="fp32")
+    return of_objects(slid, labels, mask) | {"images": len(labels)}
 
 
 def _figure(m: _Measured) -> dict[str, Any]:
     """Keep Fig. 7's maps beside the record, and describe its rows."""
     probabilities, top = m.searched
-    found = rows(m.trained, m.split, top, most_varied(m.trained, m.split, probabilities))
+    figure_rows = rows(m.trained, m.split, top, most_varied(m.trained, m.split, probabilities))
     tiles = [
-        F.interpolate(r.projections, (TILE, TILE), mode="bilinear", antialias=True) for r in found
+        F.interpolate(r.projections, (TILE, TILE), mode="bilinear", antialias=True)
+        for r in figure_rows
     ]
     tensors = {
-        "activity": torch.stack([r.activity for r in found]).half(),
-        "probability": torch.stack([r.probability for r in found]).half(),
-        "predicted": torch.stack([r.predicted for r in found]).to(torch.int16),
+        "activity": torch.stack([r.activity for r in figure_rows]).half(),
+        "probability": torch.stack([r.probability for r in figure_rows]).half(),
+        "predicted": torch.stack([r.predicted for r in figure_rows]).to(torch.int16),
         "projections": torch.stack(tiles).mul(255).round().to(torch.uint8).contiguous(),
     }
     file = records.results_root() / "occlusion" / f"{m.study.name}.safetensors"
     records.write_atomically(file, save(tensors))
-    return {"rows": [describe(r, m.study.dataset.classes) for r in found]}
+    return {"rows": [describe(r, m.study.dataset.classes) for r in figure_rows]}
 
 
 def describe(r: Row, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -331,10 +332,10 @@ def describe(r: Row, classes: tuple[str, ...]) -> dict[str, Any]:
 
 def _maps(m: _Measured) -> dict[str, Any]:
     """Correlate layer-5 activity with the class's probability over positions, image by image."""
-    found, p = m.grey_squares, m.grey_squares.of(m.labels)
-    by_sum = measures.correlation(found.activity_of(found.strongest), p)
-    maps = range(found.activity.shape[-1])
-    every = torch.stack([measures.correlation(found.activity[..., c], p) for c in maps], 1)
+    slid, p = m.grey_squares, m.grey_squares.of(m.labels)
+    by_sum = measures.correlation(slid.activity_of(slid.strongest), p)
+    maps = range(slid.activity.shape[-1])
+    every = torch.stack([measures.correlation(slid.activity[..., c], p) for c in maps], 1)
     return {
         "strongest": summary(by_sum),
         "any_map": summary(every.nanmean(1)),
@@ -345,9 +346,9 @@ def _maps(m: _Measured) -> dict[str, Any]:
 
 def _projections(m: _Measured) -> dict[str, Any]:
     """Correlate a map's activity with the energy of its projection under the square."""
-    found, x = m.grey_squares, m.trained.preprocess(m.images)
-    under = measures.share_covered(energy(m.trained, x, found.strongest), found)
-    activity, another = found.activity_of(found.strongest), under.roll(1, 0)
+    slid, x = m.grey_squares, m.trained.preprocess(m.images)
+    under = measures.share_covered(energy(m.trained, x, slid.strongest), slid)
+    activity, another = slid.activity_of(slid.strongest), under.roll(1, 0)
     return {
         "own": summary(measures.correlation(under, activity)),
         "other": summary(measures.correlation(another, activity)),
@@ -359,33 +360,33 @@ def _agreement(m: _Measured) -> dict[str, Any]:
 
     The other network is Krizhevsky's; for a network that others trained, our ZFNet.
     """
-    own, study = m.grey_squares.of(m.labels), m.study
+    probability, study = m.grey_squares.of(m.labels), m.study
     if study.adapted:
         other = m.squares(study.our_images().images[m.main], trained=study.ours).of(m.labels)
     else:
         other = m.squares(m.images, trained=study.networks["krizhevsky"]).of(m.labels)
     return {
-        "same": summary(measures.correlation(own, other)),
-        "other": summary(measures.correlation(own, other.roll(1, 0))),
+        "same": summary(measures.correlation(probability, other)),
+        "other": summary(measures.correlation(probability, other.roll(1, 0))),
     }
 
 
 def _settings(m: _Measured) -> list[dict[str, Any]]:
     """Try other fills and sizes, one changed at a time, on fewer images."""
     indices = evenly(m.right, min(len(m.main), COUNT_SETTINGS))
-    found = []
+    results = []
     for kind, factor in SETTINGS:
         squares = m.squares(m.split.images[indices], kind=kind, factor=factor)
         drop = of_squares(squares, m.split.labels[indices])["worst_drop"]
-        found.append({"fill": kind, "factor": factor, "worst_drop": drop})
-    return found
+        results.append({"fill": kind, "factor": factor, "worst_drop": drop})
+    return results
 
 
 def _covered(m: _Measured, indices: Tensor, masks: Tensor) -> Tensor:
     """Return the probability of the true class when exactly the masked pixels are grey. -> (B,)."""
     x, fill = m.trained.preprocess(m.split.images[indices]), grey(m.trained)
-    found = occlude(m.trained.network, x, masks=[masks], fill=fill, progress=False)
-    return found.of(m.split.labels[indices])[:, 0]
+    covered = occlude(m.trained.network, x, masks=[masks], fill=fill, progress=False)
+    return covered.of(m.split.labels[indices])[:, 0]
 
 
 def _shapes(m: _Measured) -> dict[str, Any]:
@@ -397,7 +398,7 @@ def _shapes(m: _Measured) -> dict[str, Any]:
 
 def _object_parts(m: _Measured) -> list[dict[str, Any]]:
     """Cover each part of each class, and the same shape beside the object and elsewhere on it."""
-    found = []
+    part_rows = []
     for k, name in enumerate(m.study.dataset.classes):
         indices = (m.right & m.split.labels.eq(k)).nonzero().flatten()[:COUNT_CLASS]
         if not len(indices):
@@ -408,15 +409,15 @@ def _object_parts(m: _Measured) -> list[dict[str, Any]]:
             large = mask.float().mean((1, 2)).gt(0.002)  # of the picture: some 18 pixels of 96 x 96
             if number == 0 or large.sum() < FEWEST:
                 continue
-            own, mask, whole = indices[large], mask[large], numbers[large].gt(0)
-            clean, on = m.searched[0][own, k], _covered(m, own, mask)
-            beside, rest = _moved(m, own, mask, whole), _moved(m, own, mask, mask | ~whole)
+            with_part, mask, whole = indices[large], mask[large], numbers[large].gt(0)
+            clean, on = m.searched[0][with_part, k], _covered(m, with_part, mask)
+            beside = _moved(m, with_part, mask, whole)
+            rest = _moved(m, with_part, mask, mask | ~whole)
             drops = {"drop": on, "drop_beside": beside, "drop_on_object": rest}
-            row = {key: summary(clean - p) for key, p in drops.items()} | {
-                "extra": summary(rest - on)
-            }
-            found.append({"class": name, "part": PART_NAMES[number]} | row)
-    return sorted(found, key=lambda row: -row["drop"]["mean"])
+            row = {key: summary(clean - p) for key, p in drops.items()}
+            row["extra"] = summary(rest - on)
+            part_rows.append({"class": name, "part": PART_NAMES[number]} | row)
+    return sorted(part_rows, key=lambda row: -row["drop"]["mean"])
 
 
 def _moved(m: _Measured, indices: Tensor, mask: Tensor, avoid: Tensor) -> Tensor:

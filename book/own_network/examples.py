@@ -54,10 +54,10 @@ def photographs() -> dict[str, Image.Image]:
         "coffee": skimage_data.coffee(), "rocket": skimage_data.rocket(),
         "china": load_sample_image("china.jpg"), "flower": load_sample_image("flower.jpg"),
     }  # fmt: skip
-    found = {name: Image.fromarray(np.asarray(own)) for name, own in pixels.items()}
+    images = {name: Image.fromarray(np.asarray(array)) for name, array in pixels.items()}
     with get_sample_data("grace_hopper.jpg") as file, Image.open(file) as image:
-        found["hopper"] = image.convert("RGB")
-    return found
+        images["hopper"] = image.convert("RGB")
+    return images
 
 
 def windows(photo: Image.Image, share: float = 0.55, grid: int = 3) -> list[Image.Image]:

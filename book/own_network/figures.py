@@ -22,7 +22,7 @@ Record = Mapping[str, Any]
 def top9(made: Gallery) -> Figure:
     """Draw Fig. 2 for the maps of a gallery, without units that do not respond."""
     rows = zip(made.projections, made.patches, made.top.responds(made.maps), strict=True)
-    projections, patches = zip(*((p[there], q[there]) for p, q, there in rows), strict=True)
+    projections, patches = zip(*((p[r], q[r]) for p, q, r in rows), strict=True)
     names = [f"map {number}" for number in made.maps]
     return plots.top9(projections, patches, names, side=max(plots.TILE, patches[0].shape[-1]))
 
@@ -43,14 +43,14 @@ def recorded(name: str = "squeezenet1_0") -> Figure:
 def alike(name: str = "squeezenet1_0") -> HTML:
     """Show how well it knows our classes, and how alike its layers and our ZFNet's are."""
     record = records.read(f"own_network/{name}")
-    told = {"unseen": "not in its training set", "seen": "from its own training set"}
+    words = {"unseen": "not in its training set", "seen": "from its own training set"}
     errors = ", ".join(
-        f"{own['top1_error']:.1f} % of {own['n']:,} images {told[key]}"
-        for key, own in record["accuracy"].items()
+        f"{group['top1_error']:.1f} % of {group['n']:,} images {words[key]}"
+        for key, group in record["accuracy"].items()
     )
     rows = [
-        {"layer": record["layers"][layer]} | {key: f"{value:.2f}" for key, value in own.items()}
-        for layer, own in record["cka"].items()
+        {"layer": record["layers"][layer]} | {key: f"{value:.2f}" for key, value in by_ours.items()}
+        for layer, by_ours in record["cka"].items()
     ]
     caption = f"Linear CKA with our ZFNet's layers, on {record['unseen']} of the former"
     finding = page.finding(f"Asked for our 20 classes, it is wrong on {errors}.")
@@ -80,8 +80,8 @@ def three_panels(view: Tensor, features: Tensor, heat: Tensor, name: str) -> Fig
 
 def counts(record: Record) -> dict[str, int]:
     """Return how many networks are handled, refused and wrong."""
-    found = Counter(network["status"] for network in record["networks"])
-    return {status: found[status] for status in ("handled", "refused", "wrong")}
+    statuses = Counter(network["status"] for network in record["networks"])
+    return {status: statuses[status] for status in ("handled", "refused", "wrong")}
 
 
 def refusals(record: Record, most: int = 5) -> HTML:

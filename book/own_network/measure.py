@@ -40,24 +40,24 @@ def parts(study: Study) -> Parts:
 def accuracy(study: Study) -> dict[str, Any]:
     """Return errors in per cent among the data set's classes, of images it has seen and has not."""
     validation, rows = study.dataset.val, study.rows
-    found = study.trained.predict_proba(validation.images, progress=study.progress)
+    probabilities = study.trained.predict_proba(validation.images, progress=study.progress)
     groups = {"unseen": rows, "seen": ~rows}
     return {
-        name: {"n": int(own.sum())} | training.errors(found[own], validation.labels[own])
-        for name, own in groups.items()
-        if own.any()
+        name: {"n": int(mask.sum())} | training.errors(probabilities[mask], validation.labels[mask])
+        for name, mask in groups.items()
+        if mask.any()
     }
 
 
 def alike(study: Study) -> dict[str, dict[str, float]]:
     """Return linear CKA between each of its layers and each of our ZFNet's, on the same images."""
-    features = []
-    for trained, split in ((study.trained, study.val), (study.ours, study.our_images())):
-        features.append(evolution.layer_features(trained, split.images))
-    theirs, ours = features
+    adapted, ours = (
+        evolution.layer_features(trained, split.images)
+        for trained, split in ((study.trained, study.val), (study.ours, study.our_images()))
+    )
     return {
         layer: {name: rounded(evolution.cka(a, b)) for name, b in ours.items()}
-        for layer, a in theirs.items()
+        for layer, a in adapted.items()
     }
 
 

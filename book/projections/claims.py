@@ -24,25 +24,27 @@ def over_layers(record: Record, path: str) -> list[Interval]:
 
 def least(name: str, path: str, form: str = "+.2f") -> Quantity:
     """Return the quantity of the layer whose interval reaches lowest."""
-    lowest = partial(min, key=lambda own: own.low)
+    lowest = partial(min, key=lambda interval: interval.low)
     return Quantity(f"smallest {name}", lambda record: lowest(over_layers(record, path)), form=form)
 
 
-def most(name: str, path: str, form: str = "+.2f") -> Quantity:
+def most(name: str, path: str) -> Quantity:
     """Return the quantity of the layer whose interval reaches highest."""
-    highest = partial(max, key=lambda own: own.high)
-    return Quantity(f"largest {name}", lambda record: highest(over_layers(record, path)), form=form)
+    highest = partial(max, key=lambda interval: interval.high)
+    return Quantity(
+        f"largest {name}", lambda record: highest(over_layers(record, path)), form="+.2f"
+    )
 
 
 def mean_of(path: str) -> Callable[[Record], float]:
     """Return the function from a record to the mean over layers 2 to 5, without an interval."""
-    return lambda record: sum(own.estimate for own in over_layers(record, path)) / len(LAYERS)
+    return lambda record: sum(i.estimate for i in over_layers(record, path)) / len(LAYERS)
 
 
 def norm_variation(record: Record) -> float:
     """Return by how many per cent the norm's factor varies, in the layer where it does most."""
     layers = record["norm"]["layers"].values()
-    return max(100 * (1 - own["least"] / own["most"]) for own in layers)
+    return max(100 * (1 - factor["least"] / factor["most"]) for factor in layers)
 
 
 def idle_norm(record: Record) -> str:
@@ -71,8 +73,8 @@ PART = "truth-{}/deconvnet_minus/"
 CASCADE = "cascade-fc8/curves/{}, conv5"
 FLIPPED = "adversarial/moved/adversarial, {}"
 
-later = partial(Claim, source="later")
-own = partial(Claim, source="own", place="section 2.1 does not say")
+later_claim = partial(Claim, source="later")
+own_claim = partial(Claim, source="own", place="section 2.1 does not say")
 
 CLAIMS = (
     Claim(
@@ -120,7 +122,7 @@ CLAIMS = (
             "" if f"truth-{LAYERS[0]}" in record else "the parts in photographs are not known"
         ),
     ),
-    later(
+    later_claim(
         "projections-switches",
         place="Mahendran & Vedaldi 2016",
         says="The switches shape a projection more than the unit does.",
@@ -129,7 +131,7 @@ CLAIMS = (
         f"{EACH}",
         holds=Above(least("difference of correlations", EXCHANGED), 0.0),
     ),
-    later(
+    later_claim(
         "projections-without",
         place="Springenberg et al. 2015; Mahendran & Vedaldi 2016",
         says="With another image's switches, a unit's projection is unrelated to its own.",
@@ -138,7 +140,7 @@ CLAIMS = (
         holds=Below(most("remaining correlation", REMAINING), 0.1),
         note="A second bound, 0.25, used to make it partly reproduced.",
     ),
-    later(
+    later_claim(
         "projections-pooling",
         place="Nie et al. 2018",
         says="Max-pooling alone makes the deconvnet of a network with random weights resemble the "
@@ -147,7 +149,7 @@ CLAIMS = (
         f"subsampling in its place; mean of two networks with random weights, {EACH}",
         holds=Above(least("gain by max-pooling", "random-{}/max_minus_none", "+.3f"), 0.0),
     ),
-    later(
+    later_claim(
         "projections-guided",
         place="Adebayo et al. 2018",
         says="Random weights in the upper layers hardly change guided backpropagation, but change "
@@ -159,7 +161,7 @@ CLAIMS = (
             Below(Quantity("correlation, gradient", CASCADE.format("gradient")), 0.2),
         ),
     ),
-    later(
+    later_claim(
         "projections-gradient",
         place="Simonyan et al. 2014; Samek et al. 2017",
         says="Projected energy finds what excites a unit better than the gradient's energy.",
@@ -167,7 +169,7 @@ CLAIMS = (
         holds=Below(most("difference", DELETED + "gradient"), 0.0),
         note="More layers for than against used to make it partly reproduced.",
     ),
-    later(
+    later_claim(
         "projections-adversarial",
         place="Nie et al. 2018",
         says="A small change that flips the class hardly alters deconvnet and guided pictures.",
@@ -180,7 +182,7 @@ CLAIMS = (
         untestable=few_flips,
         note="A second bound, 0.5, used to make it partly reproduced.",
     ),
-    later(
+    later_claim(
         "projections-linear",
         place="Kindermans et al. 2018",
         says="In a linear model with a distractor, what deconvnet and gradient show is not the "
@@ -193,7 +195,7 @@ CLAIMS = (
             "for any images"
         ),
     ),
-    own(
+    own_claim(
         "projections-upper",
         place="implied by section 2.1",
         says="The projection of a class depends on what the upper layers have learned.",
@@ -201,7 +203,7 @@ CLAIMS = (
         "conv5 get random weights, drawn once",
         holds=Below(Quantity("correlation, deconvnet", CASCADE.format("deconvnet")), 0.5),
     ),
-    own(
+    own_claim(
         "projections-collisions",
         says="Where pooling windows share a maximum, summing and overwriting its values give the "
         "same picture.",
@@ -209,7 +211,7 @@ CLAIMS = (
         holds=Above(least("SSIM", "switches-{}/overwritten", ".2f"), SAME),
         adapted="overwriting is written for this package's own networks",
     ),
-    own(
+    own_claim(
         "projections-norm",
         says="Contrast normalisation may be skipped in the deconvnet: its gradient gives nearly "
         "the same picture.",

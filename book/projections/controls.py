@@ -33,9 +33,9 @@ class Subsampled(Network):
     @classmethod
     def of(cls, network: Network) -> "Subsampled":
         """Return a subsampled network that shares the weights of another."""
-        found = cls(network.architecture, network.image_size, network.classes, network.dropout)
-        found.convs, found.fulls = network.convs, network.fulls
-        return found.train(network.training)
+        subsampled = cls(network.architecture, network.image_size, network.classes, network.dropout)
+        subsampled.convs, subsampled.fulls = network.convs, network.fulls
+        return subsampled.train(network.training)
 
     def pool_and_norm(self, conv: Conv, x: Tensor) -> Tensor:
         """Subsample and normalise; middles are in the map even where the last window overhangs."""
@@ -58,14 +58,14 @@ def subsampled(network: Layered) -> Layered:
     if isinstance(network, Network):
         return Subsampled.of(network)
     memo = {id(tensor): tensor for tensor in network.state_dict(keep_vars=True).values()}
-    found = copy.deepcopy(network, memo)
-    for parent in list(found.modules()):
+    changed = copy.deepcopy(network, memo)
+    for parent in list(changed.modules()):
         for name, module in parent.named_children():
             if isinstance(module, nn.MaxPool2d):
                 if (module.kernel_size, module.stride, module.padding) != (3, 2, 0):
                     raise ValueError(f"{module}: only 3x3 max-pools of stride 2 can be exchanged")
                 setattr(parent, name, Middle())
-    return found
+    return changed
 
 
 class Middle(nn.Module):
@@ -159,7 +159,7 @@ def project_by_switches(
     images: Tensor,
     layer: str,
     units: Units,
-    others: Tensor,
+    other_images: Tensor,
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
     """Project one conv unit of each image with its own switches, others, and two controls.
@@ -168,7 +168,7 @@ def project_by_switches(
     by projecting the unit of that image.
 
     Args:
-        others: another image for each, (B, 3, S, S).
+        other_images: another image for each, (B, 3, S, S).
     Returns:
         (B, 3, S, S) for each of `WAYS`: with the own switches; with the other image's; another map
         at the same place with either, the last telling how alike unrelated projections are; and, in
@@ -177,8 +177,8 @@ def project_by_switches(
     if layer == "fc8" or layer not in network.layers:
         raise ValueError(f"layer {layer!r}: switches are compared for conv layers")
     other = another_unit(network, layer, images, units, generator)
-    seen = ((images, units), (others, units), (images, other), (others, other))
-    found = {
+    seen = ((images, units), (other_images, units), (images, other), (other_images, other))
+    ways = {
         way: project_by_rule(network, x, layer, unit)
         for way, (x, unit) in zip(WAYS, seen, strict=False)
     }
@@ -186,8 +186,8 @@ def project_by_switches(
         up = deconvnet.forward(network, images, layer)
         seed = deconvnet.seed(torch.ones_like(up.activations), units)
         down = deconvnet.backward(network, up, layer, seed, unpool=overwriting_unpool)
-        found["overwritten"] = down
-    return found
+        ways["overwritten"] = down
+    return ways
 
 
 def another_unit(
@@ -236,10 +236,10 @@ def weighted(network: Layered, layer: str) -> list[nn.Module]:
         return [(network.convs if layer in network.convs else network.fulls)[layer]]
     names = [name for name, _ in network.model.named_modules()]
     ends = [0]
-    for own in network.layers[: network.layers.index(layer) + 1]:
-        module = network.module(own).removeprefix("model.")
+    for name in network.layers[: network.layers.index(layer) + 1]:
+        module = network.module(name).removeprefix("model.")
         inside = [k for k, n in enumerate(names) if n == module or n.startswith(f"{module}.")]
-        ends.append(len(names) if own == "fc8" else max(ends[-1], inside[-1] + 1))
+        ends.append(len(names) if name == "fc8" else max(ends[-1], inside[-1] + 1))
     modules = dict(network.model.named_modules())
     return [m for n in names[ends[-2] : ends[-1]] if hasattr(m := modules[n], "weight")]
 

@@ -66,9 +66,9 @@ INTERVALS: dict[str, tuple[str, dict[str, str], dict[str, str], str]] = {
 def intervals(name: str, record: Record) -> Figure:
     """Draw one of `INTERVALS`."""
     path, rows, series, unit = INTERVALS[name]
-    found = {
+    by_row = {
         label: {group: lookup(record, path.format(row, key)) for key, group in series.items()}
         for row, label in rows.items()
     }
     zero = None if name in ("coherence", "parts") else 0.0  # of a share, zero means nothing
-    return plots.intervals_by_group(found, unit=unit, zero=zero)
+    return plots.intervals_by_group(by_row, unit=unit, zero=zero)

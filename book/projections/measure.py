@@ -77,9 +77,8 @@ class Bench:
         return self.trained.preprocess(self.split.images[indices])
 
     def _tops(self) -> dict[str, gallery.Top]:
-        batches = self.searched.split(32)
-        found = map(self.fetch, batches)
-        return gallery.top_units(self.network, found, LAYERS, progress=self.progress)
+        batches = map(self.fetch, self.searched.split(32))
+        return gallery.top_units(self.network, batches, LAYERS, progress=self.progress)
 
     def _pairs_of(self, layer: str) -> Pairs:
         draw = self.generator(1 + self.network.layers.index(layer))
@@ -152,13 +151,13 @@ def rules(bench: Bench, layer: str) -> dict:
     coherence, fineness, same = Gathered(), Gathered(), Gathered()
     for pairs in bench.pairs_of(layer).chunks():
         images = bench.fetch(pairs.images)
-        found = {
+        projections = {
             rule: bench.project(pairs, images, rule)
             for rule in ("deconvnet", "forward mask", "guided")
         }
         with_norm = bench.project(pairs, images, "deconvnet, true norm")
-        same.add("norm", cosine(with_norm, found["deconvnet"]))
-        for name, picture in (found | {"image": images}).items():
+        same.add("norm", cosine(with_norm, projections["deconvnet"]))
+        for name, picture in (projections | {"image": images}).items():
             coherence.add(name, measures.coherence(bench.cut(pairs, picture)))
             fineness.add(name, measures.fineness(bench.cut(pairs, picture)))
     gain = {
@@ -175,18 +174,18 @@ def rules(bench: Bench, layer: str) -> dict:
 def norm_factor(bench: Bench) -> dict:
     """Find the least and the most that contrast norm multiplies active units with."""
     convs = [conv for conv in bench.network.architecture.convs if conv.norm]
-    found = {conv.name: [math.inf, -math.inf] for conv in convs}
+    ranges = {conv.name: [math.inf, -math.inf] for conv in convs}
     for part in bench.searched.split(BATCH):
-        maps = bench.network.features(bench.fetch(part), found)
+        maps = bench.network.features(bench.fetch(part), ranges)
         for conv in convs:
             pooled = dataclasses.replace(conv, norm=False)  # ZFNet pools first
             x = bench.network.pool_and_norm(pooled, maps[conv.name])
             least, most = (contrast_norm(x)[x > 0] / x[x > 0]).aminmax()
-            earlier = found[conv.name]
-            found[conv.name] = [min(earlier[0], least.item()), max(earlier[1], most.item())]
+            earlier = ranges[conv.name]
+            ranges[conv.name] = [min(earlier[0], least.item()), max(earlier[1], most.item())]
     layers = {
         name: {"least": rounded(least, 6), "most": rounded(most, 6)}
-        for name, (least, most) in found.items()
+        for name, (least, most) in ranges.items()
     }
     return {"images": len(bench.searched), "layers": layers}
 
@@ -195,14 +194,16 @@ def switches(bench: Bench, layer: str) -> dict:
     """Compare a unit's projection with those whose switches, or unit, are exchanged."""
     rank, ssim, draw = Gathered(), Gathered(), bench.generator(20)
     for pairs in bench.pairs_of(layer).chunks():
-        images, others = bench.fetch(pairs.images), bench.fetch(pairs.others)
-        ways = controls.project_by_switches(bench.network, images, layer, pairs.units, others, draw)
-        own = ways.pop("own")
+        images, other_images = bench.fetch(pairs.images), bench.fetch(pairs.others)
+        ways = controls.project_by_switches(
+            bench.network, images, layer, pairs.units, other_images, draw
+        )
+        projection = ways.pop("own")
         for name, picture in ways.items():
             if name == "overwritten":
-                ssim.add(name, similarity_as_shown(bench, pairs, picture, own))
+                ssim.add(name, similarity_as_shown(bench, pairs, picture, projection))
             else:
-                rank.add(name, similarity(bench, pairs, picture, own))
+                rank.add(name, similarity(bench, pairs, picture, projection))
     other_switches = "another image's"
     return {
         "rank": rank.summaries(),
@@ -221,16 +222,16 @@ def random_weights(bench: Bench, layer: str) -> dict:
     for weights, pooling, rule in itertools.product(
         several, ("max", "none"), ("deconvnet", "guided")
     ):
-        found = Gathered()
+        ssim = Gathered()
         for network in several[weights]:
             network = network if pooling == "max" else controls.subsampled(network)
             for pairs in bench.pairs_of(layer).chunks(bench.few):
-                images, others = bench.fetch(pairs.images), bench.fetch(pairs.others)
+                images, other_images = bench.fetch(pairs.images), bench.fetch(pairs.others)
                 picture = bench.project(pairs, images, rule, network)
-                found.add("own", similarity_as_shown(bench, pairs, picture, images))
-                found.add("other", similarity_as_shown(bench, pairs, picture, others))
+                ssim.add("own", similarity_as_shown(bench, pairs, picture, images))
+                ssim.add("other", similarity_as_shown(bench, pairs, picture, other_images))
         # a pair is one pair, however many networks saw it
-        gap = (found["own"] - found["other"]).view(len(several[weights]), -1).mean(0)
+        gap = (ssim["own"] - ssim["other"]).view(len(several[weights]), -1).mean(0)
         gaps.add(f"{rule}, {weights}, {pooling}", gap)
     return {
         "above_other_image": gaps.summaries(),
@@ -240,7 +241,7 @@ def random_weights(bench: Bench, layer: str) -> dict:
 
 def cascade(bench: Bench) -> dict:
     """Compare class pictures with the trained network's as layers from fc8 down become random."""
-    found, draw = Gathered(), bench.generator(60)
+    similarities, draw = Gathered(), bench.generator(60)
     stages = list(controls.cascading_randomization(bench.network, "fc8", draw))
     for pairs in bench.pairs_of("fc8").chunks(bench.few):
         images = bench.fetch(pairs.images)
@@ -248,8 +249,8 @@ def cascade(bench: Bench) -> dict:
             trained = bench.project(pairs, images, rule)
             for name, network in stages:
                 picture = bench.project(pairs, images, rule, network)
-                found.add(f"{rule}, {name}", similarity(bench, pairs, picture, trained))
-    return {"curves": found.summaries()}
+                similarities.add(f"{rule}, {name}", similarity(bench, pairs, picture, trained))
+    return {"curves": similarities.summaries()}
 
 
 def rankings(
@@ -263,9 +264,9 @@ def rankings(
         "gradient": bench.project(pairs, images, "gradient"),
         "another unit": bench.project(dataclasses.replace(pairs, units=other), images),
     }
-    found = {name: measures.energy(picture) for name, picture in pictures.items()}
+    energies = {name: measures.energy(picture) for name, picture in pictures.items()}
     contrast = measures.local_contrast(images)
-    return found | {"contrast": contrast, "random": random.to(images.device)}
+    return energies | {"contrast": contrast, "random": random.to(images.device)}
 
 
 def deletions(bench: Bench, layer: str) -> dict:
@@ -306,7 +307,7 @@ def truth(bench: Bench, layer: str) -> dict:
 
 def adversarial(bench: Bench) -> dict:
     """Measure what a faint change that flips the class does to the true class's picture."""
-    network, found, draw = bench.network, Gathered(), bench.generator(120)
+    network, cosines, draw = bench.network, Gathered(), bench.generator(120)
     radius = RADIUS / bench.trained.scale
     flipped, tried = 0, 0
     for part in bench.pairs_of("fc8").chunks():
@@ -324,8 +325,8 @@ def adversarial(bench: Bench) -> dict:
             before, after = (
                 controls.project_by_rule(network, x, "fc8", unit, rule) for x in (images, version)
             )
-            found.add(f"{name}, {rule}", cosine(before, after))
-    return {"radius": RADIUS, "tried": tried, "flipped": flipped, "moved": found.summaries()}
+            cosines.add(f"{name}, {rule}", cosine(before, after))
+    return {"radius": RADIUS, "tried": tried, "flipped": flipped, "moved": cosines.summaries()}
 
 
 def toy() -> dict:
@@ -337,8 +338,8 @@ def toy() -> dict:
 def parts(study: Study) -> Parts:
     """Return every measurement, a layer each; two are of our own networks alone."""
     bench = Bench(study)
-    own = {} if study.adapted else {"toy": toy, "norm": lambda: norm_factor(bench)}
-    found: Parts = own | {
+    measurements: Parts = {} if study.adapted else {"toy": toy, "norm": lambda: norm_factor(bench)}
+    measurements |= {
         "adversarial": lambda: adversarial(bench),
         "cascade-fc8": lambda: cascade(bench),
     }
@@ -346,5 +347,5 @@ def parts(study: Study) -> Parts:
     if "parts" in bench.split.truth:
         each["truth"] = truth
     for (name, run), layer in itertools.product(each.items(), LAYERS):
-        found[f"{name}-{layer}"] = functools.partial(run, bench, layer)
-    return found
+        measurements[f"{name}-{layer}"] = functools.partial(run, bench, layer)
+    return measurements

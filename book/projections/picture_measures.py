@@ -62,8 +62,8 @@ def rank_correlation(a: Tensor, b: Tensor, where: Tensor | None = None) -> Tenso
     ranks = [rankdata(t.flatten(1).cpu().numpy(), axis=1) for t in (a, b)]
     x, y = (r - r.mean(1, keepdims=True) for r in ranks)
     norms = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
-    found = np.divide((x * y).sum(1), norms, out=np.zeros(len(x)), where=norms > 0)
-    return torch.from_numpy(found).float()
+    correlations = np.divide((x * y).sum(1), norms, out=np.zeros(len(x)), where=norms > 0)
+    return torch.from_numpy(correlations).float()
 
 
 def energy(pictures: Tensor) -> Tensor:

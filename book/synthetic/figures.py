@@ -29,9 +29,9 @@ def photographs(side: int = 128) -> Tensor:
     Returns:
         (6, 3, side, side), 0 to 255.
     """
-    found = [pictures.astronaut(), pictures.chelsea(), pictures.coffee(), pictures.rocket()]
+    from_skimage = [pictures.astronaut(), pictures.chelsea(), pictures.coffee(), pictures.rocket()]
     squares = []
-    for picture in (*found, *load_sample_images().images):
+    for picture in (*from_skimage, *load_sample_images().images):
         image = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float()
         edge = min(image.shape[2:])
         top, left = ((extent - edge) // 2 for extent in image.shape[2:])

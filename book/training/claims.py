@@ -42,8 +42,8 @@ def gain_of_both(record: Record) -> Interval:
 
 def lacking_averages(record: Record) -> str:
     """Return why a record cannot tell what averaging does; empty if it can."""
-    there = averages(record, "zfnet") and averages(record, "both")
-    return "" if there else "no ensemble of both kinds yet"
+    complete = averages(record, "zfnet") and averages(record, "both")
+    return "" if complete else "no ensemble of both kinds yet"
 
 
 def change(name: str, source: Callable[[Record], Interval]) -> Quantity:

@@ -61,15 +61,16 @@ def whole(record: Record, kind: str, number: int, name: str = "accuracy") -> np.
 def rivals(record: Record) -> dict[str, np.ndarray]:
     """Return the folds of every method without pretraining, with the most images a class."""
     number = most(record)
-    found = {
+    by_method = {
         "from scratch": whole(record, "scratch", number),
         "SIFT": np.array(record.get("sift", {}).get(str(number), [])),
         "best earlier": np.array(record.get("best-earlier", [])),
     }
     for key in record:
         if key.startswith("untrained-svm-"):
-            found[f"layer {key[-1]} of an untrained network"] = np.array(record[key]["accuracy"])
-    return {name: values for name, values in found.items() if len(values)}
+            name = f"layer {key[-1]} of an untrained network"
+            by_method[name] = np.array(record[key]["accuracy"])
+    return {name: values for name, values in by_method.items() if len(values)}
 
 
 def points(name: str, source: Callable[[Record], Any]) -> Quantity:
@@ -140,9 +141,9 @@ def unfitted(record: Record) -> str:
     reached = [float(np.mean(values)) for values in fits.values()]
     if min(reached) >= FITTED:
         return ""
-    told = " and ".join(f"{value:.1f}" for value in reached)
+    numbers = " and ".join(f"{value:.1f}" for value in reached)
     return (
-        f"the networks from scratch have not learned; they reach {told} % on their own training "
+        f"the networks from scratch have not learned; they reach {numbers} % on their own training "
         f"images, and we require {FITTED:.0f} %"
     )
 
@@ -195,11 +196,11 @@ class TransferClaim(Claim):
 
     def read(self, dataset: str) -> Record | None:
         """Return the record of a source, with training from scratch and SIFT beside it."""
-        found = super().read(dataset)
-        if found is None or top(found) == "fc7":
-            return found
+        record = super().read(dataset)
+        if record is None or top(record) == "fc7":
+            return record
         shared = records.read(f"{self.chapter}/imagenet20")
-        return {k: v for k, v in shared.items() if k.startswith(("scratch-", "sift"))} | found
+        return {k: v for k, v in shared.items() if k.startswith(("scratch-", "sift"))} | record
 
 
 def without_full_layers(record: Record) -> str:
@@ -209,8 +210,8 @@ def without_full_layers(record: Record) -> str:
 
 def no_photographs(record: Record) -> str:
     """Return why a claim on photographs does not apply to networks of the diorama."""
-    own = record["dataset"]["name"] == "diorama"
-    return "the target's images are photographs" if own else ""
+    synthetic = record["dataset"]["name"] == "diorama"
+    return "the target's images are photographs" if synthetic else ""
 
 
 CORRECTED = (

@@ -28,6 +28,7 @@ NAMES = {
 }
 CALTECH = [source for source, target in TARGETS.items() if target == "Caltech-101"]
 ROWS = {"from scratch": "Non-pretrained convnet", "pretrained": "ImageNet-pretrained convnet"}
+SIZES = (15, 30)  # training images a class in Table 4
 
 
 def recorded() -> dict[str, Record]:
@@ -54,23 +55,23 @@ def reached(record: Record, row: str, number: int) -> str | None:
     return mean_sd(values) + more if len(values) else None
 
 
-def table4(found: Mapping[str, Record], sizes: Sequence[int] = (15, 30)) -> list[Row]:
+def table4(by_source: Mapping[str, Record]) -> list[Row]:
     """Return Table 4 in the paper's rows and columns, ours beside."""
     ours = {
-        "from scratch": (found["imagenet20"], "scratch"),
-        "pretrained": (found["squeezenet1_0"], "whole-images"),
+        "from scratch": (by_source["imagenet20"], "scratch"),
+        "pretrained": (by_source["squeezenet1_0"], "whole-images"),
     }
     rows = []
     for name, printed in paper.CALTECH101.items():
-        cells = {f"Acc % {n}/class": told(*printed[n]) if n in printed else None for n in sizes}
+        cells = {f"Acc % {n}/class": told(*printed[n]) if n in printed else None for n in SIZES}
         cells |= {
-            f"ours {n}/class": reached(*ours[name], n) if name in ours else None for n in sizes
+            f"ours {n}/class": reached(*ours[name], n) if name in ours else None for n in SIZES
         }
         rows.append({"# Train": ROWS.get(name, name), **cells})
     return rows
 
 
-def further(found: Mapping[str, Record], sizes: Sequence[int] = (15, 30)) -> list[Row]:
+def further(by_source: Mapping[str, Record]) -> list[Row]:
     """Return what Table 4 lacks: every way of training, of each source."""
     names = {
         "untrained": "untrained, frozen", "scratch": "from scratch",
@@ -78,14 +79,14 @@ def further(found: Mapping[str, Record], sizes: Sequence[int] = (15, 30)) -> lis
     }  # fmt: skip
     rows = [
         {"target": TARGETS[source], "network": f"{NAMES[source]}: {name}"}
-        | {f"Acc % {n}/class": reached(record, row, n) for n in sizes}
-        for source, record in found.items()
+        | {f"Acc % {n}/class": reached(record, row, n) for n in SIZES}
+        for source, record in by_source.items()
         for row, name in names.items()
     ]
     return [row for row in rows if any(list(row.values())[2:])]
 
 
-def duplicates(found: Mapping[str, Record]) -> list[Row]:
+def duplicates(by_source: Mapping[str, Record]) -> list[Row]:
     """Return how many target images resemble an image of the source."""
     return [
         {
@@ -96,18 +97,18 @@ def duplicates(found: Mapping[str, Record]) -> list[Row]:
             "above 0.9": counts["at"]["0.9"],
             "above 0.8": counts["at"]["0.8"],
         }
-        for source, record in found.items()
+        for source, record in by_source.items()
         if (counts := record.get("duplicates"))
     ]
 
 
-def table7(found: Mapping[str, Record]) -> list[Row]:
+def table7(by_source: Mapping[str, Record]) -> list[Row]:
     """Return Table 7 in the paper's rows, our columns beside."""
     rows = []
     for (kind, number), (caltech101, caltech256) in paper.PROBES.items():
         row: Row = {"": f"{'SVM' if kind == 'svm' else 'Softmax'} ({number})"}
         row |= {"Cal-101 (30/class)": told(*caltech101), "Cal-256 (60/class)": told(*caltech256)}
-        for source, record in found.items():
+        for source, record in by_source.items():
             folds = record.get(f"trained-{kind}-{rules.LAYERS[number - 1]}")
             row[NAMES[source]] = mean_sd(folds["accuracy"]) if folds else None
         rows.append(row)
@@ -123,28 +124,28 @@ def _series(ax: Axes, values: Mapping[Any, Sequence[float]], label: str, **style
         ax.errorbar([int(x) for x in values], means, deviations, label=label, **style)
 
 
-def few_shot(found: Mapping[str, Record]) -> Figure:
+def few_shot(by_source: Mapping[str, Record]) -> Figure:
     """Draw Fig. 9: accuracy by training images a class; the paper's first, then ours."""
-    squeezenet, own = found["squeezenet1_0"], found["imagenet20"]
+    squeezenet, zfnet = by_source["squeezenet1_0"], by_source["imagenet20"]
     figure, axes = plt.subplots(1, 2, figsize=(8, 3.8), sharey=True, layout="constrained")
-    theirs, ours = axes
-    theirs.plot(*zip(*paper.FEW_SHOT.items(), strict=True), "o-", color=BLUE, ms=4)
-    theirs.text(5, 68, "pretrained on 1,000 classes", color=BLUE, size=9, ha="center")
-    theirs.text(60, paper.FEW_SHOT_BEST - 5, "Bo et al., 60 a class", size=9, ha="right")
-    theirs.set(title="the paper: Caltech-256", ylabel="mean per-class accuracy, %")
+    paper_ax, our_ax = axes
+    paper_ax.plot(*zip(*paper.FEW_SHOT.items(), strict=True), "o-", color=BLUE, ms=4)
+    paper_ax.text(5, 68, "pretrained on 1,000 classes", color=BLUE, size=9, ha="center")
+    paper_ax.text(60, paper.FEW_SHOT_BEST - 5, "Bo et al., 60 a class", size=9, ha="right")
+    paper_ax.set(title="the paper: Caltech-256", ylabel="mean per-class accuracy, %")
     for label, values, colour in (
         ("SqueezeNet, whole images", squeezenet["whole-images"], BLUE),
         ("SqueezeNet, middles of images", rules.curve(squeezenet), PINK),
-        ("our ZFNet, pretrained on 20 classes", rules.curve(own), ORANGE),
-        ("dense SIFT, linear SVM", own["sift"], GREEN),
+        ("our ZFNet, pretrained on 20 classes", rules.curve(zfnet), ORANGE),
+        ("dense SIFT, linear SVM", zfnet["sift"], GREEN),
     ):
-        _series(ours, values, label, color=colour)
-    scratch = {n: values for n in (15, 30) if len(values := rules.whole(own, "scratch", n))}
-    _series(ours, scratch, "from scratch", color=PINK, marker="s", ls="")
-    most = rules.most(own)
-    best = np.mean(own["sift"][str(most)])
-    ours.text(6.2, best + 1.5, f"SIFT, {most} a class", size=9)
-    ours.set(title="ours: Caltech-101")
+        _series(our_ax, values, label, color=colour)
+    scratch = {n: values for n in (15, 30) if len(values := rules.whole(zfnet, "scratch", n))}
+    _series(our_ax, scratch, "from scratch", color=PINK, marker="s", ls="")
+    most = rules.most(zfnet)
+    best = np.mean(zfnet["sift"][str(most)])
+    our_ax.text(6.2, best + 1.5, f"SIFT, {most} a class", size=9)
+    our_ax.set(title="ours: Caltech-101")
     lines = (paper.FEW_SHOT_BEST, best)
     for ax, sizes, line in zip(
         axes, ((1, 3, 6, 15, 30, 60), (1, 3, 6, 15, 30)), lines, strict=True
@@ -154,11 +155,11 @@ def few_shot(found: Mapping[str, Record]) -> Figure:
         ax.set_xticks(sizes, sizes)
         ax.minorticks_off()
         ax.grid()
-    figure.legend(*ours.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    figure.legend(*our_ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return plots.detached(figure)
 
 
-def by_layer(found: Mapping[str, Record]) -> Figure:
+def by_layer(by_source: Mapping[str, Record]) -> Figure:
     """Draw accuracy by layer, one line a network; the paper's first.
 
     Beside each trained network stand the same untrained and, of ours, the source's own classes.
@@ -168,7 +169,7 @@ def by_layer(found: Mapping[str, Record]) -> Figure:
         means = {n: row[column][0] for (kind, n), row in paper.PROBES.items() if kind == "svm"}
         axes[0].plot(list(means), list(means.values()), "o-", ms=4, color=colour)
         axes[0].text(7, means[7] + 3, head, color=colour, size=9, ha="right")
-    for source, record in found.items():
+    for source, record in by_source.items():
         ax = axes[2 if source == "diorama" else 1]
         colour = BLUE if source == "squeezenet1_0" else ORANGE
         for prefix, key, label, style in (
@@ -188,11 +189,11 @@ def by_layer(found: Mapping[str, Record]) -> Figure:
     return plots.detached(figure)
 
 
-def gains(found: Mapping[str, Record]) -> Figure:
+def gains(by_source: Mapping[str, Record]) -> Figure:
     """Draw what training adds to each layer, in points of the linear SVM."""
     rows, groups = [], []
     for layer in rules.LAYERS:
-        for source, record in found.items():
+        for source, record in by_source.items():
             if f"untrained-svm-{layer}" in record:
                 rows.append((f"layer {layer[-1]}", rules.learned(record, layer), None))
                 groups.append(NAMES[source])

@@ -81,33 +81,33 @@ def target_of(study: Study) -> Target:
 def parts(study: Study) -> Parts:
     """Return every measurement, cheap ones first."""
     bench = Bench(study, target_of(study))
-    found: Parts = {"target": bench.describe}
-    found[f"curve-softmax-{bench.top}"] = partial(bench.top_curve, "trained")
+    measurements: Parts = {"target": bench.describe}
+    measurements[f"curve-softmax-{bench.top}"] = partial(bench.top_curve, "trained")
     for layer in bench.layers:
-        found[f"trained-svm-{layer}"] = partial(bench.folds, "trained", layer, "svm")
+        measurements[f"trained-svm-{layer}"] = partial(bench.folds, "trained", layer, "svm")
     for layer in ("conv5", "fc7"):  # as in Table 7
-        found[f"trained-softmax-{layer}"] = partial(bench.folds, "trained", layer, "softmax")
+        measurements[f"trained-softmax-{layer}"] = partial(bench.folds, "trained", layer, "softmax")
     for layer in bench.layers:
-        found[f"untrained-svm-{layer}"] = partial(bench.folds, "untrained", layer, "svm")
-    found[f"curve-untrained-softmax-{bench.top}"] = partial(bench.top_curve, "untrained")
+        measurements[f"untrained-svm-{layer}"] = partial(bench.folds, "untrained", layer, "svm")
+    measurements[f"curve-untrained-softmax-{bench.top}"] = partial(bench.top_curve, "untrained")
     if study.dataset.photographs:
-        found["whole-images"] = bench.whole_images
+        measurements["whole-images"] = bench.whole_images
     if bench.source.recipe is None:  # others trained it: the rest is in the record of our network
-        return found
-    found["duplicates"] = bench.duplicates
+        return measurements
+    measurements["duplicates"] = bench.duplicates
     for layer in bench.layers:
-        found[f"source-{layer}"] = partial(bench.on_source, layer)
+        measurements[f"source-{layer}"] = partial(bench.on_source, layer)
     if study.dataset.photographs:
-        found["sift"] = bench.sift
-        found["random, whole"] = bench.random_stages
+        measurements["sift"] = bench.sift
+        measurements["random, whole"] = bench.random_stages
     for run in study.runs:
-        found[f"limits-{run.name}"] = partial(bench.limits, run)
+        measurements[f"limits-{run.name}"] = partial(bench.limits, run)
     for number in bench.target.epochs:
         for fold in range(FOLDS):
             train = partial(bench.whole_network, number, fold)
-            found[f"scratch-{number}-fold{fold}"] = partial(train, None)
-            found[f"tuned-{number}-fold{fold}"] = partial(train, bench.source)
-    return found
+            measurements[f"scratch-{number}-fold{fold}"] = partial(train, None)
+            measurements[f"tuned-{number}-fold{fold}"] = partial(train, bench.source)
+    return measurements
 
 
 class Bench:
@@ -132,26 +132,26 @@ class Bench:
 
     def load(self, side: int, whole: bool = False) -> Pool:
         """Return the target, or only its first classes where the study asks for few images."""
-        found = self.target.load(side, whole)
+        pool = self.target.load(side, whole)
         if self.study.images:  # whole classes, so that draws still work
-            found = found.where(found.labels < max(2, self.study.images // 80))
-        return found
+            pool = pool.where(pool.labels < max(2, self.study.images // 80))
+        return pool
 
     @cached_property
     def correlations(self) -> Tensor:
         """Of each target image, the highest correlation with an image of the source, (N,)."""
         size = self.source.image_size
-        theirs = center_crop(self.study.dataset.train.images, size)
-        own = self.load(size).images
-        return targets.closest(targets.thumbnails(own), targets.thumbnails(theirs))
+        source_images = center_crop(self.study.dataset.train.images, size)
+        target_images = self.load(size).images
+        return targets.closest(targets.thumbnails(target_images), targets.thumbnails(source_images))
 
     def of_size(self, side: int, whole: bool = False) -> Pool:
         """Return the target without near-duplicates of the source's training images.
 
         Those of networks that others trained are not at hand.
         """
-        found = self.load(side, whole)
-        return found if self.source.recipe is None else found.where(self.kept)
+        pool = self.load(side, whole)
+        return pool if self.source.recipe is None else pool.where(self.kept)
 
     @cached_property
     def kept(self) -> Tensor:
@@ -166,8 +166,8 @@ class Bench:
     def features(self, which: str, images: Tensor, name: str) -> dict[str, Tensor]:
         """Return every layer's features of the trained or the untrained network, cached."""
         if (which, name) not in self._features:
-            net, some = self.networks[which], images[:: max(1, len(images) // 64)]
-            key = fingerprint(net.network, net.scale, some, len(images))
+            net, sample = self.networks[which], images[:: max(1, len(images) // 64)]
+            key = fingerprint(net.network, net.scale, sample, len(images))
             batches = images.split(32)
             self._features[which, name] = probes.cached(
                 data.cache_root() / "features" / f"{name}-{key}.safetensors",
@@ -286,30 +286,29 @@ class Bench:
 
     def whole_network(self, number: int, fold: int, start: Trained | None) -> dict[str, Any]:
         """Train a whole network on the target: from scratch, or on from the source's layers."""
+        changes: dict[str, Any] = {"batch": self.target.batch, "seed": fold}
         if start is None:
-            own = {"epochs": self.target.epochs[number], "dataset": self.pool.name}
-            recipe = Recipe(**SCRATCH | own | {"batch": self.target.batch, "seed": fold})
+            changes |= {"epochs": self.target.epochs[number], "dataset": self.pool.name}
+            recipe = Recipe(**SCRATCH | changes)
         else:
-            own = {"epochs": self.target.tuned, "batch": self.target.batch, "seed": fold}
-            recipe = replace(start.recipe, **TUNED | own)
+            recipe = replace(start.recipe, **TUNED | changes | {"epochs": self.target.tuned})
         pool, one = self.of_size(stored_size(recipe.image_size)), self.draw(fold, number)
         split = Split(pool.images[one.train], pool.labels[one.train])
         network = fitted(recipe, split, pool.classes, self.study, start)
-        found: dict[str, Any] = {}
+        scores: dict[str, Any] = {}
         for name, rows in (("accuracy", one.test), ("train", one.train)):
             named = network.predict_proba(pool.images[rows]).argmax(1)
             accuracy = probes.per_class_accuracy(named.numpy(), pool.labels[rows].numpy())
-            found[name] = round(accuracy, 2)
+            scores[name] = round(accuracy, 2)
         names = ("epochs", "batch", "lr", "image_size", "width", "units")
-        return found | {name: getattr(recipe, name) for name in names}
+        return scores | {name: getattr(recipe, name) for name in names}
 
 
 def accuracies(
     rows: Tensor, labels: Tensor, draws: list[probes.Draw], kind: str, **options: Any
 ) -> list[float]:
     """Return the accuracy of a probe of features (N, numbers) in every draw, in per cent."""
-    found = [probes.probe(rows, labels, one, kind, **options).accuracy for one in draws]
-    return [round(accuracy, 2) for accuracy in found]
+    return [round(probes.probe(rows, labels, one, kind, **options).accuracy, 2) for one in draws]
 
 
 def fitted(
@@ -329,8 +328,8 @@ def fitted(
     network, mean = state.network, mean_image(split.images)
     if source is not None:
         mean, weights = source.mean, source.network.state_dict()
-        own = {k: v for k, v in weights.items() if not k.startswith("fulls.fc8")}
-        network.load_state_dict(network.state_dict() | own)
+        shared = {k: v for k, v in weights.items() if not k.startswith("fulls.fc8")}
+        network.load_state_dict(network.state_dict() | shared)
     mean = mean.to(study.device)
     for epoch in range(recipe.epochs):
         training.train_epoch(recipe, state, split, mean, epoch, study.progress)

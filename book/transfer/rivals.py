@@ -78,9 +78,9 @@ def sift_pyramids(images: Tensor, learn: Tensor, words: int = 200, seed: int = 0
     """
     light = grey(images).numpy()
     generator = torch.Generator().manual_seed(seed)
-    some = learn[torch.randperm(len(learn), generator=generator)[:400]]
-    found = torch.cat([dense_sift(light[i]).flatten(0, 1)[::4] for i in some.tolist()])
-    centres = dictionary(found, words, seed)
+    sample = learn[torch.randperm(len(learn), generator=generator)[:400]]
+    descriptors = torch.cat([dense_sift(light[i]).flatten(0, 1)[::4] for i in sample.tolist()])
+    centres = dictionary(descriptors, words, seed)
     rows = torch.empty(len(light), centres.shape[0] * sum(n * n for n in LEVELS))
     for row, image in zip(rows, light, strict=True):
         row.copy_(F.normalize(pyramid(coded(dense_sift(image), centres)), dim=0))

@@ -54,17 +54,17 @@ def caltech101(
         whole: squeeze whole images into squares; else they are the middles of the central squares,
             as networks see the images they learn from. The paper does not tell which.
     """
-    found = data.load("caltech101", side, root=root, progress=progress)
-    labels = torch.cat([found.train.labels, found.val.labels])
+    dataset = data.load("caltech101", side, root=root, progress=progress)
+    labels = torch.cat([dataset.train.labels, dataset.val.labels])
     if whole:
-        folder, classes = photos.find_folder("caltech101", root), list(found.classes)
+        folder, classes = photos.find_folder("caltech101", root), list(dataset.classes)
         files = [f for part in data.PARTS for f in photos.list_part(folder, part, classes)[0]]
         files = tqdm(files, "caltech101", disable=not progress)
         images = torch.stack([squeezed(file, side) for file in files])
     else:
-        images = torch.cat([found.train.images, found.val.images])
+        images = torch.cat([dataset.train.images, dataset.val.images])
         images = center_crop(images, side)
-    return Pool("caltech101", found.classes, images, labels, found.fingerprint)
+    return Pool("caltech101", dataset.classes, images, labels, dataset.fingerprint)
 
 
 def novel_diorama(side: int, a_class: int = 80, *, seed: int = 0, progress: bool = True) -> Pool:
@@ -76,18 +76,18 @@ def novel_diorama(side: int, a_class: int = 80, *, seed: int = 0, progress: bool
 
     count = a_class * len(diorama.NOVEL_CLASSES)
     cache, size = data.cache_root() / "diorama", stored_size(side)
-    found = diorama.split(count, seed=seed, size=size, novel=True, cache=cache, progress=progress)
-    images = center_crop(found["images"], side)
-    return Pool("novel", diorama.NOVEL_CLASSES, images, found["labels"], diorama.VERSION)
+    drawn = diorama.split(count, seed=seed, size=size, novel=True, cache=cache, progress=progress)
+    images = center_crop(drawn["images"], side)
+    return Pool("novel", diorama.NOVEL_CLASSES, images, drawn["labels"], diorama.VERSION)
 
 
 def some_classes(pool: Pool, count: int, a_class: int) -> Pool:
     """Return the first `a_class` images of each of `count` classes spread over the list."""
     chosen = torch.linspace(0, len(pool.classes) - 1, min(count, len(pool.classes))).long().unique()
-    kept = torch.cat([(pool.labels == c).nonzero()[:a_class, 0] for c in chosen])
-    labels = torch.searchsorted(chosen, pool.labels[kept])
+    indices = torch.cat([(pool.labels == c).nonzero()[:a_class, 0] for c in chosen])
+    labels = torch.searchsorted(chosen, pool.labels[indices])
     names = tuple(pool.classes[c] for c in chosen.tolist())
-    return Pool(pool.name, names, pool.images[kept], labels, pool.fingerprint)
+    return Pool(pool.name, names, pool.images[indices], labels, pool.fingerprint)
 
 
 def thumbnails(images: Tensor, side: int = SIDE, chunk: int = 512) -> Tensor:

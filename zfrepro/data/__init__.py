@@ -72,8 +72,8 @@ class Dataset:
 
 def cache_root() -> Path:
     """Return the folder of decoded and drawn images: `$ZFREPRO_CACHE`, else in the user's cache."""
-    if own := os.environ.get("ZFREPRO_CACHE"):
-        return Path(own).expanduser()
+    if folder := os.environ.get("ZFREPRO_CACHE"):
+        return Path(folder).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zfrepro"
 
 
@@ -108,10 +108,10 @@ def require_known(name: str) -> None:
                 f"{root}: {what}; a data set is a folder with train/CLASS/ and val/CLASS/"
             )
     elif name not in DATASETS:
-        here = f", such as ./{name}" if name and Path(name).is_dir() else ""
+        example = f", such as ./{name}" if name and Path(name).is_dir() else ""
         raise ValueError(
             f"unknown data set {name!r}; there are: {', '.join(DATASETS)}, or the path of a "
-            f"folder{here}"
+            f"folder{example}"
         )
 
 
@@ -153,16 +153,16 @@ def load(
 def _diorama(image_size: int, parts: tuple[str, ...], progress: bool) -> Dataset:
     import diorama
 
-    size, made = stored_size(image_size), {}
+    size, splits = stored_size(image_size), {}
     if not 16 <= size <= 512:
         raise ValueError(f"image size {image_size}: the diorama is drawn for 14 to 448 px")
     for part in parts:
         count, seed = DIORAMA_SPLITS[part]
         cache = cache_root() / "diorama"
         truth = diorama.split(count, seed=seed, size=size, cache=cache, progress=progress)
-        made[part] = Split(truth.pop("images"), truth.pop("labels"), truth)
-    splits, version = map(made.get, PARTS), str(diorama.VERSION)
-    return Dataset("diorama", diorama.CLASSES, *splits, image_size, version)
+        splits[part] = Split(truth.pop("images"), truth.pop("labels"), truth)
+    train, val = map(splits.get, PARTS)
+    return Dataset("diorama", diorama.CLASSES, train, val, image_size, str(diorama.VERSION))
 
 
 def _photographs(
@@ -174,31 +174,32 @@ def _photographs(
     # lists all files: what is missing is told before decoding
     fingerprint = photos.fingerprint(folder, list(labels))
     size, cache = stored_size(image_size), cache_root() / name
-    made, skipped = {}, []
+    splits, skipped = {}, []
     for part in parts:
         files, numbers = photos.list_part(folder, part, list(labels))
-        own = folder / part if (folder / part).is_dir() else folder
+        part_folder = folder / part if (folder / part).is_dir() else folder
         images, bad = photos.load_images(
-            files, own, size, cache, skip_damaged=skip_damaged, progress=progress
+            files, part_folder, size, cache, skip_damaged=skip_damaged, progress=progress
         )
         numbers = [number for file, number in zip(files, numbers, strict=True) if file not in bad]
         if bad:
             _report_skipped(f"{name} {part}", bad, len(files))
-            skipped += [f"{part}/{file.relative_to(own)}" for file in bad]
+            skipped += [f"{part}/{file.relative_to(part_folder)}" for file in bad]
         if empty := sorted(set(range(len(labels))) - set(numbers)):
             raise DataError(
-                f"{own / list(labels)[empty[0]]}: none of its images can be decoded; "
+                f"{part_folder / list(labels)[empty[0]]}: none of its images can be decoded; "
                 "each class needs one"
             )
-        made[part] = Split(images, torch.tensor(numbers))
-    splits, classes = map(made.get, PARTS), tuple(labels.values())
-    return Dataset(name, classes, *splits, image_size, fingerprint, tuple(skipped))
+        splits[part] = Split(images, torch.tensor(numbers))
+    train, val = map(splits.get, PARTS)
+    classes = tuple(labels.values())
+    return Dataset(name, classes, train, val, image_size, fingerprint, tuple(skipped))
 
 
-def _report_skipped(what: str, bad: dict[Path, str], count: int, named: int = 3) -> None:
-    """Count and name what was left out, in one line."""
-    names = "; ".join(f"{file} ({reason})" for file, reason in list(bad.items())[:named])
-    more = f"; and {len(bad) - named:,} more" if len(bad) > named else ""
+def _report_skipped(what: str, bad: dict[Path, str], count: int) -> None:
+    """Count what was left out and name the first three, in one line."""
+    names = "; ".join(f"{file} ({reason})" for file, reason in list(bad.items())[:3])
+    more = f"; and {len(bad) - 3:,} more" if len(bad) > 3 else ""
     print(
         f"{what}: skipped {len(bad):,} damaged of {count:,} images: {names}{more}", file=sys.stderr
     )

@@ -57,32 +57,32 @@ def list_images(folder: Path, classes: list[str]) -> tuple[list[Path], list[int]
     """List all images under `folder`, class by class in the given order, and their labels."""
     files: list[Path] = []
     labels: list[int] = []
-    others: Counter[str] = Counter()
+    left_out: Counter[str] = Counter()
     for label, name in enumerate(classes):
-        own = []
+        class_files = []
         for file in walk(folder / name):
             if file.suffix.lower() in SUFFIXES and file.is_file():
-                own.append(file)
+                class_files.append(file)
             else:
                 kind = file.suffix.lower() or "no suffix"
-                others[kind if file.exists() else "dangling links"] += 1
-        own.sort()
-        if not own:
+                left_out[kind if file.exists() else "dangling links"] += 1
+        class_files.sort()
+        if not class_files:
             raise DataError(
                 f"{folder / name}: no images ({', '.join(sorted(SUFFIXES))}); each class needs at "
                 "least one"
             )
-        _check_names(own, folder)
-        files += own
-        labels += [label] * len(own)
-    if others and folder not in _told:
-        _told.add(folder)
-        counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(others.items()))
+        _check_names(class_files, folder)
+        files += class_files
+        labels += [label] * len(class_files)
+    if left_out and folder not in _reported:
+        _reported.add(folder)
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in sorted(left_out.items()))
         print(f"{folder}: left out what is no image by its name: {counts}", file=sys.stderr)
     return files, labels
 
 
-_told: set[Path] = set()  # folders whose other files were counted aloud, once a process
+_reported: set[Path] = set()  # folders whose other files were counted aloud, once a process
 
 
 def walk(folder: Path) -> Iterator[Path]:
@@ -129,17 +129,17 @@ def list_part(folder: Path, part: str, classes: list[str]) -> tuple[list[Path], 
     files: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        own, _ = list_images(folder, [name])
-        own = sorted(own, key=lambda f: hashlib.sha256(f.name.encode()).hexdigest())
-        if len(own) <= TRAIN_A_CLASS:
+        class_files, _ = list_images(folder, [name])
+        class_files.sort(key=lambda f: hashlib.sha256(f.name.encode()).hexdigest())
+        if len(class_files) <= TRAIN_A_CLASS:
             raise DataError(
-                f"{folder / name}: {len(own)} images; "
+                f"{folder / name}: {len(class_files)} images; "
                 f"needs more than {TRAIN_A_CLASS}, to leave some"
             )
-        first = 0 if part == "train" else TRAIN_A_CLASS
-        own = own[first : first + (TRAIN_A_CLASS if part == "train" else VAL_A_CLASS)]
-        files += own
-        labels += [label] * len(own)
+        train, rest = class_files[:TRAIN_A_CLASS], class_files[TRAIN_A_CLASS:]
+        drawn = train if part == "train" else rest[:VAL_A_CLASS]
+        files += drawn
+        labels += [label] * len(drawn)
     return files, labels
 
 
@@ -234,14 +234,14 @@ def load_images(
     target = _cache_file(files, root, size, cache)
     if not skip_damaged:
         return _decoded(files, target, size, f"decoding {root.name}", progress), {}
-    listed = target.with_suffix(".damaged.json")
-    bad = _listed(listed, root)
+    list_file = target.with_suffix(".damaged.json")
+    bad = _read_damaged(list_file, root)
     if bad is None:
         try:
             return _decoded(files, target, size, f"decoding {root.name}", progress), {}
         except DataError:
             bad = _damaged(files, size, f"checking {root.name}", progress)
-        write_json(listed, {str(file.relative_to(root)): reason for file, reason in bad.items()})
+        write_json(list_file, {str(file.relative_to(root)): reason for file, reason in bad.items()})
     sound = [file for file in files if file not in bad]
     if not sound:
         raise DataError(f"{root}: none of its {len(files):,} images can be decoded")
@@ -255,8 +255,8 @@ def _decoded(
     images = _cached(target, shape)
     if images is None:
         with ThreadPoolExecutor() as pool:
-            found = _in_order(pool, lambda file: decode(file, size), files)
-            bar = tqdm(found, what, len(files), unit="image", disable=not progress)
+            pictures = _in_order(pool, lambda file: decode(file, size), files)
+            bar = tqdm(pictures, what, len(files), unit="image", disable=not progress)
             _write_array(target, shape, bar)
         images = np.load(target, mmap_mode="c")
     return torch.from_numpy(images).permute(0, 3, 1, 2)
@@ -271,7 +271,7 @@ def _cache_file(files: list[Path], root: Path, size: int, cache: Path) -> Path:
     return cache / f"{root.name}-{size}-{DECODER}-{_digest(lines)}.npy"
 
 
-def _listed(file: Path, root: Path) -> dict[Path, str] | None:
+def _read_damaged(file: Path, root: Path) -> dict[Path, str] | None:
     with contextlib.suppress(OSError, ValueError, AttributeError):  # absent, or not such a list
         return {
             root / name: str(reason) for name, reason in json.loads(file.read_text("utf-8")).items()
@@ -379,14 +379,14 @@ def class_folders(name: str, folder: Path) -> dict[str, str]:
     classes = below(top)
     if not classes:
         raise DataError(f"{top}: no class folders inside; images must lie in {layout}")
-    others = classes if flat else below(folder / "val")
-    if not others and any(f.suffix.lower() in SUFFIXES for f in walk(folder / "val")):
+    val_classes = classes if flat else below(folder / "val")
+    if not val_classes and any(f.suffix.lower() in SUFFIXES for f in walk(folder / "val")):
         raise DataError(
             f"{folder / 'val'}: the images lie flat; move each into the folder of its class, "
             "val/CLASS/ (for ImageNet, LOC_val_solution.csv or the development kit tells the "
             "WordNet number of each file)"
         )
-    if odd := sorted(set(classes) ^ set(others)):
+    if odd := sorted(set(classes) ^ set(val_classes)):
         raise DataError(
             f"{folder}: class folder {odd[0]!r} is in only one of train and val; "
             "both need the same classes"
@@ -430,9 +430,9 @@ def download(name: str, root: Path) -> Path:
     folder, kind, options = FETCHED[name]
     if not any((root / folder).glob("*")):
         root.mkdir(parents=True, exist_ok=True)
-        for left in root.glob(f".{folder}.*.part"):  # by a killed download, which cannot tidy up
-            if time.time() - left.stat().st_mtime > DAY:
-                shutil.rmtree(left, ignore_errors=True)
+        for leftover in root.glob(f".{folder}.*.part"):  # of a download that was killed
+            if time.time() - leftover.stat().st_mtime > DAY:
+                shutil.rmtree(leftover, ignore_errors=True)
         with TemporaryDirectory(".part", f".{folder}.", root) as partial:
             getattr(datasets, kind)(partial, **options, download=True)
             os.replace(Path(partial) / folder, root / folder)

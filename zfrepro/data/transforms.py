@@ -50,9 +50,9 @@ def crop(images: Tensor, tops: Tensor | int, lefts: Tensor | int, size: int) -> 
     if isinstance(tops, int) and isinstance(lefts, int):
         return images[:, :, tops : tops + size, lefts : lefts + size]
     windows = images.unfold(2, size, 1).unfold(3, size, 1)  # every window, as a view
-    own = torch.arange(len(images), device=images.device)
+    index = torch.arange(len(images), device=images.device)
     rows, columns = (torch.as_tensor(starts, device=images.device) for starts in (tops, lefts))
-    return windows[own, :, rows, columns].contiguous(memory_format=torch.channels_last)
+    return windows[index, :, rows, columns].contiguous(memory_format=torch.channels_last)
 
 
 def center_crop(images: Tensor, size: int) -> Tensor:
@@ -122,10 +122,6 @@ def _windows(images: Tensor, size: int, x: Tensor, y: Tensor, wide: Tensor, high
     )
 
 
-def _flip_some(images: Tensor, flips: Tensor) -> Tensor:
-    return torch.where(flips[:, None, None, None], images.flip(-1), images)
-
-
 def augment(
     images: Tensor, size: int, crops: str, generator: torch.Generator,
     area: tuple[float, float] = (0.35, 1.0), *, of: int | None = None, share: slice = slice(None),
@@ -151,5 +147,6 @@ def augment(
         views = _windows(images, size, *drawn)
     else:
         tops, lefts, flips = (devices.to_device(values, images.device) for values in drawn)
-        views = _flip_some(crop(images, tops, lefts, size), flips)
+        views = crop(images, tops, lefts, size)
+        views = torch.where(flips[:, None, None, None], views.flip(-1), views)
     return views.contiguous(memory_format=torch.channels_last)
