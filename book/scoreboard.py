@@ -43,11 +43,11 @@ def counts(dataset: str, chosen: Sequence[Claim]) -> Counter:
 
 def counted(dataset: str, chosen: Sequence[Claim]) -> str:
     """Return the counts in words: `12 agree, 1 is not resolved, 3 are contradicted`."""
-    found = counts(dataset, chosen)
+    totals = counts(dataset, chosen)
     return ", ".join(
-        f"{found[outcome]} {VERBS[outcome][found[outcome] > 1]}"
+        f"{totals[outcome]} {VERBS[outcome][totals[outcome] > 1]}"
         for outcome in OUTCOMES
-        if found[outcome]
+        if totals[outcome]
     )
 
 
@@ -102,9 +102,9 @@ def bars() -> HTML:
     """Show, for each chapter, a bar of the outcomes of the paper's claims a data set."""
     body = ""
     for chapter in CHAPTERS:
-        if own := [claim for claim in of_source("paper") if claim.chapter == chapter]:
+        if chosen := [claim for claim in of_source("paper") if claim.chapter == chapter]:
             link = f'<a href="{chapter}/{chapter}.html">{chapter}</a>'
-            cells = "".join(f"<td>{_bar(counts(column, own))}</td>" for column in COLUMNS)
+            cells = "".join(f"<td>{_bar(counts(column, chosen))}</td>" for column in COLUMNS)
             body += f'<tr><th scope="row">{link}</th>{cells}</tr>'
     heads = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in COLUMNS.values())
     key = " ".join(
@@ -120,14 +120,14 @@ def bars() -> HTML:
     )
 
 
-def _bar(found: Counter) -> str:
+def _bar(totals: Counter) -> str:
     parts = "".join(
-        f'<span style="background:{COLOURS[outcome]};flex:{found[outcome]}"></span>'
-        for outcome in OUTCOMES if found[outcome]
+        f'<span style="background:{COLOURS[outcome]};flex:{totals[outcome]}"></span>'
+        for outcome in OUTCOMES if totals[outcome]
     )  # fmt: skip
-    told = ", ".join(f"{found[outcome]} {outcome}" for outcome in OUTCOMES if found[outcome])
-    told = html.escape(told)
-    return f'<div class="zf-bar" role="img" aria-label="{told}" title="{told}">{parts}</div>'
+    words = ", ".join(f"{totals[outcome]} {outcome}" for outcome in OUTCOMES if totals[outcome])
+    label = html.escape(words)
+    return f'<div class="zf-bar" role="img" aria-label="{label}" title="{label}">{parts}</div>'
 
 
 def sensitivity() -> HTML:
@@ -144,8 +144,8 @@ def sensitivity() -> HTML:
 
 def hanging() -> tuple[int, int]:
     """Return how many outcomes change when a bound is halved or doubled, and how many have one."""
-    found = [claim.sensitivity(dataset) for claim in claims.all_claims() for dataset in DATASETS]
-    return sum(len(set(outcomes)) > 1 for outcomes in found), sum(map(bool, found))
+    rows = [claim.sensitivity(dataset) for claim in claims.all_claims() for dataset in DATASETS]
+    return sum(len(set(outcomes)) > 1 for outcomes in rows), sum(map(bool, rows))
 
 
 def detectable() -> HTML:
@@ -158,15 +158,16 @@ def detectable() -> HTML:
     for claim in of_source("paper"):
         for dataset, name in COLUMNS.items():
             for _, outcome, record in judged([claim], dataset):
-                own, effect, paper = claim.drawn, claim.drawn.of(record), claim.paper_effect
+                drawn, effect, paper = claim.drawn, claim.drawn.of(record), claim.paper_effect
                 if effect.high > effect.low:
                     smallest = POWER * (effect.high - effect.low) / 2
                     rows.append({
                         "claim": claim.name, "judged on": name, "outcome": outcome,
-                        "effect": own.name,
-                        "ours": f"{effect.estimate:{own.form}}{own.unit}",
-                        "smallest detectable": f"{smallest:.2g}{own.unit}",
-                        "the paper's": None if paper is None else f"{paper:{own.form}}{own.unit}",
+                        "effect": drawn.name,
+                        "ours": f"{effect.estimate:{drawn.form}}{drawn.unit}",
+                        "smallest detectable": f"{smallest:.2g}{drawn.unit}",
+                        "the paper's":
+                            None if paper is None else f"{paper:{drawn.form}}{drawn.unit}",
                     })  # fmt: skip
     return page.table(rows, caption="Effects, and the smallest that our data would detect")
 
@@ -181,11 +182,15 @@ def controls() -> HTML:
         for dataset, name in COLUMNS.items():
             row[name] = claim.finding(dataset).outcome
             row[f"untrained, {name}"] = claim.control_outcome(dataset)
-            others = claim.repeats(dataset).values()
-            row[f"other networks, {name}"] = ", ".join(o.outcome for o in others) or None
+            repeats = claim.repeats(dataset).values()
+            row[f"other networks, {name}"] = ", ".join(o.outcome for o in repeats) or None
+            networks = claim.over_networks(dataset)
+            row[f"networks as the unit, {name}"] = networks and networks.outcome
         row["the printed numbers"] = claim.printed_outcome()
-        if any(row[head] for head in row if head.startswith(("untrained", "other", "the printed"))):
+        if any(row[head] for head in row if head not in ("claim", *COLUMNS.values())):
             rows.append(row)
+    filled = [head for head in rows[0] if any(row[head] for row in rows)]
+    rows = [{head: row[head] for head in filled} for row in rows]
     return page.table(rows, caption="Each rule on its controls")
 
 
@@ -201,13 +206,21 @@ def repeated(dataset: str = "imagenet20") -> tuple[list[Claim], list[Claim]]:
     """Return the paper's claims that were judged on other trained networks too, and those of them
     whose outcome is not the same with each.
     """
-    found = [(claim, claim.repeats(dataset).values()) for claim in of_source("paper")]
-    both = [(claim, others) for claim, others in found if others]
+    pairs = [(claim, claim.repeats(dataset).values()) for claim in of_source("paper")]
+    judged = [(claim, repeats) for claim, repeats in pairs if repeats]
     changed = [
-        claim for claim, others in both
-        if any(other.outcome != claim.finding(dataset).outcome for other in others)
+        claim for claim, repeats in judged
+        if any(repeat.outcome != claim.finding(dataset).outcome for repeat in repeats)
     ]  # fmt: skip
-    return [claim for claim, _ in both], changed
+    return [claim for claim, _ in judged], changed
+
+
+def over_networks(dataset: str = "imagenet20") -> list[tuple[Claim, str]]:
+    """Return the paper's claims and their outcomes with networks as the unit of replication; a
+    claim that was not measured on enough networks is left out.
+    """
+    pairs = [(claim, claim.over_networks(dataset)) for claim in of_source("paper")]
+    return [(claim, finding.outcome) for claim, finding in pairs if finding]
 
 
 def rule_log() -> HTML:
@@ -220,18 +233,18 @@ def listed(*outcomes: str, dataset: str = "imagenet20") -> HTML:
     """List the paper's claims that have one of some outcomes."""
     rows = []
     for claim in of_source("paper"):
-        found = claim.finding(dataset)
-        if found.outcome in outcomes:
-            told = found.reason and "python -m" not in found.reason
-            reason = f" ({html.escape(found.reason)})" if told else ""
-            label = page.outcome_label(found.outcome) if len(outcomes) > 1 else ""
+        finding = claim.finding(dataset)
+        if finding.outcome in outcomes:
+            shown = finding.reason and "python -m" not in finding.reason
+            reason = f" ({html.escape(finding.reason)})" if shown else ""
+            label = page.outcome_label(finding.outcome) if len(outcomes) > 1 else ""
             rows.append((claim, f"{label}{reason}"))
     return _linked(rows)
 
 
 def changed() -> HTML:
     """List the paper's claims that have another outcome with a network trained on ImageNet."""
-    return _linked((claim, told) for claim, told in page.changed_outcomes(of_source("paper")))
+    return _linked(page.changed_outcomes(of_source("paper")))
 
 
 def _linked(rows: Iterable[tuple[Claim, str]]) -> HTML:
@@ -239,8 +252,8 @@ def _linked(rows: Iterable[tuple[Claim, str]]) -> HTML:
     items = "".join(
         f"<li>{html.escape(claim.says)} "
         f'<a href="{claim.chapter}/{claim.chapter}.html#claim-{claim.name}">{claim.chapter}</a> '
-        f"{told}</li>"
-        for claim, told in rows
+        f"{text}</li>"
+        for claim, text in rows
     )
     return HTML(f'<ul class="zf-listed">{items or "<li>none</li>"}</ul>')
 
@@ -248,6 +261,6 @@ def _linked(rows: Iterable[tuple[Claim, str]]) -> HTML:
 def evidence(name: str, dataset: str = "imagenet20") -> str:
     """Return a claim with its outcome and the numbers behind it, as HTML."""
     (claim,) = (claim for claim in claims.all_claims() if claim.name == name)
-    found = claim.finding(dataset)
-    told = f"{page.outcome_label(found.outcome)} on {COLUMNS[dataset]} ({html.escape(str(found))})"
-    return f"<em>{html.escape(claim.says)}</em> {told}."
+    finding = claim.finding(dataset)
+    label, numbers = page.outcome_label(finding.outcome), html.escape(str(finding))
+    return f"<em>{html.escape(claim.says)}</em> {label} on {COLUMNS[dataset]} ({numbers})."

@@ -11,12 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, ClassVar
 
 from zfrepro import records
-from zfrepro.stats import Interval
+from zfrepro.stats import Interval, t_interval
 
 Record = Mapping[str, Any]
+Networks = tuple[Record, ...]
+"""Records of one measurement on several networks, which then are the unit of replication."""
 
 OUTCOMES = (
     "agrees", "same direction, other size", "not resolved", "contradicts", "not applicable",
@@ -79,25 +82,30 @@ class Quantity:
     scale: float = 1.0
     form: str = "+.2f"
 
-    def of(self, record: Record) -> Interval:
-        """Return the quantity of a record, as an interval (of no width for a plain number)."""
-        found = self.source(record) if callable(self.source) else lookup(record, self.source)
-        return Interval.of(found).scaled(self.scale)
+    def of(self, record: Record | Networks) -> Interval:
+        """Return the quantity of a record, as an interval (of no width for a plain number).
 
-    def told(self, record: Record) -> str:
+        Of several networks it is the mean of their estimates, with its interval by Student's t.
+        """
+        if isinstance(record, tuple):
+            return t_interval([self.of(each).estimate for each in record], "networks")
+        value = self.source(record) if callable(self.source) else lookup(record, self.source)
+        return Interval.of(value).scaled(self.scale)
+
+    def told(self, record: Record | Networks) -> str:
         """Return the quantity with its interval, in words."""
         return f"{self.name}: {self.of(record):{self.form}}{self.unit}"
 
 
 def lookup(record: Record, path: str) -> Any:
     """Return what a record holds at a path; LookupError names the first key that is missing."""
-    found: Any = record
+    value: Any = record
     for key in path.split("/"):
         try:
-            found = found[int(key)] if isinstance(found, (list, tuple)) else found[key]
+            value = value[int(key)] if isinstance(value, (list, tuple)) else value[key]
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise LookupError(f"no {key!r} of {path!r}") from error
-    return found
+    return value
 
 
 class Condition:
@@ -142,9 +150,9 @@ class _Compared(Condition):
 
     def _pair(self, record: Record) -> tuple[Interval, Interval]:
         """Return the interval that must be higher and the one that must be lower."""
-        own, bound = self.quantity.of(record), self.bound
-        other = bound.of(record) if isinstance(bound, Quantity) else Interval.of(bound)
-        return (own, other) if self.sign > 0 else (other, own)
+        value, bound = self.quantity.of(record), self.bound
+        limit = bound.of(record) if isinstance(bound, Quantity) else Interval.of(bound)
+        return (value, limit) if self.sign > 0 else (limit, value)
 
     def judge(self, record: Record) -> Truth:
         higher, lower = self._pair(record)
@@ -163,13 +171,14 @@ class _Compared(Condition):
         return gap / half if half else math.copysign(math.inf, gap) if gap else 0.0
 
     def scaled(self, factor: float) -> "Condition":
-        other = isinstance(self.bound, Quantity)
-        return self if other else replace(self, bound=factor * self.bound)
+        if isinstance(self.bound, Quantity):
+            return self
+        return replace(self, bound=factor * self.bound)
 
     def sentence(self) -> str:
-        other = isinstance(self.bound, Quantity)
-        bound = self.bound.name if other else _number(self.bound, self.quantity)
-        return f"{self.quantity.name} is {self.word} {bound}"
+        quantity, bound = self.quantity, self.bound
+        limit = bound.name if isinstance(bound, Quantity) else _number(bound, quantity)
+        return f"{quantity.name} is {self.word} {limit}"
 
     def quantities(self) -> tuple[Quantity, ...]:
         return (self.quantity, self.bound) if isinstance(self.bound, Quantity) else (self.quantity,)
@@ -195,9 +204,10 @@ class Includes(Condition):
     value: float
 
     def judge(self, record: Record) -> Truth:
-        own = self.quantity.of(record)
+        interval = self.quantity.of(record)
         slack = 1e-9  # of rounding, for a plain number
-        return Truth.YES if own.low - slack <= self.value <= own.high + slack else Truth.NO
+        inside = interval.low - slack <= self.value <= interval.high + slack
+        return Truth.YES if inside else Truth.NO
 
     def margin(self, record: Record) -> float:
         return math.inf if self.judge(record) is Truth.YES else -math.inf
@@ -255,7 +265,7 @@ class Within(AllOf):
 
 def ordered(*quantities: Quantity) -> AllOf:
     """Return the condition that each quantity lies below the next."""
-    return AllOf(*(Below(a, b) for a, b in zip(quantities, quantities[1:], strict=False)))
+    return AllOf(*(Below(a, b) for a, b in pairwise(quantities)))
 
 
 @dataclass(frozen=True)
@@ -334,8 +344,8 @@ class Claim:
         shown = (quantity.told(record) for quantity in (self.drawn, *self.quantities))
         return Finding(self.outcome(record), tuple(dict.fromkeys(shown)))
 
-    def outcome(self, record: Record) -> str:
-        """Return what the rule alone makes of a record."""
+    def outcome(self, record: Record | Networks) -> str:
+        """Return what the rule alone makes of a record, or of those of several networks."""
         held = self.holds.judge(record)
         if held is Truth.NO:
             return "contradicts"
@@ -362,11 +372,11 @@ class Claim:
         So it is where the record of a network that others trained lacks the part. For any other
         that lacks it, ValueError names the command that measures it again.
         """
-        found = self.read(dataset)
-        if found is None:
+        record = self.read(dataset)
+        if record is None:
             return Finding("not tested", reason=self.silent(dataset) or self.command(dataset))
         try:
-            return self.judge(found)
+            return self.judge(record)
         except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
             if dataset in ADAPTED and isinstance(error, LookupError):  # a part is not measured yet
                 return Finding("not tested", reason=self.command(dataset))
@@ -396,12 +406,12 @@ class Claim:
         """Return the outcomes with the rule's numeric bounds multiplied by each factor; empty if it
         has none.
         """
-        found = self.read(dataset)
-        if found is None or self.holds.scaled(2.0) == self.holds and self.size is None:
+        record = self.read(dataset)
+        if record is None or self.holds.scaled(2.0) == self.holds and self.size is None:
             return []
         if self.finding(dataset).outcome in ("not tested", "not applicable"):
             return []
-        return [replace(self, holds=self.holds.scaled(f)).judge(found).outcome for f in factors]
+        return [replace(self, holds=self.holds.scaled(f)).judge(record).outcome for f in factors]
 
     def control(self, dataset: str) -> Finding | None:
         """Judge the rule on an untrained network; None where that was not measured.
@@ -409,41 +419,62 @@ class Claim:
         Its numbers stand in the record itself (`untrained`), or in a record of `measure
         --untrained`. `agrees` here says that the claim's rule is no evidence of learning.
         """
-        own = self.read(dataset)
-        if own is None:
+        record = self.read(dataset)
+        if record is None:
             return None
         try:
             if self.untrained:
-                found = self.untrained(own)
+                control = self.untrained(record)
             else:
-                found = records.read(f"{self.file(dataset)}-untrained")
-            if self.untestable(found):
+                control = records.read(f"{self.file(dataset)}-untrained")
+            if self.untestable(control):
                 return None
-            if any(0 < quantity.of(found).n < FEWEST for quantity in self.quantities):
+            if any(0 < quantity.of(control).n < FEWEST for quantity in self.quantities):
                 return None
-            return Finding(self.outcome(found), (self.drawn.told(found),))
+            return Finding(self.outcome(control), (self.drawn.told(control),))
         except (LookupError, FileNotFoundError):
             return None
 
     def control_outcome(self, dataset: str) -> str | None:
         """Return the outcome of `control`, or None."""
-        found = self.control(dataset)
-        return found and found.outcome
+        finding = self.control(dataset)
+        return finding and finding.outcome
 
     def repeats(self, dataset: str) -> dict[str, Finding]:
         """Judge the rule on other trained networks, by what they are called in `REPEATS`.
 
         Networks without a record, or whose record cannot tell, are left out.
         """
-        found = {}
-        for name, title in REPEATS.items():
+        return {
+            REPEATS[name]: Finding(outcome, (self.drawn.told(record),))
+            for name, (record, outcome) in self._repeated(dataset).items()
+        }
+
+    def over_networks(self, dataset: str) -> Finding | None:
+        """Judge the rule with networks as the unit: the pretrained one and other seeds of its
+        recipe. None for fewer than `FEWEST`.
+        """
+        record = self.read(dataset)
+        seeds = [
+            record for name, (record, _) in self._repeated(dataset).items() if "seed" in name
+        ]
+        if record is None or 1 + len(seeds) < FEWEST or self.untestable(record):
+            return None
+        networks = (record, *seeds)
+        evidence = f"{self.drawn.told(networks)} over {len(networks)} networks"
+        return Finding(self.outcome(networks), (evidence,))
+
+    def _repeated(self, dataset: str) -> dict[str, tuple[Record, str]]:
+        """Return the records of other trained networks that can tell, and their outcomes."""
+        result = {}
+        for name in REPEATS:
             try:
                 record = records.read(f"{self.file(dataset)}-{name}")
                 if not self.untestable(record) + self.applicable(record):
-                    found[title] = Finding(self.outcome(record), (self.drawn.told(record),))
+                    result[name] = record, self.outcome(record)
             except (LookupError, FileNotFoundError):
                 continue
-        return found
+        return result
 
     def printed_outcome(self) -> str | None:
         """Return what the rule makes of the source's printed numbers, or None where it prints none.

@@ -56,25 +56,24 @@ def third_column(chapter: str, column: str = "squeezenet1_0") -> HTML:
 
     Claims are those of `badge`; outcomes are compared with those on photographs of ImageNet-20.
     """
-    own, name = _badged(chapter), ADAPTED[column]
-    found = [(claim, claim.finding(column)) for claim in own]
-    tested = [claim for claim, theirs in found if theirs.outcome != "not tested"]
+    badged, name = _badged(chapter), ADAPTED[column]
+    findings = [(claim, claim.finding(column)) for claim in badged]
+    tested = [claim for claim, result in findings if result.outcome != "not tested"]
     title = f"<strong>{html.escape(name)}.</strong>"
     if not tested:
-        reasons = dict.fromkeys(theirs.reason for _, theirs in found)
-        told = html.escape("; ".join(reasons))
-        text = f"{title} Nothing is tested with it here: {told}."
+        reasons = "; ".join(dict.fromkeys(result.reason for _, result in findings))
+        text = f"{title} Nothing is tested with it here: {html.escape(reasons)}."
         return HTML(f'<div class="zf-finding">{text}</div>')
     changed = [
         f'<a href="#claim-{claim.name}">{html.escape(claim.name)}</a>: {outcomes}'
-        for claim, outcomes in changed_outcomes(own, column)
+        for claim, outcomes in changed_outcomes(badged, column)
     ]
     record = tested[0].read(column)
     layers = ", ".join(
         f"{layer[-1]} is <code>{html.escape(module)}</code>"
         for layer, module in record["layers"].items()
     )
-    text = f"Claims tested with it: {len(tested)} of {len(own)}; with the same outcome as our "
+    text = f"Claims tested with it: {len(tested)} of {len(badged)}; with the same outcome as our "
     text += f"network on photographs: {len(tested) - len(changed)}. "
     text += f"{'; '.join(changed)}. " if changed else ""
     text += (
@@ -90,9 +89,9 @@ def changed_outcomes(
 ) -> Iterator[tuple[Claim, str]]:
     """Yield the claims tested in a column whose outcome there is another than ours, and both."""
     for claim in chosen:
-        ours, theirs = claim.finding(base).outcome, claim.finding(column).outcome
-        if theirs not in ("not tested", ours):
-            yield claim, f"{outcome_label(ours)} with ours, {outcome_label(theirs)} with it"
+        ours, outcome = claim.finding(base).outcome, claim.finding(column).outcome
+        if outcome not in ("not tested", ours):
+            yield claim, f"{outcome_label(ours)} with ours, {outcome_label(outcome)} with it"
 
 
 def _badged(chapter: str) -> list[Claim]:
@@ -107,12 +106,12 @@ def badge(chapter: str) -> str:
 
     A chapter without claims of the paper shows those of its first other source, and names it.
     """
-    own = _badged(chapter)
-    kind = "" if own[0].source == "paper" else f", {SOURCES[own[0].source]}"
+    badged = _badged(chapter)
+    kind = "" if badged[0].source == "paper" else f", {SOURCES[badged[0].source]}"
     rows = []
     for column, name in COLUMNS.items():
-        counts = Counter(claim.finding(column).outcome for claim in own)
-        if column in ADAPTED and counts["not tested"] == len(own):
+        counts = Counter(claim.finding(column).outcome for claim in badged)
+        if column in ADAPTED and counts["not tested"] == len(badged):
             continue
         labels = " ".join(
             outcome_label(outcome, counts[outcome]) for outcome in OUTCOMES if counts[outcome]
@@ -182,8 +181,8 @@ def claims_table(chapter: str | None = None, sources: Sequence[str] = tuple(SOUR
     chosen = claims.of_chapter(chapter) if chapter else claims.all_claims()
     parts: list[str] = []
     for source in sources:
-        if own := [claim for claim in chosen if claim.source == source]:
-            part = HTML(_claims(own, SOURCES[source], linked=chapter is None))
+        if group := [claim for claim in chosen if claim.source == source]:
+            part = HTML(_claims(group, SOURCES[source], linked=chapter is None))
             if parts and sources[0] == "paper":
                 part = details(SOURCES[source].capitalize(), part)
             parts.append(part.data)
@@ -208,7 +207,9 @@ def _row(claim: Claim, linked: bool) -> str:
         page = f"{claim.chapter}/{claim.chapter}.html#claim-{claim.name}"
         place += f'; chapter <a href="{page}">{claim.chapter}</a>'
     anchor = "" if linked else f' id="claim-{claim.name}"'
-    judged = [claim.measure, claim.rule(), claim.note, _controls(claim)]
+    judged = [claim.measure, claim.rule(), claim.note]
+    if printed := claim.printed_outcome():
+        judged.append(f"The printed numbers themselves, put through the rule: {printed}.")
     details = "".join(f"<p>{html.escape(text)}</p>" for text in judged if text)
     return (
         f'<tr><th scope="row"{anchor}><span>{html.escape(claim.says)}</span><small>{place}</small>'
@@ -219,23 +220,21 @@ def _row(claim: Claim, linked: bool) -> str:
     )
 
 
-def _controls(claim: Claim) -> str:
-    printed = claim.printed_outcome()
-    return f"The printed numbers themselves, put through the rule: {printed}." if printed else ""
-
-
 def _cell(claim: Claim, column: str) -> str:
-    found, control = claim.finding(column), claim.control(column)
-    lines = list(found.evidence) or [found.reason]
+    result, control = claim.finding(column), claim.control(column)
+    lines = list(result.evidence) or [result.reason]
     text = "".join(f"<li>{html.escape(line)}</li>" for line in lines if line)
-    if found.reason.startswith("python -m "):
-        text = f"<li><code>{html.escape(found.reason)}</code></li>"
+    if result.reason.startswith("python -m "):
+        text = f"<li><code>{html.escape(result.reason)}</code></li>"
     label = ""
     if control:
         label = f'<p class="zf-control">an untrained network: {outcome_label(control.outcome)}</p>'
         text += f"<li>an untrained network, {html.escape(str(control))}</li>"
-    for title, other in claim.repeats(column).items():
-        text += f"<li>{html.escape(f'{title}: {other.outcome}, {other}')}</li>"
-    counted = "numbers" if found.evidence else "reason"
+    for title, repeat in claim.repeats(column).items():
+        text += f"<li>{html.escape(f'{title}: {repeat.outcome}, {repeat}')}</li>"
+    if networks := claim.over_networks(column):
+        line = f"networks as the unit: {networks.outcome}, {networks}"
+        text += f"<li>{html.escape(line)}</li>"
+    counted = "numbers" if result.evidence else "reason"
     evidence = f"<details><summary>{counted}</summary><ul>{text}</ul></details>"
-    return f"<td>{outcome_label(found.outcome)}{evidence}{label}</td>"
+    return f"<td>{outcome_label(result.outcome)}{evidence}{label}</td>"
