@@ -5,13 +5,10 @@ Here through the command line and across modules; what belongs to one module is 
 it."""
 
 import contextlib
-import io
 import json
 import os
 import shutil
-import struct
 import tempfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,12 +38,6 @@ def without_folders(root: Path) -> str:
     return "no imagenet/train/CLASS/"
 
 
-def empty(root: Path) -> str:
-    for part in ("train", "val"):
-        (root / "imagenet" / part).mkdir(parents=True)
-    return f"{root / 'imagenet' / 'train'}: no class folders inside; images must lie in train/"
-
-
 def without_classes(root: Path) -> str:
     folder = photographs(root) / "train"
     (folder / "class1" / "0.png").rename(folder / "0.png")
@@ -62,35 +53,19 @@ def an_empty_class(root: Path) -> str:
     return f"{folder}: no images"
 
 
-def damaged(root: Path, content: bytes) -> str:
+def truncated(root: Path) -> str:
     file = photographs(root) / "train" / "class1" / "0.png"
-    file.write_bytes(content)
+    file.write_bytes(file.read_bytes()[:300])
     return f"{file}: cannot be decoded"
 
 
 FOLDERS: dict[str, Callable[[Path], str]] = {
-    "missing": lambda root: "no imagenet/train/CLASS/ and imagenet/val/CLASS/",
     "nested too deep": without_folders,
-    "empty": empty,
     "not nested": without_classes,
     "an empty class": an_empty_class,
-    "truncated": lambda root: damaged(root, coded(picture(1, 0))[:300]),
-    "no image": lambda root: damaged(root, b"<html>404</html>"),
-    "larger than memory": lambda root: damaged(root, huge()) and "exceeds limit",
+    "truncated": truncated,
 }
 """What makes a folder of photographs that cannot be used, and returns what the message tells."""
-
-
-def coded(image: Image.Image) -> bytes:
-    image.save(stream := io.BytesIO(), "PNG")
-    return stream.getvalue()
-
-
-def huge() -> bytes:
-    """A PNG whose header tells of a GB of pixels."""
-    whole = coded(picture(1, 0))
-    head = b"IHDR" + struct.pack(">2I5B", 20_000, 20_000, 8, 2, 0, 0, 0)
-    return whole[:12] + head + struct.pack(">I", zlib.crc32(head)) + whole[33:]
 
 
 @pytest.mark.parametrize("kind", FOLDERS)
@@ -144,18 +119,17 @@ def test_a_damaged_photograph_is_skipped_counted_and_named(one_bad, tmp_path, ca
     decode, again = photos.decode, []
     monkeypatch.setattr(photos, "decode", lambda *of: again.append(of) or decode(*of))
     monkeypatch.setenv("ZFREPRO_SKIP_DAMAGED", "1")  # for pages and for commands without the option
-    found = sound(tmp_path, skip_damaged=None)
-    assert not again and found.skipped == CUT
+    skipping = sound(tmp_path, skip_damaged=None)
+    assert not again and skipping.skipped == CUT
     assert "skipped 1 damaged" in capsys.readouterr().err  # said each time
-    assert found.train.labels.bincount().tolist() == [8, 8, 8]
     one_bad.rename(tmp_path / "cut.jpeg")
-    plain = sound(tmp_path, skip_damaged=False).train
-    assert torch.equal(plain.images, found.train.images)
-    assert torch.equal(plain.labels, found.train.labels)
+    without = sound(tmp_path, skip_damaged=False).train
+    assert torch.equal(without.images, skipping.train.images)
+    assert torch.equal(without.labels, skipping.train.labels)
 
     picture(1, 99, 64, 64).save(one_bad)  # mended: looked at again
-    found = sound(tmp_path)
-    assert len(found.train) == 25 and found.skipped == ()
+    mended = sound(tmp_path)
+    assert len(mended.train) == 25 and mended.skipped == ()
     assert "skipped" not in capsys.readouterr().err
 
     for i in range(5):
@@ -181,11 +155,10 @@ def test_training_says_what_it_left_out(one_bad, tmp_path, capsys):
 @pytest.mark.parametrize("content", ["", "[]", '{"a": 1', '["class1/cut.jpeg"]'])
 def test_a_damaged_list_of_damaged_files_is_made_again(one_bad, tmp_path, content):
     sound(tmp_path)
-    (kept,) = (tmp_path / "cache").rglob("*.damaged.json")
-    whole = list(json.loads(kept.read_text()))
-    assert whole == ["class1/cut.jpeg"]
-    kept.write_text(content)
-    assert sound(tmp_path).skipped == CUT and list(json.loads(kept.read_text())) == whole
+    (listed,) = (tmp_path / "cache").rglob("*.damaged.json")
+    listed.write_text(content)
+    assert sound(tmp_path).skipped == CUT
+    assert list(json.loads(listed.read_text())) == ["class1/cut.jpeg"]
 
 
 def test_a_class_or_a_set_without_one_sound_photograph_is_refused(one_bad, tmp_path):
@@ -265,13 +238,11 @@ def spoilt(value: float) -> torch.Tensor:
     ("images", "units", "says"),
     [
         (IMAGE, unit(999), "map 999: there are 48, counted from 0"),
-        (IMAGE, unit(-1), "map -1: there are 48"),
         (IMAGE, unit(0, 5), "row 5: there are 5"),
         (IMAGE, unit(0, 1, -2), "column -2: there are 5"),
         (IMAGE, unit(count=1), "2 images"),
         (IMAGE, Units(torch.zeros(2, dtype=torch.int64)), "a row and a column|row and column"),
         (spoilt(float("nan")), unit(0, 2, 2), "(conv3|output): the unit of image 1 is not finite"),
-        (spoilt(float("inf")), unit(0, 2, 2), "(conv3|output): the unit of image 1 is not finite"),
     ],
 )
 def test_units_that_do_not_exist_and_pixels_that_are_no_numbers(project, images, units, says):
@@ -374,12 +345,12 @@ def test_without_permission_to_write(readable, capsys, monkeypatch):
 # --- a GPU without memory ------------------------------------------------------------------------
 
 
-def crowded(run: Callable, most: int, seen: list | None = None) -> Callable:
+def crowded(run: Callable, most: int, sizes: list | None = None) -> Callable:
     """Return `run`, with memory for a few images only, as a GPU would have it."""
 
     def smaller(x, *rest):
-        if seen is not None:
-            seen.append(len(x))
+        if sizes is not None:
+            sizes.append(len(x))
         if len(x) > most:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0")
         return run(x, *rest)
@@ -388,11 +359,11 @@ def crowded(run: Callable, most: int, seen: list | None = None) -> Callable:
 
 
 def test_batches_are_halved_where_memory_is_short_and_say_so(capsys):
-    seen = []
-    run = crowded(lambda part: part * 2, 3, seen)
+    sizes = []
+    run = crowded(lambda part: part * 2, 3, sizes)
     batches = [torch.arange(i, i + 8) for i in (0, 8, 16)] + [torch.arange(24, 26)]
     assert torch.equal(torch.cat(list(device.with_oom_backoff(run, batches))), 2 * torch.arange(26))
-    assert seen == [8, 4, 2, 2, 2, 2] + [2] * 9  # once small, small from then on
+    assert sizes == [8, 4, 2, 2, 2, 2] + [2] * 9  # once small, small from then on
     assert capsys.readouterr().err.splitlines() == [
         f"out of GPU memory with {n} images at once: going on with {n // 2}" for n in (8, 4)
     ]

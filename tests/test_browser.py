@@ -57,14 +57,14 @@ class Reader(html.parser.HTMLParser):
         self.anchors: set[str] = set()
 
     def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
-        self.anchors |= {found.get("id") or "", found.get("name") or ""} - {""}
-        if tag == "meta" and (found.get("property") or "").startswith("og:"):
-            self.preview[found["property"]] = found.get("content") or ""
-        if tag == "a" and found.get("href"):
-            self.links.append(found["href"])
-        file = found.get("href") if tag == "link" else found.get("src")
-        if file and found.get("rel") not in ("canonical", "search", "next", "prev", "index"):
+        given = dict(attributes)
+        self.anchors |= {given.get("id") or "", given.get("name") or ""} - {""}
+        if tag == "meta" and (given.get("property") or "").startswith("og:"):
+            self.preview[given["property"]] = given.get("content") or ""
+        if tag == "a" and given.get("href"):
+            self.links.append(given["href"])
+        file = given.get("href") if tag == "link" else given.get("src")
+        if file and given.get("rel") not in ("canonical", "search", "next", "prev", "index"):
             self.files.append(file)
 
 
@@ -106,22 +106,22 @@ def test_every_link_within_the_book_leads_somewhere(page):
 @each_page
 def test_a_page_and_its_pictures_weigh_little(page):
     files = {below(page, file)[0] for file in local(read(HTML / page).files)}
-    own = [file for file in files if file.is_file() and "_static" not in file.parts]
-    assert sum(file.stat().st_size for file in [HTML / page, *own]) < HEAVIEST
+    shown_only_here = [f for f in files if f.is_file() and "_static" not in f.parts]
+    assert sum(file.stat().st_size for file in [HTML / page, *shown_only_here]) < HEAVIEST
 
 
 @each_page
 def test_a_link_to_a_page_is_shown_with_its_words_and_a_picture(page):
-    found = read(HTML / page).preview
+    preview = read(HTML / page).preview
     config = yaml.safe_load((ROOT / "_config.yml").read_text())
     site = config["sphinx"]["config"]["ogp_site_url"]
-    assert found["og:url"] == site + page and found["og:site_name"] == config["title"]
-    assert found["og:title"] and found["og:image:alt"] and len(found["og:description"]) > 40
+    assert preview["og:url"] == site + page and preview["og:site_name"] == config["title"]
+    assert preview["og:title"] and preview["og:image:alt"] and len(preview["og:description"]) > 40
     answer = re.search(r'<div class="zf-answer"><p>(.*?)</p>', (HTML / page).read_text(), re.DOTALL)
     if answer:
         words = html.unescape(re.sub("<[^>]+>", "", answer[1]))
-        assert found["og:description"] == words
-    with Image.open(HTML / found["og:image"].removeprefix(site)) as picture:
+        assert preview["og:description"] == words
+    with Image.open(HTML / preview["og:image"].removeprefix(site)) as picture:
         assert picture.width >= 600 and picture.width > picture.height  # as readers of links ask
 
 

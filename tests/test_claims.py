@@ -5,6 +5,7 @@ book.
 import json
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -270,3 +271,14 @@ def test_an_effect_of_the_smallest_detectable_size_is_found_four_times_in_five()
     error = (effect.high - effect.low) / 2 / norm.ppf(0.975)
     power = norm.sf(norm.ppf(0.975) - float(smallest.split()[0]) / error)
     assert power == pytest.approx(0.8, abs=0.03) and paper == "-2.1 points"
+
+
+def test_claims_with_another_outcome_on_another_network_are_told(results, monkeypatch):
+    same = made_up()
+    other, alone = (replace(same, name=name) for name in ("gallery-other", "occlusion-alone"))
+    monkeypatch.setattr(claims, "all_claims", lambda: (same, other, alone))
+    write = (results / "gallery" / "diorama-128px.json").write_text
+    write(json.dumps(record()))
+    assert scoreboard.repeated("diorama") == ([same, other], [])
+    write(json.dumps(record(drop=(0.0, -1.0, 1.0))))
+    assert scoreboard.repeated("diorama") == ([same, other], [same, other])

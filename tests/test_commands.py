@@ -17,7 +17,7 @@ from safetensors import safe_open
 from tests.command_line import refused, train_words
 from tests.photographs import listing, photographs
 from zfrepro import records, weights
-from zfrepro.cli import COMMANDS, file_lock, main, parse
+from zfrepro.cli import file_lock, main, parse
 from zfrepro.data import DATASETS
 from zfrepro.data.transforms import CROPS
 from zfrepro.networks import ARCHITECTURES, INITIAL_WEIGHTS
@@ -42,12 +42,8 @@ pytestmark = pytest.mark.usefixtures("own_places")
         ("data imagewoof --download --data nowhere", ["be downloaded", "imagewoof2-320.tgz"]),
         ("data diorama --download --data nowhere", ["diorama cannot be downloaded", "drawn"]),
         ("data cifar --download --data nowhere", ["unknown data set 'cifar'", "caltech101"]),
-        ("train --arch vgg", ["unknown architecture 'vgg'"]),
-        ("train --dataset cifar", ["unknown data set 'cifar'"]),
-        ("train --dataset imagenet20", ["set ZFREPRO_DATA (or --data)"]),
         ("train --crops five", ["crops 'five': choose among ten, random, resized"]),
         ("train --lr 0", ["lr 0.0: must be above 0"]),
-        ("train --image-size 20", ["an image of 20 px is too small"]),
         ("train --device tpu", ["device 'tpu': choose cpu, cuda or cuda:NUMBER"]),
         ("eval none.safetensors", ["none.safetensors: no such file", "zfrepro train --help"]),
         ("eval .", ["is a folder; name the weights.safetensors in it"]),
@@ -58,9 +54,7 @@ pytestmark = pytest.mark.usefixtures("own_places")
         ("measure colours", ["no measurement called 'colours'; there are: ablation, "]),
         ("train --keep 99 --epochs 3", ["--keep 99: this run has epochs 1 to 3"]),
         ("sweep training --jobs -1", ["--jobs -1: must be at least 1"]),
-        ("sweep ablation --seeds 0", ["--seeds 0: must be at least 1"]),
         ("measure gallery --images -3", ["--images -3: must be at least 1"]),
-        ("measure gallery --only typo", ["gallery/diorama.json"]),
         ("measure invariance --network resnet999", ["unknown network 'resnet999'"]),
         ("measure invariance --network alexnet --weights a.pth", ["a.pth: no such file"]),
         ("measure evolution --network alexnet", ["measures this package's own networks"]),
@@ -72,13 +66,12 @@ def test_a_foreseen_failure_is_one_line_and_exit_code_1(line, parts, capsys, tmp
     assert not (tmp_path / "nowhere").exists()
 
 
-@pytest.mark.parametrize("device", ["cuda", "cuda:0"])
-def test_cuda_where_there_is_none(device, capsys, monkeypatch):
+def test_cuda_where_there_is_none(capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    told = f"device '{device}': torch finds no CUDA here; use cpu"
-    refused(["train", "--device", device], capsys, told)
-    monkeypatch.setenv("ZFREPRO_DEVICE", device)
-    refused(["eval", "x"], capsys, told)
+    told = "torch finds no CUDA here; use cpu"
+    refused(["train", "--device", "cuda:0"], capsys, "device 'cuda:0'", told)
+    monkeypatch.setenv("ZFREPRO_DEVICE", "cuda")
+    refused(["eval", "x"], capsys, "device 'cuda'", told)
 
 
 @pytest.mark.parametrize("line", ["", "fly", "train --learning-rate 1", "train --scale huge"])
@@ -109,22 +102,6 @@ def test_errors_of_several_lines_become_one(monkeypatch, capsys):
 # --- help and table ------------------------------------------------------------------------------
 
 
-def help_of(command: str, capsys) -> str:
-    with pytest.raises(SystemExit) as stop:
-        main([command, "--help"])
-    assert stop.value.code == 0
-    return " ".join(capsys.readouterr().out.split())
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_tells_every_option(command, capsys):
-    text = help_of(command, capsys)
-    for field in dataclasses.fields(COMMANDS[command]):
-        name = field.name.replace("_", "-")
-        assert f"--{name} " in text or "positional" in text or field.name == "settings"
-    assert "default" in text
-
-
 def test_help_of_train_tells_every_default_of_the_chosen_recipe(capsys):
     for words, recipe in (([], Recipe()), (["--recipe", "modern"], Recipe(**MODERN))):
         with pytest.raises(SystemExit):
@@ -146,10 +123,6 @@ def test_table(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[3].split() == "conv2 5 2 256 26 614,656 415,334,400 27 8 0".split()
     assert lines[-1].split()[:2] == ["total", "62,357,608"]
-    words = "table --arch zfnet-wide --image-size 96 --width 0.25 --units 32 --classes 7"
-    assert main(words.split()) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[-2].split() == ["fc8", "7", "1", "231", "224", "96"]
 
 
 # --- recipes -------------------------------------------------------------------------------------
@@ -184,8 +157,8 @@ def test_the_recorded_command_makes_the_recipe_again(recipe):
 
 def test_single_options_win_over_scale_and_scale_over_recipe():
     recipe = parse("train --recipe modern --scale mini --lr 0.5 --image-size 128".split()).made()
-    found = (recipe.lr, recipe.image_size, recipe.width, recipe.epochs)
-    assert found == (0.5, 128, 0.5, MODERN["epochs"])
+    chosen = (recipe.lr, recipe.image_size, recipe.width, recipe.epochs)
+    assert chosen == (0.5, 128, 0.5, MODERN["epochs"])
 
 
 # --- from photographs to results/ ----------------------------------------------------------------
@@ -225,8 +198,8 @@ def test_train_eval_and_ship(trained, tmp_path, capsys):
     shipped = tmp_path / "results" / "networks" / "imagenet-zfnet.json"
     assert capsys.readouterr().out == f"wrote {shipped}\n"
     assert records.read_json(shipped) == record
-    found = weights.pretrained("zfnet", "imagenet", device=torch.device("cpu"))
-    assert found.classes == ("class0", "class1", "class2") and found.recipe == again
+    loaded = weights.pretrained("zfnet", "imagenet", device=torch.device("cpu"))
+    assert loaded.classes == ("class0", "class1", "class2") and loaded.recipe == again
 
     assert main(["ship", str(run), "--numbers-only"]) == 0
     assert records.read("runs/imagenet-zfnet-own-seed0") == record
@@ -279,15 +252,6 @@ def test_eval_on_other_classes_is_refused(trained, tmp_path, capsys):
     photographs(tmp_path / "two", classes=2)
     line = ["eval", str(run / WEIGHTS), "--data", str(tmp_path / "two")]
     refused(line, capsys, "weights.safetensors knows other classes than imagenet")
-
-
-def test_data_describes_what_is_there(tmp_path, capsys):
-    photographs(tmp_path / "photos")
-    assert main(["data", "imagenet", "--data", str(tmp_path / "photos"), "--image-size", "28"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[:2] == ["imagenet train: 12 images of (3, 32, 32), 3 classes",
-                         "imagenet val: 6 images of (3, 32, 32), 3 classes"]  # fmt: skip
-    assert re.fullmatch(rf"fingerprint [0-9a-f]{{16}}; kept in {tmp_path / 'cache'}", lines[2])
 
 
 def test_the_lock_goes_with_its_process(tmp_path):

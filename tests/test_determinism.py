@@ -25,13 +25,13 @@ from tests.datasets import stripes, tiny
 from zfrepro import gallery, networks, occlusion, stats, training
 import diorama
 
-found = {}
+numbers = {}
 
 def note(name, *tensors):
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(tensor.detach().contiguous().numpy().tobytes())
-    found[name] = digest.hexdigest()[:12]
+    numbers[name] = digest.hexdigest()[:12]
 
 drawing = diorama.draw([0, 5, 11], size=32)
 note("drawings", drawing.images, drawing.labels, drawing.mask)
@@ -53,9 +53,9 @@ covered = occlusion.occlude(network, images[:1], patch=20, stride=22, layer="con
 progress=False)
 note("occlusion", covered.probabilities, covered.activity)
 values = torch.rand(30, generator=torch.Generator().manual_seed(0))
-found["intervals"] = list(stats.bootstrap(values))
-found["sets"] = sorted({"order", "of", "a", "set"})
-print(json.dumps(found, default=float))
+numbers["intervals"] = list(stats.bootstrap(values))
+numbers["sets"] = sorted({"order", "of", "a", "set"})
+print(json.dumps(numbers, default=float))
 """
 
 
@@ -94,15 +94,15 @@ def code_of(path: Path) -> str:
 
 def unseeded(code: str) -> list[str]:
     """Random draws that name no generator and come before any seed, as `line: call`."""
-    seeded, found = False, []
+    seeded, draws = False, []
     calls = (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call))
     for call in sorted(calls, key=lambda call: call.lineno):
         name = ast.unparse(call.func)
         seeded |= name in ("torch.manual_seed", "np.random.seed", "random.seed")
-        own = any(k.arg == "generator" for k in call.keywords)
-        if FUNCTIONS.search(name) and not seeded and not own:
-            found.append(f"{call.lineno}: {ast.unparse(call)}")
-    return found
+        given = any(k.arg == "generator" for k in call.keywords)
+        if FUNCTIONS.search(name) and not seeded and not given:
+            draws.append(f"{call.lineno}: {ast.unparse(call)}")
+    return draws
 
 
 def test_unseeded_draws_are_found():

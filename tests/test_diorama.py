@@ -15,7 +15,6 @@ from torch.nn.functional import normalize
 import diorama
 from book.synthetic.figures import TAPER, inside
 from diorama import splits, things
-from diorama.affine import compose, inverse
 from diorama.model import Model
 from diorama.primitives import BOX, CONE, CYLINDER, ELLIPSOID, enter, normal
 from diorama.random import Draws, uniform
@@ -62,9 +61,6 @@ def test_random_numbers_are_pinned():
     # Whole numbers below 2^24 over 2^24: the same on every machine.
     drawn = (uniform(3, torch.tensor([0, 7, 2**40]), 2).double() * 2**24).long()
     assert drawn.tolist() == PINNED
-    many = uniform(0, torch.arange(2000), 64)
-    assert abs(float(many.mean()) - 0.5) < 0.005 and abs(float(many.var()) - 1 / 12) < 0.002
-    assert float(torch.corrcoef(many.T).fill_diagonal_(0).abs().max()) < 0.12
 
 
 def test_an_image_depends_on_seed_and_index_and_not_on_its_neighbours(drawing):
@@ -109,16 +105,6 @@ def test_intersections_agree_with_a_march(kind):
     assert (outward * direction[hit]).sum(1).max() < 1e-4  # a ray enters against the normal
 
 
-def test_inverse_undoes_and_compose_chains():
-    maps = uniform(1, torch.arange(20), 24).view(20, 2, 3, 4) - 0.5
-    maps[:, :, :, :3] += torch.eye(3)
-    chained = compose(maps[:, 0], maps[:, 1])
-    square = torch.cat([maps, torch.tensor([0, 0, 0, 1.0]).expand(20, 2, 1, 4)], 2)
-    product = square[:, 0] @ square[:, 1]
-    assert torch.allclose(chained, product[:, :3], atol=1e-5)
-    assert torch.allclose(inverse(chained), product.inverse()[:, :3], rtol=1e-3, atol=1e-3)
-
-
 def one_primitive(kind: int, half: tuple, eye: tuple, focal: float, height: float) -> diorama.Scene:
     """One primitive at x = z = 0, nothing else, before a camera at `eye` that looks along -z."""
     scene = diorama.sample([0])
@@ -157,23 +143,15 @@ def test_outlines_are_those_that_geometry_gives(kind, half, focal, area):
 
 
 def test_classes_and_truth_have_the_promised_shapes(drawing):
-    assert len(diorama.CLASSES) == 16 and len(diorama.NOVEL_CLASSES) == 12
-    assert len({*diorama.CLASSES, *diorama.NOVEL_CLASSES}) == 28
     assert drawing.images.shape == (48, 3, 96, 96) and drawing.images.dtype == torch.uint8
     assert drawing.images.is_contiguous(memory_format=torch.channels_last)
     assert drawing.parts.shape == (48, 96, 96) and drawing.parts.dtype == torch.uint8
     assert torch.equal(drawing.parts > 0, drawing.mask)
     assert drawing.keypoints.shape == (48, 3, 2) and drawing.visible.shape == (48, 3)
     assert torch.equal(drawing.labels.bincount(), torch.full((16,), 3))
-    area, height = drawing.mask.float().mean((1, 2)), drawing.mask.any(2).float().mean(1)
-    assert area.min() > 0.005 and area.mean() > 0.1 and 0.35 < height.mean() < 0.75
-
-
-def test_every_class_of_both_sets_can_be_drawn_at_odd_sizes():
-    for novel, names in ((False, diorama.CLASSES), (True, diorama.NOVEL_CLASSES)):
-        drawing = diorama.draw(range(len(names)), size=50, novel=novel)
-        assert drawing.images.shape[-1] == 50 and len(drawing.labels.unique()) == len(names)
-        assert drawing.mask.flatten(1).any(1).all()
+    novel = diorama.draw(range(len(diorama.NOVEL_CLASSES)), size=50, novel=True)
+    assert len(novel.labels.unique()) == 12 and novel.images.shape[-1] == 50
+    assert drawing.mask.flatten(1).any(1).all() and novel.mask.flatten(1).any(1).all()
 
 
 def test_visible_keypoints_lie_on_their_parts(drawing):
@@ -202,20 +180,6 @@ def test_taking_a_part_off_takes_that_part_off(drawing):
         assert torch.equal(bare[before != number], before[before != number])
 
 
-def test_a_chapel_is_a_house_but_for_its_cross():
-    """From the same random numbers both have the same size and framing: only the cross differs."""
-    table = uniform(5, torch.arange(32), 768)
-    models = [Model(32, table.device) for _ in range(2)]
-    things.house(models[0], Draws(table))
-    things.chapel(models[1], Draws(table))
-    house, chapel = (model.finished() for model in models)
-    cross = house["part"] == PART_NUMBER["cross"]
-    assert (house["framed"] & cross).any(1).all() and not (house["alive"] & cross).any()
-    assert torch.equal(chapel["alive"], house["alive"] | (chapel["framed"] & cross))
-    for name in set(house) - {"alive"}:
-        assert torch.equal(house[name].nan_to_num(), chapel[name].nan_to_num()), name
-
-
 # Changes of a scene
 
 
@@ -229,31 +193,15 @@ def test_turning_all_the_way_round_changes_nothing(drawing):
     assert torch.allclose(turned.yaw, (scene.yaw + 40 + 180) % 360 - 180)
 
 
-def test_the_background_stays_when_the_object_moves(drawing):
-    moved = diorama.render(diorama.moved(drawing.scene.rows(slice(8)), dx=0.1), 96)
-    mask = drawing.mask[:8]
-    change = difference(moved.images, drawing.images[:8]).amax(1)
-    assert (change[~(moved.mask | mask)] <= 1).float().mean() > 0.7  # all but the shadow
-    columns = [m.float().sum(1) for m in (moved.mask, mask)]
-    middle = [(c * torch.arange(96.0)).sum(1) / c.sum(1) for c in columns]
-    assert torch.median(middle[0] - middle[1]) == pytest.approx(9.6, abs=2.5)
-
-
-def test_moving_down_the_image_and_scaling():
-    scene = diorama.sample(range(16))
-    scenes = scene, diorama.moved(scene, dy=0.08), diorama.scaled(scene, 0.5)
-    before, nearer, smaller = (diorama.render(changed, 64).mask for changed in scenes)
-    bottom = [torch.tensor([m.any(1).nonzero().max() for m in masks]) for masks in (nearer, before)]
-    assert torch.median((bottom[0] - bottom[1]).float()) > 2
-    assert float(smaller.sum() / before.sum()) == pytest.approx(0.25, abs=0.05)
-
-
-def test_shifting_and_zooming_move_the_image():
+def test_shifting_and_zooming_move_the_image_and_scaling_shrinks_the_object():
     scene = diorama.sample(range(8))
     scenes = scene, diorama.shifted(scene, dx=0.25, dy=0.125), diorama.zoomed(scene, 2.0)
     before, after, closer = (diorama.render(changed, 64).parts for changed in scenes)
     assert torch.equal(after[:, 8:, 16:], before[:, :-8, :-16])
     assert (closer[:, ::2, ::2] == before[:, 16:48, 16:48]).float().mean() > 0.93
+    scenes = diorama.sample(range(16)), diorama.scaled(diorama.sample(range(16)), 0.5)
+    whole, half = (diorama.render(changed, 64).mask for changed in scenes)
+    assert float(half.sum() / whole.sum()) == pytest.approx(0.25, abs=0.05)
 
 
 # Distribution
@@ -291,7 +239,7 @@ def test_a_split_is_kept_and_a_damaged_one_redrawn(tmp_path):
         assert torch.equal(first[name].nan_to_num(), again[name].nan_to_num()), name
     assert again["images"].is_contiguous(memory_format=torch.channels_last)
     whole = path.read_bytes()
-    for damage in (whole[: len(whole) // 2], b"", whole[:2000] + b"\0" * 64 + whole[2064:]):
+    for damage in (whole[: len(whole) // 2], whole[:2000] + b"\0" * 64 + whole[2064:]):
         path.write_bytes(damage)
         assert torch.equal(split(cache=tmp_path)["images"], first["images"])
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
@@ -308,17 +256,37 @@ def test_bad_indices_are_refused(indices):
     "name, call",
     [
         ("size", lambda scene: diorama.render(scene, 5)),
-        ("size", lambda scene: diorama.draw([0], size=64.0)),
         ("seed", lambda scene: diorama.sample([0], seed=-1)),
-        ("seed", lambda scene: diorama.split(4, seed=-2, progress=False)),
         ("count", lambda scene: diorama.split(0)),
         ("propeller", lambda scene: diorama.without_part(scene, "propeller")),
         ("degrees", lambda scene: diorama.rotated(scene, float("nan"))),
-        ("degrees", lambda scene: diorama.rotated(scene, torch.zeros(3))),
         ("factor", lambda scene: diorama.scaled(scene, 0)),
-        ("factor", lambda scene: diorama.zoomed(scene, -1)),
     ],
 )
 def test_bad_arguments_are_refused(name, call):
     with pytest.raises(ValueError, match=name):
         call(diorama.sample([0]))
+
+
+def test_a_chapel_is_a_house_but_for_its_cross():
+    """From the same random numbers both have the same size and framing: only the cross differs."""
+    table = uniform(5, torch.arange(32), 768)
+    models = [Model(32, table.device) for _ in range(2)]
+    things.house(models[0], Draws(table))
+    things.chapel(models[1], Draws(table))
+    house, chapel = (model.finished() for model in models)
+    cross = house["part"] == PART_NUMBER["cross"]
+    assert (house["framed"] & cross).any(1).all() and not (house["alive"] & cross).any()
+    assert torch.equal(chapel["alive"], house["alive"] | (chapel["framed"] & cross))
+    for name in set(house) - {"alive"}:
+        assert torch.equal(house[name].nan_to_num(), chapel[name].nan_to_num()), name
+
+
+def test_the_background_stays_when_the_object_moves(drawing):
+    moved = diorama.render(diorama.moved(drawing.scene.rows(slice(8)), dx=0.1), 96)
+    mask = drawing.mask[:8]
+    change = difference(moved.images, drawing.images[:8]).amax(1)
+    assert (change[~(moved.mask | mask)] <= 1).float().mean() > 0.7  # all but the shadow
+    columns = [m.float().sum(1) for m in (moved.mask, mask)]
+    middle = [(c * torch.arange(96.0)).sum(1) / c.sum(1) for c in columns]
+    assert torch.median(middle[0] - middle[1]) == pytest.approx(9.6, abs=2.5)

@@ -3,15 +3,14 @@
 import copy
 import itertools
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 
 from book.evolution import claims, figures, measure
 from tests.datasets import stripes, tiny
-from zfrepro import evolution, plots
-from zfrepro.evolution import cka, converged, cosine, grow, image_changed, probe_accuracy, snapshots
+from zfrepro import evolution
+from zfrepro.evolution import cka, converged, cosine, grow, image_changed, probe_accuracy
 from zfrepro.gallery import Top
 from zfrepro.measure import Study
 from zfrepro.weights import save_weights
@@ -26,7 +25,7 @@ def dataset():
 
 
 @pytest.fixture(scope="module")
-def kept(dataset):
+def grown(dataset):
     return grow(RECIPE, dataset, (1, 2, 3, 50), device=CPU, progress=False)
 
 
@@ -68,8 +67,8 @@ def test_convergence_by_hand():
 def test_cosine_and_change_of_image_on_known_pictures():
     a = torch.randn(3, 3, 5, 5)
     b = torch.stack([2 * a[0], -a[1], torch.zeros(3, 5, 5)])
-    found = cosine(a, b)
-    assert found[:2].tolist() == pytest.approx([1, -1], abs=1e-5) and found[2].isnan()
+    cosines = cosine(a, b)
+    assert cosines[:2].tolist() == pytest.approx([1, -1], abs=1e-5) and cosines[2].isnan()
     images = [torch.tensor([[4], [7]]), torch.tensor([[4], [8]])]
     zero = torch.zeros(2, 1, dtype=torch.long)
     tops = [Top("conv1", torch.ones(2, 1), image, zero, zero) for image in images]
@@ -88,9 +87,9 @@ def test_a_probe_reads_what_is_linear_and_nothing_else():
     assert probe_accuracy(noise[:300], labels[:300], noise[300:], labels[300:]) < 45
 
 
-def test_training_keeps_the_asked_epochs_and_repeats_itself(dataset, kept):
-    assert [s.epoch for s in kept] == [1, 2, 3]
-    networks = [s.trained.network for s in kept]
+def test_training_keeps_the_asked_epochs_and_repeats_itself(dataset, grown):
+    assert [s.epoch for s in grown] == [1, 2, 3]
+    networks = [s.trained.network for s in grown]
     assert not any(p.requires_grad for p in networks[0].parameters())
     assert not torch.equal(networks[0].convs["conv1"].weight, networks[2].convs["conv1"].weight)
     again = grow(RECIPE, dataset, (3,), device=CPU, progress=False)[0].trained.network
@@ -98,22 +97,22 @@ def test_training_keeps_the_asked_epochs_and_repeats_itself(dataset, kept):
         assert torch.equal(a, b)
 
 
-def test_frozen_layers_stay_and_the_others_go_on(dataset, kept):
+def test_frozen_layers_stay_and_the_others_go_on(dataset, grown):
     stop = {"frozen": ("conv1",), "frozen_after": 1}
-    found = grow(RECIPE, dataset, (1, 3), device=CPU, progress=False, **stop)
-    first, last = (s.trained.network.convs for s in found)
-    assert torch.equal(first["conv1"].weight, kept[0].trained.network.convs["conv1"].weight)
+    snapshots = grow(RECIPE, dataset, (1, 3), device=CPU, progress=False, **stop)
+    first, last = (s.trained.network.convs for s in snapshots)
+    assert torch.equal(first["conv1"].weight, grown[0].trained.network.convs["conv1"].weight)
     assert torch.equal(first["conv1"].weight, last["conv1"].weight)
     assert not torch.equal(first["conv2"].weight, last["conv2"].weight)
 
 
-def test_the_strongest_unit_is_projected_and_a_dead_map_is_blank(dataset, kept):
-    trained, images = kept[-1].trained, dataset.train.images
+def test_the_strongest_unit_is_projected_and_a_dead_map_is_blank(dataset, grown):
+    trained, images = grown[-1].trained, dataset.train.images
     top = evolution.strongest(trained, images)["conv2"]
     features = trained.network.features(trained.preprocess(images), ["conv2"])["conv2"]
     assert torch.allclose(top.values[:, 0], features.amax((0, 2, 3)), rtol=1e-4, atol=1e-6)
-    found = evolution.strongest_projections(kept, images, {"conv2": [0, 1]})
-    projections, strongest = found["conv2"]
+    by_layer = evolution.strongest_projections(grown, images, {"conv2": [0, 1]})
+    projections, strongest = by_layer["conv2"]
     assert projections.shape[:3] == (2, 3, 3)
     assert strongest[:, -1].tolist() == top.images[:2, 0].tolist()
     top.values[1] = 0
@@ -122,34 +121,23 @@ def test_the_strongest_unit_is_projected_and_a_dead_map_is_blank(dataset, kept):
 
 
 @pytest.mark.parametrize("maps", [{"conv9": [0]}, {"conv2": [10_000]}, {"conv2": []}])
-def test_layers_and_maps_that_do_not_exist_are_refused(dataset, kept, maps):
+def test_layers_and_maps_that_do_not_exist_are_refused(dataset, grown, maps):
     with pytest.raises(ValueError, match="no layer 'conv9'|conv2 has maps 0 to"):
-        evolution.strongest_projections(kept, dataset.train.images, maps)
+        evolution.strongest_projections(grown, dataset.train.images, maps)
 
 
-def save(folder, kept, name):
-    for snapshot in kept:
-        own, file = snapshot.trained, folder / f"{name.format(snapshot.epoch)}.safetensors"
-        save_weights(file, own.network, own.recipe, own.classes, own.mean)
+def save(folder, grown, name):
+    for snapshot in grown:
+        trained, file = snapshot.trained, folder / f"{name.format(snapshot.epoch)}.safetensors"
+        save_weights(file, trained.network, trained.recipe, trained.classes, trained.mean)
 
 
-def test_snapshots_are_read_in_order_and_missing_ones_are_told(tmp_path, kept):
-    save(tmp_path, kept, "epoch-{}50")
+def test_snapshots_are_read_in_order_and_missing_ones_are_told(tmp_path, grown):
+    save(tmp_path, grown, "epoch-{}50")
     (tmp_path / "epoch-050-old.safetensors").write_bytes(b"somebody's copy")
-    assert [s.epoch for s in snapshots(tmp_path, CPU)] == [150, 250, 350]
+    assert [s.epoch for s in evolution.snapshots(tmp_path, CPU)] == [150, 250, 350]
     with pytest.raises(FileNotFoundError, match="--keep"):
-        snapshots(tmp_path / "elsewhere")
-
-
-def test_recorded_pictures_are_read_back():
-    tiles = torch.rand(2, 3, 3, 1, 1).expand(-1, -1, -1, 32, 32)  # flat ones: JPEG blurs edges
-    sheet = plots.as_jpeg(plots.tiled(tiles.flatten(0, 1), 3))
-    pictures = {"sheets": {"conv1": sheet}, "maps": {"conv1": [4, 7]}, "epochs": [1, 2, 5]}
-    found = figures.decoded({"pictures": pictures})["conv1"]
-    assert (found - (2 * tiles - 1)).abs().median() < 0.04
-    assert figures.pages({"conv1": found}).shape == (3, 112, 226, 3)
-    figure = figures.growth({"conv1": found}, {"conv1": [[1, 1, 2], [3, 4, 4]]}, [1, 2, 5])
-    assert len(figure.axes) == 1
+        evolution.snapshots(tmp_path / "elsewhere")
 
 
 def made_up(lower: float, upper: float, same: float = 0.9) -> dict:
@@ -182,46 +170,16 @@ def test_outcomes_follow_the_record():
     assert outcomes(slower)["lower"] == "not resolved"
 
 
-def test_the_printed_epochs_pass_the_rules_and_the_threshold_matters():
-    printed = [claim.printed_outcome() for claim in claims.CLAIMS]
-    assert printed == ["agrees", "agrees", None, None]
-    record = made_up(0.85, 0.4)
-    found = [claims.claims(at)[0].outcome(record) for at in (0.8, 0.9)]
-    assert found == ["agrees", "same direction, other size"]
-    text = figures.sensitivity({"diorama": record}).data
-    assert ">0.80<" in text and ">same direction, other size<" in text
-
-
-def test_moments_when_no_image_stayed_are_left_out():
-    run = {"cosine": dict.fromkeys(claims.PROJECTED, [0.9, 0.2])}
-    run["same_cosine"] = dict.fromkeys(claims.PROJECTED, [None, 0.6])
-    assert claims.remaining_change(run) == pytest.approx(50)
-
-
-def test_freezing_is_measured_seed_by_seed(dataset, monkeypatch):
-    monkeypatch.setattr(measure, "FROZEN_AFTER", (1,))
-    monkeypatch.setattr(measure, "small_recipe", lambda name, seed=0: replace(RECIPE, seed=seed))
-    found = measure.freezing(dataset, False, seeds=2)["accuracy"]
-    own, train = replace(RECIPE, seed=1), measure.small_set(dataset, 1)
-    stopped = {"frozen": measure.FROZEN, "frozen_after": 1}
-    for after, options in {"never": {}, "1": stopped}.items():
-        (last,) = grow(own, train, (3,), device=CPU, progress=False, **options)
-        right = last.trained.predict_proba(dataset.val.images).argmax(1) == dataset.val.labels
-        assert found[after][1] == pytest.approx(100 * right.double().mean().item(), abs=0.01)
-    record = {"freezing": {"accuracy": {"never": [70.0, 80.0], "10": [69.0, 77.0]}}}
-    assert claims.costs_of_freezing(record) == {"10": [1.0, 3.0]}
-
-
-def test_a_run_is_measured_and_the_figure_needs_one(dataset, kept, tmp_path, monkeypatch):
+def test_a_run_is_measured_and_the_figure_needs_one(dataset, grown, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="needs --runs"):
         measure.parts(Study(dataset, {}, CPU))["pictures"]()
-    save(tmp_path, kept, "epoch-{}")
+    save(tmp_path, grown, "epoch-{}")
     parts = measure.parts(Study(dataset, {}, CPU, runs=(tmp_path,)))
     assert list(parts) == ["pictures", "seed0", "freezing"]
     trained = {"command": "train", "weights_sha256": "0"}
     history = [{"val_top1_error": 50.0}] * 3
     monkeypatch.setattr(measure.records, "read_json", lambda _: trained | {"history": history})
-    found = measure.curves(tmp_path, dataset, 40, False)
-    assert found["cka"]["conv3"][-1] == pytest.approx(1) and len(found["changed"]["conv1"]) == 2
+    curves = measure.curves(tmp_path, dataset, 40, False)
+    assert curves["cka"]["conv3"][-1] == pytest.approx(1) and len(curves["changed"]["conv1"]) == 2
     decoded = figures.decoded({"pictures": measure.pictures(tmp_path, dataset, 0)})
-    assert all(own.shape[:2] == (measure.MAPS, 3) for own in decoded.values())
+    assert all(tiles.shape[:2] == (measure.MAPS, 3) for tiles in decoded.values())

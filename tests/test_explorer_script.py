@@ -94,7 +94,7 @@ def test_without_scripts_the_first_picture_stands(browser, page):  # noqa: F811
     assert close[0] > 1000 and not any(close[1:])
 
 
-def test_the_square_covers_the_place_it_names(browser, page):  # noqa: F811
+def test_the_square_covers_the_place_it_names_and_the_mark_lies_on_it(browser, page):  # noqa: F811
     browser.open(page)
     stage = "document.querySelector('.zf-stage')"
     browser.evaluate(f"{stage}.focus()")
@@ -105,8 +105,16 @@ def test_the_square_covers_the_place_it_names(browser, page):  # noqa: F811
     assert (colour_at(browser, *browser.place(stage, 0.2, 0.75)) == 200).all()  # beside it
     spoken = browser.evaluate(f"{stage}.getAttribute('aria-valuetext')")
     assert spoken == "row 2, column 2: y; p: 4"
+    browser.page.add_style_tag(content="figure { padding: 8px }")  # as a theme may have it
     browser.page.keyboard.press("End")
     assert note_of(browser, 1) == "z"
+    image, mark = (
+        browser.evaluate(
+            f"(b => [b.right, b.bottom])(document.querySelector('{name}').getBoundingClientRect())"
+        )
+        for name in (".zf-map img", ".zf-mark")
+    )
+    assert np.abs(np.subtract(image, mark)).max() < 1
 
 
 def test_numbers_are_sorted_as_numbers_and_dashes_come_last(browser, page):  # noqa: F811
@@ -118,22 +126,6 @@ def test_numbers_are_sorted_as_numbers_and_dashes_come_last(browser, page):  # n
     assert browser.evaluate(errors) == ["9.5", "10.5", *others, "–"]
     browser.evaluate(f"{button}.click()")
     assert browser.evaluate(errors) == [*others[::-1], "10.5", "9.5", "–"]
-
-
-def test_the_mark_lies_on_the_position_of_the_heat_map(browser, page):  # noqa: F811
-    browser.open(page)
-    browser.page.add_style_tag(content="figure { padding: 8px }")  # as a theme may have it
-    stage = "document.querySelector('.zf-stage')"
-    browser.evaluate(f"{stage}.focus()")
-    for key in ("End", "PageDown"):
-        browser.page.keyboard.press(key)
-    image, mark = (
-        browser.evaluate(
-            f"(b => [b.right, b.bottom])(document.querySelector('{name}').getBoundingClientRect())"
-        )
-        for name in (".zf-map img", ".zf-mark")
-    )
-    assert np.abs(np.subtract(image, mark)).max() < 1
 
 
 def test_a_view_has_a_link_that_opens_it(browser, page):  # noqa: F811
@@ -159,14 +151,3 @@ def test_a_swipe_along_the_page_scrolls_it(browser, page):  # noqa: F811
     for name in (".zf-stage", ".zf-map"):
         style = browser.evaluate(f"getComputedStyle(document.querySelector('{name}')).touchAction")
         assert "pan-y" in style
-
-
-def test_paper_shows_no_controls(browser, page):  # noqa: F811
-    browser.open(page)
-    shown = (
-        "[...document.querySelectorAll('.zf-controls, .zf-hint, .zf-link')]"
-        ".filter(e => getComputedStyle(e).display !== 'none').length"
-    )
-    assert browser.evaluate(shown) > 0
-    browser.page.emulate_media(media="print")
-    assert browser.evaluate(shown) == 0

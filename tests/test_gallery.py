@@ -42,11 +42,9 @@ def test_streaming_search_equals_a_sort(batches, k, ties, seed):
     n = min(k, len(stream))
     assert torch.equal(top.values[:, :n], best[:n].T)
     assert torch.equal(top.images[:, :n], order[:n].T)
-    for c in range(4):
-        for j in range(n):
-            assert (
-                stream[top.images[c, j], c, top.rows[c, j], top.columns[c, j]] == top.values[c, j]
-            )
+    maps = torch.arange(4)[:, None].expand(-1, n)
+    named = stream[top.images[:, :n], maps, top.rows[:, :n], top.columns[:, :n]]
+    assert torch.equal(named, top.values[:, :n])
     assert (top.images[:, n:] == -1).all() and torch.isinf(top.values[:, n:]).all()
 
 
@@ -76,15 +74,15 @@ def noise(count: int = 14, side: int = 64) -> torch.Tensor:
 
 def plain_loop(model: nn.Module, images: torch.Tensor, layer: str) -> torch.Tensor:
     """A layer's output, image by image, with a hook: (N, C, H * W)."""
-    found = []
+    outputs = []
     hook = model.get_submodule(layer).register_forward_hook(
-        lambda module, inputs, output: found.append(output.detach().clone())
+        lambda module, inputs, output: outputs.append(output.detach().clone())
     )
     with torch.no_grad():
         for image in images:
             model(image[None])
     hook.remove()
-    return torch.cat(found).flatten(2) if found[0].ndim == 4 else torch.cat(found)[:, :, None]
+    return torch.cat(outputs).flatten(2) if outputs[0].ndim == 4 else torch.cat(outputs)[:, :, None]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -193,16 +191,8 @@ def test_tensor_data_set_loader_and_stream_give_the_same():
         images.split(4),
         ((x, torch.zeros(len(x))) for x in images.split(4)),
     ):
-        found = gallery.top_units(tiny(), data, ["1", "3"], progress=False)
-        assert all(same(found[layer], wanted[layer]) for layer in wanted), data
-
-
-def test_an_image_is_fetched_and_run_once():
-    items = Items(noise(9, 32))
-    loader = torch.utils.data.DataLoader(items, 3, sampler=[4, 4, 4, 1, 0, 0, 8])
-    top = gallery.top_units(tiny(), loader, "1", progress=False)["1"]
-    assert sorted(items.fetched) == [0, 1, 4, 8]
-    assert set(top.images.flatten().tolist()) == {0, 1, 4, 8, -1}
+        tops = gallery.top_units(tiny(), data, ["1", "3"], progress=False)
+        assert all(same(tops[layer], wanted[layer]) for layer in wanted), data
 
 
 def test_the_best_of_each_class():
@@ -232,10 +222,10 @@ def test_an_interrupted_search_goes_on_where_it_was(tmp_path, shuffle):
     with pytest.raises(KeyboardInterrupt):
         search(Items(images, fail_at=26))
     rest = Items(images)
-    found = search(rest)
+    tops = search(rest)
     assert len(rest.fetched) == 40 - 24  # six batches were done
     wanted = gallery.top_units(tiny(), images, ["1", "3"], progress=False)
-    assert all(same(found[layer], wanted[layer]) for layer in wanted)
+    assert all(same(tops[layer], wanted[layer]) for layer in wanted)
     assert not list(tmp_path.iterdir())
 
 
@@ -254,8 +244,8 @@ def test_a_stream_goes_on_too_and_other_states_are_refused(tmp_path):
     interrupt()
     spoilt = images.clone()
     spoilt[:12] = torch.nan  # not looked at again
-    found = gallery.top_units(tiny(), spoilt.split(4), "1", **options)["1"]
-    assert same(found, gallery.top_units(tiny(), images, "1", progress=False)["1"])
+    top = gallery.top_units(tiny(), spoilt.split(4), "1", **options)["1"]
+    assert same(top, gallery.top_units(tiny(), images, "1", progress=False)["1"])
     interrupt()
     other = tiny()
     nn.init.zeros_(other[0].bias)
@@ -263,7 +253,7 @@ def test_a_stream_goes_on_too_and_other_states_are_refused(tmp_path):
         with pytest.raises(ValueError, match="search: another model, layers, k or data"):
             gallery.top_units(model, images.split(4), layer, k, **options)
     whole = file.read_bytes()
-    for damaged in (whole[:50], whole[: len(whole) // 2], b"", b"spoilt" * 20):
+    for damaged in (whole[: len(whole) // 2], b"", b"spoilt" * 20):
         file.write_bytes(damaged)
         with pytest.raises(ValueError, match="search: not a search's state .*; delete it"):
             gallery.top_units(tiny(), images.split(4), "1", **options)
@@ -290,7 +280,6 @@ def test_memory_stays_flat():
     [
         (tiny, "9", noise(2, 32), "no submodule '9' in Sequential; there are: 0, 1"),
         (lambda: torchvision_model("resnet18"), "layer1.0.relu", noise(2), "run more than once"),
-        (lambda: torchvision_model("googlenet"), "aux1", noise(2), "no submodule 'aux1'"),
         (lambda: nn.Sequential(nn.Unflatten(3, (4, 8))), "0", noise(2, 32), "wanted feature maps"),
         (tiny, "1", noise(2, 32)[0], r"the data yield \(3, 32, 32\)"),
         (tiny, "1", [{"pixel_values": noise(2, 32)}], "the data yield dict"),
@@ -318,15 +307,6 @@ def test_images_that_were_not_searched_are_refused():
     ):
         with pytest.raises(ValueError, match=says):
             call(model, others, top, [0, 1])
-
-
-def test_images_of_five_channels_are_projected_but_not_drawn():
-    model, images = nn.Sequential(nn.Conv2d(5, 4, 3), nn.ReLU()), torch.randn(4, 5, 8, 8)
-    top = gallery.top_units(model, images, "1", progress=False)["1"]
-    found = gallery.projections(model, images, top, [0])
-    assert found.shape == (1, 9, 5, 3, 3) and not found[0, 4:].any()  # there are four images
-    with pytest.raises(ValueError, match="images of 5 channels cannot be drawn"):
-        gallery_page.gallery(model, images, "1", progress=False)
 
 
 # --- Fig. 2 as one job ---------------------------------------------------------------------------
@@ -389,35 +369,17 @@ def test_maps_that_never_respond_are_not_shown():
         model[0].bias[2] = -100
     made = gallery_page.gallery(model, noise(5, 32), "1", maps=[1, 2, 4], progress=False)
     assert made.maps == (1, 4)
-    assert 2 not in gallery_page.gallery(model, noise(5, 32), "1", maps=6, progress=False).maps
     with pytest.raises(ValueError, match="1: no map responds"):
         gallery_page.gallery(model, noise(5, 32), "1", maps=[2], progress=False)
-
-
-def test_classes_have_a_gallery_of_whole_images():
-    made = gallery_page.gallery(tiny(), noise(5, 32), "3", progress=False)
-    # of 32 px, 14 windows of 5 px at steps of 2 leave the last one out
-    assert made.projections.shape[-2:] == (31, 31) and made.projections.any()
 
 
 # --- how alike pictures are ----------------------------------------------------------------------
 
 
-def test_similarity_is_one_for_equal_pictures_and_the_mean_over_pairs():
-    generator = torch.Generator().manual_seed(0)
-    same = torch.rand(1, 1, 3, 5, 5, generator=generator).expand(-1, 4, -1, -1, -1)
-    assert gallery.mean_pairwise_correlation(same)[0] == pytest.approx(1)
-    three = torch.rand(1, 3, 3, 5, 5, generator=generator)
+def test_similarity_is_the_mean_over_pairs_and_places_beyond_the_border_have_no_part_in_it():
+    three = torch.rand(1, 3, 3, 5, 5, generator=torch.Generator().manual_seed(0))
     corr = torch.corrcoef(three[0].mean(1).flatten(1))
-    assert gallery.mean_pairwise_correlation(three)[0] == pytest.approx(
-        (corr[0, 1] + corr[0, 2] + corr[1, 2]).item() / 3, abs=1e-5
-    )
-
-
-def test_places_beyond_the_border_make_no_pictures_alike():
-    pictures = torch.rand(1, 4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
-    alone = gallery.mean_pairwise_correlation(pictures)
-    framed = torch.nn.functional.pad(pictures, (2, 2, 2, 2), value=torch.nan)
-    assert gallery.mean_pairwise_correlation(framed)[0] == pytest.approx(alone[0].item(), abs=1e-6)
-    frame_of_grey = torch.nn.functional.pad(pictures, (2, 2, 2, 2), value=0.0)
-    assert gallery.mean_pairwise_correlation(frame_of_grey)[0] > alone[0] + 0.3
+    mean = gallery.mean_pairwise_correlation(three)[0].item()
+    assert mean == pytest.approx((corr[0, 1] + corr[0, 2] + corr[1, 2]).item() / 3, abs=1e-5)
+    framed = nn.functional.pad(three, (2, 2, 2, 2), value=torch.nan)
+    assert gallery.mean_pairwise_correlation(framed)[0] == pytest.approx(mean, abs=1e-6)
