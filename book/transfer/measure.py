@@ -17,6 +17,7 @@ seen: five of the classes (a folder of links, 48 epochs), 100 of mini-ImageNet (
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,8 @@ def parts(study: Study) -> Parts:
         measurements[f"source-{layer}"] = partial(bench.on_source, layer)
     if study.dataset.photographs:
         measurements["sift"] = bench.sift
-        measurements["random, whole"] = bench.random_stages
+        measurements["random, whole"] = partial(bench.random_stages, uncut=False)
+        measurements["random, uncut"] = partial(bench.random_stages, uncut=True)
     for run in study.runs:
         measurements[f"limits-{run.name}"] = partial(bench.limits, run)
     for number in bench.target.epochs:
@@ -246,11 +248,20 @@ class Bench:
         rows = rivals.sift_pyramids(pool.images, self.draw(0).train)
         return self.curve(rows, "svm", prepare=probes.unprepared)
 
-    def random_stages(self) -> dict[str, float]:
-        """Probe a random two-stage network, one fold, with as many images as its authors."""
-        pool, one = self.of_size(rivals.RandomStages.SIZE), self.draw(0)
-        model = rivals.RandomStages(self.study.seed)
-        rows = torch.cat([model(rivals.grey(part)) for part in pool.images.split(16)])
+    def random_stages(self, uncut: bool) -> dict[str, float]:
+        """Probe a random two-stage network, one fold, with as many images as its authors.
+
+        Args:
+            uncut: whole photographs, as its authors have them; else the squares that networks see.
+        """
+        model, one = rivals.RandomStages(self.study.seed), self.draw(0)
+        pool = self.of_size(model.SIZE)
+        images = list(pool.images)
+        if uncut:
+            files = targets.caltech101_files(pool.classes, self.study.root)
+            images = [targets.longest(f, model.SIZE) for f in compress(files, self.kept)]
+        batches = torch.arange(len(images)).split(16)
+        rows = torch.cat([model(rivals.grey(images[i]) for i in batch) for batch in batches])
         return {kind: accuracies(rows, pool.labels, [one], kind)[0] for kind in probes.KINDS}
 
     def on_source(self, layer: str) -> dict[str, list[float]]:

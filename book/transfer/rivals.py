@@ -6,6 +6,8 @@ average pooling is Jarrett et al.'s (2009); they print its accuracy on Caltech-1
 our probe.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -18,8 +20,9 @@ LEVELS = (1, 2, 4)  # of the pyramid: 1, 4 and 16 fields
 
 
 def grey(images: Tensor) -> Tensor:
-    """Return the lightness of images. uint8 (N, 3, R, R) -> float (N, R, R), 0 to 1."""
-    return torch.einsum("nchw,c->nhw", images.float(), torch.tensor([0.299, 0.587, 0.114])) / 255
+    """Return the lightness of images. uint8 (..., 3, h, w) -> float (..., h, w), 0 to 1."""
+    weights = torch.tensor([0.299, 0.587, 0.114])
+    return torch.einsum("...chw,c->...hw", images.float(), weights) / 255
 
 
 def dense_sift(image: np.ndarray) -> Tensor:
@@ -112,6 +115,12 @@ def local_norm(maps: Tensor, side: int = 9) -> Tensor:
     return centred / torch.maximum(deviation, least).clamp_min(1e-6)
 
 
+def centered(image: Tensor, side: int) -> Tensor:
+    """Return an image in the middle of zeros. (..., h, w) -> (..., side, side)."""
+    down, across = (side - length for length in image.shape[-2:])
+    return F.pad(image, (across // 2, across - across // 2, down // 2, down - down // 2))
+
+
 class RandomStages(torch.nn.Module):
     """Two stages of random filters, tanh, rectification, contrast normalisation and pooling.
 
@@ -135,7 +144,12 @@ class RandomStages(torch.nn.Module):
         return F.avg_pool2d(local_norm(F.conv2d(x, weights).tanh_().abs_()), field, stride)
 
     @torch.no_grad()
-    def forward(self, images: Tensor) -> Tensor:
-        """images: float (N, 151, 151), 0 to 1 -> (N, 4096)."""
-        x = self.stage(local_norm(images[:, None]), self.filters[0], 10, 5)
+    def forward(self, images: Iterable[Tensor]) -> Tensor:
+        """Return features (N, 4096) of N grey images of 0 to 1, with up to 151 px a side.
+
+        A smaller one lies in the middle of zeros, once its contrast is normalised.
+        """
+        normalised = (local_norm(image[None, None]) for image in images)
+        x = torch.cat([centered(image, self.SIZE) for image in normalised])
+        x = self.stage(x, self.filters[0], 10, 5)
         return self.stage(x, self.filters[1], 6, 4).flatten(1)

@@ -4,6 +4,7 @@ Unlike the sets that networks are trained on, they are one pool of images, from 
 drawn.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,6 +46,21 @@ def squeezed(file: Path, side: int) -> Tensor:
         return pil_to_tensor(photos.to_rgb(image).resize((side, side), Image.Resampling.BILINEAR))
 
 
+def longest(file: Path, side: int) -> Tensor:
+    """Return a whole photograph with its longer side at `side`, uint8 (3, h, w)."""
+    with Image.open(file) as image:
+        scale = side / max(image.size)
+        size = [max(1, round(scale * length)) for length in image.size]
+        return pil_to_tensor(photos.to_rgb(image).resize(size, Image.Resampling.BILINEAR))
+
+
+def caltech101_files(classes: Iterable[str], root: str | Path | None = None) -> list[Path]:
+    """List the photographs in the order of `caltech101`."""
+    folder = photos.find_folder("caltech101", root)
+    parts = (photos.list_part(folder, part, list(classes))[0] for part in data.PARTS)
+    return [file for part in parts for file in part]
+
+
 def caltech101(
     side: int, root: str | Path | None = None, *, whole: bool = False, progress: bool = True
 ) -> Pool:
@@ -57,8 +73,7 @@ def caltech101(
     dataset = data.load("caltech101", side, root=root, progress=progress)
     labels = torch.cat([dataset.train.labels, dataset.val.labels])
     if whole:
-        folder, classes = photos.find_folder("caltech101", root), list(dataset.classes)
-        files = [f for part in data.PARTS for f in photos.list_part(folder, part, classes)[0]]
+        files = caltech101_files(dataset.classes, root)
         files = tqdm(files, "caltech101", disable=not progress)
         images = torch.stack([squeezed(file, side) for file in files])
     else:
