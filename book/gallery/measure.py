@@ -153,7 +153,7 @@ def parts(study: Study) -> Parts:
         "similarity": lambda: similarity(trained, images, tops(), study.seed),
         "on_object": masks,
     }
-    if study.dataset.photographs and not study.untrained:
+    if study.dataset.photographs and not (study.untrained or study.repeat):
         subset, classes = Split(images, labels), study.dataset.classes
         measurements["pictures"] = lambda: pictures(trained, subset, classes, tops())
     return measurements
