@@ -20,11 +20,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.datasets import study, tiny
+from tests.datasets import tiny
 from tests.photographs import photographs
 from tests.test_sweeps import record_of
 from zfrepro import data, records, sweeps
-from zfrepro import measure as studies
 from zfrepro.data import photos
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
@@ -52,9 +51,7 @@ def _alone(work: Callable[[Path], None], folder: Path, ready) -> None:
 @pytest.fixture(scope="module")
 def server():
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["torch", "zfrepro.training", "book.gallery.measure", "tests.test_kills"]
-    )
+    context.set_forkserver_preload(["torch", "zfrepro.training", "tests.test_kills"])
     return context
 
 
@@ -63,25 +60,20 @@ def kill_at_random(
     check: Callable[[Path, int], None],
 ) -> list[Path]:  # fmt: skip
     """Start `work` on a folder and kill it within `longest` seconds, again and again, then let it
-    end.
+    end. After each, `check` is given the folder and the number of kills it has seen.
 
-    Args:
-        check: given the folder and the number of kills it has seen, after every kill and at the
-            end.
-    Returns:
-        The folders, all finished: work that ends before its kill leaves its folder to be checked
-        and takes a new one.
+    Returns the folders, all finished: work that ends before its kill takes a new one.
     """
-    moments, kills, folders, seen = random.Random(times), 0, [], 0
+    moments, kills, folders, seen = random.Random(times), 0, [], -1
     while True:
-        if not folders or seen < 0:
+        if seen < 0:  # the first, or the one before is finished
             folders.append(root / f"work{len(folders)}")
             folders[-1].mkdir(parents=True)
             seen = 0
-        here, there = server.Pipe(duplex=False)
-        process = server.Process(target=_alone, args=(work, folders[-1], there))
+        receiver, sender = server.Pipe(duplex=False)
+        process = server.Process(target=_alone, args=(work, folders[-1], sender))
         process.start()
-        assert here.poll(120) and here.recv()
+        assert receiver.poll(120) and receiver.recv()
         process.join(moments.uniform(0, longest) if kills < times else 300)
         if process.is_alive():
             with contextlib.suppress(ProcessLookupError):  # it may end by itself just before
@@ -94,7 +86,7 @@ def kill_at_random(
         if not killed:
             if kills >= times:
                 return folders
-            seen = -1  # finished: the next kills fall on a new one
+            seen = -1
 
 
 # --- a sweep -------------------------------------------------------------------------------------
@@ -103,21 +95,21 @@ ARCHS = ("krizhevsky", "zfnet", "zfnet-wide")
 CHOSEN = [tiny(arch=arch, seed=seed) for seed in (0, 1) for arch in ARCHS]
 STUB = """
 import os, sys, time
-own, log, name = sys.argv[1:]
-if not os.path.exists(own + "/record.json"):
+folder, log, name = sys.argv[1:]
+if not os.path.exists(folder + "/record.json"):
     fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(fd, (name + "\\n").encode())
     time.sleep(0.05)
-    os.replace(own + "/to-be.json", own + "/record.json")
+    os.replace(folder + "/to-be.json", folder + "/record.json")
 """
 
 
 def sweep(folder: Path) -> None:
-    def start(recipe, own, threads, options):  # in place of a training
-        own.mkdir(parents=True, exist_ok=True)
-        if not (own / "record.json").exists():
-            (own / "to-be.json").write_text(json.dumps(record_of(recipe)))
-        words = [str(own), str(folder / LOG), f"{recipe.arch}-{recipe.seed}"]
+    def start(recipe, run, threads, options):  # in place of a training
+        run.mkdir(parents=True, exist_ok=True)
+        if not (run / "record.json").exists():
+            (run / "to-be.json").write_text(json.dumps(record_of(recipe)))
+        words = [str(run), str(folder / LOG), f"{recipe.arch}-{recipe.seed}"]
         return subprocess.Popen([sys.executable, "-S", "-c", STUB, *words])
 
     sweeps._start = start
@@ -136,39 +128,6 @@ def test_a_sweep(server, tmp_path):
 
     for folder in kill_at_random(server, sweep, tmp_path, 4, 0.8, check):
         assert len(records.read_json(folder / "results.json")["runs"]) == len(CHOSEN)
-
-
-# --- a measurement: the gallery ------------------------------------------------------------------
-
-
-def measure(folder: Path) -> None:
-    from book.gallery import measure as gallery
-
-    parts = gallery.parts
-
-    def noted(study):
-        def note(name, run):
-            return lambda: (begin(folder, name), run())[1]
-
-        return {name: note(name, run) for name, run in parts(study).items()}
-
-    gallery.parts = noted
-    found = studies.measure("gallery", study(12), folder / "scratch", say=lambda *_, **__: None)
-    records.write_json(folder / "result.json", found)
-
-
-def test_the_gallery(server, tmp_path):
-    def check(folder: Path, kills: int) -> None:
-        kept = list(folder.rglob("scratch/*/*.json"))
-        assert all("value" in records.read_json(file) for file in kept)
-        assert len(begun(folder)) - len(kept) <= kills
-
-    folders = kill_at_random(server, measure, tmp_path / "runs", 2, 1.0, check)
-    found = [records.read_json(folder / "result.json") for folder in folders]
-    whole = studies.measure("gallery", study(12), tmp_path / "whole", say=lambda *_, **__: None)
-    for one in found:
-        one.pop("seconds")
-        assert one == json.loads(json.dumps({k: v for k, v in whole.items() if k != "seconds"}))
 
 
 # --- caches of images ----------------------------------------------------------------------------
@@ -191,10 +150,10 @@ def test_the_cache_of_photographs(server, tmp_path, monkeypatch):
     whole = data.load("imagenet", 28, root=tmp_path / "photos", progress=False)
 
     def check(folder: Path, kills: int) -> None:
-        kept = {file.name.split("-")[0]: np.load(file) for file in folder.rglob("*.npy")}
-        for part, images in kept.items():  # half a split is never under the name of one
+        stored = {file.name.split("-")[0]: np.load(file) for file in folder.rglob("*.npy")}
+        for part, images in stored.items():  # half a split is never under the name of one
             assert np.array_equal(images, getattr(whole, part).images.permute(0, 2, 3, 1).numpy())
         for part in ("train", "val"):  # a kill costs the split it falls on, no other
-            assert begun(folder).count(part) <= 90 * (kills + (part in kept))
+            assert begun(folder).count(part) <= 90 * (kills + (part in stored))
 
     kill_at_random(server, decode, tmp_path, 3, 0.25, check)

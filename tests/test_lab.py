@@ -46,12 +46,12 @@ def lab(tmp_path_factory) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    own = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "IPYTHONDIR": "ipython",
-           "JUPYTER_RUNTIME_DIR": "runtime", "JUPYTERLAB_SETTINGS_DIR": "settings",
-           "JUPYTERLAB_WORKSPACES_DIR": "workspaces", "ZFREPRO_CACHE": "cache"}  # fmt: skip
+    folders = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "IPYTHONDIR": "ipython",
+               "JUPYTER_RUNTIME_DIR": "runtime", "JUPYTERLAB_SETTINGS_DIR": "settings",
+               "JUPYTERLAB_WORKSPACES_DIR": "workspaces", "ZFREPRO_CACHE": "cache"}  # fmt: skip
     chosen = {name for name in os.environ if name.startswith("ZFREPRO_")}
     environment = {k: v for k, v in os.environ.items() if k not in chosen}
-    environment |= {name: str(home / folder) for name, folder in own.items()}
+    environment |= {name: str(home / folder) for name, folder in folders.items()}
     environment |= {"JUPYTER_PREFER_ENV_PATH": "1", "PYTHONPATH": str(ROOT)}
     options = ["--no-browser", "--allow-root", "--expose-app-in-browser", f"--port={address[17:]}",
                "--ServerApp.port_retries=0", "--IdentityProvider.token=",
@@ -178,15 +178,15 @@ def pictures() -> dict[str, bytes]:
     pixels = np.random.default_rng(0).integers(0, 255, (90, 120, 4), np.uint8)
     turned = Image.Exif()
     turned[0x0112] = 6
-    found = {}
+    files = {}
     for name, picture, options in (
         ("clear.png", Image.fromarray(pixels), {}),
         ("grey.png", Image.fromarray(pixels[..., 0]), {}),
         ("upright.jpg", Image.fromarray(pixels[..., :3].copy()), {"exif": turned}),
     ):
         picture.save(stream := io.BytesIO(), "JPEG" if name[-3:] == "jpg" else "PNG", **options)
-        found[name] = stream.getvalue()
-    return found | {"phone.heic": b"\0\0\0\x18ftypheic" + bytes(64)}
+        files[name] = stream.getvalue()
+    return files | {"phone.heic": b"\0\0\0\x18ftypheic" + bytes(64)}
 
 
 def bring_pictures(page: Page) -> None:

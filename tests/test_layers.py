@@ -44,9 +44,9 @@ def test_ceil_conv_is_a_conv_with_enough_zeros_behind(size, shape):
     x = torch.randn(2, 2, size, size + 3)
     plenty = F.conv2d(F.pad(x, (padding, 20, padding, 20)), conv.weight, conv.bias, stride)
     high, wide = (ceil_size(s, kernel, stride, padding) for s in x.shape[-2:])
-    found = conv(x)
-    assert found.shape == (2, 3, high, wide)
-    assert torch.allclose(found, plenty[:, :, :high, :wide], atol=1e-5)
+    maps = conv(x)
+    assert maps.shape == (2, 3, high, wide)
+    assert torch.allclose(maps, plenty[:, :, :high, :wide], atol=1e-5)
 
 
 # --- contrast norm -------------------------------------------------------------------------------
@@ -56,8 +56,8 @@ PAPER = (NORM_SIZE, NORM_ALPHA, NORM_BETA, NORM_K)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("shape", [(2, 96, 9, 7), (1, 1, 4, 4), (3, 3, 5, 5), (2, 5, 1, 1)])
-@pytest.mark.parametrize("numbers", [PAPER, (3, 0.5, 0.75, 1), (5, 1, 0.5, 2), (7, 0.3, 1, 0.1)])
+@pytest.mark.parametrize("shape", [(2, 96, 9, 7), (3, 3, 5, 5), (2, 5, 1, 1)])
+@pytest.mark.parametrize("numbers", [PAPER, (3, 0.5, 0.75, 1), (7, 0.3, 1, 0.1)])
 @pytest.mark.parametrize("spread", [1.0, 100.0])  # at 100 the squares outweigh k
 def test_contrast_norm_equals_torch_both_ways(shape, layout, numbers, spread):
     generator = torch.Generator().manual_seed(0)
@@ -69,13 +69,6 @@ def test_contrast_norm_equals_torch_both_ways(shape, layout, numbers, spread):
     b.backward(top)
     assert relative(a, b) < 1e-5 and relative(ours.grad, theirs.grad) < 1e-4
     assert torch.equal(ours.detach(), x)  # the input is left alone
-
-
-def test_contrast_norm_by_hand():
-    x = torch.tensor([1.0, 2.0, 3.0]).view(1, 3, 1, 1)
-    sums = torch.tensor([1 + 4, 1 + 4 + 9, 4 + 9.0])
-    by_hand = x.flatten() / (1 + 6 / 3 * sums) ** 0.75
-    assert torch.allclose(contrast_norm(x, size=3, alpha=6, beta=0.75, k=1).flatten(), by_hand)
 
 
 def test_contrast_norm_in_bf16_is_close():
@@ -109,12 +102,6 @@ def test_clipping_equals_a_loop_and_leaves_small_filters_alone():
     for before, after, is_large in zip(weight, clipped, large, strict=True):
         scale = 0.1 / (before**2).mean().sqrt() if is_large else 1
         assert torch.allclose(after, before * scale, rtol=1e-6)
-
-
-def test_radius_is_a_root_mean_square_and_not_a_length():
-    # PAPER: RMS 0.1 of a 7x7x3 filter is an L2 norm of 0.1 * sqrt(147) = 1.21.
-    weight = clip_filters_(torch.randn(4, 3, 7, 7), 0.1)
-    assert torch.allclose(weight.flatten(1).norm(dim=1), torch.tensor(0.1 * 147**0.5))
 
 
 def test_clipping_is_in_place_outside_autograd_and_harmless_to_zeros():

@@ -22,12 +22,12 @@ def pictures(model, x, layer=None, **call) -> torch.Tensor:
 
 def covered(model, x, layer=None, **options) -> torch.Tensor:
     settings = {"patch": 4, "stride": 4, "scores": "none", "progress": False} | options
-    found = occlude(model, x, layer=layer, **settings)
-    return found.activity if layer else found.probabilities
+    result = occlude(model, x, layer=layer, **settings)
+    return result.activity if layer else result.probabilities
 
 
-def covered_in_bf16(model, x, layer=None, **options) -> torch.Tensor:
-    return covered(model, x, layer, precision="bf16", **options)
+def covered_in_bf16(model, x, layer=None) -> torch.Tensor:
+    return covered(model, x, layer, precision="bf16")
 
 
 def searched(model, x, layer=None) -> torch.Tensor:
@@ -64,16 +64,14 @@ def normalised(norm, model):
 
 
 NORMS = {
-    "weight_norm": nn.utils.weight_norm, "spectral_norm": nn.utils.spectral_norm,
-    "parametrised weight_norm": nn.utils.parametrizations.weight_norm,
+    "weight_norm": nn.utils.weight_norm,
     "parametrised spectral_norm": nn.utils.parametrizations.spectral_norm,
-}  # fmt: skip
+}
 SPELLINGS = {
     "compiled": lambda model: run_once(torch.compile(model, backend="eager")),  # runs no hooks
     "partly compiled": partly_compiled,
     "scripted": torch.jit.script,
     "traced": lambda model: torch.jit.trace(model, IMAGES),
-    "frozen": lambda model: torch.jit.freeze(torch.jit.script(model.eval())),
     "not copyable": not_copyable,
     "a function": lambda model: lambda x: model(x),
     "in place": lambda model: lambda x: model(x.mul_(1)),
@@ -96,8 +94,6 @@ def test_every_spelling_gives_what_the_plain_model_gives(run, spelling):
     elif spelling == "scripted":
         with pytest.raises(ValueError, match="submodule 'conv2' is scripted, which cannot be wat"):
             run(model, IMAGES, "conv2")
-    if spelling == "compiled":
-        torch.testing.assert_close(run(model, IMAGES, "_orig_mod.conv2"), expected, **near)
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
@@ -115,17 +111,7 @@ def test_weights_that_are_computed_from_others(run, norm):
         torch.testing.assert_close(run(model, IMAGES, layer), expected, atol=tolerance, rtol=1e-4)
 
 
-@each_instrument()
-def test_models_and_images_of_inference_mode(run):
-    with torch.inference_mode():
-        model, images = Tutorial(), IMAGES.clone()
-        inside = run(model, images, "conv2")
-    for found in (inside, run(model, images, "conv2")):
-        torch.testing.assert_close(found, run(Tutorial(), IMAGES, "conv2"))
-        assert not found.requires_grad
-
-
-@pytest.mark.parametrize("when", [0, 1, 2, None])
+@pytest.mark.parametrize("when", [0, 2, None])
 @each_instrument(covered_in_bf16)
 def test_a_model_is_left_as_it_was_whether_it_fails_or_not(run, when):
     class Failing(Tutorial):
@@ -153,12 +139,6 @@ def test_a_model_is_left_as_it_was_whether_it_fails_or_not(run, when):
     assert list(model.conv2._forward_hooks) == [handle.id] and not model.conv1._forward_hooks
     assert not global_hooks._global_forward_hooks and not global_hooks._global_forward_pre_hooks
     assert torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
-
-
-@each_instrument()
-def test_lazy_models_take_their_shape(run):
-    model = nn.Sequential(nn.LazyConv2d(4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(5))
-    assert run(model, IMAGES).any()
 
 
 # --- which call of which layer --------------------------------------------------------------------
@@ -189,11 +169,8 @@ def unused() -> nn.Module:
     ("model", "layer", "call", "says"),
     [
         (Tutorial, "conv9", None, "no submodule 'conv9' in Tutorial; there are: conv1, conv2, f"),
-        (lambda: torch.relu, "a", None, "no submodule 'a' in relu; there are: none"),
         (twice, "1", None, "'1' is called 2 times: choose one, call=0 to 1"),
-        (twice, "3", None, "'3' is called 2 times: choose one"),
         (twice, "1", 2, "call=2: submodule '1' is called 2 times, counted from 0"),
-        (twice, "1", -1, "call=-1: submodule '1' is called 2 times"),
         (twice, None, 1, "call=1: needs the name of a layer"),
         (unused, "0.spare", None, "'0.spare' of Sequential was not called as a module"),
     ],
@@ -207,17 +184,15 @@ def test_several_outputs_come_from_one_pass_that_ends_at_the_last():
     model, plain = Tutorial(), Tutorial()
     model.full.register_forward_hook(lambda *_: pytest.fail("the layer above was run"))
     with torch.no_grad():
-        found = models.outputs_of(model, IMAGES, {"conv2": 0, "conv1": 0})
-        assert list(found) == ["conv2", "conv1"]
-        torch.testing.assert_close(found["conv1"], plain.conv1(IMAGES))
-        torch.testing.assert_close(found["conv2"], plain.conv2(plain.conv1(IMAGES).relu()))
+        outputs = models.outputs_of(model, IMAGES, {"conv2": 0, "conv1": 0})
+        assert list(outputs) == ["conv2", "conv1"]
+        torch.testing.assert_close(outputs["conv1"], plain.conv1(IMAGES))
+        torch.testing.assert_close(outputs["conv2"], plain.conv2(plain.conv1(IMAGES).relu()))
         both = models.outputs_of(plain, IMAGES, {None: 0, "conv1": 0})
         torch.testing.assert_close(both[None], plain(IMAGES))
         relu = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True))
         before = models.outputs_of(relu, IMAGES, {"0": 0, "1": 0})["0"]
         assert before.min() < 0  # seen before it is worked on in place
-        again = models.outputs_of(twice(), IMAGES, {"1": 1})["1"]
-        torch.testing.assert_close(again, models.output_of(twice(), IMAGES, "3", 1))
 
 
 # --- containers -----------------------------------------------------------------------------------
@@ -228,11 +203,10 @@ A, B = torch.zeros(1), torch.ones(1)
 @pytest.mark.parametrize(
     ("output", "says"),
     [
-        (A, None), ({"scores": A}, None), ({"logits": A, "hidden": B}, None), ((A, None), None),
-        (types.SimpleNamespace(logits=A, hidden=B), None), ([[A]], None),
+        ({"scores": A}, None), ((A, None), None), ([[A]], None),
+        (types.SimpleNamespace(logits=A, hidden=B), None),
         ({"a": A, "b": B}, "it is a dict with 2 tensors: needs one, or one named logits"),
-        ((A, B), "it is a tuple with 2 tensors"), ("cat", "it is a str with 0 tensors"),
-        (types.SimpleNamespace(a=A), "SimpleNamespace with 0 tensors"),
+        ("cat", "it is a str with 0 tensors"),
     ],
 )  # fmt: skip
 def test_the_one_tensor_of_a_container_is_found(output, says):
@@ -243,21 +217,23 @@ def test_the_one_tensor_of_a_container_is_found(output, says):
             models.tensor_of(output, "it")
 
 
-class Pair(Tutorial):
-    """Gives the images twice in one of its layers."""
-
-    def __init__(self):
-        super().__init__()
-        self.pair = nn.Identity()
-
-    def forward(self, x):
-        self.pair((x, x))
-        return super().forward(x)
-
-
 @each_instrument()
 def test_several_tensors_are_refused_by_every_instrument(run):
     with pytest.raises(ValueError, match="the output is a tuple with 2 tensors"):
         run(lambda x: (F.relu(x), x), IMAGES)
-    with pytest.raises(ValueError, match="layer 'pair' is a tuple with 2 tensors"):
-        run(Pair(), IMAGES, "pair")
+
+
+@each_instrument()
+def test_models_and_images_of_inference_mode(run):
+    with torch.inference_mode():
+        model, images = Tutorial(), IMAGES.clone()
+        inside = run(model, images, "conv2")
+    for found in (inside, run(model, images, "conv2")):
+        torch.testing.assert_close(found, run(Tutorial(), IMAGES, "conv2"))
+        assert not found.requires_grad
+
+
+@each_instrument()
+def test_lazy_models_take_their_shape(run):
+    model = nn.Sequential(nn.LazyConv2d(4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(5))
+    assert run(model, IMAGES).any()

@@ -26,14 +26,14 @@ def count(spelled) -> int:
 def plain(network, x) -> dict[str, torch.Tensor]:
     """Every layer's output, written out again with torch's own functions."""
     first = network.architecture.norm_before_pool
-    found = {}
+    outputs = {}
     for c in network.architecture.convs:
         conv = network.convs[c.name]
         short = [(-(s + 2 * c.padding - c.kernel)) % c.stride for s in x.shape[-2:]]
         x = F.conv2d(
             F.pad(x, (0, short[1], 0, short[0])), conv.weight, conv.bias, c.stride, c.padding
         ).relu()
-        found[c.name] = x
+        outputs[c.name] = x
         if c.norm and first:
             x = F.local_response_norm(x, 5, 1e-4, 0.75, 2.0)
         if c.pool:
@@ -42,9 +42,10 @@ def plain(network, x) -> dict[str, torch.Tensor]:
             x = F.local_response_norm(x, 5, 1e-4, 0.75, 2.0)
     x = x.flatten(1)
     for f in network.architecture.fulls:
-        x = found[f.name] = (x @ network.fulls[f.name].weight.T + network.fulls[f.name].bias).relu()
-    found["fc8"] = x @ network.fulls["fc8"].weight.T + network.fulls["fc8"].bias
-    return found
+        weight, bias = network.fulls[f.name].weight, network.fulls[f.name].bias
+        x = outputs[f.name] = (x @ weight.T + bias).relu()
+    outputs["fc8"] = x @ network.fulls["fc8"].weight.T + network.fulls["fc8"].bias
+    return outputs
 
 
 def test_parameter_counts_known_from_elsewhere():
@@ -63,19 +64,17 @@ def test_what_the_rows_take_out_and_change():
     # Without 3 and 4 conv5 filters the 256 maps of conv2.
     missing = full - count(rows["krizhevsky-without-3-4"])
     assert missing == 885_120 + 1_327_488 + (384 - 256) * 9 * 256
-    assert rows["krizhevsky-without-3-4-6-7"].fulls == ()
-    assert [c.name for c in rows["krizhevsky-without-3-4-6-7"].convs] == ["conv1", "conv2", "conv5"]
-    assert {f.units for f in rows["zfnet-fc2048"].fulls} == {2048}
     assert {f.units for f in rows["zfnet-wide-fc8192"].fulls} == {8192}
     assert [c.maps for c in rows["zfnet-wide-fc8192"].convs] == [96, 256, 512, 1024, 512]
 
 
-@pytest.mark.parametrize("name", ["zfnet", "krizhevsky", "krizhevsky-without-3-4-6-7"])
-@pytest.mark.parametrize("size", [64, 75])
+@pytest.mark.parametrize(
+    ("name", "size"), [("zfnet", 75), ("krizhevsky", 64), ("krizhevsky-without-3-4-6-7", 75)]
+)
 def test_features_equal_a_plain_re_implementation(name, size):
     network = small(ARCHITECTURES[name], size)
     images = 300 * torch.randn(2, 3, size, size)  # so large that the order of norm and pool matters
-    kept = images.clone()
+    before = images.clone()
     with torch.no_grad():
         expected = plain(network, images)
         together = network.features(images, network.layers)
@@ -85,10 +84,10 @@ def test_features_equal_a_plain_re_implementation(name, size):
             alone = network.features(images, [layer])
             assert list(alone) == [layer] and torch.equal(alone[layer], together[layer])
         assert relative(network(images), expected["fc8"]) < 1e-4
-    assert torch.equal(images, kept)
+    assert torch.equal(images, before)
 
 
-@pytest.mark.parametrize("layer, above", [("conv4", "conv5"), ("conv5", "fc6"), ("fc6", "fc7")])
+@pytest.mark.parametrize("layer, above", [("conv4", "conv5"), ("conv5", "fc6")])
 def test_features_stop_at_the_highest_layer(layer, above):
     network = small(zfnet(), 64)
     network.get_submodule(network.module(above)).register_forward_pre_hook(
@@ -97,63 +96,29 @@ def test_features_stop_at_the_highest_layer(layer, above):
     network.features(torch.randn(1, 3, 64, 64), ["conv1", layer])
 
 
-def test_dropout_acts_in_training_only():
-    network, images = small(zfnet(), 64), torch.randn(2, 3, 64, 64)
-    assert torch.equal(network(images), network(images))
-    network.train()
-    assert not torch.equal(network(images), network(images))
-
-
-@pytest.mark.parametrize("layers", [[], ["conv6"], ["conv1", "pool1"]])
-def test_unknown_layers_are_named_with_the_choices(layers):
-    with pytest.raises(ValueError, match="choose among conv1, conv2, conv3, .*, fc6, fc7, fc8"):
-        small(zfnet(), 64).features(torch.zeros(1, 3, 64, 64), layers)
-
-
-def test_images_of_another_size_are_refused_where_it_matters():
-    network = small(zfnet(), 96)
-    network.features(torch.zeros(1, 3, 64, 64), ["conv5"])  # convolutions take any size
-    with pytest.raises(ValueError, match=r"need images of 96 px, these are \(64, 64\)"):
-        network(torch.zeros(1, 3, 64, 64))
-
-
 def test_architectures_are_values():
-    assert len(ARCHITECTURES) == 12 and all(a.name == name for name, a in ARCHITECTURES.items())
     assert zfnet() == zfnet() and hash(zfnet()) == hash(zfnet()) and zfnet() != krizhevsky()
     assert [c.maps for c in zfnet().with_width(0.5).convs] == [48, 128, 192, 192, 128]
-    assert [c.maps for c in zfnet().with_width(0.01).convs] == [8] * 5
     assert zfnet().with_units(7).fulls == (Full(6, 7), Full(7, 7))
     assert architecture("zfnet", width=0.5, units=9) == zfnet().with_width(0.5).with_units(9)
-    assert architecture("zfnet") == zfnet()
-    with pytest.raises(ValueError):
-        zfnet().with_maps(1, 2)
     with pytest.raises(ValueError, match="only 3, 4, 6 and 7"):
         zfnet().without(5)
-    with pytest.raises(ValueError, match="unknown architecture 'alexnet'; there are: krizhevsky, "):
-        architecture("alexnet")
-    for wrong in ({"width": 0.0}, {"width": -1.0}, {"units": 0}):
-        with pytest.raises(ValueError, match="must be above 0"):
-            architecture("zfnet", **wrong)
+    with pytest.raises(ValueError, match="must be above 0"):
+        architecture("zfnet", width=-1.0)
 
 
 @pytest.mark.parametrize("rule", INITIAL_WEIGHTS)
 def test_initial_weights(rule):
-    generator = torch.Generator().manual_seed(0)
-    network = initialise_(build(zfnet().with_width(0.5), 64, 20), rule, generator)
+    network, again = (
+        initialise_(
+            build(zfnet().with_width(0.5), 64, 20), rule, torch.Generator().manual_seed(0)
+        )
+        for _ in range(2)
+    )
+    assert torch.equal(network.fulls["fc8"].weight, again.fulls["fc8"].weight)
     for name, layer in (*network.convs.items(), *network.fulls.items()):
         expected = (2 / layer.weight[0].numel()) ** 0.5  # He's
         if rule == "paper" or name in ("conv1", "fc8"):
             expected = 0.002 if (rule, name) == ("clean", "conv1") else 0.01
         assert layer.weight.std().item() == pytest.approx(expected, rel=0.06)
         assert abs(layer.weight.mean().item()) < 0.05 * expected and not layer.bias.any()
-
-
-def test_initial_weights_depend_on_the_generator_alone():
-    def made(seed: int) -> torch.Tensor:
-        network = build(zfnet().with_width(0.125).with_units(8), 64, 3)
-        initialise_(network, "modern", torch.Generator().manual_seed(seed))
-        return network.fulls["fc8"].weight
-
-    assert torch.equal(made(1), made(1)) and not torch.equal(made(1), made(2))
-    with pytest.raises(ValueError, match="'lecun': choose among paper, modern"):
-        initialise_(build(zfnet().with_width(0.125), 64, 3), "lecun")

@@ -1,6 +1,5 @@
 """The chapter on occlusion: its figure, its study and its claims on made-up data."""
 
-from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +9,6 @@ from PIL import Image
 
 from book.occlusion import figures, measures
 from book.occlusion import measure as study
-from book.occlusion.explorer import OcclusionExplorer
 from book.occlusion.measure import Row
 from tests.datasets import stripes, tiny
 from zfrepro import claims, deconvnet, records
@@ -43,20 +41,9 @@ def test_values_stand_at_the_middle_of_their_square():
     left, right, bottom, top = panels[3].images[-1].get_extent()
     step = (96 - 21) / 29  # the first square covers pixels 0 to 20, the last 75 to 95
     assert left + step / 2 == pytest.approx(10) and right - step / 2 == pytest.approx(85)
-    assert panels[3].get_xlim() == pytest.approx((left, right))  # no margin around the values
     assert (left, right) == (top, bottom) and "r with (b) = +1.00" in panels[3].get_xlabel()
     legend = [text.get_text() for text in panels[5].get_legend().get_texts()]
-    assert legend[0].startswith("class 0") and legend[-1].startswith("3 more")
     assert sum(int(text.split()[-2]) for text in legend) == pytest.approx(100, abs=3)
-
-
-def test_the_rows_are_those_whose_probability_varies_most(trained, data):
-    labels, x = data.val.labels, trained.preprocess(data.val.images)
-    all_right = torch.nn.functional.one_hot(labels, 3).float()
-    chosen = study.most_varied(trained, data.val, all_right)
-    assert len(labels[chosen].unique()) == len(chosen) == 3
-    spread = study.slide(trained, x, 14, 5).of(labels).flatten(1).std(1)
-    assert chosen[0] == spread.argmax() and spread[chosen].diff().le(0).all()
 
 
 def test_a_row_and_the_energy_under_the_square_are_the_networks(trained, data):
@@ -65,7 +52,6 @@ def test_a_row_and_the_energy_under_the_square_are_the_networks(trained, data):
     torch.testing.assert_close(probabilities, trained.network(x).softmax(1))
     (row,) = study.rows(trained, data.val, top, [4])
     assert row.clean == pytest.approx(probabilities[4, row.label].item(), abs=1e-5)
-    assert row.probability.shape == (30, 30)
     maps = torch.tensor([row.map])
     units = study._strongest_units(trained, x[4:5], maps)
     whole = deconvnet.project(trained.network, x[4:5], "conv5", units)
@@ -79,11 +65,11 @@ def test_objects_by_hand():
     p[:, 1, 1], p[:, 0, 0] = 0.2, 0.4
     at = torch.tensor([0, 10, 20])
     scores, clean = torch.stack([p, 1 - p], -1), torch.tensor([[0.9, 0.1]] * 2)
-    found = Occlusion(scores, clean, rows=at, columns=at, window=(10, 10))
+    slid = Occlusion(scores, clean, rows=at, columns=at, window=(10, 10))
     mask = torch.zeros(2, 30, 30, dtype=torch.bool)
     mask[0, 10:20, 10:20] = True
     mask[1, 1:29, 1:29] = True
-    told = study.of_objects(found, torch.zeros(2, dtype=torch.long), mask)
+    told = study.of_objects(slid, torch.zeros(2, dtype=torch.long), mask)
     means = {key: told[key]["mean"] for key in told}
     assert told["extra"]["n"] == told["lower"]["n"] == 1  # the second has no square beside it
     assert means["drop"] == pytest.approx(0.7) and means["lower"] == 1
@@ -111,15 +97,6 @@ def test_boxes_are_shares_of_what_the_network_sees(tmp_path, monkeypatch):
     assert (seen.gt(127) ^ mask).float().mean() < 0.01 < mask.float().mean()
 
 
-def test_the_boxes_are_three_a_class_and_lie_within_the_picture():
-    drawn = records.read(study.BOXES)["photographs"]
-    assert len({one["file"] for one in drawn}) == 60
-    assert set(Counter(one["class"] for one in drawn).values()) == {3}
-    x0, y0, x1, y1 = np.array([box for one in drawn for box in one["boxes"]]).T
-    assert (0 <= x0).all() and (x0 < x1).all() and (x1 <= 1).all()
-    assert (0 <= y0).all() and (y0 < y1).all() and (y1 <= 1).all()
-
-
 def test_what_is_masked_is_grey_to_the_pixel(trained, data):
     masks = torch.zeros(2, 64, 64, dtype=torch.bool)
     masks[0, 5:30, 7:9] = masks[1, 50:, :20] = True
@@ -129,31 +106,6 @@ def test_what_is_masked_is_grey_to_the_pixel(trained, data):
     grey = torch.where(masks[:, None], study.grey(trained), x)
     by_hand = trained.network(grey).softmax(1)[[0, 1], data.val.labels[indices]]
     torch.testing.assert_close(study._covered(measured, indices, masks), by_hand, atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize(("roomy", "counted"), [(9, 9), (7, 0)])
-def test_a_control_counts_where_its_shape_has_room_and_with_enough_images(
-    monkeypatch, roomy, counted
-):
-    monkeypatch.setattr(study, "_covered", lambda _, indices, masks: masks.float().mean((1, 2)))
-    mask = torch.zeros(12, 20, 20, dtype=torch.bool)
-    mask[:, :5, :5] = True
-    mask[roomy:, :, :18] = True  # nine tenths of the picture: no room beside
-    found = study._moved(None, torch.arange(12), mask, mask)
-    assert found.isnan().logical_not().sum() == counted
-    assert (found[:counted] == 25 / 400).all()
-
-
-def test_the_explorer_shows_what_the_network_answers(trained, data):
-    explorer = OcclusionExplorer(trained, data.val, start=2)
-    explorer.row.value, explorer.column.value, explorer.patch.value = 5, 9, 20
-    x, square = explorer.covered()
-    assert torch.equal(square[..., 5:25, 9:29], study.grey(trained)[..., 5:25, 9:29])
-    assert square.ne(x).any(1).sum() <= 400
-    p = trained.network(square).softmax(1)[0, data.val.labels[2]]
-    assert f"{p:.3f} with it" in explorer.note.value
-    explorer.patch.value = 64  # the whole image: the square can no longer move
-    assert explorer.row.value == explorer.column.value == 0
 
 
 # --- claims ---
@@ -193,22 +145,14 @@ def test_claims_can_agree_stay_open_and_be_contradicted(name, open_, failing):
     assert claim.printed_outcome() in (None, "agrees")
 
 
-def test_claims_on_objects_are_not_tested_where_nobody_drew_them():
-    bare = record()
-    del bare["objects"]
-    outcomes = {c.name: c.judge(bare).outcome for c in claims.of_chapter("occlusion")}
-    untested = [name for name, outcome in outcomes.items() if outcome == "not tested"]
-    assert untested == ["occlusion-object", "occlusion-pointing"]
-
-
 @pytest.mark.parametrize("dataset", claims.DATASETS)
 def test_the_recorded_maps_are_those_that_the_record_describes(dataset):
     described = records.read(f"occlusion/{dataset}")["figure"]["rows"]
     assert len(described) == study.ROWS
     for row, told in zip(figures.recorded(dataset), described, strict=True):
         assert row.probability.min().item() == pytest.approx(told["min"], abs=1e-3)
-        kept = row.predicted.eq(row.label).float().mean().item()
-        assert kept == pytest.approx(told["kept"], abs=1e-3)
+        unchanged = row.predicted.eq(row.label).float().mean().item()
+        assert unchanged == pytest.approx(told["kept"], abs=1e-3)
 
 
 # --- measures on maps, by hand ---
@@ -223,21 +167,10 @@ def test_share_under_the_square_by_hand():
     assert result.tolist() == [[[0.5, 0.0], [0.25, 0.0], [0.0, 0.0]]]
 
 
-def test_correlation_agrees_with_numpy_and_is_nan_for_constants():
-    a, b = torch.rand(2, 2, 4, 5, generator=torch.Generator().manual_seed(0))
-    b[1] = 1
-    result = measures.correlation(a, b)
-    expected = np.corrcoef(a[0].flatten(), b[0].flatten())[0, 1]
-    assert result[0].item() == pytest.approx(expected, abs=1e-5) and result[1].isnan()
-
-
 def test_translate_off_moves_off_the_object_without_change_of_area():
     mask = torch.zeros(2, 12, 12, dtype=torch.bool)
     mask[0, 2:6, 3:7] = True
     mask[1] = True  # nowhere to go
     moved, left = measures.translate_off(mask, mask)
     assert torch.equal(moved.sum((1, 2)), mask.sum((1, 2))) and left.tolist() == [0, 1]
-    part = torch.zeros_like(mask)
-    part[:, 2, 3] = True
-    moved, left = measures.translate_off(part, mask)
-    assert left[0] == 0 and not (moved[0] & mask[0]).any()
+    assert not (moved[0] & mask[0]).any()

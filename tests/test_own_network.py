@@ -9,18 +9,17 @@ from PIL import Image
 
 from book.own_network import examples, figures
 from zfrepro import records
-from zfrepro.gallery_page import gallery
 
 
 def test_every_photograph_has_its_credit_and_is_in_colour():
-    found = examples.photographs()
-    assert list(found) == list(examples.CREDITS)
-    assert all(photo.mode == "RGB" and min(photo.size) >= 300 for photo in found.values())
+    loaded = examples.photographs()
+    assert list(loaded) == list(examples.CREDITS)
+    assert all(photo.mode == "RGB" and min(photo.size) >= 300 for photo in loaded.values())
 
 
 def test_windows_are_squares_inside_the_photograph():
-    found = examples.windows(Image.new("RGB", (60, 40)), share=0.5, grid=3)
-    assert len(found) == 9 and {part.size for part in found} == {(20, 20)}
+    parts = examples.windows(Image.new("RGB", (60, 40)), share=0.5, grid=3)
+    assert len(parts) == 9 and {part.size for part in parts} == {(20, 20)}
     photo = Image.linear_gradient("L").resize((60, 40))
     first, last = examples.windows(photo, share=0.5, grid=3)[0::8]
     assert first.tobytes() == photo.crop((0, 0, 20, 20)).tobytes()
@@ -34,20 +33,14 @@ def no_cache(tmp_path, monkeypatch):
 
 
 def test_without_cached_weights_the_shipped_network_is_taken(no_cache):
-    own = examples.pretrained()
-    assert "ZFNet" in own.name and len(own.classes) == 20
-    assert all(layer in dict(own.model.named_modules()) for layer in own.layers)
+    network = examples.pretrained()
+    assert "ZFNet" in network.name and len(network.classes) == 20
+    assert all(layer in dict(network.model.named_modules()) for layer in network.layers)
     photo = Image.linear_gradient("L").resize((300, 260))
-    seen = [own.preprocess(photo.convert(mode)) for mode in ("L", "RGB", "RGBA", "P")]
+    seen = [network.preprocess(photo.convert(mode)) for mode in ("L", "RGB", "RGBA", "P")]
     assert all(torch.equal(x, seen[0]) for x in seen) and seen[0].shape == (3, 224, 224)
-    view = own.view(seen[0][None])[0]
+    view = network.view(seen[0][None])[0]
     assert view[:, 5].mean() < 0.1 and view[:, -5].mean() > 0.9  # the gradient, from the top
-
-
-@pytest.mark.parametrize("name", examples.TORCHVISION)
-def test_layers_of_torchvision_exist(name):
-    model = torchvision.models.get_model(name, weights=None)
-    assert all(layer in dict(model.named_modules()) for layer in examples.TORCHVISION[name])
 
 
 def test_cached_weights_of_torchvision_come_first(no_cache, monkeypatch):
@@ -57,27 +50,11 @@ def test_cached_weights_of_torchvision_come_first(no_cache, monkeypatch):
     (folder / weights.url.rsplit("/", 1)[-1]).touch()
     made = torchvision.models.squeezenet1_1(weights=None)
     monkeypatch.setattr(torchvision.models, "get_model", lambda name, weights: made)
-    own = examples.pretrained()
-    assert own.model is made and own.layers == examples.TORCHVISION["squeezenet1_1"]
+    network = examples.pretrained()
+    assert network.model is made and network.layers == examples.TORCHVISION["squeezenet1_1"]
     photo = Image.linear_gradient("L").convert("RGBA")
-    view = own.view(own.preprocess(photo)[None])
+    view = network.view(network.preprocess(photo)[None])
     assert view.shape == (1, 3, 224, 224) and 0 <= view.min() and view.max() <= 1
-
-
-def test_the_figure_shows_units_that_respond():
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 5), torch.nn.ReLU())
-    made = gallery(model, torch.randn(6, 3, 32, 32), "1", maps=2, progress=False)
-    assert len(figures.top9(made).axes) == 4
-
-
-def test_features_and_occlusion_stand_beside_the_image():
-    figure = figures.three_panels(
-        torch.rand(3, 64, 64), torch.randn(4, 3, 64, 64), torch.rand(3, 5), "cat"
-    )
-    titles = [ax.get_title() for ax in figure.axes]
-    assert titles[:2] == ["image", "its 4 strongest features"] and "P(cat)" in titles[2]
-    figures.three_panels(torch.rand(3, 64, 64), torch.randn(9, 3, 64, 64), torch.ones(3, 5), "cat")
 
 
 def test_refusals_are_counted_by_their_first_operation():

@@ -42,7 +42,3 @@ def test_the_gains_that_the_text_states():
     assert t["krizhevsky-1"].val5 - t["zfnet"].val5 == pytest.approx(1.7)
     assert t["krizhevsky-1"].val5 - t["replication"].val5 == pytest.approx(0.1)
     assert t["krizhevsky-1"].val1 - t["replication"].val1 == pytest.approx(0.2)
-
-
-def test_every_row_of_table_1_has_a_name_in_words():
-    assert list(paper.TABLE1_NAMES) == list(paper.TABLE1)

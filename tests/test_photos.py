@@ -2,7 +2,7 @@
 
 import os
 import re
-import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -38,29 +38,16 @@ def load(root, name: str = "imagenet", **more):
 
 def test_a_folder_becomes_images_labels_and_names(tmp_path):
     photographs(tmp_path)
-    found = load(tmp_path)
-    assert found.classes == ("class0", "class1", "class2") and found.photographs
-    assert found.train.images.shape == (12, 3, 32, 32) and found.train.images.dtype == torch.uint8
-    assert found.train.images.is_contiguous(memory_format=torch.channels_last)
-    assert found.train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
-    assert found.val.labels.tolist() == [0, 0, 1, 1, 2, 2] and len(found.val) == 6
-    for image, label in zip(found.train.images, found.train.labels, strict=True):
+    dataset = load(tmp_path)
+    images, labels = dataset.train.images, dataset.train.labels
+    assert dataset.classes == ("class0", "class1", "class2") and dataset.photographs
+    assert images.shape == (12, 3, 32, 32) and images.dtype == torch.uint8
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    assert labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert dataset.val.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    for image, label in zip(images, labels, strict=True):
         assert image.float().mean((1, 2)).argmax() == np.argmax(COLOURS[label])
     assert load(tmp_path, parts=("val",)).train is None
-
-
-@pytest.mark.parametrize(
-    "name, below", [("imagenette", "imagenette2-320"), ("imagewoof", "imagenet20")]
-)
-def test_known_sets_have_names_for_their_classes(tmp_path, name, below):
-    for part in ("train", "val"):
-        for wnid in photos.WNIDS["imagenet20"]:
-            (tmp_path / below / part / wnid).mkdir(parents=True)
-            picture(0, 1).save(tmp_path / below / part / wnid / "a.JPEG")
-    found = load(tmp_path, name)
-    assert len(found.classes) == len(found.train) == 10
-    assert ("tench" in found.classes) == (name == "imagenette")
-    assert len(load(tmp_path, "imagenet20").classes) == 20 if below == "imagenet20" else True
 
 
 def test_nested_folders_count_and_previews_and_notes_do_not(tmp_path):
@@ -69,8 +56,7 @@ def test_nested_folders_count_and_previews_and_notes_do_not(tmp_path):
     picture(0, 9).save(folder / "train" / "class0" / "images" / "9.png")
     (folder / "train" / "class0" / "._9.png").write_bytes(b"a file manager's")
     (folder / "train" / "class0" / ".thumbnails" / "large").mkdir(parents=True)
-    for below in ("", "large"):
-        picture(0, 8).save(folder / "train" / "class0" / ".thumbnails" / below / "8.png")
+    picture(0, 8).save(folder / "train" / "class0" / ".thumbnails" / "large" / "8.png")
     (folder / "train" / "class0" / "boxes.txt").write_text("notes")
     (folder / "train" / "class0" / "odd.png").mkdir()
     (folder / "train" / ".ipynb_checkpoints").mkdir()
@@ -87,23 +73,18 @@ def square(colour=(200, 100, 50), side: int = 24) -> Image.Image:
 @pytest.mark.parametrize(
     "mode, suffix, expected",
     [
-        ("L", "png", (124, 124, 124)), ("L", "jpg", (124, 124, 124)), ("LA", "png", (124, 124,
-        124)),
-        ("1", "png", None), ("P", "png", (200, 100, 50)), ("RGBA", "png", (200, 100, 50)),
-        ("RGBA", "webp", (200, 100, 50)), ("CMYK", "jpg", (200, 100, 50)), ("YCbCr", "jpg", (200,
-        100, 50)),
+        ("L", "jpg", (124, 124, 124)), ("LA", "png", (124, 124, 124)),
+        ("P", "png", (200, 100, 50)), ("RGBA", "webp", (200, 100, 50)),
+        ("CMYK", "jpg", (200, 100, 50)), ("YCbCr", "jpg", (200, 100, 50)),
     ],
 )  # fmt: skip
 def test_modes(tmp_path, mode, suffix, expected):
     square().convert(mode, palette=Image.Palette.ADAPTIVE).save(tmp_path / f"a.{suffix}")
-    found = photos.decode(tmp_path / f"a.{suffix}", 16).astype(int)
-    assert found.shape == (16, 16, 3)
-    if expected:
-        assert np.abs(found - expected).max() <= 5
+    pixels = photos.decode(tmp_path / f"a.{suffix}", 16).astype(int)
+    assert pixels.shape == (16, 16, 3) and np.abs(pixels - expected).max() <= 5
 
 
-@pytest.mark.parametrize("width, height", [(96, 32), (32, 96)])
-@pytest.mark.parametrize("suffix", ["png", "jpg"])
+@pytest.mark.parametrize("width, height, suffix", [(96, 32, "png"), (32, 96, "jpg")])
 def test_the_central_square_is_taken(tmp_path, width, height, suffix):
     image = square((255, 0, 0)).resize((width, height))
     image.paste(square((0, 0, 255), 32), ((width - 32) // 2, (height - 32) // 2))
@@ -123,31 +104,16 @@ def test_a_class_in_one_part_only(tmp_path):
     one_line(error, str(folder), "'class2' is in only one of train and val")
 
 
-@pytest.mark.parametrize("name, below", [("imagenet", "train"), ("caltech101", ".")])
-def test_a_set_of_one_class(tmp_path, name, below):
-    folder = photographs(tmp_path, name, classes=1)
-    if name == "caltech101":
-        (folder / "train").rename(folder / "class0")
-        shutil.rmtree(folder / "val")
-    with pytest.raises(DataError) as error:
-        load(tmp_path, name)
-    one_line(error, f"{folder / below}: only one class folder, 'class0'", "add another")
-
-
-@pytest.mark.parametrize("below", [b"class1/caf\xe9.png", b"class1/caf\xe9/0.png"])
-def test_a_name_that_is_not_utf8(tmp_path, below):
-    folder = photographs(tmp_path) / "train"
-    file = folder / os.fsdecode(below)
+def test_a_name_that_is_not_utf8(tmp_path):
+    folder, below = photographs(tmp_path) / "train", b"class1/caf\xe9.png"
     try:
-        file.parent.mkdir(exist_ok=True)
-        picture(1, 9).save(file)
+        picture(1, 9).save(folder / os.fsdecode(below))
     except OSError:
         pytest.skip("a file system without such names")
-    for skip_damaged in (False, True):
-        with pytest.raises(DataError) as error:
-            load(tmp_path, skip_damaged=skip_damaged)
-        one_line(error, f"{folder}: the name {below!r} is not UTF-8; rename it")
-        str(error.value).encode()
+    with pytest.raises(DataError) as error:
+        load(tmp_path, skip_damaged=True)
+    one_line(error, f"{folder}: the name {below!r} is not UTF-8; rename it")
+    str(error.value).encode()
 
 
 def test_a_download_that_broke_off_is_not_taken_for_the_set(tmp_path, monkeypatch):
@@ -165,8 +131,8 @@ def test_a_download_that_broke_off_is_not_taken_for_the_set(tmp_path, monkeypatc
     monkeypatch.setattr(torchvision.datasets, "Imagenette", fetch)
     # what killed downloads left; the second may be another's at work
     old, recent = (tmp_path / f".{folder}.{name}.part" for name in "ab")
-    for left in (old, recent):
-        left.mkdir()
+    old.mkdir()
+    recent.mkdir()
     os.utime(old, (1, 1))
     with pytest.raises(KeyboardInterrupt):
         photos.download("imagenette", tmp_path)
@@ -223,7 +189,7 @@ def test_a_changed_file_is_decoded_again(tmp_path, decoded, change):
         assert second.train.images[1].float().mean((1, 2)).argmax() == 2
 
 
-@pytest.mark.parametrize("damage", ["truncated", "garbage", "shape", "pickle"])
+@pytest.mark.parametrize("damage", ["truncated", "shape", "pickle"])
 def test_a_damaged_cache_is_made_again(tmp_path, cache, decoded, damage):
     photographs(tmp_path)
     expected = load(tmp_path).train.images.clone()
@@ -231,25 +197,12 @@ def test_a_damaged_cache_is_made_again(tmp_path, cache, decoded, damage):
     decoded.clear()
     if damage == "truncated":
         file.write_bytes(file.read_bytes()[:-100])
-    elif damage == "garbage":
-        file.write_bytes(bytes(range(256)) * 200)
     elif damage == "shape":
         np.save(file, np.zeros((11, 32, 32, 3), np.uint8))
     else:
         np.save(file, np.array([object()] * 3), allow_pickle=True)
     assert torch.equal(load(tmp_path).train.images, expected)
     assert len(decoded) == 12
-
-
-@pytest.mark.filterwarnings("ignore")  # Python's, about what it finds in such a header
-def test_a_cache_with_any_damaged_byte_in_its_header_is_made_again(tmp_path):
-    file, shape = tmp_path / "a.npy", (12, 32, 32, 3)
-    np.save(file, np.zeros(shape, np.uint8))
-    whole, random = file.read_bytes(), np.random.default_rng(0)
-    for at, byte in random.integers((128, 256), size=(200, 2)):
-        file.write_bytes(whole[:at] + bytes([byte]) + whole[at + 1 :])
-        found = photos._cached(file, shape)
-        assert found is None or (found.shape, found.dtype) == (shape, np.uint8)
 
 
 def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path, cache):
@@ -269,13 +222,11 @@ def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path, cache):
 
 
 def test_only_a_few_images_are_decoded_ahead():
-    from concurrent.futures import ThreadPoolExecutor
-
     begun = []
     with ThreadPoolExecutor(2) as pool:
         stream = photos._in_order(pool, lambda i: begun.append(i) or i, list(range(100)), ahead=5)
-        for i, found in enumerate(stream):
-            assert found == i and len(begun) <= i + 5
+        for i, decoded in enumerate(stream):
+            assert decoded == i and len(begun) <= i + 5
     assert len(begun) == 100
 
 
@@ -285,11 +236,14 @@ def test_caltech101_is_split_class_by_class(tmp_path):
         (folder / name).mkdir(parents=True)
         for i in range(count):
             Image.new("RGB", (20, 16), (i, 10, 10)).save(folder / name / f"image_{i:04d}.png")
-    found = load(tmp_path, "caltech101")
-    assert found.classes == ("BACKGROUND_Google", "accordion")
-    assert found.train.labels.bincount().tolist() == [30, 30]
-    assert found.val.labels.bincount().tolist() == [50, 3]
-    train, val = (set(s.images[s.labels == 1, 0, 4, 4].tolist()) for s in (found.train, found.val))
+    dataset = load(tmp_path, "caltech101")
+    assert dataset.classes == ("BACKGROUND_Google", "accordion")
+    assert dataset.train.labels.bincount().tolist() == [30, 30]
+    assert dataset.val.labels.bincount().tolist() == [50, 3]
+    train, val = (
+        set(part.images[part.labels == 1, 0, 4, 4].tolist())
+        for part in (dataset.train, dataset.val)
+    )
     assert not train & val and train | val == set(range(33))  # each image in one part only
     for file in sorted((folder / "accordion").iterdir())[:5]:
         file.unlink()
@@ -309,16 +263,16 @@ def test_a_turned_photograph_stands_upright_everywhere(tmp_path, resolution, suf
     halves = np.repeat([255, 0], 32)[:, None].repeat(64, 1).astype(np.uint8)  # white above black
     Image.fromarray(halves).rotate(90).save(file, exif=exif, quality=95)
     with Image.open(file) as image:
-        for found in (photos.decode(file, 32), photos.square(image, 32)):
-            assert found[:12].min() > 200 and found[-12:].max() < 50
+        for pixels in (photos.decode(file, 32), photos.square(image, 32)):
+            assert pixels[:12].min() > 200 and pixels[-12:].max() < 50
 
 
 def test_what_is_transparent_shows_white(tmp_path):
     picture = Image.new("RGBA", (40, 40), (255, 0, 255, 0))
     picture.paste((0, 0, 200, 255), (0, 0, 40, 20))
     picture.save(tmp_path / "a.png")
-    found = photos.decode(tmp_path / "a.png", 40)
-    assert (found[:18] == (0, 0, 200)).all() and (found[22:] == 255).all()
+    pixels = photos.decode(tmp_path / "a.png", 40)
+    assert (pixels[:18] == (0, 0, 200)).all() and (pixels[22:] == 255).all()
 
 
 def test_sixteen_bits_of_a_pgm_and_no_range_of_a_float(tmp_path):
@@ -357,17 +311,3 @@ def test_flat_validation_images_and_kaggles_archive(tmp_path):
             folder.rmdir()
     with pytest.raises(DataError, match="val: the images lie flat; move each into the folder of"):
         photos.class_folders("imagenet", root)
-
-
-def test_any_folder_in_this_layout_is_a_data_set(tmp_path):
-    found = data.load(str(photographs(tmp_path, "flowers")), 28, progress=False)
-    assert (found.name, len(found.classes), len(found.train)) == ("flowers", 3, 12)
-    with pytest.raises(DataError, match="roses: no such folder; a data set is a folder with train"):
-        data.load(str(tmp_path / "roses"), 28)
-
-
-def test_a_very_large_image_is_named(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    picture(0, 0, 40, 32).save(tmp_path / "large.png")
-    photos.decode(tmp_path / "large.png", 8)
-    assert f"{tmp_path / 'large.png'}: 0 megapixels" in capsys.readouterr().err

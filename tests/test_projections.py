@@ -7,14 +7,12 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import spearmanr
 
-from book.projections import claims, controls, figures, linear_toy
-from book.projections import measure as study
+from book.projections import claims, controls, linear_toy
 from book.projections import picture_measures as measures
-from tests import datasets
 from tests.networks import relative, small
-from zfrepro import deconvnet, records, rules
+from zfrepro import deconvnet
 from zfrepro.deconvnet import Units
-from zfrepro.networks import krizhevsky, zfnet
+from zfrepro.networks import zfnet
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -35,20 +33,14 @@ def probed():
 # --- measures on pictures ---
 
 
-@pytest.mark.parametrize("measure", [measures.coherence, measures.fineness])
-def test_measures_do_not_depend_on_scale_sign_or_orientation(measure):
-    picture = noise(2, 3, 40, 40)
-    for same in (picture * 1e-4, -picture, picture.flip(-1), picture.transpose(-1, -2)):
-        assert torch.allclose(measure(same), measure(picture), rtol=1e-3)
-
-
-@pytest.mark.parametrize("angle", [0.0, 0.4, 0.8, 1.6])
+@pytest.mark.parametrize("angle", [0.0, 0.8])
 def test_coherence_is_one_for_stripes_of_any_direction_and_falls_with_noise(angle):
     y, x = torch.meshgrid(torch.arange(48), torch.arange(48), indexing="ij")
     stripes = torch.sin(0.7 * (math.cos(angle) * x + math.sin(angle) * y)).expand(1, 3, -1, -1)
     noisy = [stripes + k * noise(1, 3, 48, 48) for k in (0, 0.2, 0.6, 3)]
-    found = [measures.coherence(picture).item() for picture in noisy]
-    assert found[0] > 0.999 and found == sorted(found, reverse=True) and found[-1] < 0.3
+    coherences = [measures.coherence(picture).item() for picture in noisy]
+    assert coherences[0] > 0.999 and coherences[-1] < 0.3
+    assert coherences == sorted(coherences, reverse=True)
     assert measures.coherence(noise(20, 3, 64, 64)).mean().item() == pytest.approx(0.15, abs=0.03)
 
 
@@ -70,17 +62,6 @@ def test_rank_correlation_is_spearmans_also_with_ties():
     where[:, 1:4, 2:] = True
     inside = measures.rank_correlation(a[..., 1:4, 2:], b[..., 1:4, 2:])
     assert torch.allclose(measures.rank_correlation(a, b, where), inside, atol=1e-6)
-    with pytest.raises(ValueError, match="one shape"):
-        measures.rank_correlation(a, b[:2])
-
-
-def test_ssim_is_one_for_pictures_that_differ_in_scale_and_low_for_unrelated_ones():
-    a, b = noise(3, 3, 24, 24), noise(3, 3, 24, 24, seed=1)
-    assert torch.allclose(measures.ssim(a, 7 * a), torch.ones(3), atol=1e-5)
-    assert measures.ssim(a, b).abs().max() < 0.2
-    assert torch.allclose(measures.ssim(a, b)[1:2], measures.ssim(a[1:2], b[1:2]), atol=1e-6)
-    with pytest.raises(ValueError, match="11 px"):
-        measures.ssim(a[..., :7, :7], b[..., :7, :7])
 
 
 def test_share_inside_and_local_contrast_by_hand():
@@ -96,7 +77,7 @@ def test_share_inside_and_local_contrast_by_hand():
 # --- other ways to project ---
 
 
-@pytest.mark.parametrize("layer", ["conv1", "conv2", "conv4", "fc8"])
+@pytest.mark.parametrize("layer", ["conv2", "conv4", "fc8"])
 def test_probing_before_the_relu_changes_only_the_scale(probed, layer):
     network, images, units = probed
     ours = controls.project_by_rule(network, images, layer, units[layer])
@@ -105,28 +86,17 @@ def test_probing_before_the_relu_changes_only_the_scale(probed, layer):
     assert relative(ours * factor[:, None, None, None], theirs) < 1e-4
 
 
-@pytest.mark.parametrize("make", [zfnet, krizhevsky])
-@pytest.mark.parametrize("size", [95, 96, 128])
-def test_subsampled_networks_keep_their_shapes(make, size):
-    network, images = small(make(), size), noise(1, 3, size, size)
-    found, expected = (
-        {name: maps.shape for name, maps in n.features(images, n.layers).items()}
-        for n in (controls.Subsampled.of(network), network)
-    )
-    assert found == expected
-
-
 def test_borrowed_switches_are_those_of_the_explicit_form(probed):
     network, images, units = probed
-    found, same = (
+    borrowed, same = (
         controls.project_by_switches(network, images, "conv3", units["conv3"], others, generator())
         for others in (images.flip(0), images)
     )
-    assert list(found) == list(controls.WAYS)
+    assert list(borrowed) == list(controls.WAYS)
     up, other = (deconvnet.forward(network, x, "conv3") for x in (images, images.flip(0)))
     seed = deconvnet.seed(torch.ones_like(up.activations), units["conv3"])
     for way, trace in (("own", up), ("another image's", other)):
-        assert relative(found[way], deconvnet.backward(network, trace, "conv3", seed)) < 1e-4
+        assert relative(borrowed[way], deconvnet.backward(network, trace, "conv3", seed)) < 1e-4
     # borrowing from the same image changes nothing
     assert torch.equal(same["another image's"], same["own"])
     assert torch.equal(same["another unit"], same["another unit and image"])
@@ -138,7 +108,6 @@ def test_overwriting_keeps_the_last_of_colliding_values():
     _, switches = deconvnet.pool(peak)
     values = torch.tensor([[[[4.0, 3.0], [2.0, 1.0]]]])
     assert controls.overwriting_unpool(values, switches, peak.shape)[0, 0, 2, 2] == 1
-    assert deconvnet.unpool(values, switches, peak.shape)[0, 0, 2, 2] == 10
     apart = torch.tensor([[[[0, 4], [20, 24]]]])
     summed = deconvnet.unpool(values, apart, peak.shape)
     assert torch.equal(controls.overwriting_unpool(values, apart, peak.shape), summed)
@@ -152,9 +121,10 @@ def test_cascade_randomises_from_the_layer_down_and_leaves_the_network_alone():
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
     for i, (_, changed) in enumerate(stages):
         for j, name in enumerate(("conv3", "conv2", "conv1")):
-            own, new = network.convs[name].weight, changed.convs[name].weight
-            assert torch.equal(own, new) == (j > i)
-            assert new.square().mean().item() == pytest.approx(own.square().mean().item(), rel=0.2)
+            trained, new = network.convs[name].weight, changed.convs[name].weight
+            assert torch.equal(trained, new) == (j > i)
+            size = trained.square().mean().item()
+            assert new.square().mean().item() == pytest.approx(size, rel=0.2)
         assert torch.equal(changed.fulls["fc8"].weight, network.fulls["fc8"].weight)
 
 
@@ -173,9 +143,9 @@ def test_deletion_takes_the_highest_first_and_refuses_silent_units():
         assert controls.area_under(curve, (0.0, share)).item() == pytest.approx(sum(left) / 2)
     parts = torch.zeros(1, 96, 96, dtype=torch.uint8)
     parts[0, 10:13], parts[0, 13:17] = 4, 7
-    for there, needed in ((parts, 7), (parts * (parts == 4), 0)):
-        found = controls.most_needed_part(network, images, "conv1", unit, there)
-        assert found.tolist() == [needed]
+    for drawn, needed in ((parts, 7), (parts * (parts == 4), 0)):
+        part = controls.most_needed_part(network, images, "conv1", unit, drawn)
+        assert part.tolist() == [needed]
     with pytest.raises(ValueError, match="does not respond"):
         controls.deletion_curve(network, -images, "conv1", unit, ranking)
 
@@ -189,7 +159,7 @@ def test_adversarial_images_stay_near_and_raise_the_loss(probed):
         assert F.cross_entropy(network(moved), labels) > F.cross_entropy(network(images), labels)
 
 
-@pytest.mark.parametrize("angle", [0.0, 0.5, 0.8])
+@pytest.mark.parametrize("angle", [0.0, 0.8])
 def test_the_toys_filter_cancels_the_distractor_and_its_pattern_is_the_signal(angle):
     toy = linear_toy.fit_toy(angle)
     cosines = {
@@ -201,29 +171,6 @@ def test_the_toys_filter_cancels_the_distractor_and_its_pattern_is_the_signal(an
     assert linear_toy.cosine(toy.pattern, toy.signal) > 0.99
     with pytest.raises(ValueError, match="cosine"):
         linear_toy.fit_toy(1.0)
-
-
-def test_bad_input_is_named(probed):
-    network, images, units = probed
-    with pytest.raises(ValueError, match="rule 'x'"):
-        controls.project_by_rule(network, images, "conv2", units["conv2"], "x")
-    with pytest.raises(ValueError, match="layer 'fc6'"):
-        controls.before_relu(network, "fc6")
-    with pytest.raises(ValueError, match="fc8"):
-        controls.project_by_switches(network, images, "fc8", units["fc8"], images, generator())
-    assert set(controls.RULES) >= set(rules.RULES) - {"deconvnet"}
-
-
-def test_the_factor_of_the_norm_is_that_of_its_formula():
-    bench = study.Bench(datasets.study(4))
-    found = study.norm_factor(bench)
-    conv1 = bench.network.output("conv1")(bench.fetch(bench.searched))
-    pooled = deconvnet.pool(conv1)[0]
-    squares = F.pad(pooled.square(), (0, 0, 0, 0, 2, 2)).unfold(1, 5, 1).sum(-1)
-    factor = ((2 + 1e-4 / 5 * squares) ** -0.75)[pooled > 0]
-    assert found["images"] == 4 and set(found["layers"]) == {"conv1", "conv2"}
-    extremes = {"least": factor.min().item(), "most": factor.max().item()}
-    assert found["layers"]["conv1"] == pytest.approx(extremes, rel=1e-5)
 
 
 # --- claims and figures ---
@@ -267,12 +214,6 @@ def normed(cosine: float, least: float) -> dict:
     return norm | by_layer("rules", {"true_norm_cosine": Everywhere(cosine)})
 
 
-def one_layer_against(name: str) -> dict:
-    lead = {"other_unit_minus_other_switches": Everywhere(0.3)}
-    against = {f"switches-{name}": {"other_unit_minus_other_switches": Everywhere(-0.3)}}
-    return by_layer("switches", lead) | against
-
-
 THREE = {  # a claim, and means under which it agrees, stays open and is contradicted
     "weighting": (-0.2, 0.0, 0.2),
     "part": (0.2, 0.0, -0.2),
@@ -294,14 +235,11 @@ OUTCOMES = ("agrees", "not resolved", "contradicts")
             for name, means in THREE.items()
             for mean, outcome in zip(means, OUTCOMES, strict=True)
         ),
-        ("switches", one_layer_against("conv4"), "contradicts"),
         ("mask", clearer(0.2, -0.1), "agrees"),
         ("mask", clearer(0.03, -0.1), "same direction, other size"),
         ("mask", clearer(0.2, 0.1), "contradicts"),
-        ("mask", clearer(-0.1, -0.1), "contradicts"),
         ("guided", randomised(0.9, 0.0), "agrees"),
         ("guided", randomised(0.9, 0.5), "contradicts"),
-        ("guided", randomised(0.5, 0.0), "contradicts"),
         ("adversarial", attacked(9, 0.95), "agrees"),
         ("adversarial", attacked(9, 0.9), "not resolved"),
         ("adversarial", attacked(9, 0.2), "contradicts"),
@@ -314,12 +252,5 @@ OUTCOMES = ("agrees", "not resolved", "contradicts")
     ],
 )
 def test_every_outcome_of_every_claim_occurs(name, record, outcome):
-    (claim,) = (own for own in claims.CLAIMS if own.name == f"projections-{name}")
+    (claim,) = (claim for claim in claims.CLAIMS if claim.name == f"projections-{name}")
     assert claim.judge(record).outcome == outcome
-
-
-@pytest.mark.parametrize("name", figures.INTERVALS)
-def test_records_hold_what_the_figures_show(name):
-    rows, series = figures.INTERVALS[name][1:3]
-    figure = figures.intervals(name, records.read("projections/diorama"))
-    assert len(figure.axes[0].get_yticks()) == len(rows) * len(series)

@@ -1,11 +1,9 @@
-"""Laws that hold for any network, image and file, tried on random ones (hypothesis).
+"""Laws that hold for any network and image, tried on random ones (hypothesis).
 
 Two more are beside what they are about: probed receptive fields equal the formula
 (test_receptive_field.py), and the streaming search equals a sort (test_gallery.py)."""
 
 import itertools
-import tempfile
-from pathlib import Path
 from unittest import mock
 
 import torch
@@ -14,14 +12,11 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from tests.datasets import tiny
 from tests.networks import relative
-from zfrepro import deconvnet, records
-from zfrepro.data.transforms import stored_size
+from zfrepro import deconvnet
 from zfrepro.deconvnet import ForwardTrace, Units
-from zfrepro.networks import ARCHITECTURES, Architecture, Conv, Full, Network, build
+from zfrepro.networks import Architecture, Conv, Full, Network, build
 from zfrepro.occlusion import occlude
-from zfrepro.weights import load_weights, save_weights
 
 few = settings(
     max_examples=25,
@@ -35,9 +30,8 @@ def convs(draw, layer: int) -> Conv:
     """Any kernel, stride and padding below the kernel; strides may leave gaps."""
     kernel = draw(st.integers(1, 5))
     return Conv(
-        layer, draw(st.integers(1, 4)), kernel, draw(st.integers(1, 3)), draw(st.integers(0,
-        kernel - 1)),
-        pool=draw(st.booleans()), norm=draw(st.booleans()),
+        layer, draw(st.integers(1, 4)), kernel, draw(st.integers(1, 3)),
+        draw(st.integers(0, kernel - 1)), pool=draw(st.booleans()), norm=draw(st.booleans()),
     )  # fmt: skip
 
 
@@ -120,11 +114,11 @@ def test_crops_equal_whole_images(network, seed, data):
     rows, columns = torch.tensor([(0, 0), (0, last), (last, last), *drawn]).T
     units = Units(activations[0, :, rows, columns].argmax(0), rows, columns)
     images = image.expand(len(units), -1, -1, -1)
-    found = deconvnet.project_crops(network, images, layer, units)
+    crops = deconvnet.project_crops(network, images, layer, units)
     whole = deconvnet.project(network, images, layer, units)
-    side = found.pixels.shape[-1]
-    assert relative(found.pixels, deconvnet.crop(whole, found.tops, found.lefts, side)) < 1e-9
-    for picture, top, left in zip(whole, found.tops.tolist(), found.lefts.tolist(), strict=True):
+    side = crops.pixels.shape[-1]
+    assert relative(crops.pixels, deconvnet.crop(whole, crops.tops, crops.lefts, side)) < 1e-9
+    for picture, top, left in zip(whole, crops.tops.tolist(), crops.lefts.tolist(), strict=True):
         outside = picture.clone()  # of the receptive field, nothing has a say
         outside[:, max(top, 0) : top + side, max(left, 0) : left + side] = 0
         assert not outside.any()
@@ -132,9 +126,8 @@ def test_crops_equal_whole_images(network, seed, data):
 
 @torch.no_grad()
 @given(
-    st.integers(4, 20), st.integers(4, 20), st.integers(1, 3), st.integers(1, 9), st.integers(1,
-    20),
-    st.integers(0, 99), st.data(),
+    st.integers(4, 20), st.integers(4, 20), st.integers(1, 3), st.integers(1, 9),
+    st.integers(1, 20), st.integers(0, 99), st.data(),
 )  # fmt: skip
 @few
 def test_occlusion_equals_the_loop(height, width, count, batch, patch, seed, data):
@@ -146,59 +139,25 @@ def test_occlusion_equals_the_loop(height, width, count, batch, patch, seed, dat
     ).eval()
     images, fill = torch.randn(2, count, 3, height, width)
     settings = {"fill": fill, "batch": batch, "layer": "0", "progress": False}
-    found = occlude(model, images, patch=patch, stride=stride, **settings)
+    result = occlude(model, images, patch=patch, stride=stride, **settings)
 
     def places(side: int) -> list[int]:
         firsts = {round(i * stride) for i in range(side) if i * stride + patch <= side}
         return sorted(firsts | {side - patch})  # the last one ends at the border
 
-    assert (found.rows.tolist(), found.columns.tolist()) == (places(height), places(width))
+    assert (result.rows.tolist(), result.columns.tolist()) == (places(height), places(width))
+    torch.testing.assert_close(result.clean, model(images).softmax(1))
+    torch.testing.assert_close(result.clean_activity, model[:2](images).sum((2, 3)))
+    assert torch.equal(result.predicted, result.probabilities.argmax(3))
+    labels = torch.arange(count)
+    assert torch.equal(result.of(labels)[-1], result.probabilities[-1, :, :, count - 1])
+    strongest = result.clean_activity[0].argmax()
+    activity = result.activity_of(result.strongest)
+    assert torch.equal(activity[0], result.activity[0, :, :, strongest])
     every = itertools.product(enumerate(places(height)), enumerate(places(width)))
     for (r, top), (q, left) in every:
         x = images.clone()
         square = (..., slice(top, top + patch), slice(left, left + patch))
         x[square] = fill[square]
-        torch.testing.assert_close(found.probabilities[:, r, q], model(x).softmax(1))
-        torch.testing.assert_close(found.activity[:, r, q], model[:2](x).sum((2, 3)))
-
-
-recipes = st.builds(
-    tiny,
-    arch=st.sampled_from(list(ARCHITECTURES)), image_size=st.sampled_from([64, 80, 96]),
-    units=st.integers(4, 32),
-    width=st.sampled_from([0.05, 0.1]), seed=st.integers(0, 2**31), lr=st.floats(1e-6, 1),
-    dropout=st.floats(0, 0.99),
-)  # fmt: skip
-
-
-@given(recipes, st.lists(st.text(max_size=8), min_size=1, max_size=4), st.integers(0, 99))
-@settings(few, max_examples=12)
-def test_saved_networks_equal_loaded_ones(recipe, names, seed):
-    generator = torch.Generator().manual_seed(seed)
-    side = stored_size(recipe.image_size)
-    network, mean = recipe.network(len(names)), 255 * torch.rand(3, side, side, generator=generator)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "a.safetensors"
-        sha = save_weights(file, network, recipe, tuple(names), mean)
-        found = load_weights(file, expected_sha256=sha, device=torch.device("cpu"))
-        again = save_weights(file, found.network, found.recipe, found.classes, found.mean)
-    assert sha == again  # nothing is lost by saving once more
-    assert (found.recipe, found.classes) == (recipe, tuple(names))
-    assert torch.equal(found.mean, mean.half().float())
-    for name, value in found.network.state_dict().items():
-        assert torch.equal(value, network.state_dict()[name].half().float())
-
-
-contents = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=20,
-)
-
-
-@given(st.dictionaries(st.text(), contents, max_size=4))
-@settings(few, max_examples=50)
-def test_written_records_equal_read_ones(content):
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(records.os, "fsync"):
-        records.write_json(Path(folder) / "a.json", content)
-        assert records.read_json(Path(folder) / "a.json") == content
+        torch.testing.assert_close(result.probabilities[:, r, q], model(x).softmax(1))
+        torch.testing.assert_close(result.activity[:, r, q], model[:2](x).sum((2, 3)))

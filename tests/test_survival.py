@@ -52,17 +52,19 @@ def runs(world):
 
 def differing(ours, theirs) -> list[str]:
     """What is not equal to the last bit in two finished runs; the clock may differ."""
-    found = []
+    unequal = []
     for name in ("checkpoint.safetensors", "weights.safetensors", "probabilities.safetensors"):
         a, b = load_file(ours / name), load_file(theirs / name)
         assert a.keys() == b.keys()
-        found += [f"{name}: {key}" for key in a if not torch.equal(a[key], b[key])]
-    mine, other = (records.read_json(run / "record.json") for run in (ours, theirs))
-    found += ["errors"] if mine["errors"] != other["errors"] else []
-    for epoch, rows in enumerate(zip(mine["history"], other["history"], strict=True), 1):
-        own, their = (row | {"seconds": 0} for row in rows)
-        found += [f"epoch {epoch}"] if own != their else []
-    return found
+        unequal += [f"{name}: {key}" for key in a if not torch.equal(a[key], b[key])]
+    our_record, their_record = (records.read_json(run / "record.json") for run in (ours, theirs))
+    unequal += ["errors"] if our_record["errors"] != their_record["errors"] else []
+    epochs = zip(our_record["history"], their_record["history"], strict=True)
+    return unequal + [
+        f"epoch {number}"
+        for number, (one, other) in enumerate(epochs, 1)
+        if one | {"seconds": 0} != other | {"seconds": 0}
+    ]
 
 
 # --- killed --------------------------------------------------------------------------------------

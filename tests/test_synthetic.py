@@ -8,10 +8,10 @@ from book.synthetic import figures
 
 
 def test_photographs_are_square_colour_and_not_alike():
-    found = figures.photographs(64)
-    assert found.shape == (6, 3, 64, 64)
-    assert 0 <= found.min() and 100 < found.max() <= 255
-    assert torch.corrcoef(found.flatten(1)).fill_diagonal_(0).max() < 0.8
+    pictures = figures.photographs(64)
+    assert pictures.shape == (6, 3, 64, 64)
+    assert 0 <= pictures.min() and 100 < pictures.max() <= 255
+    assert torch.corrcoef(pictures.flatten(1)).fill_diagonal_(0).max() < 0.8
 
 
 def test_truth_names_the_parts_that_are_seen():

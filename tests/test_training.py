@@ -33,8 +33,8 @@ def quiet(*_, **__) -> None:
     pass
 
 
-def run(recipe: Recipe, out, dataset=WORLD):
-    return train(recipe, dataset, out, device=CPU, progress=False, say=quiet)
+def run(recipe: Recipe, out, dataset=WORLD, **options):
+    return train(recipe, dataset, out, device=CPU, progress=False, say=quiet, **options)
 
 
 def same(a: State, b: State) -> bool:
@@ -93,11 +93,8 @@ def test_a_compiled_network_learns_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "compile", traced)
     recipe = tiny(epochs=1, precision="fp32")
     plain, _ = run(recipe, tmp_path / "plain")
-    state, _ = train(
-        recipe, WORLD, tmp_path / "compiled", device=CPU, progress=False, say=quiet, compiled=True
-    )
+    state, _ = run(recipe, tmp_path / "compiled", compiled=True)
     assert compiled == [state.network]
-    assert state.history[0]["loss"] == pytest.approx(plain.history[0]["loss"], rel=1e-4)
     for a, b in zip(state.network.parameters(), plain.network.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
@@ -112,83 +109,63 @@ def test_filters_stay_within_the_radius_and_reach_it():
         filters = [c.weight.square().mean((1, 2, 3)).sqrt() for c in state.network.convs.values()]
         return torch.cat(filters).max().item()
 
-    assert largest(0.1) == pytest.approx(0.1, rel=1e-5)
     assert largest(0.03) == pytest.approx(0.03, rel=1e-5)
     assert largest(0.0) > 0.15  # 0 leaves them alone
 
 
-def test_the_average_follows_the_weights(tmp_path):
-    recipe = tiny(ema=0.9, epochs=1)
-    state, _ = run(recipe, tmp_path)
-    averaged = training.evaluated(recipe, state, CPU)
-    assert not torch.equal(averaged.convs.conv1.weight, state.network.convs.conv1.weight)
-    # By hand: the decay is (1 + t) / (10 + t) until it reaches the recipe's.
-    weights, average = [1.0, 3.0, -2.0], 0.0
-    by_hand = State(torch.nn.Linear(1, 1, bias=False), None, {"weight": torch.zeros(1, 1)}, [], 0)
-    for step, weight in enumerate(weights):
-        by_hand.network.weight.data.fill_(weight)
-        training._update_average(recipe, by_hand, step)
+def test_the_average_follows_the_weights():
+    """By hand: the decay is (1 + t) / (10 + t) until it reaches the recipe's."""
+    average, recipe = 0.0, tiny(ema=0.9)
+    state = State(torch.nn.Linear(1, 1, bias=False), None, {"weight": torch.zeros(1, 1)}, [], 0)
+    for step, weight in enumerate([1.0, 3.0, -2.0]):
+        state.network.weight.data.fill_(weight)
+        training._update_average(recipe, state, step)
         decay = min(0.9, (1 + step) / (10 + step))
         average = decay * average + (1 - decay) * weight
-    assert by_hand.average["weight"].item() == pytest.approx(average)
-    # without an average, the network itself
-    assert training.evaluated(tiny(), start(tiny(), 3, CPU), CPU).training
-
-
-def test_fewer_images_than_a_batch():
-    recipe, few = tiny(batch=64), stripes(train=5)
-    state, mean = start(recipe, 3, CPU), mean_image(few.train.images)
-    found = train_epoch(recipe, state, few.train, mean, 0, False)
-    assert math.isfinite(found["loss"]) and 0 <= found["train_error"] <= 100
+    assert state.average["weight"].item() == pytest.approx(average)
 
 
 # --- stop and go on ------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    return run(tiny(**PLATEAU), tmp_path_factory.mktemp("whole"))
-
-
-def test_an_interrupted_run_ends_bit_for_bit_the_same(tmp_path, monkeypatch, uninterrupted):
+def test_an_interrupted_run_ends_bit_for_bit_the_same(tmp_path, monkeypatch):
     recipe, once = tiny(**PLATEAU), training.train_epoch
+    whole, whole_mean = run(recipe, tmp_path / "whole")
 
     def interrupted(recipe, state, split, mean, epoch, progress):
-        found = once(recipe, state, split, mean, epoch, progress)
+        row = once(recipe, state, split, mean, epoch, progress)
         if epoch == 3:
             raise KeyboardInterrupt  # in the middle of an epoch: its steps are lost
-        return found
+        return row
 
     monkeypatch.setattr(training, "train_epoch", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run(recipe, tmp_path)
+        run(recipe, tmp_path / "in two")
     monkeypatch.undo()
-    state, mean = run(recipe, tmp_path)
-    assert same(state, uninterrupted[0]) and torch.equal(mean, uninterrupted[1])
+    state, mean = run(recipe, tmp_path / "in two")
+    assert same(state, whole) and torch.equal(mean, whole_mean)
     # the plateau rule acted, so its state was carried over
     assert state.rate < recipe.lr and len(state.history) == 4
-
-
-def test_loaded_tensors_keep_the_layout_that_makes_them_fast(tmp_path):
-    run(tiny(epochs=1, ema=0.9), tmp_path)
-    recipe = tiny(epochs=1, ema=0.9)
-    state, _ = training.load_checkpoint(tmp_path / training.CHECKPOINT_FILE, recipe, CPU)
-    parameter = state.network.convs["conv2"].weight
-    buffer = state.optimiser.state[parameter]["momentum_buffer"]
-    assert parameter.stride() == buffer.stride() == state.average["convs.conv2.weight"].stride()
-    assert parameter.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.fixture
 def checkpoint(tmp_path):
     run(tiny(epochs=1, ema=0.9), tmp_path)
-    return tmp_path / "checkpoint.safetensors"
+    return tmp_path / training.CHECKPOINT_FILE
 
 
-def refused(checkpoint, recipe=None, dataset=WORLD) -> str:
+def test_loaded_tensors_keep_the_layout_that_makes_them_fast(checkpoint):
+    state, _ = training.load_checkpoint(checkpoint, tiny(epochs=1, ema=0.9), CPU)
+    weight = state.network.convs["conv2"].weight
+    momentum = state.optimiser.state[weight]["momentum_buffer"]
+    for tensor in (weight, momentum, state.average["convs.conv2.weight"]):
+        assert tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+def refused(checkpoint, dataset=WORLD) -> str:
     before = checkpoint.read_bytes()
     with pytest.raises(CheckpointError) as error:
-        run(recipe or tiny(epochs=1, ema=0.9), checkpoint.parent, dataset)
+        run(tiny(epochs=1, ema=0.9), checkpoint.parent, dataset)
     assert checkpoint.read_bytes() == before  # it may be someone's only copy
     text = str(error.value)
     assert str(checkpoint) in text and "\n" not in text
@@ -220,25 +197,18 @@ def test_a_checkpoint_of_other_data_is_refused(checkpoint):
     assert "other images than those of made-up here" in refused(checkpoint, dataset=others)
 
 
-@pytest.mark.parametrize("when", ["loss", "last update"])
-def test_divergence_stops_and_leaves_the_last_checkpoint(tmp_path, monkeypatch, when):
-    recipe, normalise, step, calls = tiny(epochs=3), training.normalise, torch.optim.SGD.step, [0]
+@pytest.mark.parametrize("broken", [8, 12])  # the second and the last step of the second epoch
+def test_divergence_stops_and_leaves_the_last_checkpoint(tmp_path, monkeypatch, broken):
+    recipe, step, calls = tiny(epochs=3), torch.optim.SGD.step, []
 
-    def broken_input(*arguments):
-        calls[0] += 1  # validation reads images through `normalise` too: two of the first nine
-        return normalise(*arguments) * (math.nan if calls[0] > 9 else 1)
-
-    def broken_update(optimiser, *arguments):
+    def diverging_step(optimiser, *arguments):
         step(optimiser, *arguments)
-        calls[0] += 1
-        if calls[0] == 12:  # the last of the second epoch's six steps
+        calls.append(1)
+        if len(calls) == broken:
             optimiser.param_groups[0]["params"][0].data.fill_(math.inf)
 
     with monkeypatch.context() as patch:
-        if when == "loss":
-            patch.setattr(training, "normalise", broken_input)
-        else:
-            patch.setattr(torch.optim.SGD, "step", broken_update)
+        patch.setattr(torch.optim.SGD, "step", diverging_step)
         told = "^epoch 2.*lower --lr .now 0.02.*checkpoint is untouched.$"
         with pytest.raises(FloatingPointError, match=told):
             run(recipe, tmp_path)
@@ -254,15 +224,8 @@ def test_divergence_stops_and_leaves_the_last_checkpoint(tmp_path, monkeypatch, 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"crops": "five"}, {"schedule": "step"}, {"precision": "fp16"}, {"init": "he"},
-        {"arch": "alexnet"},
-        {"lr": 0.0}, {"lr": math.nan}, {"lr": math.inf}, {"epochs": 0}, {"batch": -1},
-        {"width": 0.0}, {"units": 0},
-        {"momentum": 1.0}, {"dropout": 1.0}, {"dropout": -0.1}, {"ema": 1.0},
-        {"label_smoothing": 1.5},
-        {"area": 0.0}, {"area": 1.1}, {"clip": -1.0}, {"weight_decay": -1.0}, {"patience": -1},
-        {"warmup": -1.0},
-        {"image_size": 16}, {"input_scale": 0.0},
+        {"crops": "five"}, {"arch": "alexnet"}, {"lr": 0.0}, {"lr": math.nan}, {"epochs": 2.5},
+        {"momentum": 1.0}, {"dropout": -0.1}, {"area": 1.1}, {"clip": -1.0}, {"image_size": 16},
     ],
     ids=str,
 )  # fmt: skip
@@ -273,7 +236,7 @@ def test_a_recipe_refuses_what_cannot_work(wrong):
     assert str(value) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_cosine_schedule():
+def test_the_cosine_schedule_and_that_it_reaches_the_optimiser():
     recipe = tiny(schedule="cosine", lr=0.4, warmup=2.0, epochs=12)
     state = start(recipe, 3, CPU)
     rates = [learning_rate(recipe, state, epoch / 10) for epoch in range(121)]
@@ -282,8 +245,9 @@ def test_cosine_schedule():
     assert all(a < b for a, b in zip(rates[:19], rates[1:20], strict=True))
     assert all(a > b for a, b in zip(rates[20:-1], rates[21:], strict=True))
     assert rates[70] == pytest.approx(0.2) and rates[-1] == pytest.approx(0, abs=1e-9)
-    assert learning_rate(tiny(schedule="cosine", warmup=0.0), state, 0.0) == pytest.approx(0.02)
-    assert math.isfinite(learning_rate(tiny(schedule="cosine", warmup=9.0, epochs=3), state, 2.9))
+    recipe = tiny(schedule="cosine", warmup=0.0, epochs=1)
+    train_epoch(recipe, state, WORLD.train, mean_image(WORLD.train.images), 0, False)
+    assert state.optimiser.param_groups[0]["lr"] == learning_rate(recipe, state, 5 / 6)
 
 
 def test_plateau_schedule(tmp_path, monkeypatch):
@@ -305,26 +269,19 @@ def test_plateau_schedule(tmp_path, monkeypatch):
     assert seen == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.1, 0.01])
 
 
-def test_rates_reach_the_optimiser():
-    recipe = tiny(schedule="cosine", warmup=0.0, epochs=1)
-    state = start(recipe, 3, CPU)
-    train_epoch(recipe, state, WORLD.train, mean_image(WORLD.train.images), 0, False)
-    assert state.optimiser.param_groups[0]["lr"] == learning_rate(recipe, state, 5 / 6)
-
-
 # --- errors --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count, classes", [(500, 20), (77, 6), (1, 1000)])
+@pytest.mark.parametrize("count, classes", [(500, 20), (1, 1000)])
 def test_errors_equal_sklearn(count, classes):
     generator = torch.Generator().manual_seed(count)
     probabilities = torch.rand(count, classes, generator=generator).softmax(1)
     labels = torch.randint(classes, (count,), generator=generator)
-    found = errors(probabilities, labels)
+    measured = errors(probabilities, labels)
     for k in (1, 5):
         options = {"k": k, "labels": np.arange(classes)}
         share = top_k_accuracy_score(labels.numpy(), probabilities.numpy(), **options)
-        assert found[f"top{k}_error"] == pytest.approx(100 * (1 - share), abs=1e-9)
+        assert measured[f"top{k}_error"] == pytest.approx(100 * (1 - share), abs=1e-9)
 
 
 def test_scores_at_the_centre_and_over_ten_crops_equal_a_loop():

@@ -8,14 +8,13 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from book.transfer import claims, figures, measure, rivals, targets
 from tests.datasets import stripes, tiny
 from tests.networks import small
-from zfrepro import paper, probes, records
+from zfrepro import paper, probes
 from zfrepro.data.transforms import center_crop, mean_image
 from zfrepro.measure import Study
 from zfrepro.models import fingerprint
@@ -43,21 +42,18 @@ def test_a_layer_hands_on_what_the_next_one_reads(architecture):
         assert list(out) == [name for name in network.layers if name != "fc8"]
         for below, above in zip(list(out)[:4], list(out)[1:5], strict=True):
             assert torch.allclose(network.convs[above](out[below]).relu(), maps[above], atol=1e-5)
-        assert torch.allclose(
-            network.fulls["fc6"](out["conv5"].flatten(1)).relu(), maps["fc6"], atol=1e-5
-        )
-        assert torch.allclose(network.fulls["fc8"](out["fc7"]), maps["fc8"], atol=1e-5)
+        sixth = network.fulls["fc6"](out["conv5"].flatten(1)).relu()
+        assert torch.allclose(sixth, maps["fc6"], atol=1e-5)
 
 
 def test_reduction_averages_fields_and_leaves_short_rows_alone():
     maps = torch.arange(16.0).reshape(1, 1, 4, 4)
     assert probes.reduced(maps, most=4).tolist() == [[2.5, 4.5, 10.5, 12.5]]
-    assert probes.reduced(maps, most=3).shape == probes.reduced(maps, most=0).shape == (1, 1)
     for short in (maps, torch.ones(2, 9000)):
         assert torch.equal(probes.reduced(short, most=16), short.flatten(1))
 
 
-def test_features_do_not_depend_on_batches_and_are_kept(tmp_path):
+def test_features_do_not_depend_on_batches_and_are_stored(tmp_path):
     network, images = small(zfnet()), torch.randn(5, 3, 96, 96)
     file, calls = tmp_path / "features.safetensors", []
 
@@ -66,9 +62,9 @@ def test_features_do_not_depend_on_batches_and_are_kept(tmp_path):
         return probes.features(network, images.split(2))
 
     whole = probes.features(network, [images])
-    for found in (probes.cached(file, make), probes.cached(file, make)):
+    for stored in (probes.cached(file, make), probes.cached(file, make)):
         for name, rows in whole.items():
-            assert torch.allclose(found[name], rows, rtol=2e-3, atol=1e-4)
+            assert torch.allclose(stored[name], rows, rtol=2e-3, atol=1e-4)
     assert len(calls) == 1
     file.write_bytes(b"damaged")
     probes.cached(file, make)
@@ -87,24 +83,19 @@ def test_draws_are_nested_share_their_test_and_do_not_meet():
     assert set(few.train.tolist()) < set(many.train.tolist()) and torch.equal(few.test, many.test)
     again, other = (probes.draw(labels, 3, reserve=8, test=10, fold=fold) for fold in (2, 3))
     assert torch.equal(again.train, few.train) and not torch.equal(other.test, few.test)
-
-
-@pytest.mark.parametrize("number, more", [(5, {}), (0, {}), (3, {"reserve": 2}), (2, {"test": 0})])
-def test_draws_that_cannot_be_made_are_refused(number, more):
-    with pytest.raises(ValueError):
-        probes.draw(torch.tensor([0] * 9 + [1] * 5), number, **more)
+    for number, options in ((50, {}), (3, {"reserve": 2}), (2, {"test": 0})):
+        with pytest.raises(ValueError):
+            probes.draw(labels, number, **options)
 
 
 def test_per_class_accuracy_by_hand():
     labels, named = np.array([0, 0, 0, 0, 1, 1]), np.array([0, 0, 0, 1, 1, 0])
-    by_hand = 100 * (3 / 4 + 1 / 2) / 2
-    assert probes.per_class_accuracy(named, labels) == pytest.approx(by_hand)
-    assert 100 * balanced_accuracy_score(labels, named) == pytest.approx(by_hand)
+    assert probes.per_class_accuracy(named, labels) == pytest.approx(100 * (3 / 4 + 1 / 2) / 2)
 
 
-@pytest.mark.parametrize("strength", [1.0, 10.0])
 @pytest.mark.parametrize("kind", probes.KINDS)
-def test_classifiers_are_those_of_scikit_learn(kind, strength):
+def test_classifiers_are_those_of_scikit_learn(kind):
+    strength = 10.0
     rows, labels = clusters(number=60)
     train, test = probes.standardised(rows[:160], rows[160:])
     oracle = {
@@ -126,7 +117,6 @@ def test_standardisation_takes_roots_and_sees_the_training_rows_alone():
     assert torch.equal(alone, probes.standardised(train, torch.full((1, 8), 1e6))[0])
     expected = StandardScaler().fit_transform(train.sqrt().numpy()) / 8**0.5
     assert np.allclose(alone, expected, atol=1e-5)
-    assert alone.square().sum(1).mean() == pytest.approx(1, rel=1e-5)
     constant = torch.cat([train, torch.full((50, 1), 3.0)], 1)
     assert probes.standardised(constant)[0].isfinite().all()
 
@@ -135,15 +125,13 @@ def test_the_strength_is_chosen_on_a_third_of_the_training_images():
     labels = torch.tensor([0] * 6 + [1] * 3 + [2] * 2)
     assert [int(probes.held_out(labels)[labels == c].sum()) for c in range(3)] == [2, 1, 1]
     rows, labels = clusters()
-    found = probes.draw(labels, 12)
-    before = probes.probe(rows, labels, found, "svm")
-    rows[found.test] = 0
-    after = probes.probe(rows, labels, found, "svm")
+    drawn = probes.draw(labels, 12)
+    before = probes.probe(rows, labels, drawn, "svm")
+    rows[drawn.test] = 0
+    after = probes.probe(rows, labels, drawn, "svm")
     assert after.strength == before.strength and after.accuracy == pytest.approx(25)
-    alone = probes.probe(rows, labels, probes.draw(labels, 1), "softmax")
-    assert alone.strength == 10.0  # nothing to hold out: the third
     with pytest.raises(ValueError, match="choose among svm, softmax"):
-        probes.probe(rows, labels, found, "tree")
+        probes.probe(rows, labels, drawn, "tree")
 
 
 def natural(seed: int, side: int = 64) -> torch.Tensor:
@@ -172,8 +160,8 @@ def test_pictures_saved_again_are_found_and_others_are_not():
 def study(monkeypatch) -> Study:
     """A study of an untrained network, with the source's own images as target."""
     dataset, recipe = stripes(train=96), tiny()
-    own = stripes(train=48).train
-    pool = targets.Pool("stripes", tuple("abc"), own.images, own.labels, "0")
+    half = stripes(train=48).train
+    pool = targets.Pool("stripes", tuple("abc"), half.images, half.labels, "0")
 
     def load(side, whole):
         return replace(pool, images=center_crop(pool.images, min(side, 73)))
@@ -214,15 +202,14 @@ def test_a_study_measures_every_part_on_a_small_target(study):
     parts = measure.parts(study)
     assert parts["target"]()["train"] == 12 and parts["duplicates"]()["at"]["0.9"] > 0
     names = ("trained-svm-conv5", "untrained-svm-fc7", "trained-softmax-fc7")
-    found = {name: parts[name]()["accuracy"] for name in names}
-    assert all(len(values) == measure.FOLDS for values in found.values())
+    accuracies = {name: parts[name]()["accuracy"] for name in names}
+    assert all(len(values) == measure.FOLDS for values in accuracies.values())
     assert 0 <= parts["tuned-4-fold1"]()["accuracy"] <= 100
     assert set(parts["curve-untrained-softmax-fc7"]()) == {"1", "4"}
-    assert len(parts["source-conv1"]()["trained"]) == measure.FOLDS
     bench = measure.Bench(study, measure.target_of(study))
     rows, labels = bench.rows("trained", "conv5"), bench.pool.labels
     first = probes.probe(rows, labels, probes.draw(labels, 4), "svm").accuracy
-    assert found["trained-svm-conv5"][0] == pytest.approx(first, abs=0.01)
+    assert accuracies["trained-svm-conv5"][0] == pytest.approx(first, abs=0.01)
 
 
 def test_networks_that_others_trained_are_probed_alike(study, monkeypatch):
@@ -239,7 +226,6 @@ def test_networks_that_others_trained_are_probed_alike(study, monkeypatch):
     parts = measure.parts(replace(study, networks={"zfnet": source}))
     assert "curve-softmax-conv5" in parts and "trained-svm-fc6" not in parts
     assert not any(name.startswith(("scratch", "duplicates", "source")) for name in parts)
-    assert parts["target"]()["top"] == "conv5"
     assert len(parts["trained-svm-conv1"]()["accuracy"]) == measure.FOLDS
 
 
@@ -251,8 +237,8 @@ def test_sift_is_measured_without_the_test_images(study, monkeypatch):
         return images.flatten(1).float()
 
     monkeypatch.setattr(rivals, "sift_pyramids", rows)
-    found = bench.sift()
-    assert set(found) == {"1", "4"} and len(found["4"]) == measure.FOLDS
+    accuracies = bench.sift()
+    assert set(accuracies) == {"1", "4"} and len(accuracies["4"]) == measure.FOLDS
     assert seen and not set(seen) & set(bench.draw(0).test.tolist())
 
 
@@ -272,15 +258,6 @@ def test_descriptors_are_coded_and_pooled_into_rows_of_length_one():
     rows, again = (rivals.sift_pyramids(images, torch.arange(4), words=8) for _ in range(2))
     assert rows.shape == (6, 21 * 8) and torch.allclose(rows.norm(dim=1), torch.ones(6), atol=1e-4)
     assert torch.equal(rows, again)
-
-
-def test_random_stages_have_the_published_sizes_and_ignore_contrast():
-    whole = rivals.RandomStages()
-    images = torch.rand(2, 151, 151, generator=torch.Generator().manual_seed(0))
-    rows = whole(images)
-    assert rows.shape == (2, 4096) and torch.allclose(whole(images / 4 + 3), rows, atol=1e-3)
-    assert (whole.filters[1].abs().sum((2, 3)) > 0).sum(1).tolist() == [16] * 256
-    assert all(torch.allclose(w.flatten(1).norm(dim=1), torch.ones(len(w))) for w in whole.filters)
 
 
 def made_up(
@@ -315,12 +292,6 @@ CLAIMS = {claim.name.removeprefix("transfer-"): claim for claim in claims.CLAIMS
 @pytest.mark.parametrize(
     "name, changes, expected",
     [
-        ("pretrained", {}, "agrees"),
-        ("few", {}, "agrees"),
-        ("depth", {}, "agrees"),
-        ("flat", {}, "agrees"),
-        ("top", {}, "agrees"),
-        ("learned", {}, "agrees"),
         ("pretrained", {"scratch": 75.0}, "same direction, other size"),
         ("pretrained", {"scratch": 90.0}, "contradicts"),
         ("pretrained", {"fitted": 89.9}, "not tested"),
@@ -335,6 +306,7 @@ CLAIMS = {claim.name.removeprefix("transfer-"): claim for claim in claims.CLAIMS
     ],
 )
 def test_outcomes_follow_the_record(name, changes, expected):
+    assert CLAIMS[name].judge(made_up()).outcome == "agrees"
     assert CLAIMS[name].judge(made_up(**changes)).outcome == expected
 
 
@@ -344,8 +316,6 @@ def test_rules_are_put_to_the_printed_numbers_and_to_an_untrained_network():
     control = claims.untrained(made_up(untrained=30.0))
     assert control["trained-svm-conv5"]["accuracy"][2] == 30.0
     assert control["curve-softmax-fc7"]["30"][2] == 20.0
-    values = claims.folds(83.8, 0.5)
-    assert (np.mean(values), np.std(values, ddof=1)) == pytest.approx((83.8, 0.5))
 
 
 def test_intervals_allow_for_shared_images():
@@ -354,86 +324,47 @@ def test_intervals_allow_for_shared_images():
     assert claims.over_folds(made_up(), values).high == pytest.approx(2.5 + 2.776 * error, abs=1e-3)
 
 
-def test_photographs_are_squeezed_whole_or_cut_square(tmp_path):
+def test_tables_and_figures_have_what_the_paper_s_have(monkeypatch):
+    monkeypatch.delenv("ZFREPRO_RESULTS")
+    recorded = figures.recorded()
+    table4, table7 = figures.table4(recorded), figures.table7(recorded)
+    assert [row["# Train"] for row in table4] == [
+        "Bo et al.", "Jianchao et al.", "Non-pretrained convnet", "ImageNet-pretrained convnet"
+    ]  # fmt: skip
+    assert table4[3]["Acc % 15/class"] == "83.8 ± 0.5" and table4[0]["ours 30/class"] is None
+    assert [row[""] for row in table7][-2:] == ["Softmax (5)", "Softmax (7)"] and len(table7) == 8
+    assert len(figures.few_shot(recorded).axes) == 2 and len(figures.by_layer(recorded).axes) == 3
+
+
+def test_random_stages_have_the_published_sizes_and_ignore_contrast():
+    model = rivals.RandomStages()
+    images = torch.rand(2, 151, 151, generator=torch.Generator().manual_seed(0))
+    rows = model(images)
+    assert rows.shape == (2, 4096) and torch.allclose(model(images / 4 + 3), rows, atol=1e-3)
+    assert (model.filters[1].abs().sum((2, 3)) > 0).sum(1).tolist() == [16] * 256
+    assert all(torch.allclose(w.flatten(1).norm(dim=1), torch.ones(len(w))) for w in model.filters)
+    # a smaller image: the border of zeros is not normalised with it
+    centered = rivals.centered(rivals.local_norm(images[:1, None, :101]), 151)
+    assert centered.shape[-2:] == (151, 151) and not centered[..., :25, :].any()
+    assert torch.equal(centered[..., 25:126, :], rivals.local_norm(images[:1, None, :101]))
+    assert not torch.allclose(model([images[0, :101]]), rows[:1], atol=1e-3)
+
+
+def test_photographs_are_squeezed_cut_square_or_kept_whole(tmp_path):
     wide = np.zeros((40, 80, 3), np.uint8)
     wide[:, :20, 0] = wide[:, 60:, 2] = 200
     for number in range(62):
         file = tmp_path / "caltech101" / ("accordion", "wrench")[number % 2] / f"{number:04}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(wide).save(file)
-    whole = targets.caltech101(20, tmp_path, whole=True, progress=False)
+    squeezed = targets.caltech101(20, tmp_path, whole=True, progress=False)
     middles = targets.caltech101(20, tmp_path, progress=False)
-    assert whole.images.shape == (62, 3, 20, 20) and whole.labels.bincount().tolist() == [31, 31]
-    assert (whole.images[0, 0, 10, :4] == 200).all() and (whole.images[0, 2, 10, -4:] == 200).all()
-    assert middles.images.shape == whole.images.shape and (middles.images == 0).all()
-    assert middles.fingerprint == whole.fingerprint and torch.equal(middles.labels, whole.labels)
-
-
-def test_targets_that_are_not_at_hand_are_not_tested():
-    for name in ("voc", "caltech256"):
-        outcomes = {
-            dataset: CLAIMS[name].judge({"dataset": {"name": dataset}}).outcome
-            for dataset in ("diorama", "imagenet20")
-        }
-        assert outcomes == {"diorama": "not applicable", "imagenet20": "not tested"}
-
-
-def without_full_layers(record: dict) -> dict:
-    """The same as of a network whose classifier reads its last maps."""
-    gone = ("scratch", "curve", "trained-svm-fc6", "untrained-svm-fc6", "trained-softmax-fc6")
-    found = {key: value for key, value in record.items() if not key.startswith(gone)}
-    found["target"] = record["target"] | {"top": "conv5"}
-    return found | {"curve-softmax-conv5": record["curve-softmax-fc7"]}
-
-
-def test_networks_that_others_trained_borrow_what_the_target_decides(tmp_path, monkeypatch):
-    monkeypatch.setenv("ZFREPRO_RESULTS", str(tmp_path))
-    own = made_up() | {"sift": {"30": [55.0, 56, 57, 58, 59]}}
-    records.write_json(tmp_path / "transfer" / "imagenet20.json", own)
-    foreign = without_full_layers(made_up(frozen=(58.0, 86.5)))
-    records.write_json(tmp_path / "transfer" / "foreign.json", foreign)
-    found = {name: claim.finding("foreign").outcome for name, claim in CLAIMS.items()}
-    assert found["pretrained"] == found["depth"] == found["learned"] == "agrees"
-    assert found["flat"] == found["top"] == "not applicable"
-    few = CLAIMS["few"]
-    assert few.drawn.of(few.read("foreign")).estimate == pytest.approx(1.0)
-
-
-def test_few_networks_from_scratch_are_compared_in_their_own_folds():
-    record = made_up()
-
-    def drop(fold):
-        del record[f"scratch-15-fold{fold}"], record[f"scratch-30-fold{fold}"]
-
-    for fold in (2, 3, 4):
-        drop(fold)
-    folds = claims.frozen(record, 30)[:2] - claims.whole(record, "scratch", 30)
-    assert claims.gap(30).of(record).estimate == pytest.approx(folds.mean())
-    drop(1)
-    assert "fewer than two" in CLAIMS["pretrained"].judge(record).reason
-
-
-def test_tables_and_figures_have_what_the_paper_s_have(monkeypatch):
-    monkeypatch.delenv("ZFREPRO_RESULTS")
-    found = figures.recorded()
-    table4, table7 = figures.table4(found), figures.table7(found)
-    assert [row["# Train"] for row in table4] == [
-        "Bo et al.", "Jianchao et al.", "Non-pretrained convnet", "ImageNet-pretrained convnet"
-    ]  # fmt: skip
-    assert table4[3]["Acc % 15/class"] == "83.8 ± 0.5" and table4[0]["ours 30/class"] is None
-    assert [row[""] for row in table7][-2:] == ["Softmax (5)", "Softmax (7)"] and len(table7) == 8
-    ways = {row["network"] for row in figures.further(found)}
-    assert "our ZFNet, 20 classes: pretrained, fine-tuned" in ways
-    assert len(figures.few_shot(found).axes) == 2 and len(figures.by_layer(found).axes) == 3
-    record = made_up()
-    assert figures.reached(record, "pretrained", 30) == "86.5 ± 0.3"
-    del record["scratch-30-fold0"]
-    assert figures.reached(record, "scratch", 30).endswith("(4 folds)")
-
-
-def test_what_limits_transfer_is_told_against_the_source_that_is_changed():
-    record = {
-        f"limits-{source}": {"accuracy": {"trained": {"conv5": 30.0 + i}}}
-        for i, source in enumerate(("classes-20", *figures.LIMITED.values()))
-    }
-    assert list(figures.limited(record, "conv5").values()) == [1, 2, 3, 4]
+    assert squeezed.images.shape == middles.images.shape == (62, 3, 20, 20)
+    red, _, blue = squeezed.images[0, :, 10]
+    assert (red[:4] == 200).all() and (blue[-4:] == 200).all() and (middles.images == 0).all()
+    assert middles.fingerprint == squeezed.fingerprint
+    assert torch.equal(middles.labels, squeezed.labels)
+    files = targets.caltech101_files(squeezed.classes, tmp_path)
+    assert [squeezed.classes[label] for label in squeezed.labels] == [f.parent.name for f in files]
+    whole = targets.longest(files[0], 20)
+    assert whole.shape == (3, 10, 20) and (whole[0, :, :4] == 200).all()

@@ -23,48 +23,50 @@ from zfrepro import data
 
 def bound(tree: ast.AST) -> set[str]:
     """Names that a statement binds, or changes in place."""
-    found = set()
+    names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            found.add(node.id)
+            names.add(node.id)
         elif isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store):
-            found |= read(node)
+            names |= read(node)
         elif isinstance(node, ast.FunctionDef):
-            found.add(node.name)
+            names.add(node.name)
         elif isinstance(node, ast.alias):
-            found.add((node.asname or node.name).split(".")[0])
+            names.add((node.asname or node.name).split(".")[0])
     for node in ast.walk(tree):
         if isinstance(node, ast.comprehension):
-            found -= bound(node.target)
-    return found
+            names -= bound(node.target)
+    return names
 
 
 def read(tree: ast.AST) -> set[str]:
     """Names that a statement reads, but for those of its own loops and functions."""
-    found, own = set(), set()
+    names, local = set(), set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-            found.add(node.id)
+            names.add(node.id)
+        elif isinstance(node, ast.AugAssign):
+            names |= bound(node.target)
         elif isinstance(node, ast.comprehension | ast.For):
-            own |= bound(node.target)
+            local |= bound(node.target)
         elif isinstance(node, ast.arg):
-            own.add(node.arg)
+            local.add(node.arg)
         elif isinstance(node, ast.FunctionDef):
-            own |= set().union(*map(bound, node.body))
-    return found - own
+            local |= set().union(*map(bound, node.body))
+    return names - local
 
 
 def needed_statements(statements: list[ast.stmt], names: set[str]) -> list[ast.stmt]:
     """Those of the statements that values of `names` at their end depend on."""
-    kept = []
+    needed = []
     for statement in reversed(statements):
         if bound(statement) & names:
-            kept.append(statement)
+            needed.append(statement)
             # a plain assignment makes a name anew, so what it held before does not count
             if isinstance(statement, ast.Assign) and not read(ast.Tuple(statement.targets)):
                 names = names - bound(statement)
             names = names | read(statement)
-    return kept[::-1]
+    return needed[::-1]
 
 
 def before_and_cell(path: Path) -> tuple[ast.Module, str]:
@@ -140,29 +142,24 @@ QUICK = {
 CHANGES = {
     "ablation": [{"BASE": '"zfnet"'}, {"WITHOUT": "(7,)"}, {"UNITS": "2048"}, {"CLASSES": "20"},
                  {"IMAGE_SIZE": "128"}, {"WITHOUT": "()", "MAPS": "(96, 256, 512, 512, 256)"}],
-    "architecture": [{"arch": '"zfnet"'}, {"number": "3"}, {"image": "2"}, {"image": "None"},
+    "architecture": [{"arch": '"zfnet"'}, {"number": "3"}, {"image": "2"},
                      {"image": "None", "frequency": "0.4"}, {"image": "None", "degrees": "10"}],
-    "correspondence": [{"layer": '"conv5"'}, {"layer": '"fc6"'}, {"side_px": "20"},
+    "correspondence": [{"layer": '"fc6"'}, {"side_px": "20"},
                        {"distance": "correspondence.sign_distance"}],
-    "deconvnet": [{"image_number": "5"}, {"layer": '"conv2"'}, {"unit": "(12, 6, 6)"},
-                  {"layer": '"conv1"', "unit": "(3, 50, 50)"}],
+    "deconvnet": [{"image_number": "5"}, {"layer": '"conv2"'}, {"unit": "(12, 6, 6)"}],
     "evolution": [{"layer": '"conv4"'}, {"maps": "[5, 6]"}, {"epochs": "(1, 3)"},
                   {"images": "48"}, {"seed": "1"}],
-    "gallery": [{"layer": '"conv5"'}, {"layer": '"fc6"'}, {"layer": '"fc8"', "chosen": "[0, 9]"},
-                {"chosen": "[5]"}, {"count": "96"}],
+    "gallery": [{"layer": '"fc6"'}, {"layer": '"fc8"', "chosen": "[0, 9]"}, {"chosen": "[5]"},
+                {"count": "96"}],
     "invariance": [{"scene_number": "12"}, {"architecture": '"zfnet"'}],
     "network": [{"IMAGE": "9"}, {"LAYER": '"conv2"'}, {"ROW": "9"}, {"COLUMN": "0"},
                 {"NETWORK": "zfrepro.krizhevsky()"}],
-    "occlusion": [{"architecture": '"zfnet"'}, {"images": "[3]"}, {"images": "[3, 5]"},
-                  {"square_side": "20"}, {"shows": '"blur"'}, {"shows": '"noise"'}],
-    "own_network": [{"layer_name": "own.layers[1]"}, {"layer_name": '"no.such"'},
-                    {"photo": 'photographs["coffee"]'},
-                    {"photo": 'photographs["coffee"].convert("RGBA")',
-                     "layer_name": "own.layers[1]"},
+    "occlusion": [{"architecture": '"zfnet"'}, {"images": "[3, 5]"}, {"square_side": "20"},
+                  {"shows": '"blur"'}],
+    "own_network": [{"layer_name": "net.layers[1]"}, {"layer_name": '"no.such"'},
                     {"photo": 'photographs["coffee"].convert("L")'}],
-    "projections": [{"layer": '"conv3"'}, {"number": "9"},
-                    *({"way": f'"{way}"'} for way in ("deconvnet", "gradient", "guided",
-                      "another unit", "another image's"))],
+    "projections": [{"layer": '"conv3"'}, {"number": "9"}, {"way": '"deconvnet"'},
+                    {"way": '"another unit"'}],
     "synthetic": [{"IMAGE": "9"}, {"PART": '"ear"'}, {"DEGREES": "90"}],
     "training": [{"CHANGED": '"krizhevsky"'}, {"BASE": '"krizhevsky"'}, {"COLUMN": '"Diorama"'},
                  {"PART": '"one_crop"'}, {"KIND": '"top1_error"'}],

@@ -1,16 +1,15 @@
 """Weights on disk: what goes in comes out, and nothing else is taken for weights."""
 
-import json
 import pickle
 
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tests.datasets import tiny
-from tests.networks import relative
-from zfrepro import pretrained, records, weights
+from zfrepro import pretrained, records
+from zfrepro.cli import parse
+from zfrepro.tensors import load_tensors, save_tensors
 from zfrepro.weights import WeightsError, load_weights, save_weights
 
 CPU = torch.device("cpu")
@@ -34,35 +33,29 @@ def file(tmp_path):
 
 def test_a_network_comes_back_in_half_precision(file):
     network, mean = made()
+    before = records.sha256(file)
     assert {t.dtype for t in load_file(file).values()} == {torch.float16}
     told = parts_of(file)[1]
     assert (told["commit"], told["command"], told["classes"]) == ("abc", "train", list(CLASSES))
-    found = load_weights(file, device=CPU)
-    assert found.recipe == RECIPE and found.classes == CLASSES
-    assert torch.equal(found.mean, mean.half().float()) and found.mean.dtype == torch.float32
-    images = torch.randn(2, 3, 64, 64)
-    with torch.no_grad():
-        assert relative(found.network(images), network(images)) < 0.01
-    assert not found.network.training
-    assert not any(p.requires_grad for p in found.network.parameters())
+    loaded = load_weights(file, device=CPU)
+    assert loaded.recipe == RECIPE and loaded.classes == CLASSES
+    assert torch.equal(loaded.mean, mean.half().float()) and loaded.mean.dtype == torch.float32
+    for name, weight in loaded.network.state_dict().items():
+        assert torch.equal(weight, network.state_dict()[name].half().float())
+    sha = save_weights(file, loaded.network, RECIPE, CLASSES, mean, commit="abc", command="train")
+    assert sha == before  # nothing is lost by saving once more
+    assert not loaded.network.training
+    assert not any(p.requires_grad for p in loaded.network.parameters())
 
 
 def test_images_become_what_the_network_saw_in_training(file):
-    found = load_weights(file, device=CPU)
+    loaded = load_weights(file, device=CPU)
     stored = torch.randint(0, 256, (2, 3, 73, 73), dtype=torch.uint8)
-    expected = ((stored - found.mean) / 64)[:, :, 4:68, 4:68]
-    assert torch.allclose(found.preprocess(stored), expected)
-    assert torch.equal(found.center_crop(stored), stored[:, :, 4:68, 4:68])
+    expected = ((stored - loaded.mean) / 64)[:, :, 4:68, 4:68]
+    assert torch.allclose(loaded.preprocess(stored), expected)
+    assert torch.equal(loaded.center_crop(stored), stored[:, :, 4:68, 4:68])
     with pytest.raises(ValueError, match=r"are \(3, 80, 80\), this network's .* as \(3, 73, 73\)"):
-        found.preprocess(torch.zeros(2, 3, 80, 80, dtype=torch.uint8))
-
-
-def refused(file, **more) -> str:
-    with pytest.raises(WeightsError) as error:
-        load_weights(file, device=CPU, **more)
-    text = str(error.value)
-    assert str(file) in text and "\n" not in text and len(text) < 500
-    return text
+        loaded.preprocess(torch.zeros(2, 3, 80, 80, dtype=torch.uint8))
 
 
 class Trap:
@@ -74,32 +67,19 @@ class Trap:
 
 def parts_of(file) -> tuple[dict[str, torch.Tensor], dict]:
     """Return tensors and header; views of the file would change with it."""
-    with safe_open(file, "pt") as opened:
-        info = json.loads(opened.metadata()["zfrepro"])
-    return {k: v.clone() for k, v in load_file(file).items()}, info
-
-
-def write_parts(file, tensors, info) -> None:
-    save_file(tensors, file, {"zfrepro": json.dumps(info)})
+    tensors, info = load_tensors(file)
+    return {name: tensor.clone() for name, tensor in tensors.items()}, info
 
 
 @pytest.mark.parametrize(
-    "damage",
-    ["truncated", "empty", "pickle", "trap", "foreign", "json", "no mean", "mean size", "nan",
-    "krizhevsky"],
-)  # fmt: skip
+    "damage", ["truncated", "trap", "json", "no mean", "mean size", "nan", "krizhevsky"]
+)
 def test_other_files_are_refused(file, damage):
     tensors, info = parts_of(file)
     if damage == "truncated":
         file.write_bytes(file.read_bytes()[:-100])
-    elif damage == "empty":
-        file.write_bytes(b"")
-    elif damage == "pickle":
-        torch.save(tensors, file)
     elif damage == "trap":
         file.write_bytes(pickle.dumps(Trap()))
-    elif damage == "foreign":
-        save_file(tensors, file, {"format": "pt"})
     elif damage == "json":
         save_file(tensors, file, {"zfrepro": "{"})
     else:
@@ -111,14 +91,17 @@ def test_other_files_are_refused(file, damage):
             tensors["network.fulls.fc8.bias"][1] = float("nan")
         else:
             info["recipe"]["arch"] = damage
-        write_parts(file, tensors, info)
-    assert "train them again" in refused(file)
+        save_tensors(file, tensors, **info)
+    with pytest.raises(WeightsError) as error:
+        load_weights(file, device=CPU)
+    text = str(error.value)
+    assert str(file) in text and "train them again" in text and "\n" not in text
 
 
 def test_fields_of_a_later_version_do_not_matter(file):
     tensors, info = parts_of(file)
     info["recipe"]["a_later_field"] = 1
-    write_parts(file, tensors, info)
+    save_tensors(file, tensors, **info)
     assert load_weights(file, device=CPU).recipe == RECIPE
 
 
@@ -149,8 +132,6 @@ def shipped(results, name: str) -> None:
 
 
 def test_none_shipped_names_commands_that_are_understood(results):
-    from zfrepro.cli import parse
-
     with pytest.raises(WeightsError) as error:
         pretrained("krizhevsky", "imagenette")
     text = str(error.value)
@@ -183,23 +164,14 @@ def test_a_shipped_network_that_does_not_match_its_record(results, damage):
     assert str(named) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_record_names(results):
-    def named(dataset: str) -> str:
-        return weights.record_name("zfnet", dataset)
-
-    assert named("imagenet") == "networks/imagenet-zfnet"
-    assert named("imagenette") == named("imagewoof") == named("imagenet20")
-    shipped(results, "imagenette-zfnet")  # its own goes before
-    assert named("imagenette") == "networks/imagenette-zfnet"
-
-
 def test_the_sets_of_ten_classes_choose_among_their_own():
     whole, ten = pretrained("zfnet", "imagenet20"), pretrained("zfnet", "imagewoof")
     assert (len(whole.classes), len(ten.classes)) == (20, 10)
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (2, *ten.mean.shape), generator=generator).to(torch.uint8)
     with torch.no_grad():
-        scores, own = whole.network(whole.preprocess(images)), ten.network(ten.preprocess(images))
-    torch.testing.assert_close(own, scores[:, [whole.classes.index(name) for name in ten.classes]])
+        scores, of_ten = (t.network(t.preprocess(images)) for t in (whole, ten))
+    columns = [whole.classes.index(name) for name in ten.classes]
+    torch.testing.assert_close(of_ten, scores[:, columns])
     with pytest.raises(ValueError, match="does not know cat"):
         whole.restrict_classes(("beagle", "cat"))
