@@ -141,7 +141,7 @@ def few_shot(by_source: Mapping[str, Record]) -> Figure:
     ):
         _series(our_ax, values, label, color=colour)
     scratch = {n: values for n in (15, 30) if len(values := rules.whole(zfnet, "scratch", n))}
-    _series(our_ax, scratch, "from scratch", color=PINK, marker="s", ls="")
+    _series(our_ax, scratch, "from scratch", color=TEXT, marker="s", ms=6, mfc="none", ls="")
     most = rules.most(zfnet)
     best = np.mean(zfnet["sift"][str(most)])
     our_ax.text(6.2, best + 1.5, f"SIFT, {most} a class", size=9)
@@ -172,8 +172,9 @@ def by_layer(by_source: Mapping[str, Record]) -> Figure:
     for source, record in by_source.items():
         ax = axes[2 if source == "diorama" else 1]
         colour = BLUE if source == "squeezenet1_0" else ORANGE
+        name = NAMES[source] if source == "squeezenet1_0" else "our ZFNet"
         for prefix, key, label, style in (
-            ("trained-svm-", "accuracy", NAMES[source], {"color": colour}),
+            ("trained-svm-", "accuracy", name, {"color": colour}),
             ("untrained-svm-", "accuracy", "the same, untrained", {"color": colour, "ls": ":"}),
             ("source-", "trained", "its own classes", {"color": PINK, "ls": "--"}),
         ):
@@ -209,10 +210,14 @@ LIMITED = {
 """Sources that differ in one thing from one with 20 classes, 96 px and 256 units."""
 
 
-def limited(record: Record, layer: str) -> dict[str, float]:
-    """Return what each change of the source adds to a layer's accuracy, in points."""
+def limited(record: Record, layer: str, which: str = "trained") -> dict[str, float]:
+    """Return what each change of the source adds to a layer's accuracy, in points.
+
+    Args:
+        which: of the `trained` networks, or of the same `untrained`.
+    """
     reached = {
-        source: record[f"limits-{source}"]["accuracy"]["trained"][layer]
+        source: record[f"limits-{source}"]["accuracy"][which][layer]
         for source in ("classes-20", *LIMITED.values())
     }
     base = reached["classes-20"]
