@@ -32,10 +32,10 @@ COLUMNS = DATASETS | ADAPTED
 """Everything that claims are judged on. The counts are of `DATASETS` alone."""
 ABOUT_OURS = {  # chapter -> why its claims say nothing of such a network
     "network": "these are checks of ZFNet's own geometry",
-    "training": "it asks for networks that are trained alike, here of a thousand classes",
-    "evolution": "it asks for the epochs of a training, of which only the end is published",
-    "architecture": "it asks for two networks with different first layers that are trained alike",
-    "ablation": "it asks for networks that are trained alike, with and without some layers",
+    "training": "its claims ask for networks that are trained alike, here of a thousand classes",
+    "evolution": "its claims ask for the epochs of a training, of which only the end is published",
+    "architecture": "its claims ask for two networks trained alike, with different first layers",
+    "ablation": "its claims ask for networks that are trained alike, with and without some layers",
 }
 SOURCES = {
     "paper": "claims of the paper",

@@ -221,7 +221,8 @@ def _row(claim: Claim, linked: bool) -> str:
 
 
 def _cell(claim: Claim, column: str) -> str:
-    result, control = claim.finding(column), claim.control(column)
+    result = claim.finding(column)
+    control = claim.control(column) if result.evidence else None
     lines = list(result.evidence) or [result.reason]
     text = "".join(f"<li>{html.escape(line)}</li>" for line in lines if line)
     if result.reason.startswith("python -m "):

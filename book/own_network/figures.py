@@ -73,7 +73,7 @@ def three_panels(view: Tensor, features: Tensor, heat: Tensor, name: str) -> Fig
     picture = F.interpolate(picture[None], view.shape[-1], mode="nearest")[0]
     titles = [
         "image", f"its {len(features)} strongest features",
-        f"P({name}) while covered: {heat.min():.2f} to {heat.max():.2f}",
+        f"P({name})\nwhile covered: {heat.min():.2f} to {heat.max():.2f}",
     ]  # fmt: skip
     return plots.side_by_side([view, plots.tiled(tile, 3, gap=4), picture], titles)
 
