@@ -236,5 +236,5 @@ def fills(by_dataset: Mapping[str, Record]) -> HTML:
                 row[f"{family}: consistency, %"] = float(np.mean(curves["kept"]))
                 row[f"{family}: layer 7"] = f"{np.mean(curves['fc7']):.2f}"
             rows.append(row)
-    caption = "Prediction consistency and relative distance in layer 7, by fill, on some of the images"
+    caption = "Prediction consistency and distance in layer 7, by fill, on some of the images"
     return page.table(rows, caption=caption)
