@@ -110,9 +110,9 @@ def two_at_once(name: str) -> list[int]:
 
 
 if __name__ == "__main__":
-    found = {"whole": [ended(start("whole"))]}
+    codes = {"whole": [ended(start("whole"))]}
     for moment, arrange in MOMENTS.items():
-        found[moment] = [ended(start(moment, arrange)), ended(start(moment))]
-    found["again and again"] = killed_again_and_again("again and again")
-    found["two at once"] = two_at_once("two at once")
-    print(json.dumps(found))
+        codes[moment] = [ended(start(moment, arrange)), ended(start(moment))]
+    codes["again and again"] = killed_again_and_again("again and again")
+    codes["two at once"] = two_at_once("two at once")
+    print(json.dumps(codes))

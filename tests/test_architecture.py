@@ -315,8 +315,8 @@ def test_low_is_read_by_a_filters_own_size():
 @pytest.mark.parametrize("window", [True, False])
 def test_a_low_passed_map_aliases_nothing(window):
     noise = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
-    kept = torch.fft.ifft2(torch.fft.fft2(noise) * ~filters.above_nyquist(64, 64, 5)).real
-    lost, total = filters.energies(kept, [4], window=window)
+    passed = torch.fft.ifft2(torch.fft.fft2(noise) * ~filters.above_nyquist(64, 64, 5)).real
+    lost, total = filters.energies(passed, [4], window=window)
     assert (lost[4] / total).item() < 1e-3
 
 

@@ -193,11 +193,11 @@ def test_telling_maps_are_pure_alike_and_of_different_classes(study):
     tops = study_module.search(trained, split.images)
     upper = {layer: tops[layer] for layer in ("conv4", "conv5")}
     maps = measures.telling_maps(trained, split, upper, count=2)
-    assert [len(own) for own in maps.values()] == [2, 2] and len(set(maps["conv5"])) == 2
+    assert [len(numbers) for numbers in maps.values()] == [2, 2] and len(set(maps["conv5"])) == 2
     classes = [
         int(split.labels[tops[layer].images[number]].mode().values)
-        for layer, own in maps.items()
-        for number in own
+        for layer, numbers in maps.items()
+        for number in numbers
     ]
     assert classes[0] != classes[2]  # of the first map of each layer
     top = tops["conv4"]

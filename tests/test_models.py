@@ -228,9 +228,9 @@ def test_models_and_images_of_inference_mode(run):
     with torch.inference_mode():
         model, images = Tutorial(), IMAGES.clone()
         inside = run(model, images, "conv2")
-    for found in (inside, run(model, images, "conv2")):
-        torch.testing.assert_close(found, run(Tutorial(), IMAGES, "conv2"))
-        assert not found.requires_grad
+    for result in (inside, run(model, images, "conv2")):
+        torch.testing.assert_close(result, run(Tutorial(), IMAGES, "conv2"))
+        assert not result.requires_grad
 
 
 @each_instrument()
