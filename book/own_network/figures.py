@@ -44,7 +44,7 @@ def alike(name: str = "squeezenet1_0") -> HTML:
     """Show how well it knows our classes, and how alike its layers and our ZFNet's are."""
     record = records.read(f"own_network/{name}")
     words = {"unseen": "not in its training set", "seen": "from its own training set"}
-    errors = ", ".join(
+    errors = " and ".join(
         f"{group['top1_error']:.1f} % of {group['n']:,} images {words[key]}"
         for key, group in record["accuracy"].items()
     )
@@ -52,7 +52,10 @@ def alike(name: str = "squeezenet1_0") -> HTML:
         {"layer": record["layers"][layer]} | {key: f"{value:.2f}" for key, value in by_ours.items()}
         for layer, by_ours in record["cka"].items()
     ]
-    caption = f"Linear CKA with our ZFNet's layers, on {record['unseen']} of the former"
+    caption = (
+        "How alike the features of two layers are: linear CKA (1: equal) with our ZFNet's layers, "
+        f"on the {record['unseen']} images not in its training set"
+    )
     finding = page.finding(f"Asked for our 20 classes, it is wrong on {errors}.")
     return HTML(finding.data + page.table(rows, caption=caption).data)
 
