@@ -193,6 +193,14 @@ def test_three_networks_of_a_recipe_are_judged_by_their_spread(results):
     assert networks.outcome == ("agrees" if low > 0 else "not resolved")
     assert f"{high:+.1f}) points over 3 networks" in str(networks)
     assert f"networks as the unit: {networks.outcome}" in page._cell(claim, "diorama")
+    assert made_up(applicable=lambda record: "no such maps").over_networks("diorama") is None
+
+
+def test_a_claim_that_was_not_tested_shows_no_control(results):
+    (results / "gallery" / "diorama-untrained.json").write_text(json.dumps(record()))
+    shown = "an untrained network"
+    assert shown in page._cell(made_up(), "diorama")
+    assert shown not in page._cell(made_up(applicable=lambda record: "no such maps"), "diorama")
 
 
 def test_without_a_record_a_claim_is_not_tested_and_says_what_to_run(results):

@@ -14,7 +14,7 @@ from sklearn.svm import LinearSVC
 from book.transfer import claims, figures, measure, rivals, targets
 from tests.datasets import stripes, tiny
 from tests.networks import small
-from zfrepro import paper, probes
+from zfrepro import paper, probes, records
 from zfrepro.data.transforms import center_crop, mean_image
 from zfrepro.measure import Study
 from zfrepro.models import fingerprint
@@ -316,6 +316,17 @@ def test_rules_are_put_to_the_printed_numbers_and_to_an_untrained_network():
     control = claims.untrained(made_up(untrained=30.0))
     assert control["trained-svm-conv5"]["accuracy"][2] == 30.0
     assert control["curve-softmax-fc7"]["30"][2] == 20.0
+
+
+def test_a_trained_network_is_not_its_own_control(tmp_path, monkeypatch):
+    """Where no untrained network was probed there is no control, as for SqueezeNet."""
+    content = {k: v for k, v in made_up().items() if not k.startswith(("untrained", "curve-un"))}
+    with pytest.raises(LookupError, match="no untrained network"):
+        claims.untrained(content)
+    monkeypatch.setenv("ZFREPRO_RESULTS", str(tmp_path))
+    for record, expected in ((content, False), (made_up(), True)):
+        records.write_json(tmp_path / "transfer" / "imagenet20.json", record)
+        assert (CLAIMS["depth"].control("imagenet20") is not None) is expected
 
 
 def test_intervals_allow_for_shared_images():

@@ -455,12 +455,12 @@ class Claim:
         recipe. None for fewer than `FEWEST`.
         """
         record = self.read(dataset)
-        seeds = [
-            record for name, (record, _) in self._repeated(dataset).items() if "seed" in name
-        ]
-        if record is None or 1 + len(seeds) < FEWEST or self.untestable(record):
+        if record is None or self.untestable(record) + self.applicable(record):
             return None
-        networks = (record, *seeds)
+        repeated = self._repeated(dataset).items()
+        networks = (record, *(seed for name, (seed, _) in repeated if name.startswith("seed")))
+        if len(networks) < FEWEST:
+            return None
         evidence = f"{self.drawn.told(networks)} over {len(networks)} networks"
         return Finding(self.outcome(networks), (evidence,))
 
