@@ -11,6 +11,7 @@ import io
 import re
 from pathlib import Path
 
+import numpy as np
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from PIL import Image
@@ -96,15 +97,31 @@ def repair_markup(app, pagename, templatename, context, doctree) -> None:
             context["body"] = re.sub(pattern, better, context["body"])
 
 
+def few_colours(picture: Image.Image) -> Image.Image:
+    """Return an RGBA picture with a palette: 224 dithered colours, and 32 steps of transparency.
+
+    Pillow dithers no picture with transparency, which shows bands in smooth shades. What is partly
+    transparent is the edge of type and lines, in their mean colour.
+    """
+    pixels = np.array(picture)
+    opaque = pixels[..., 3] == 255
+    flat = Image.fromarray(np.where(opaque[..., None], pixels[..., :3], 128))
+    few = flat.quantize(224, dither=Image.Dither.FLOYDSTEINBERG)
+    edges = pixels[~opaque & (pixels[..., 3] > 0)]
+    ink = edges[:, :3].mean(0).round().astype(int).tolist() if len(edges) else [0] * 3
+    out = Image.fromarray(np.where(opaque, np.array(few), 224 + pixels[..., 3] // 8))
+    out.putpalette((few.getpalette() + [0] * 672)[:672] + ink * 32)
+    steps = (255 * step // 31 for step in range(32))
+    out.info["transparency"] = bytes([255] * 224 + list(steps))
+    return out
+
+
 def lighten(file: Path) -> None:
     """Store a large PNG with 256 colours if that makes it much smaller."""
     if file.stat().st_size < HEAVY:
         return
     with Image.open(file) as picture:
-        if picture.mode == "RGBA":  # the median cut drops transparency
-            few = picture.quantize(256, method=Image.Quantize.FASTOCTREE)
-        else:
-            few = picture.convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
+        few = few_colours(picture.convert("RGBA"))
     buffer = io.BytesIO()
     few.save(buffer, "PNG", optimize=True)
     if buffer.tell() < 0.7 * file.stat().st_size:

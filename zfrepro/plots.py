@@ -19,6 +19,7 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import blended_transform_factory
 from PIL import Image
 from torch import Tensor
 
@@ -310,7 +311,12 @@ def intervals(
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     if ax.get_legend_handles_labels()[1]:
-        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4)
+        # at the left edge of the figure, which a phone shows first
+        corner = blended_transform_factory(figure.transFigure, ax.transAxes)
+        ax.legend(
+            loc="lower left", bbox_to_anchor=(0, 1), bbox_transform=corner, ncols=4,
+            borderaxespad=0.2,
+        )  # fmt: skip
     figure.tight_layout(pad=0.4)
     return detached(figure)
 
