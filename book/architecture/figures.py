@@ -321,7 +321,7 @@ def explorer(networks: Mapping[str, Network], count: int = 4, frequencies: int =
 
     The filters are those of the purest stripes among those too fine for a stride of 4.
     """
-    steps = np.linspace(0.15, 0.42, frequencies)
+    steps = np.linspace(0.08, 0.4, frequencies)  # from below the limit of a stride of 4
     pictures, notes = [], []
     for network in networks.values():
         power = filters.spectrum(network.first().weight.detach().cpu())
