@@ -3,15 +3,12 @@
 Browsers draw MathML by themselves, so the pages need no script from elsewhere and can be read
 offline. A formula that docutils cannot translate is a warning, hence an error of the build.
 
-Large figures are stored with 256 colours, dithered; the numbers of the book do not pass through
-them."""
+Large figures are stored as WebP; the numbers of the book do not pass through them."""
 
 import html
-import io
 import re
 from pathlib import Path
 
-import numpy as np
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from PIL import Image
@@ -19,7 +16,7 @@ from sphinx.locale import _
 from sphinx.util import logging
 from sphinx.util.math import get_node_equation_number
 
-HEAVY = 150_000  # bytes from which a picture is stored with fewer colours
+HEAVY = 150_000  # bytes from which a picture is stored as WebP
 
 logger = logging.getLogger(__name__)
 
@@ -97,41 +94,20 @@ def repair_markup(app, pagename, templatename, context, doctree) -> None:
             context["body"] = re.sub(pattern, better, context["body"])
 
 
-def few_colours(picture: Image.Image) -> Image.Image:
-    """Return an RGBA picture with a palette: 224 dithered colours, and 32 steps of transparency.
-
-    Pillow dithers no picture with transparency, which shows bands in smooth shades. What is partly
-    transparent is the edge of type and lines, in their mean colour.
-    """
-    pixels = np.array(picture)
-    opaque = pixels[..., 3] == 255
-    flat = Image.fromarray(np.where(opaque[..., None], pixels[..., :3], 128))
-    few = flat.quantize(224, dither=Image.Dither.FLOYDSTEINBERG)
-    edges = pixels[~opaque & (pixels[..., 3] > 0)]
-    ink = edges[:, :3].mean(0).round().astype(int).tolist() if len(edges) else [0] * 3
-    out = Image.fromarray(np.where(opaque, np.array(few), 224 + pixels[..., 3] // 8))
-    out.putpalette((few.getpalette() + [0] * 672)[:672] + ink * 32)
-    steps = (255 * step // 31 for step in range(32))
-    out.info["transparency"] = bytes([255] * 224 + list(steps))
-    return out
-
-
-def lighten(file: Path) -> None:
-    """Store a large PNG with 256 colours if that makes it much smaller."""
-    if file.stat().st_size < HEAVY:
-        return
-    with Image.open(file) as picture:
-        few = few_colours(picture.convert("RGBA"))
-    buffer = io.BytesIO()
-    few.save(buffer, "PNG", optimize=True)
-    if buffer.tell() < 0.7 * file.stat().st_size:
-        file.write_bytes(buffer.getvalue())
-
-
 def lighten_all(app, exception) -> None:
-    if exception is None:
-        for file in sorted((Path(app.outdir) / "_images").glob("*.png")):
-            lighten(file)
+    """Store large PNGs as WebP, a fifth of their size, and let the pages show these."""
+    if exception is not None:
+        return
+    heavy = [f for f in Path(app.outdir, "_images").glob("*.png") if f.stat().st_size >= HEAVY]
+    for file in heavy:
+        with Image.open(file) as picture:
+            picture.save(file.with_suffix(".webp"), quality=90)
+        file.unlink()
+    for page in Path(app.outdir).rglob("*.html"):
+        text = page.read_text("utf-8")
+        for file in heavy:
+            text = text.replace(file.name, f"{file.stem}.webp")
+        page.write_text(text, "utf-8")
 
 
 def setup(app) -> dict:
