@@ -239,15 +239,15 @@ def listed(*outcomes: str, dataset: str = "imagenet20") -> HTML:
             reason = f" ({html.escape(finding.reason)})" if shown else ""
             label = page.outcome_label(finding.outcome) if len(outcomes) > 1 else ""
             rows.append((claim, f"{label}{reason}"))
-    return _linked(rows)
+    return linked(rows)
 
 
 def changed() -> HTML:
     """List the paper's claims that have another outcome with a network trained on ImageNet."""
-    return _linked(page.changed_outcomes(of_source("paper")))
+    return linked(page.changed_outcomes(of_source("paper")))
 
 
-def _linked(rows: Iterable[tuple[Claim, str]]) -> HTML:
+def linked(rows: Iterable[tuple[Claim, str]]) -> HTML:
     """List claims, each linked to its row in its chapter, with HTML behind it."""
     items = "".join(
         f"<li>{html.escape(claim.says)} "
