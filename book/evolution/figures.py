@@ -19,9 +19,9 @@ Record = Mapping[str, Any]
 
 RED = torch.tensor([0.85, 0.1, 0.1])[:, None, None]
 MEASURES = {
-    "probe": "linear probe, accuracy in %",
-    "changed": "maps with another strongest image, %",
-    "cosine": "cosine of successive projections",
+    "probe": "accuracy of a\nlinear probe, %",
+    "changed": "another strongest\nimage, % of maps",
+    "cosine": "cosine of successive\nprojections",
 }
 
 
