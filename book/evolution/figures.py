@@ -129,6 +129,7 @@ def curves(
         column[0].set_title(DATASETS[dataset])
         column[-1].set_xlabel("share of the training, %")
     axes[0, -1].legend(loc="best")
+    figure.align_ylabels(axes[:, 0])
     figure.tight_layout(pad=0.5)
     return plots.detached(figure)
 
