@@ -17,6 +17,7 @@ from zfrepro.stats import t_interval
 
 Record = Mapping[str, Any]
 
+GUTTER = 0.25  # dark grey between the pictures of an explorer, for light and dark pages
 RED = torch.tensor([0.85, 0.1, 0.1])[:, None, None]
 MEASURES = {
     "probe": "accuracy of a\nlinear probe, %",
@@ -74,7 +75,10 @@ def growth(
 def pages(projections: Mapping[str, Tensor]) -> np.ndarray:
     """Return a picture for each epoch, layers in rows and maps in columns, uint8 (E, H, W, 3)."""
     rows = torch.stack([*map(tiles, projections.values())])  # (L, M, E, 3, side, side)
-    sheets = [plots.tiled(epoch.flatten(0, 1), rows.shape[1], gap=2) for epoch in rows.unbind(2)]
+    sheets = [
+        plots.tiled(epoch.flatten(0, 1), rows.shape[1], gap=2, ground=GUTTER)
+        for epoch in rows.unbind(2)
+    ]
     return (torch.stack(sheets) * 255).round().byte().permute(0, 2, 3, 1).numpy()
 
 

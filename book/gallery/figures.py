@@ -20,6 +20,7 @@ from zfrepro.weights import Trained
 
 Record = Mapping[str, Any]
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+GUTTER = 0.25  # dark grey between the pictures of the explorer, for light and dark pages
 SIMILARITY_NAMES = {"pixels": "pixel by pixel", "contrast": "by contrast"}
 
 
@@ -32,7 +33,7 @@ def random_maps(top: Top, count: int, seed: int = 0) -> list[int]:
 
 def hero(
     trained: Trained, split: Split, tops: Mapping[str, Top], maps: Mapping[str, Sequence[int]],
-    across: int = 3,
+    across: int = 2,
 ) -> Figure:  # fmt: skip
     """Draw some maps of some layers in columns: their strongest projections above the patches.
 
@@ -51,7 +52,7 @@ def hero(
 def fig2(
     trained: Trained, split: Split, tops: Mapping[str, Top], maps: Mapping[str, Sequence[int]]
 ) -> Figure:
-    """Draw Fig. 2: projections and patches of some maps of some layers, two maps a row."""
+    """Draw Fig. 2: projections and patches of some maps of some layers, a map a row."""
     panels = []
     for layer, chosen in maps.items():
         unit = "map" if layer.startswith("conv") else "unit"
@@ -60,21 +61,21 @@ def fig2(
 
 
 def recorded(record: Record) -> Figure:
-    """Draw recorded projections of telling maps, a layer a column, with what the images are of."""
+    """Draw recorded projections of telling maps, a layer a row, with what the images are of."""
     pictures, titles = [], []
-    for row in zip(*record["pictures"].values(), strict=True):
-        for layer, shown in zip(record["pictures"], row, strict=True):
+    for layer, maps in record["pictures"].items():
+        for shown in maps:
             pictures.append(plots.from_jpeg(shown["sheet"]))
             name, count = Counter(shown["classes"]).most_common(1)[0]
             titles.append(f"layer {layer[-1]}: {name}, {count} of {len(shown['classes'])}")
-    return plots.side_by_side(pictures, titles, columns=len(record["pictures"]))
+    return plots.side_by_side(pictures, titles, columns=len(maps))
 
 
-def two_sizes(networks: Mapping[str, tuple[Trained, Split, Top]], maps: int = 2) -> Figure:
-    """Draw telling maps of networks that see images of different sizes, a network a row."""
+def two_sizes(networks: Mapping[str, tuple[Trained, Split, Top]]) -> Figure:
+    """Draw a telling map of networks that see images of different sizes, a network a row."""
     panels = []
     for name, (trained, split, top) in networks.items():
-        chosen = measures.telling_maps(trained, split, {name: top}, maps)[name]
+        chosen = measures.telling_maps(trained, split, {name: top})[name]
         panels += _panels(trained, split, top, chosen, f"{name}, map")
     return _draw(panels)
 
@@ -94,7 +95,7 @@ def _draw(panels: Sequence[tuple[Tensor, Tensor, str]]) -> Figure:
         raise ValueError("none of these maps responds to any of the images; choose others")
     projections, patches, names = zip(*panels, strict=True)
     side = max(plots.TILE, *(picture.shape[-1] for picture in patches))
-    return plots.top9(projections, patches, names, side=min(side, 2 * plots.TILE))
+    return plots.top9(projections, patches, names, columns=1, side=min(side, 2 * plots.TILE))
 
 
 def described(trained: Trained, top: Top, number: int, labels: Tensor) -> str:
@@ -135,8 +136,10 @@ def explorer(
 def nine_and_nine(projections: Tensor, patches: Tensor) -> np.ndarray:
     """Tile nine projections, signed, beside their nine patches, uint8. -> uint8 (H, W, 3)."""
     parts = plots.display(projections[None])[0], plots.as_colours(patches)
-    left, right = (plots.tiled(plots.to_side(part), 3, gap=2) for part in parts)
-    picture = torch.cat([left, torch.ones(3, left.shape[1], plots.TILE // 8), right], 2)
+    tiles = (plots.to_side(part) for part in parts)
+    left, right = (plots.tiled(part, 3, gap=2, ground=GUTTER) for part in tiles)
+    between = torch.full((3, left.shape[1], plots.TILE // 14), GUTTER)
+    picture = torch.cat([left, between, right], 2)
     return (255 * plots.array(picture)).round().astype(np.uint8)
 
 
