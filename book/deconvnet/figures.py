@@ -124,8 +124,9 @@ def explorer(trained: Trained, pictures: Tensor) -> HTML:
             pair = plots.display(projected.pixels[place]), plots.as_colours(patch)
             sheets.append(torch.cat([plots.to_side(picture, SIDE)[0] for picture in pair], 2))
             unit = units[layer][place]
-            spot = f"map {int(unit.maps)}, row {int(unit.rows)}, column {int(unit.columns)}"
-            notes.append(f"{layer}, {spot}: {side} px, activation {projected.activations[i]:.2f}")
+            spot = f"Map {int(unit.maps)}, row {int(unit.rows)}, column {int(unit.columns)}"
+            strength = f"activation {projected.activations[i]:.2f}"
+            notes.append(f"{spot}: field of {side} px, {strength}")
     axes = {"image": list(map(str, range(1, len(pictures) + 1))), "layer": [k[-1] for k in names]}
     alt = "The projection of a layer's strongest unit on the left, the patch it saw on the right"
     stack = (255 * torch.stack(sheets)).round().byte().permute(0, 2, 3, 1).numpy()

@@ -61,14 +61,18 @@ def fig2(
 
 
 def recorded(record: Record) -> Figure:
-    """Draw recorded projections of telling maps, a layer a row, with what the images are of."""
+    """Draw the four strongest recorded projections of telling maps, a layer a column.
+
+    The title says what most of the nine images are of.
+    """
     pictures, titles = [], []
-    for layer, maps in record["pictures"].items():
-        for shown in maps:
-            pictures.append(plots.from_jpeg(shown["sheet"]))
+    for row in zip(*record["pictures"].values(), strict=True):
+        for layer, shown in zip(record["pictures"], row, strict=True):
+            tiles = plots.untiled(plots.from_jpeg(shown["sheet"]), plots.TILE, gap=2)
+            pictures.append(plots.tiled(tiles[:2, :2].flatten(0, 1), 2, gap=2))
             name, count = Counter(shown["classes"]).most_common(1)[0]
             titles.append(f"layer {layer[-1]}: {name}, {count} of {len(shown['classes'])}")
-    return plots.side_by_side(pictures, titles, columns=len(maps))
+    return plots.side_by_side(pictures, titles, columns=len(record["pictures"]))
 
 
 def two_sizes(networks: Mapping[str, tuple[Trained, Split, Top]]) -> Figure:
@@ -99,12 +103,12 @@ def _draw(panels: Sequence[tuple[Tensor, Tensor, str]]) -> Figure:
 
 
 def described(trained: Trained, top: Top, number: int, labels: Tensor) -> str:
-    """Describe a map: how strong its strongest unit is, and the classes of its images."""
+    """Describe a map: how strong its strongest unit is, and how many images show which class."""
     images, _ = top.of([number])
     counts = Counter(trained.classes[i] for i in labels[images].tolist())
-    listed = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+    listed = ", ".join(f"{count} {name}" for name, count in counts.most_common())
     strongest = float(top.values[number, 0])
-    return f"{top.layer}, map {number}: strongest activation {strongest:.2f}; images of {listed}"
+    return f"Map {number}: strongest activation {strongest:.2f}; images: {listed}"
 
 
 def explorer(
