@@ -69,7 +69,7 @@ def recorded(record: Record) -> Figure:
     for row in zip(*record["pictures"].values(), strict=True):
         for layer, shown in zip(record["pictures"], row, strict=True):
             tiles = plots.untiled(plots.from_jpeg(shown["sheet"]), plots.TILE, gap=2)
-            pictures.append(plots.tiled(tiles[:2, :2].flatten(0, 1), 2, gap=2))
+            pictures.append(plots.tiled(tiles.flatten(0, 1)[:4], 2, gap=2))
             name, count = Counter(shown["classes"]).most_common(1)[0]
             titles.append(f"layer {layer[-1]}: {name}, {count} of {len(shown['classes'])}")
     return plots.side_by_side(pictures, titles, columns=len(record["pictures"]))
