@@ -183,3 +183,10 @@ def test_a_run_is_measured_and_the_figure_needs_one(dataset, grown, tmp_path, mo
     assert curves["cka"]["conv3"][-1] == pytest.approx(1) and len(curves["changed"]["conv1"]) == 2
     decoded = figures.decoded({"pictures": measure.pictures(tmp_path, dataset, 0)})
     assert all(tiles.shape[:2] == (measure.MAPS, 3) for tiles in decoded.values())
+
+
+def test_the_ends_of_every_two_runs_are_compared(dataset, grown):
+    last = grown[-1].trained
+    pairs = measure.between([last, last, last.untrained()], dataset, 40)
+    for same, *others in pairs.values():
+        assert same == pytest.approx(1) and len(others) == 2 and max(others) < 0.99

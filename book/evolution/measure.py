@@ -6,6 +6,7 @@ python -m zfrepro measure evolution --dataset diorama --runs runs/e-0 runs/e-1 r
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from zfrepro.evolution import (
 )
 from zfrepro.measure import Parts, Study
 from zfrepro.training import MODERN, Recipe, errors
+from zfrepro.weights import Trained
 
 COMPARED = 1000  # validation images on which layers are compared and probes are tested
 PROBED = 1000  # training images a probe is fitted to
@@ -60,6 +62,12 @@ def parts(study: Study) -> Parts:
     for run, recipe in recipes.items():
         measurements[f"seed{recipe.seed}"] = lambda run=run, recipe=recipe: curves(
             run, images(recipe), study.images or COMPARED, study.progress
+        )
+    if len(recipes) > 1:
+        finals = [snapshots(run)[-1].trained for run in recipes]
+        size = finals[0].recipe.image_size
+        measurements["between"] = lambda: between(
+            finals, study.load(size), study.images or COMPARED
         )
     small = small_recipe(study.dataset.name)
     return measurements | {"freezing": lambda: freezing(images(small), study.progress)}
@@ -152,6 +160,19 @@ def curves(run: Path, dataset: Dataset, compared: int, progress: bool) -> dict[s
                 record["same_cosine"][name].append(None if math.isnan(same) else round(same, 4))
         before = now
     return record
+
+
+def between(finals: Sequence[Trained], dataset: Dataset, compared: int) -> dict[str, list[float]]:
+    """Return each layer's CKA between the ends of every two runs, by layer.
+
+    So similar are two trainings, so a run's own similarity to its end says more only above this.
+    """
+    images = dataset.val.shuffled(compared).images
+    features = [layer_features(trained, images) for trained in finals]
+    return {
+        name: [round(cka(a[name], b[name]), 4) for a, b in itertools.combinations(features, 2)]
+        for name in finals[0].network.convs
+    }
 
 
 def freezing(dataset: Dataset, progress: bool, seeds: int = 3) -> dict[str, Any]:
