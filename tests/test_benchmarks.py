@@ -20,7 +20,7 @@ def test_a_part_runs_is_checked_and_says_where_it_was_measured(name, tmp_path):
     record = json.loads(file.read_text())
     assert record["kind"] == "benchmark" and "--quick" in record["command"]
     assert {"torch", "captum", "python"} <= set(record["versions"])
-    assert "threads" in record["device"] and record["commit"]
+    assert "thread" in record["device"] and record["commit"]
     for row in record["results"]:
         assert row["checks"] and row["correct"] and row["seconds"] > 0 and row["ratio"] > 0
 

@@ -152,4 +152,4 @@ def describe(device: torch.device) -> str:
         names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
         model = names[0] if names and names[0] != "unknown" else model
     capability, threads = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
-    return f"CPU {model} ({capability}), {threads} threads"
+    return f"CPU {model} ({capability}), {threads} {'thread' if threads == 1 else 'threads'}"

@@ -122,8 +122,10 @@ def badge(chapter: str) -> str:
 
 def outcome_label(outcome: str, count: int | None = None) -> str:
     kind = outcome.replace(",", "").replace(" ", "-")
-    number = "" if count is None else f"{count} "
-    return f'<span class="zf-outcome zf-{kind}">{number}{html.escape(outcome)}</span>'
+    text = outcome if count is None else f"{count} {outcome}"
+    if count not in (None, 1) and outcome in ("agrees", "contradicts"):
+        text = text.removesuffix("s")  # 2 agree
+    return f'<span class="zf-outcome zf-{kind}">{html.escape(text)}</span>'
 
 
 def table(rows: Sequence[Mapping[str, object]], *, caption: str, digits: int = 1) -> HTML:
