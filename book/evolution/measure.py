@@ -63,12 +63,13 @@ def parts(study: Study) -> Parts:
         measurements[f"seed{recipe.seed}"] = lambda run=run, recipe=recipe: curves(
             run, images(recipe), study.images or COMPARED, study.progress
         )
-    if len(recipes) > 1:
-        finals = [snapshots(run)[-1].trained for run in recipes]
-        size = finals[0].recipe.image_size
-        measurements["between"] = lambda: between(
-            finals, study.load(size), study.images or COMPARED
-        )
+    if zfnet := study.networks.get("zfnet"):
+        ends = [snapshots(run)[-1].trained for run in study.runs]
+        alike = [end for end in ends if replace(end.recipe, seed=zfnet.recipe.seed) == zfnet.recipe]
+        if alike:
+            measurements["between"] = lambda: between(
+                [zfnet, *alike], study.dataset, study.images or COMPARED
+            )
     small = small_recipe(study.dataset.name)
     return measurements | {"freezing": lambda: freezing(images(small), study.progress)}
 
@@ -163,9 +164,9 @@ def curves(run: Path, dataset: Dataset, compared: int, progress: bool) -> dict[s
 
 
 def between(finals: Sequence[Trained], dataset: Dataset, compared: int) -> dict[str, list[float]]:
-    """Return each layer's CKA between the ends of every two runs, by layer.
+    """Return each layer's CKA between every two networks that differ in their seed alone, by layer.
 
-    So similar are two trainings, so a run's own similarity to its end says more only above this.
+    A layer that is more similar than this to its own end is closer to it than another training.
     """
     images = dataset.val.shuffled(compared).images
     features = [layer_features(trained, images) for trained in finals]
