@@ -40,7 +40,7 @@ def test_table_1_has_the_three_networks_five_times_and_then_the_variants():
     runs = [(sweeps.name_of(recipe, "training"), recipe.seed) for recipe in chosen]
     core, variants = list(sweeps.SWEEPS["training"][:3]), set(sweeps.SWEEPS["training"][3:])
     assert runs[:15] == [(name, seed) for seed in range(5) for name in core]
-    assert len(set(runs)) == 30 and {name for name, _ in runs[15:]} == variants
+    assert len(set(runs)) == 40 and {name for name, _ in runs[15:]} == variants
     by_name = {name: sweeps.shared(recipe) for (name, _), recipe in zip(runs, chosen, strict=True)}
     changed = {"ten-crops": ("crops", "ten"), "random-crops": ("crops", "random")}
     for name, change in (changed | {"unclipped": ("clip", 0.0)}).items():
@@ -76,7 +76,7 @@ def test_a_finished_sweep_files_variants_by_name_and_ensembles(tmp_path, monkeyp
     assert sweep(range(2)) == record  # nothing is trained twice
     (tmp_path / "runs").rename(tmp_path / "another machine")
     more = sweep([2])
-    assert len(more["runs"]) == 18
+    assert len(more["runs"]) == 3 * len(sweeps.SWEEPS["training"])
     assert more["ensembles"] == record["ensembles"]  # what cannot be averaged here stays
 
 

@@ -25,6 +25,8 @@ NAMES = {
     "zfnet-ten-crops": "(a), ten fixed crops",
     "zfnet-random-crops": "(a), random crops",
     "zfnet-unclipped": "(a), filters not rescaled",
+    "zfnet-raw": "(a), raw inputs, no decay",
+    "zfnet-raw-unclipped": "(a), the same, not rescaled",
 }
 LABELS = {
     "training-better": "ZFNet instead of AlexNet",
