@@ -83,7 +83,7 @@ def up_and_down(
     axes[1, -1].set_title("one unit")
     for ax in axes.flat:
         ax.axis("off")
-    figure.subplots_adjust(0, 0, 1, 1 - head / high, wspace=0.06, hspace=head / panel)
+    figure.subplots_adjust(0, 0, 1, 1 - head / high, wspace=0.03, hspace=head / panel)
     texts = "way up: filter, rectify, pool  ⟶", "⟵  way down: unpool, rectify, filter"
     for row, text in enumerate(texts):
         y = 1 - (row * (panel + head) + 0.07) / high
