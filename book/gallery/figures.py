@@ -106,7 +106,7 @@ def described(trained: Trained, top: Top, number: int, labels: Tensor) -> str:
     """Describe a map: how strong its strongest unit is, and how many images show which class."""
     images, _ = top.of([number])
     counts = Counter(trained.classes[i] for i in labels[images].tolist())
-    listed = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+    listed = ", ".join(f"{name} ({count})" for name, count in counts.most_common())
     strongest = float(top.values[number, 0])
     return f"Map {number}: strongest activation {strongest:.2f}; images: {listed}"
 
