@@ -1,4 +1,4 @@
-"""All of Fig. 2 in one call against a loop over its units with Captum and hooks.
+"""All of Fig. 2 against a loop over its units with Captum and hooks.
 
 Both sides take a time for each image searched and a time for each unit shown, which are measured on
 some of each; the whole, 2,000 images and the top nine of every map, is their sum (extrapolated).
