@@ -57,14 +57,13 @@ PAPER = (NORM_SIZE, NORM_ALPHA, NORM_BETA, NORM_K)
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("shape", [(2, 96, 9, 7), (3, 3, 5, 5), (2, 5, 1, 1)])
-@pytest.mark.parametrize("numbers", [PAPER, (3, 0.5, 0.75, 1), (7, 0.3, 1, 0.1)])
-@pytest.mark.parametrize("spread", [1.0, 100.0])  # at 100 the squares outweigh k
-def test_contrast_norm_equals_torch_both_ways(shape, layout, numbers, spread):
+@pytest.mark.parametrize("spread", [1.0, 1000.0])  # at 1000 the squares outweigh k
+def test_contrast_norm_equals_torch_both_ways(shape, layout, spread):
     generator = torch.Generator().manual_seed(0)
     x = spread * torch.randn(shape, generator=generator).contiguous(memory_format=layout)
     top = torch.randn(shape, generator=generator)
     ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
-    a, b = contrast_norm(ours, *numbers), F.local_response_norm(theirs, *numbers)
+    a, b = contrast_norm(ours), F.local_response_norm(theirs, *PAPER)
     a.backward(top)
     b.backward(top)
     assert relative(a, b) < 1e-5 and relative(ours.grad, theirs.grad) < 1e-4
@@ -84,9 +83,7 @@ def test_contrast_norm_can_train_after_it_ran_in_inference_mode():
     assert x.grad.isfinite().all()
 
 
-def test_contrast_norm_refuses_even_windows_and_other_shapes():
-    with pytest.raises(ValueError, match="odd window"):
-        contrast_norm(torch.zeros(1, 4, 2, 2), size=4)
+def test_contrast_norm_refuses_other_shapes():
     with pytest.raises(ValueError, match=r"\(4, 2, 2\)"):
         contrast_norm(torch.zeros(4, 2, 2))
 

@@ -140,10 +140,10 @@ BLOCK = 2**18  # values a thread, which stay in its cache from one step to the n
 
 
 @functools.lru_cache
-def _band(maps: int, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return a (maps, maps) matrix of ones within `size // 2` of the diagonal."""
+def _band(maps: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return a (maps, maps) matrix of ones where maps are in one window."""
     index = torch.arange(maps, device=device)
-    return ((index[:, None] - index[None, :]).abs() <= size // 2).to(dtype)
+    return ((index[:, None] - index[None, :]).abs() <= NORM_SIZE // 2).to(dtype)
 
 
 def _by_product(x: Tensor) -> bool:
@@ -151,17 +151,17 @@ def _by_product(x: Tensor) -> bool:
     return x.is_cuda or x.dtype == torch.bfloat16
 
 
-def _window_sum(x: Tensor, size: int) -> Tensor:
-    """Sum over `size` neighbouring columns, with zeros beyond. x: (rows, maps) -> the same."""
+def _window_sum(x: Tensor) -> Tensor:
+    """Sum over NORM_SIZE neighbouring columns, with zeros beyond. x: (rows, maps) -> the same."""
     rows, maps = x.shape
     if _by_product(x):
-        return x @ _band(maps, size, x.dtype, x.device)
+        return x @ _band(maps, x.dtype, x.device)
     # Shifted copies of one long vector, in which zeros part the rows, are added as they are.
-    wide = maps + size - 1
-    flat = x.new_zeros(rows * wide + size - 1)
-    flat[: rows * wide].view(rows, wide)[:, size // 2 : size // 2 + maps] = x
+    wide, half = maps + NORM_SIZE - 1, NORM_SIZE // 2
+    flat = x.new_zeros(rows * wide + NORM_SIZE - 1)
+    flat[: rows * wide].view(rows, wide)[:, half : half + maps] = x
     total = flat[: rows * wide].clone()
-    for shift in range(1, size):
+    for shift in range(1, NORM_SIZE):
         total += flat[shift : shift + rows * wide]
     return total.view(rows, wide)[:, :maps]
 
@@ -174,27 +174,24 @@ def _blocks(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(x.split(max(1, count)) for x in pixels), strict=True)
 
 
-def _power(s: Tensor, beta: float) -> Tensor:
-    """Return s ** -beta; for 3/4 by two square roots, which are much faster than `pow`."""
-    if beta == 0.75:
-        root = s.rsqrt()
-        return root.sqrt().mul_(root)
-    return s.pow(-beta)
+def _power(s: Tensor) -> Tensor:
+    """Return s ** -NORM_BETA by two square roots, which are much faster than `pow`."""
+    root = s.rsqrt()
+    return root.sqrt().mul_(root)
 
 
 class _ContrastNorm(torch.autograd.Function):
     """Forward and backward, each in one pass over blocks of pixels."""
 
     @staticmethod
-    def forward(ctx, x, size, alpha, beta, k):
+    def forward(ctx, x):
         x = x.contiguous(memory_format=torch.channels_last)
         y = torch.empty_like(x)
         sums = torch.empty_like(x) if ctx.needs_input_grad[0] else y
         for value, s, out in _blocks(x, sums, y):
-            torch.mul(_window_sum(value.square(), size), alpha / size, out=s).add_(k)
-            torch.mul(_power(s, beta), value, out=out)
+            torch.mul(_window_sum(value.square()), NORM_ALPHA / NORM_SIZE, out=s).add_(NORM_K)
+            torch.mul(_power(s), value, out=out)
         ctx.save_for_backward(x, sums)
-        ctx.size, ctx.alpha, ctx.beta = size, alpha, beta
         return y
 
     @staticmethod
@@ -203,32 +200,26 @@ class _ContrastNorm(torch.autograd.Function):
         x, sums = ctx.saved_tensors
         grad_x = torch.empty_like(x)
         grad = grad.contiguous(memory_format=torch.channels_last)
+        scale = -2 * NORM_ALPHA * NORM_BETA / NORM_SIZE
         for value, s, above, out in _blocks(x, sums, grad, grad_x):
-            direct = _power(s, ctx.beta).mul_(above)
-            through = _window_sum((direct * value).div_(s), ctx.size)
-            torch.add(
-                direct, through.mul_(value), alpha=-2 * ctx.alpha * ctx.beta / ctx.size, out=out
-            )
-        return grad_x, None, None, None, None
+            direct = _power(s).mul_(above)
+            through = _window_sum((direct * value).div_(s))
+            torch.add(direct, through.mul_(value), alpha=scale, out=out)
+        return grad_x
 
 
-def contrast_norm(
-    x: Tensor, size: int = NORM_SIZE, alpha: float = NORM_ALPHA, beta: float = NORM_BETA,
-    k: float = NORM_K,
-) -> Tensor:  # fmt: skip
-    """Normalise feature maps, (B, C, H, W): x / (k + alpha/size * sum of squares)^beta.
+def contrast_norm(x: Tensor) -> Tensor:
+    """Normalise feature maps, (B, C, H, W): x / (k + alpha/5 * sum of squares)^beta, the sum over
+    5 neighbouring maps.
 
     Equal to `torch.nn.functional.local_response_norm` (which, like cuda-convnet, divides alpha by
-    the window) and several times faster. The window of `size` maps must be odd: torch's is else
-    lopsided.
+    the window) and several times faster.
     """
-    if size % 2 == 0 or x.ndim != 4:
-        raise ValueError(
-            f"contrast_norm: needs an odd window and (B, C, H, W), got {size} and {tuple(x.shape)}"
-        )
+    if x.ndim != 4:
+        raise ValueError(f"contrast_norm: needs (B, C, H, W), got {tuple(x.shape)}")
     if has_torch_function_unary(x):  # lets `zfrepro.rules` see it, like torch's own functions
-        return handle_torch_function(contrast_norm, (x,), x, size=size, alpha=alpha, beta=beta, k=k)
-    return _ContrastNorm.apply(x, size, alpha, beta, k)
+        return handle_torch_function(contrast_norm, (x,), x)
+    return _ContrastNorm.apply(x)
 
 
 def blur_down(x: Tensor) -> Tensor:
