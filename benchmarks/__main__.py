@@ -10,24 +10,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import (
-    absolute,
-    any_model,
-    contrast,
-    drawing,
-    figure2,
-    occlusion,
-    projections,
-    search,
-    training_step,
-)
+from benchmarks import deconvnet, occlusion, search, training
 from benchmarks.result import Result, table
 from zfrepro import device, records
 
 BENCHMARKS = {
-    "norm": contrast, "projections": projections, "figure2": figure2, "units": any_model,
-    "occlusion": occlusion, "training": training_step, "search": search, "diorama": drawing,
-    "absolute": absolute,
+    "norm": training.norm, "projections": deconvnet.projections, "figure2": deconvnet.figure2,
+    "units": deconvnet.units, "occlusion": occlusion.squares, "training": training.step,
+    "search": search.search, "diorama": search.drawing, "absolute": training.absolute,
 }  # fmt: skip
 ABOUT = """\
 Measure this package side by side with Captum and torch, on the CPU or on a GPU.
@@ -54,7 +44,7 @@ exit code: 0 if every check passed, 1 if not; a missed goal is shown and is no f
 
 def parser() -> argparse.ArgumentParser:
     parts = "\n".join(
-        f"{name:12} {module.__doc__.splitlines()[0]}" for name, module in BENCHMARKS.items()
+        f"{name:12} {run.__doc__.splitlines()[0]}" for name, run in BENCHMARKS.items()
     )
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=ABOUT + parts, epilog=EXAMPLES,
@@ -85,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     results: list[Result] = []
     for name in [options.only] if options.only else BENCHMARKS:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        results += BENCHMARKS[name].run(options.quick, where)
+        results += BENCHMARKS[name](options.quick, where)
     seconds = time.perf_counter() - began
     print(
         f"{table(results)}\n\n{device.describe(where)}, torch {torch.__version__}, {seconds:.0f} s"

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from benchmarks import __main__ as bench
-from benchmarks import absolute, contrast, timing, training_step
+from benchmarks import timing, training
 from benchmarks.result import Check, Result, faster, table
 from benchmarks.timing import medians
 
@@ -29,14 +29,15 @@ def test_a_network_that_is_trained_wrongly_is_noticed(monkeypatch):
     def biased(network):
         other = copy.deepcopy(network)
         other.fulls["fc8"].bias.data[0] += 3.0
-        return training_step.plain_copy(other)
+        return plain_copy(other)
 
-    monkeypatch.setattr(absolute, "plain_copy", biased)
-    assert not next(absolute.run(quick=True)).correct
+    plain_copy = training.plain_copy
+    monkeypatch.setattr(training, "plain_copy", biased)
+    assert not next(training.absolute(quick=True)).correct
 
 
 def test_a_wrong_contrast_norm_is_noticed(monkeypatch, capsys):
-    monkeypatch.setattr(contrast, "contrast_norm", lambda x: contrast.torch_norm(x) * 1.001)
+    monkeypatch.setattr(training, "contrast_norm", lambda x: training.torch_norm(x) * 1.001)
     assert bench.main(["--quick", "--only", "norm"]) == 1
     captured = capsys.readouterr()
     assert "WRONG" in captured.err and "WRONG" in captured.out

@@ -1,0 +1,192 @@
+"""Contrast norm and a training step against plain torch, and absolute speed at the paper's size."""
+
+import copy
+import itertools
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.result import Check, Result, difference, faster
+from benchmarks.timing import CPU, matmul_rate, medians
+from zfrepro import device as devices
+from zfrepro.data import Split
+from zfrepro.data.transforms import augment, center_crop, mean_image, normalise, stored_size
+from zfrepro.layers import NORM_ALPHA, NORM_BETA, NORM_K, NORM_SIZE, contrast_norm
+from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Conv, Network
+from zfrepro.receptive_field import training_multiply_adds
+from zfrepro.training import MODERN, SCALES, Recipe, State, start, train_epoch
+
+CLASSES = 20
+GOAL = 25.0  # per cent of a GPU's measured matmul rate
+
+
+def torch_norm(x: Tensor) -> Tensor:
+    """Compute `contrast_norm` by torch."""
+    return F.local_response_norm(x, NORM_SIZE, NORM_ALPHA, NORM_BETA, NORM_K)
+
+
+def _both_ways(norm: Callable, x: Tensor, above: Tensor) -> tuple[Tensor, Tensor]:
+    y = norm(x)
+    return y.detach(), torch.autograd.grad(y, x, above)[0]
+
+
+def norm(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
+    """Contrast norm, forward and backward, on pooled maps of layers 1 and 2 at 224 px."""
+    batch, repeats = (2, 1) if quick else (16, 15)
+    generator = torch.Generator().manual_seed(0)
+    for layer, maps, size in (("conv1", 96, 55), ("conv2", 256, 13)):
+        shape, last = (batch, maps, size, size), torch.channels_last
+        x = (torch.rand(shape, generator=generator) * 50).to(device, memory_format=last)
+        above = torch.randn(shape, generator=generator).to(device, memory_format=last)
+        norms = (contrast_norm, torch_norm)
+        jobs = [partial(_both_ways, norm, x.requires_grad_(), above) for norm in norms]
+        error = max(map(difference, *(job() for job in jobs)))
+        seconds, rival_seconds = medians(jobs, repeats)
+        check = Check("values and gradients", error, 1e-5)
+        name = f"contrast norm of {layer}, {batch} images"
+        yield faster(name, seconds, "F.local_response_norm", rival_seconds, (check,), 5)
+
+
+# --- a training step -----------------------------------------------------------------------------
+
+
+class PlainNetwork(Network):
+    """The same network as one would write it without this package."""
+
+    def pool_and_norm(self, conv: Conv, x: Tensor) -> Tensor:
+        if conv.pool:
+            x = F.max_pool2d(x, POOL_KERNEL, POOL_STRIDE, ceil_mode=True)
+        return torch_norm(x) if conv.norm else x
+
+
+def plain_copy(network: Network) -> PlainNetwork:
+    plain = PlainNetwork(network.architecture, network.image_size, network.classes, network.dropout)
+    plain.load_state_dict(network.state_dict())
+    return plain.to(next(network.parameters()).device)
+
+
+def made_up(recipe: Recipe, number: int, device: torch.device) -> tuple[Split, Tensor]:
+    """So many images of noise, stored for the recipe's image size, and their mean image."""
+    side = stored_size(recipe.image_size)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (number, 3, side, side), generator=generator).to(torch.uint8)
+    split = Split(images.to(device), (torch.arange(number) % CLASSES).to(device))
+    return split, mean_image(images).to(device)
+
+
+def recipe_of(scale: str, device: torch.device, **options) -> Recipe:
+    """The modern recipe at a scale, in the precision that is fastest here."""
+    options |= {"precision": devices.precision(device, "bf16"), "dataset": "imagenet20"}
+    return Recipe(**MODERN | SCALES[scale] | options)
+
+
+def plain_step(
+    network: Network, optimiser: torch.optim.Optimizer, recipe: Recipe, split: Split, mean: Tensor
+) -> None:
+    """Take a step in torch's default layout and precision, without clipping and average."""
+    images = normalise(split.images, mean, recipe.input_scale)
+    generator = torch.Generator().manual_seed(0)
+    images = augment(images, recipe.image_size, recipe.crops, generator, (recipe.area, 1.0))
+    loss = F.cross_entropy(
+        network(images.contiguous()), split.labels, label_smoothing=recipe.label_smoothing
+    )
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+
+
+def _loss_and_gradients(
+    network: Network, images: Tensor, labels: Tensor, precision: str
+) -> tuple[Tensor, ...]:
+    network.eval()  # without dropout
+    with devices.autocast(images.device, precision):
+        loss = F.cross_entropy(network(images).to(network.convs.conv1.weight.dtype), labels)
+    return loss.detach(), *torch.autograd.grad(loss, list(network.parameters()))
+
+
+def _checks(
+    ours: Network, plain: Network, images: Tensor, labels: Tensor, precision: str
+) -> tuple[Check, ...]:
+    # In double precision, where rounding hardly ever moves a maximum of a pool to a neighbour.
+    exact = [
+        _loss_and_gradients(copy.deepcopy(n).double(), images.double(), labels, "fp32")
+        for n in (ours, plain)
+    ]
+    checks = (Check("fp64 loss and gradients", max(map(difference, *exact)), 1e-6),)
+    if precision == "fp32":
+        return checks
+    loss, *gradients = (g.float() for g in exact[1])
+    rounded, *rounded_gradients = _loss_and_gradients(ours, images, labels, precision)
+    directions = [torch.cat([g.flatten() for g in part]) for part in (rounded_gradients, gradients)]
+    turned = 1 - F.cosine_similarity(*directions, dim=0).item()
+    return (
+        *checks,
+        Check(f"{precision} loss", difference(rounded, loss), 0.02),
+        Check("direction", turned, 0.02),
+    )
+
+
+def step(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
+    """A training step at 128 px against a plain loop in fp32 with torch's response norm."""
+    repeats, batch = (1, 8) if quick else (5, Recipe().batch)
+    recipe = recipe_of("compact", device, batch=batch)
+    split, mean = made_up(recipe, batch, device)
+    state = start(recipe, CLASSES, device)
+    plain = plain_copy(state.network)
+    views = normalise(split.images[:4], mean, recipe.input_scale)
+    views = views[..., : recipe.image_size, : recipe.image_size]
+    checks = _checks(state.network, plain, views, split.labels[:4], recipe.precision)
+    state.network.train()
+    plain.train()
+    optimiser = torch.optim.SGD(
+        plain.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay
+    )
+    epochs = itertools.cycle(range(recipe.epochs))
+
+    def ours() -> None:
+        train_epoch(recipe, state, split, mean, next(epochs), progress=False)
+
+    plain_one = partial(plain_step, plain, optimiser, recipe, split, mean)
+    seconds, rival_seconds = medians([ours, plain_one], repeats, at_least=0)
+    name = f"training step, 128 px, {batch} images, {recipe.precision}"
+    yield faster(name, seconds, "plain fp32 loop", rival_seconds, checks, 3)
+
+
+# --- absolute speed ------------------------------------------------------------------------------
+
+
+def _check(recipe: Recipe, state: State, images: Tensor) -> Check:
+    """Check probabilities against those of a network of stock parts in single precision."""
+    state.network.eval()
+    plain = plain_copy(state.network).eval()
+    with torch.no_grad():
+        with devices.autocast(images.device, recipe.precision):
+            scores = state.trained(images).float()
+        error = difference(scores.softmax(1), plain(images).softmax(1))
+    return Check("class probabilities", error, 0.05)
+
+
+def absolute(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
+    """ZFNet and its rival with 4096 units at 224 px, views drawn and images kept on the device."""
+    on_gpu = device.type == "cuda"
+    batch, steps, repeats = (2, 1, 1) if quick else (256, 8, 5) if on_gpu else (16, 1, 3)
+    for arch in ("zfnet", "krizhevsky"):
+        recipe = recipe_of("micro" if quick else "paper", device, arch=arch, batch=batch)
+        number = batch * steps
+        split, mean = made_up(recipe, number, device)
+        state = start(recipe, CLASSES, device)
+        state.trained = torch.compile(state.network, dynamic=False) if on_gpu else state.network
+        views = normalise(split.images[:2], mean, recipe.input_scale)
+        checks = (_check(recipe, state, center_crop(views, recipe.image_size)),)
+        epoch = partial(train_epoch, recipe, state, split, mean, 0, progress=False)
+        (seconds,) = medians([epoch], repeats, at_least=0)
+        seconds /= number
+        rate = training_multiply_adds(recipe.architecture(), recipe.image_size, CLASSES) / seconds
+        name = f"training, {arch}, {recipe.image_size} px, batches of {batch}, {recipe.precision}"
+        name += f", compiled, {devices.describe(device)}" if on_gpu else ""
+        share, goal = 100 * rate / matmul_rate(recipe.precision, device), GOAL if on_gpu else None
+        yield Result(name, seconds, 1 / seconds, checks, unit="images/s")
+        yield Result(name, seconds, share, checks, goal=goal, unit="% of the matmul rate")
