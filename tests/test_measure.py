@@ -105,21 +105,3 @@ def test_networks_trained_again_get_a_record_of_their_own(own_places, tmp_path, 
 def test_no_part_of_a_study_hides_what_every_record_tells(study):
     with pytest.raises(ValueError, match="parts cannot be called networks"):
         studies.record("occlusion", study, {"networks": 1}, "command")
-
-
-@pytest.mark.parametrize(
-    ("chapter", "name", "known"),
-    [
-        ("invariance", "translation", True),
-        ("invariance", "trnslation", False),
-        ("transfer", "tuned-15-fold4", True),  # named by a pattern
-        ("transfer", "tuned-15", False),
-    ],
-)
-def test_parts_that_the_code_does_not_name_are_refused(chapter, name, known, tmp_path):
-    earlier, file = {"seconds": {"old": 1.0}}, tmp_path / "record.json"
-    if known:
-        studies.refuse_unknown(chapter, earlier, file, [name])
-    else:
-        with pytest.raises(ValueError, match=f"has no part {name}; it has: old"):
-            studies.refuse_unknown(chapter, earlier, file, [name])

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import errno
 import os
 import shlex
 import sys
@@ -353,9 +352,6 @@ class Measure:
         added = bool(self.only) and target.is_file()
         if self.only and not (added or self.untrained):
             raise ValueError(f"{target}: no record to add to; leave --only out")
-        if self.only:
-            earlier = records.read_json(target) if added else {"seconds": {}}
-            measure.refuse_unknown(self.chapter, earlier, target, self.only)
         study = self._study(name, where) if is_zfnet else self._adapted(name, where)
         study = study.before_training() if self.untrained else study
         command, scratch = self._command(name), Path(self.scratch)
@@ -591,17 +587,10 @@ def remedy(error: BaseException) -> str:
     """Return what to do about a failure of the file system."""
     if not isinstance(error, OSError) or error.errno is None:
         return ""
-    name = str(error.filename or "")
-    if name and data.cache_root() in (Path(name), *Path(name).parents):
-        return "; free some space or set ZFREPRO_CACHE to another folder"
-    kinds = {errno.EACCES: "change its permissions or choose another folder",
-             errno.EISDIR: "a folder has the name of a file: remove it or choose another folder",
-             errno.ENOENT: "choose another folder",
-             errno.EEXIST: "a file has the name of a folder: choose another",
-             errno.ENOTDIR: "a file has the name of a folder: choose another",
-             errno.ENOSPC: "free some space or choose another folder",
-             errno.EROFS: "choose a folder on a disk that can be written to"}  # fmt: skip
-    return f"; {kinds[error.errno]}" if error.errno in kinds else ""
+    name = Path(error.filename or "")
+    if data.cache_root() in (name, *name.parents):
+        return "; mend that or set ZFREPRO_CACHE to another folder"
+    return "; mend that or choose another folder"
 
 
 def named_anywhere(dataset: str | None) -> str:
@@ -663,10 +652,7 @@ def _origin_of_finished(out: Path, recipe: Recipe, fingerprint: str) -> dict[str
         return {}
     if len(training.read_checkpoint(checkpoint)[1]["history"]) < recipe.epochs:
         return {}
-    try:
-        earlier, keys = records.read_json(file), ("command", "commit", "versions", "date")
-    except ValueError as error:
-        raise ValueError(f"{error}; once it is removed, this command writes it anew") from error
+    earlier, keys = records.read_json(file), ("command", "commit", "versions", "date")
     if training.fault_of(earlier) or earlier["recipe"] != vars(recipe):
         return {}
     same = earlier["dataset"].get("fingerprint") == fingerprint and set(keys) <= set(earlier)
@@ -742,13 +728,7 @@ def refuse_weaker(record: dict[str, Any], target: Path) -> None:
     """Refuse to put a network in the place of one with a smaller error."""
     if not target.is_file():
         return
-    try:
-        old = records.read_json(target)["errors"]["one_crop"]["top1_error"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{target}: its error cannot be read, so not compared; --replace ships the run anyway"
-        ) from error
-    new = record["errors"]["one_crop"]["top1_error"]
+    old, new = (r["errors"]["one_crop"]["top1_error"] for r in (records.read_json(target), record))
     if new > old:
         raise ValueError(
             f"{target} has {old:.1f} % top-1 error, the new run {new:.1f} %; --replace ships it "

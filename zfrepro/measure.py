@@ -9,9 +9,7 @@ the record there is."""
 
 import hashlib
 import importlib
-import inspect
 import json
-import re
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
@@ -191,22 +189,6 @@ def record(chapter: str, study: Study, measured: dict[str, Any], command: str) -
             "every record tells these"
         )
     return common | measured
-
-
-def refuse_unknown(
-    chapter: str, earlier: dict[str, Any], file: Path, only: Collection[str]
-) -> None:
-    """Refuse parts that neither record nor chapter's code names, before data are read."""
-    seconds = earlier.get("seconds")
-    if not isinstance(seconds, dict) or not isinstance(earlier.get("added", []), list):
-        raise ValueError(f"{file}: not a record of `measure`; without --only all is measured anew")
-    # strings of the chapter's code that could name a part; {gaps} of f-strings may be anything
-    strings = re.findall(r'"([^"{\n][^"\n]*)"', inspect.getsource(module_of(chapter)))
-    pattern = "|".join(re.sub(r"\\\{.*?\\\}", ".+", re.escape(text)) for text in strings)
-    if unknown := [n for n in only if n not in seconds and not re.fullmatch(pattern, n)]:
-        raise ValueError(
-            f"{file} has no part {', '.join(unknown)}; it has: {', '.join(seconds) or 'none yet'}"
-        )
 
 
 def refuse_other(earlier: dict[str, Any], new: dict[str, Any]) -> None:
