@@ -61,20 +61,12 @@ def frames(
     Returns:
         HTML with all pictures in one sheet, of which a window shows one.
     Raises:
-        ValueError: pictures, axes and notes that do not fit each other, or no description.
+        ValueError: pictures, axes and notes that do not fit each other.
     """
-    pictures = _validate_pictures(pictures, 4, "(N, H, W, 3)")
     count = math.prod(len(labels) for labels in axes.values())
-    if not axes or count != len(pictures):
-        sizes = " x ".join(f"{len(labels)} {name}" for name, labels in axes.items()) or "none"
-        raise ValueError(
-            f"{len(pictures)} pictures for the axes {sizes}: "
-            "their product must be the number of pictures"
-        )
-    if notes is not None and len(notes) != count:
-        raise ValueError(f"{len(notes)} notes for {count} pictures")
-    if not 0 <= start < count:
-        raise ValueError(f"picture {start} cannot come first: there are {count}")
+    if not len(pictures) == count == len(pictures if notes is None else notes):
+        told = "no" if notes is None else len(notes)
+        raise ValueError(f"{len(pictures)} pictures and {told} notes for {count} positions")
     sheet, columns = _sheet(pictures)
     _, height, width, _ = pictures.shape
     high, wide, _ = sheet.shape
@@ -127,28 +119,13 @@ def positions(
     Returns:
         HTML with the picture, the square in the first position, and the heat maps.
     Raises:
-        ValueError: maps of different shapes, or not finite, notes or squares that do not fit, or
-            no description.
+        ValueError: maps of different shapes, or notes that are not one a position.
     """
-    picture = _validate_pictures(picture, 3, "(H, W, 3)")
-    if not maps:
-        raise ValueError("positions needs at least one heat map")
-    heat = {name: np.asarray(values, dtype=float) for name, values in maps.items()}
-    shapes = {values.shape for values in heat.values()}
-    if len(shapes) != 1 or any(len(shape) != 2 or 0 in shape for shape in shapes):
-        raise ValueError(f"heat maps of one shape (rows, columns) wanted, got {sorted(shapes)}")
-    if not all(np.isfinite(values).all() for values in heat.values()):
-        raise ValueError("heat maps must be finite")
-    rows, columns = shapes.pop()
+    heat = dict(zip(maps, np.array(list(maps.values()), dtype=float), strict=True))
+    rows, columns = next(iter(heat.values())).shape
     if len(notes) != rows * columns:
         raise ValueError(f"{len(notes)} notes for {rows} x {columns} positions")
     height, width, _ = picture.shape
-    reach = max((rows - 1) * stride - height, (columns - 1) * stride - width)
-    if patch < 1 or stride < 1 or reach >= 0:
-        raise ValueError(
-            f"{rows} x {columns} squares of {patch} px, {stride} px apart, "
-            f"leave a picture of {height} x {width}"
-        )
     grey = f"background:#808080;width:{100 * patch / width:.4f}%;height:{100 * patch / height:.4f}%"
     stage = (
         '<div class="zf-stage" style="position:relative;overflow:hidden;width:100%;'
@@ -173,8 +150,6 @@ def positions(
 
 
 def _explorer(kind: str, alt: str, body: str, content: dict) -> HTML:
-    if not alt.strip():
-        raise ValueError("an explorer needs a description (alt)")
     # "</script>" inside a note would end the block early, so no "<" stays as it is.
     data = json.dumps(content, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     return HTML(
@@ -182,14 +157,6 @@ def _explorer(kind: str, alt: str, body: str, content: dict) -> HTML:
         f'aria-label="Explorer: {html.escape(alt)}">{body}'
         f'<script type="application/json">{data}</script></div>{page.script()}'
     )
-
-
-def _validate_pictures(pictures: np.ndarray, dimensions: int, shape: str) -> np.ndarray:
-    pictures = np.asarray(pictures)
-    fits = pictures.ndim == dimensions and pictures.shape[-1] == 3 and pictures.size
-    if pictures.dtype != np.uint8 or not fits:
-        raise ValueError(f"uint8 {shape} wanted, got {pictures.dtype} {pictures.shape}")
-    return pictures
 
 
 def _sheet(pictures: np.ndarray) -> tuple[np.ndarray, int]:
@@ -227,8 +194,11 @@ def data_uri(picture: np.ndarray, jpeg: bool = False) -> str:
 def _encode(image: Image.Image, kind: str, **options: int) -> str:
     buffer = io.BytesIO()
     image.save(buffer, kind, optimize=True, **options)
-    coded = base64.b64encode(buffer.getvalue()).decode()
-    return f"data:image/{kind.lower()};base64,{coded}"
+    return _coded(buffer.getvalue(), kind.lower())
+
+
+def _coded(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _shown_width(width: int) -> int:
@@ -395,7 +365,4 @@ def image_html(image: Tensor, alt: str, side: int = 288) -> str:
 
 def figure_html(data: bytes, alt: str) -> str:
     """Return a figure as HTML. data: of `plots.png`."""
-    coded = base64.b64encode(data).decode()
-    return (
-        f'<img alt="{html.escape(alt)}" style="max-width:100%" src="data:image/png;base64,{coded}">'
-    )
+    return f'<img alt="{html.escape(alt)}" style="max-width:100%" src="{_coded(data, "png")}">'
