@@ -86,11 +86,14 @@ def grow(
 
 
 def strongest(
-    trained: Trained, images: Tensor, *, batch: int = 64, progress: bool = False
+    trained: Trained, images: Tensor, layers: Sequence[str] | None = None, *, progress: bool = False
 ) -> dict[str, Top]:
-    """Find the strongest unit of every map of every conv layer. images: uint8 (N, 3, R, R)."""
-    batches = (trained.preprocess(part) for part in images.split(batch))
-    return gallery.top_units(trained.network, batches, k=1, progress=progress)
+    """Find the strongest unit of every map of some layers, by default of all conv layers.
+
+    images: uint8 (N, 3, R, R).
+    """
+    batches = (trained.preprocess(part) for part in images.split(64))
+    return gallery.top_units(trained.network, batches, layers, k=1, progress=progress)
 
 
 def project(trained: Trained, images: Tensor, top: Top, maps: Sequence[int]) -> Tensor:
@@ -101,24 +104,16 @@ def project(trained: Trained, images: Tensor, top: Top, maps: Sequence[int]) -> 
 
 
 def strongest_projections(
-    checkpoints: Sequence[Snapshot], images: Tensor, maps: dict[str, list[int]], *,
-    progress: bool = False,
-) -> dict[str, tuple[Tensor, Tensor]]:  # fmt: skip
+    checkpoints: Sequence[Snapshot], images: Tensor, maps: dict[str, list[int]]
+) -> dict[str, tuple[Tensor, Tensor]]:
     """Project the strongest unit of some maps at every snapshot (Fig. 4).
 
     images: uint8 (N, 3, R, R), over which the strongest is sought; maps: layer -> M of its maps.
     Returns layer -> signed projections (M, E, 3, F, F), and the strongest images (M, E).
     """
-    convs = checkpoints[0].trained.network.convs
-    for layer, indices in maps.items():
-        if layer not in convs:
-            raise ValueError(f"no layer {layer!r}: choose among {', '.join(convs)}")
-        count = convs[layer].out_channels
-        if not indices or not all(0 <= index < count for index in indices):
-            raise ValueError(f"{layer} has maps 0 to {count - 1}, got {list(indices)}")
     by_layer: dict[str, list[tuple[Tensor, Tensor]]] = {layer: [] for layer in maps}
     for snapshot in checkpoints:
-        tops = strongest(snapshot.trained, images, progress=progress)
+        tops = strongest(snapshot.trained, images, list(maps))
         for layer, indices in maps.items():
             projected = project(snapshot.trained, images, tops[layer], indices)
             by_layer[layer].append((projected, tops[layer].images[indices, 0]))
@@ -141,11 +136,11 @@ def cosine(before: Tensor, after: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def layer_features(trained: Trained, images: Tensor, *, batch: int = 64) -> dict[str, Tensor]:
+def layer_features(trained: Trained, images: Tensor) -> dict[str, Tensor]:
     """Return every layer's features, float (N, D), maps averaged to at most GRID x GRID places."""
     layers = trained.network.layers
     rows: dict[str, list[Tensor]] = {name: [] for name in layers}
-    for part in images.split(batch):
+    for part in images.split(64):
         for name, x in trained.network.features(trained.preprocess(part), layers).items():
             if x.ndim == 4 and x.shape[-1] > GRID:
                 x = F.adaptive_avg_pool2d(x, GRID)
