@@ -104,16 +104,13 @@ def test_a_class_in_one_part_only(tmp_path):
     one_line(error, str(folder), "'class2' is in only one of train and val")
 
 
-def test_a_name_that_is_not_utf8(tmp_path):
+def test_a_name_need_not_be_utf8(tmp_path):
     folder, below = photographs(tmp_path) / "train", b"class1/caf\xe9.png"
     try:
         picture(1, 9).save(folder / os.fsdecode(below))
     except OSError:
         pytest.skip("a file system without such names")
-    with pytest.raises(DataError) as error:
-        load(tmp_path, skip_damaged=True)
-    one_line(error, f"{folder}: the name {below!r} is not UTF-8; rename it")
-    str(error.value).encode()
+    assert load(tmp_path).train.labels.bincount().tolist() == [4, 5, 4]
 
 
 def test_a_download_that_broke_off_is_not_taken_for_the_set(tmp_path, monkeypatch):
