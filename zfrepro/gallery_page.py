@@ -3,9 +3,7 @@
     gallery(model, images, "layer3").save("layer3.html")
 """
 
-import base64
 import html
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,18 +122,12 @@ _STYLE = """<style>
 
 def _figure(pictures: Tensor, alt: str, caption: str, columns: int = 1) -> str:
     """Return pictures of 0 to 1, (N, 3, h, w), in rows as an HTML figure."""
-    from PIL import Image
-
     from zfrepro import plots
 
     sheet = plots.tiled(plots.enlarge(pictures), columns, gap=2)
-    pixels = (plots.array(sheet) * 255).round().astype("uint8")
-    data = io.BytesIO()
-    Image.fromarray(pixels).save(data, "JPEG", quality=90)
-    source = base64.b64encode(data.getvalue()).decode()
     return (
         f'<figure><img alt="{html.escape(alt)}" width="{sheet.shape[2]}" height="{sheet.shape[1]}" '
-        f'src="data:image/jpeg;base64,{source}"><figcaption>{caption}</figcaption></figure>'
+        f'src="data:image/jpeg;base64,{plots.as_jpeg(sheet)}"><figcaption>{caption}</figcaption></figure>'
     )
 
 
