@@ -32,21 +32,3 @@ class Tutorial(nn.Module):
     def forward(self, x):
         x = torch.relu(self.conv2(torch.relu(self.conv1(x))))
         return self.full(x.view(x.size(0), -1))
-
-
-class OneConvolution(nn.Module):
-    """The small network on which Captum tests deconvolution and occlusion, from its numbers."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv1, self.relu1 = nn.Conv2d(1, 2, 3), nn.ReLU()
-        self.fc1, self.relu2 = nn.Linear(8, 4), nn.ReLU()
-        with torch.no_grad():
-            self.conv1.weight.fill_(1)
-            self.conv1.bias.copy_(torch.tensor([-50.0, -75.0]))
-            self.fc1.weight.copy_(torch.tensor([1.0] * 5 + [-1.0] * 3).expand(4, 8))
-            self.fc1.bias.zero_()
-
-    def forward(self, x, second=0):
-        x = self.relu1(self.conv1(x + second))
-        return self.relu2(self.fc1(x.view(-1, 8)))

@@ -12,7 +12,7 @@ import torchvision
 from captum.attr import NeuronDeconvolution, NeuronGradient, NeuronGuidedBackprop
 from torch import nn
 
-from tests.networks import OneConvolution, relative
+from tests.networks import relative
 from zfrepro import rules, support
 from zfrepro.deconvnet import Units, strongest
 from zfrepro.rules import RULES, activations_of, project
@@ -80,18 +80,6 @@ def test_relu6_passes_down_without_regard_to_its_bound():
 
 
 # --- Captum -----------------------------------------------------------------------------------
-
-
-RAMP = torch.arange(16.0).view(1, 1, 4, 4)
-DECONVNET = [[2, 3, 3, 1], [3, 5, 5, 2], [3, 5, 5, 2], [1, 2, 2, 1]]
-GUIDED = [[0, 1, 1, 1], [1, 3, 3, 2], [1, 3, 3, 2], [1, 2, 2, 1]]
-
-
-@pytest.mark.parametrize("layer", ["fc1", None])
-@pytest.mark.parametrize(("rule", "expected"), [("deconvnet", DECONVNET), ("guided", GUIDED)])
-def test_numbers_of_captums_own_tests(rule, expected, layer):
-    down = project(OneConvolution(), RAMP, [0], layer, rule=rule, seed="one")
-    assert down[0, 0].tolist() == expected
 
 
 @pytest.mark.parametrize(
