@@ -258,8 +258,6 @@ def test_untrained_networks_are_judged_by_their_spread():
     assert claims.CLAIMS[0].outcome(view) == "same direction, other size"
 
 
-
-
 def test_fewer_changed_units_mean_a_smaller_distance_and_the_control_sees_through_it():
     many, few = torch.randn(20, 500, generator=rng()), torch.randn(20, 500, generator=rng(1))
     few[:, 50:] = 0  # the same 50 units: nothing is consistent about their signs
@@ -267,6 +265,5 @@ def test_fewer_changed_units_mean_a_smaller_distance_and_the_control_sees_throug
     opposite = [c.mean_over_pairs(c.opposite_share(eps)) for eps in (many, few)]
     assert signs[1] < signs[0] / 5 and abs(opposite[1] - opposite[0]) < 0.03
     assert (c.keep_strongest(many, 30) != 0).sum(1).eq(30).all()
-    assert c.keep_strongest(EPS[:1], 1).tolist() == [[0.0, 2.0, 0.0, 0.0]]
     with pytest.raises(ValueError, match="cannot keep 9"):
         c.keep_strongest(EPS, 9)
