@@ -110,11 +110,6 @@ def test_two_runs_are_compared_by_what_they_show(tmp_path):
     assert line.startswith("gallery, cell-1") and "9.5" in line and "9.6" in line
 
 
-def test_the_lock_holds_exact_versions_only():
-    freeze = "b==1.0+cpu\nA==2\n-e git+x@y#egg=z\nc @ file:///tmp/c\nzfrepro==1\n# a comment"
-    assert make.pinned(freeze) == ["A==2", "b==1.0"]
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_notebook_begins_with_the_cell_that_installs(path):
     first, *others = nbformat.read(path, as_version=4).cells

@@ -9,6 +9,7 @@ lock   writes requirements.lock from what is installed
 cells  writes the first cell of every notebook, which installs the package where it is missing
 """
 
+import importlib.metadata
 import os
 import re
 import shutil
@@ -137,27 +138,16 @@ HEADER = """\
 """
 
 
-def pinned(freeze: str) -> list[str]:
-    """Return the `name==version` lines of `pip freeze`, without local versions such as `+cpu`."""
-    lines = [line.split("+")[0].strip() for line in freeze.splitlines()]
-    return sorted(
-        (line for line in lines if re.fullmatch(r"(?!zfrepro)[\w.-]+==\S+", line)), key=str.lower
-    )
-
-
-def lock() -> int:
-    command = [sys.executable, "-m", "pip", "freeze", "--exclude-editable"]
-    lines = pinned(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def lock() -> None:
+    installed = {d.name: d.version.split("+")[0] for d in importlib.metadata.distributions()}
+    names = sorted(installed.keys() - {"zfrepro", "pip", "setuptools", "wheel"}, key=str.lower)
+    lines = [f"{name}=={installed[name]}" for name in names]
     (ROOT / "requirements.lock").write_text(HEADER + "\n".join(lines) + "\n")
-    return 0
 
 
-def cells() -> int:
-    pages.write_install_cells()
-    return 0
-
-
-COMMANDS = {command.__name__: command for command in (book, test, twice, lock, cells)}
+COMMANDS = {
+    "book": book, "test": test, "twice": twice, "lock": lock, "cells": pages.write_install_cells,
+}  # fmt: skip
 
 if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1] not in COMMANDS:
