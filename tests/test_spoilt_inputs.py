@@ -143,7 +143,7 @@ CASES: dict[str, tuple[Callable[[], Any], list[str], list[str]]] = {
     ),
     "a shipped record that cannot be read": (
         lambda: write("results/networks/imagenet-zfnet.json", "[]"),
-        SHIP, ["imagenet-zfnet.json: not a record"],
+        SHIP, ["imagenet-zfnet.json: not a whole record"],
     ),
     "a folder in the place of a record": (
         lambda: os.makedirs("results/networks/imagenet-zfnet.json"),

@@ -124,12 +124,10 @@ def read_json(file: Path) -> dict[str, Any]:
         )
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise ValueError("it is no JSON object")
     except ValueError as error:  # JSON and UTF-8 errors are both ValueErrors
         raise ValueError(
             f"{file}: not a whole record ({error}); restore it from git or measure it again"
         ) from error
-    if not isinstance(record, dict):
-        raise ValueError(
-            f"{file}: not a record, which is a JSON object; restore it from git or measure it again"
-        )
     return record
