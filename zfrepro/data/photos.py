@@ -4,9 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import sys
-import time
 import warnings
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -417,9 +415,6 @@ def download(name: str, root: Path) -> Path:
     folder, kind, options = FETCHED[name]
     if not any((root / folder).glob("*")):
         root.mkdir(parents=True, exist_ok=True)
-        for leftover in root.glob(f".{folder}.*.part"):  # of a download that was killed
-            if time.time() - leftover.stat().st_mtime > DAY:
-                shutil.rmtree(leftover, ignore_errors=True)
         with TemporaryDirectory(".part", f".{folder}.", root) as partial:
             getattr(datasets, kind)(partial, **options, download=True)
             os.replace(Path(partial) / folder, root / folder)
