@@ -3,22 +3,8 @@
 import pytest
 
 from zfrepro import paper
-from zfrepro.networks import ARCHITECTURES, krizhevsky, zfnet
-from zfrepro.receptive_field import stage, stages, table
-
-
-def test_figure_3_is_the_computed_geometry():
-    rows = [r for r in table(zfnet(), 224) if not r["layer"].startswith("fc")]
-    assert {r["layer"]: r["size"] for r in rows} == paper.FIG3_SIZES
-
-
-@pytest.mark.parametrize("architecture", [zfnet(), krizhevsky()], ids=lambda a: a.name)
-def test_tiles_of_the_figures_are_receptive_fields(architecture):
-    fields = {
-        name: stage(architecture, 224, name).field.size
-        for name in paper.PATCH_SIZES[architecture.name]
-    }
-    assert fields == paper.PATCH_SIZES[architecture.name]
+from zfrepro.networks import ARCHITECTURES
+from zfrepro.receptive_field import stages
 
 
 def test_other_architectures_end_in_the_same_grid():
