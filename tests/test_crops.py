@@ -33,7 +33,6 @@ def test_flat_images_keep_the_order_of_equal_maxima():
         ("fc6", (96, 96), Units(torch.tensor([0])), None, "no conv layer 'fc6'"),
         ("conv3", (140, 96), UNIT, None, "images are 140 x 96 px, this network sees 96"),
         ("conv3", (96, 96), UNIT, [2], "conv3: image 2: there are 2"),
-        ("conv3", (96, 96), UNIT, [0, 1], "needs a map, row and column for each of the 2 images"),
     ],
 )
 def test_what_has_no_crops_is_refused(layer, size, unit, of, says):

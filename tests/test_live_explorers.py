@@ -100,21 +100,6 @@ each_explorer = pytest.mark.parametrize("name", EXPLORERS)
 
 
 @each_explorer
-def test_an_explorer_takes_pictures_and_goes_back_to_the_book_s(name, trained, split):
-    explorer = EXPLORERS[name](trained, split)
-    before = explorer.note.value
-    assert explorer.back.disabled
-    upload(explorer.upload, ("a.png", png(100, 80)), ("b.png", png(101, 80)))
-    assert explorer.upload.note.value == UNLABELLED
-    assert len(explorer.split) == 2 and explorer.note.value != before
-    assert "true" not in explorer.note.value  # nobody has said what they show
-    assert name == "features" or explorer.image.max == 1
-    assert not explorer.back.disabled
-    explorer.back.click()
-    assert explorer.split is split and explorer.back.disabled
-
-
-@each_explorer
 def test_controls_are_disabled_while_an_answer_is_computed(name, trained, split, monkeypatch):
     explorer = EXPLORERS[name](trained, split)
     draw, seen = explorer.draw, []

@@ -53,15 +53,14 @@ def record(*path: str, to: Any) -> None:
     file.write_text(json.dumps(content))
 
 
-def header(name: str, tensor: str = "", change: Callable = None, **values: Any) -> None:
-    """Set values in the header of a file of the run, or change a tensor."""
+def cut(name: str, tensor: str) -> None:
+    """Cut a tensor in a file of the run to one number."""
     file = Path("run", name)
     with safe_open(file, "pt") as opened:
-        told = json.loads(opened.metadata()["zfrepro"]) | values
+        told = opened.metadata()
     tensors = load_file(file)
-    if tensor:
-        tensors[tensor] = change(tensors[tensor]).contiguous()
-    save_file(tensors, file, {"zfrepro": json.dumps(told)})
+    tensors[tensor] = tensors[tensor][:1, :1, :1, :1].contiguous()
+    save_file(tensors, file, told)
 
 
 def write(name: str, content: bytes | str) -> None:
@@ -88,16 +87,9 @@ CASES: dict[str, tuple[Callable[[], Any], list[str], list[str]]] = {
         lambda: write("run/record.json", '{"kind": '),
         train(), ["record.json: not a whole record"],
     ),
-    "a checkpoint with NaN": (
-        lambda: header(CHECKPOINT, "network.convs.conv1.weight", lambda t: t * float("nan")),
-        train(), ["conv1.weight is not finite", "remove it"],
-    ),
     "a momentum that would be spread": (
-        lambda: header(CHECKPOINT, "momentum.convs.conv1.weight", lambda t: t[:1, :1, :1, :1]),
+        lambda: cut(CHECKPOINT, "momentum.convs.conv1.weight"),
         train(), ["conv1.weight has another shape", "remove it"],
-    ),
-    "weights of an unknown network": (
-        lambda: header(WEIGHTS, recipe={"arch": "vgg"}), EVAL, [WEIGHTS, "'vgg'", "train them"],
     ),
     "a record given for weights": (
         lambda: None, ["eval", "run/record.json"], ["run/record.json: not whole weights"],
