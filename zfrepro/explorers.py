@@ -121,8 +121,8 @@ def positions(
     Raises:
         ValueError: maps of different shapes, or notes that are not one a position.
     """
-    heat = dict(zip(maps, np.array(list(maps.values()), dtype=float), strict=True))
-    rows, columns = next(iter(heat.values())).shape
+    heat = {name: np.asarray(values, dtype=float) for name, values in maps.items()}
+    rows, columns = np.stack(list(heat.values())).shape[1:]
     if len(notes) != rows * columns:
         raise ValueError(f"{len(notes)} notes for {rows} x {columns} positions")
     height, width, _ = picture.shape
