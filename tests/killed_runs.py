@@ -1,27 +1,31 @@
-"""Trainings that are killed at chosen moments and started again; a program of its own, for
-`test_survival`.
+"""Work that is killed and started again; a program of its own, for `test_survival`.
 
     python -m tests.killed_runs FOLDER train --dataset ...
 
-Each training is a fork of this process, which loads torch once and never trains itself. For each
+All work is done by forks of this process, which loads torch once and never trains itself. For each
 moment a folder of its name holds the run that was killed there and then finished; `whole` holds one
 that was left alone. Prints, as JSON, the exit codes of the starts of each."""
 
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from zfrepro import data, distributed, ensembles, records, weights  # noqa: F401
+from tests.datasets import tiny
+from tests.test_sweeps import ARCHS, record_of
+from zfrepro import data, distributed, ensembles, records, sweeps, weights  # noqa: F401
 from zfrepro.cli import main
+from zfrepro.data import photos
 
 ROOT, WORDS = Path(sys.argv[1]), sys.argv[2:]
-MOST = 12  # starts of a run that is killed at no particular moment
+MOST = 12  # starts of work that is killed at no particular moment
 
 
 def die() -> None:
@@ -62,15 +66,52 @@ MOMENTS: dict[str, Callable[[], None]] = {
 }
 
 
-def start(name: str, arrange: Callable[[], None] = lambda: None) -> int:
-    """Fork a training in the folder of that name. Returns the process."""
+def train(folder: Path) -> int:
+    return main([*WORDS, "--out", str(folder)])
+
+
+def decode(folder: Path) -> int:
+    """Fill a cache of photographs, slowly."""
+    quick = photos.decode
+    photos.decode = lambda file, size: time.sleep(0.05) or quick(file, size)
+    os.environ["ZFREPRO_CACHE"] = str(folder)
+    data.load("imagenet", 28, progress=False)
+    return 0
+
+
+STUB = "import os, sys, time; time.sleep(0.05); os.replace(sys.argv[1], sys.argv[2])"
+
+
+def sweep(folder: Path) -> int:
+    """Run a sweep of stubs that only write their record, and note each that is begun."""
+
+    def begin(recipe, run, threads, options):
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "to-be.json").write_text(json.dumps(record_of(recipe)))
+        with open(folder / "begun", "ab", buffering=0) as log:
+            log.write(b"one\n")  # which a kill cannot cut
+        files = (str(run / "to-be.json"), str(run / "record.json"))
+        return subprocess.Popen([sys.executable, "-S", "-c", STUB, *files])
+
+    sweeps._start = begin
+    chosen = [tiny(arch=arch, seed=seed) for seed in (0, 1) for arch in ARCHS]
+    target, say = folder / "results.json", lambda *_: None
+    sweeps.run("ablation", chosen, folder / "runs", target, say=say)
+    return 0
+
+
+def start(
+    name: str, arrange: Callable[[], None] = lambda: None, work: Callable[[Path], int] = train
+) -> int:
+    """Fork some work on the folder of that name. Returns the process, head of its own group."""
     process = os.fork()
     if process:
+        os.setpgid(process, process)
         return process
     code = 70
     try:
         arrange()
-        code = main([*WORDS, "--out", str(ROOT / name)])
+        code = work(ROOT / name)
     finally:
         os._exit(code)
 
@@ -80,14 +121,16 @@ def ended(process: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
-def killed_again_and_again(name: str) -> list[int]:
+def killed_again_and_again(name: str, work: Callable[[Path], int] = train) -> list[int]:
     """Kill each start a little later than the one before, until one is done."""
     codes: list[int] = []
     while len(codes) < MOST and 0 not in codes:
-        process = start(name)
+        process = start(name, work=work)
         time.sleep(0.05 * 1.6 ** len(codes))
-        os.kill(process, signal.SIGKILL)
+        os.killpg(process, signal.SIGKILL)
         codes.append(ended(process))
+        for file in (ROOT / name).rglob("*.npy"):
+            np.load(file)  # half a cache is never under the name of one
     return codes
 
 
@@ -114,5 +157,7 @@ if __name__ == "__main__":
     for moment, arrange in MOMENTS.items():
         codes[moment] = [ended(start(moment, arrange)), ended(start(moment))]
     codes["again and again"] = killed_again_and_again("again and again")
+    for work in (decode, sweep):
+        codes[work.__name__] = killed_again_and_again(work.__name__, work)
     codes["two at once"] = two_at_once("two at once")
     print(json.dumps(codes))

@@ -1,8 +1,8 @@
 """The same numbers again: in another process, and on pages whatever ran before them.
 
 Tests and pages share nothing but the cache of images, whose files are named after what is in them
-and are written whole or not at all (test_kills.py); so their order does not matter, as long as no
-page leaves anything behind."""
+and are written whole or not at all (test_survival.py); so their order does not matter, as long as
+no page leaves anything behind."""
 
 import ast
 import json

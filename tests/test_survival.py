@@ -1,4 +1,4 @@
-"""What a training survives: SIGKILL at any moment, a full disk, a second run in its folder."""
+"""What work survives: SIGKILL at any moment, a full disk, a second run in its folder."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.photographs import photographs
-from zfrepro import records, training
+from zfrepro import data, records, training
 from zfrepro.cli import main
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no signals and no /dev/full")
@@ -79,11 +79,21 @@ def test_a_run_that_is_killed_ends_as_if_it_had_not_been(runs, moment):
     assert sorted(os.listdir(root / moment)) == sorted(os.listdir(root / "whole"))
 
 
-def test_a_run_that_is_killed_again_and_again_does_too(runs):
+def test_work_that_is_killed_again_and_again_does_too(runs, monkeypatch):
     root, codes = runs
-    *before, last = codes["again and again"]
-    assert last == 0 and len(before) >= 2 and set(before) == {-signal.SIGKILL}
+    for name in ("again and again", "decode", "sweep"):
+        *before, last = codes[name]
+        assert last == 0 and len(before) >= 2 and set(before) == {-signal.SIGKILL}
     assert differing(root / "again and again", root / "whole") == []
+    splits = []
+    for cache in ("decode", "another cache"):
+        monkeypatch.setenv("ZFREPRO_CACHE", str(root / cache))
+        splits.append(data.load("imagenet", 28, progress=False).train)
+    assert torch.equal(splits[0].images, splits[1].images)
+    filed = records.read_json(root / "sweep" / "results.json")["runs"]
+    assert len({(run["arch"], run["seed"]) for run in filed}) == len(filed) == 6
+    begun = (root / "sweep" / "begun").read_text().count("one")
+    assert begun <= 6 + len(before)  # a kill costs the run that it falls on, no other
 
 
 def test_two_runs_never_write_into_one_folder(runs):
