@@ -2,13 +2,15 @@
 something.
 """
 
+import contextlib
+
 import pytest
 import torch
 import torchvision
 from PIL import Image
 
-from book.own_network import examples, figures
-from zfrepro import records
+from book.own_network import examples, figures, support
+from zfrepro import project, records, rules
 
 
 def test_every_photograph_has_its_credit_and_is_in_colour():
@@ -69,3 +71,17 @@ def test_refusals_are_counted_by_their_first_operation():
 def test_no_network_of_the_list_is_wrong():
     record = records.read("support")
     assert len(record["networks"]) >= 100 and figures.counts(record)["wrong"] == 0
+
+
+def test_the_oracle_tells_handled_from_refused_and_wrong(monkeypatch):
+    handled = support.check("torchvision", "squeezenet1_1")
+    assert handled["status"] == "handled" and handled["difference"] <= support.TOLERANCE
+    refused = support.check("torchvision", "regnet_y_400mf")
+    assert refused["status"] == "refused" and "sigmoid" in refused["reason"]
+
+    def silent(model, x, units):  # the fault that the list is there to find
+        with contextlib.suppress(UserWarning):
+            return project(model, x, units, rule="gradient")
+
+    monkeypatch.setattr(rules, "project", silent)
+    assert support.check("torchvision", "squeezenet1_1")["status"] == "wrong"

@@ -1,6 +1,5 @@
 """The deconvnet for any torch model: right, or refused by name."""
 
-import contextlib
 import warnings
 
 import numpy as np
@@ -13,7 +12,7 @@ from captum.attr import NeuronDeconvolution, NeuronGradient, NeuronGuidedBackpro
 from torch import nn
 
 from tests.networks import relative
-from zfrepro import rules, support
+from zfrepro import rules
 from zfrepro.deconvnet import Units, strongest
 from zfrepro.rules import RULES, activations_of, project
 
@@ -357,23 +356,6 @@ def test_bad_requests_name_the_remedy():
     ):
         with pytest.raises(ValueError, match=says):
             call()
-
-
-# --- the support list -------------------------------------------------------------------------
-
-
-def test_the_oracle_tells_handled_from_refused_and_wrong(monkeypatch):
-    handled = support.check("torchvision", "squeezenet1_1")
-    assert handled["status"] == "handled" and handled["difference"] <= support.TOLERANCE
-    refused = support.check("torchvision", "regnet_y_400mf")
-    assert refused["status"] == "refused" and "sigmoid" in refused["reason"]
-
-    def silent(model, x, units):  # the fault that the list is there to find
-        with contextlib.suppress(UserWarning):
-            return project(model, x, units, rule="gradient")
-
-    monkeypatch.setattr(rules, "project", silent)
-    assert support.check("torchvision", "squeezenet1_1")["status"] == "wrong"
 
 
 def test_rectifiers_beside_the_path_do_not_count():

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from safetensors.torch import load_file
 from torch import Tensor
 
-from zfrepro import page, plots, records, rules, support
+from book.own_network import support
+from zfrepro import page, plots, records, rules
 from zfrepro.gallery_page import Gallery
 
 Record = Mapping[str, Any]

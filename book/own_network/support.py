@@ -1,7 +1,7 @@
 """Which classification networks `rules.project` handles, each compared with an oracle.
 
-`python -m zfrepro.support` walks torchvision's classification networks and one network of every
-timm module, with random weights, and writes `results/support.json`. A network is
+`python -m book.own_network.support` walks torchvision's classification networks and one network of
+every timm module, with random weights, and writes `results/support.json`. A network is
 
 - `handled`: its projection equals that of the oracle, in which torch's rectifier functions are
   replaced by one written out, and no other nonlinearity ran;
@@ -192,10 +192,10 @@ def rows(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Check every network, print a line each, write the record; 1 if any is wrong."""
-    parser = argparse.ArgumentParser("python -m zfrepro.support", description=__doc__)
+    parser = argparse.ArgumentParser("python -m book.own_network.support", description=__doc__)
     parser.add_argument("--only", metavar="NAME", nargs="+", help="names of networks; no record")
     options = parser.parse_args(arguments)
-    origin = records.provenance("python -m zfrepro.support")  # of the code that runs
+    origin = records.provenance("python -m book.own_network.support")  # of the code that runs
     checked = []
     for library, name in networks():
         if options.only and name not in options.only:
