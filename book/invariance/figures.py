@@ -1,5 +1,6 @@
 """Draw Fig. 5 of the arXiv text, rendered scenes, and curves over the whole validation set."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -23,11 +24,12 @@ AXES = {
 }
 # which amounts are shown as images
 PICTURED = {"translation": (-1, 0), "scale": (-1, 4), "rotation": (9, 18)}
+UNCHANGED = {"translation": 0.0, "scale": 1.0, "rotation": 0.0}
 UNITS = {"translation": "px of 224", "scale": "times", "rotation": "degrees"}
 
 
-def axis_amount(family: str, amount: float) -> float:
-    """Return an amount as the paper's axes give it: translations in pixels of a 224 px image."""
+def axis_amount(family: str, amount):
+    """Return an amount, or an array of them, in the unit of the paper's axes."""
     return 224 * amount if family == "translation" else amount
 
 
@@ -41,31 +43,29 @@ def fig5(
     amounts: Mapping[str, Sequence[float]],
     names: Sequence[str],
 ) -> Figure:
-    """Draw the images, a colour each; below, two of them transformed beside the curves of all.
+    """Draw a transformed image or two a family, beside the curves of all images, a colour each.
 
     Args:
         seen: uint8 (N, 3, S, S), the images as the network sees them; names: of their classes.
         responses: family -> what the network answers to the N images, of all its amounts.
     """
-    figure = plt.figure(figsize=(plots.WIDTH, 0.82 * plots.WIDTH), layout="constrained")
-    top, below = figure.subfigures(2, 1, height_ratios=[1, 2.7])
-    for ax, image, name, colour in zip(
-        top.subplots(1, len(names)), seen, names, plots.PALETTE, strict=False
-    ):
-        _picture(ax, plots.as_colours(image), colour)
-        ax.set_title(name, color=colour)
-    axes = below.subplots(3, 5, width_ratios=[1, 1, 1.25, 1.25, 1.25])
+    size = (plots.WIDTH, 0.585 * plots.WIDTH)
+    figure, axes = plt.subplots(
+        3, 5, figsize=size, layout="constrained", width_ratios=[1, 1, 1.2, 1.2, 1.2]
+    )
     heads = ("layer 1: distance", "layer 7: distance", "P(true class)")
     for ax, head in zip(axes[0, 2:], heads, strict=True):
         ax.set_title(head)
+    images = itertools.cycle(zip(seen, names, plots.PALETTE, strict=False))
     for row, (family, label) in zip(axes, AXES.items(), strict=True):
         answer = responses[family]
         at = [axis_amount(family, a) for a in amounts[family]]
-        for k, ax in enumerate(row[:2]):
-            amount = amounts[family][PICTURED[family][k]]
-            view = warp_view(trained, seen[k : k + 1], Change(family, float(amount)))[0].cpu() / 255
-            _picture(ax, view, plots.PALETTE[k])
-            ax.set_xlabel(f"{axis_amount(family, amount):.3g} {UNITS[family]}")
+        for ax, step in zip(row[:2], PICTURED[family], strict=True):
+            image, name, colour = next(images)
+            amount = float(amounts[family][step])
+            view = warp_view(trained, image[None], Change(family, amount))[0].cpu() / 255
+            _picture(ax, view, colour)
+            ax.set_xlabel(f"{name}\n{axis_amount(family, amount):.3g} {UNITS[family]}")
         curves = (answer.distance["conv1"], answer.unit["fc7"], answer.probability)
         for ax, values in zip(row[2:], curves, strict=True):
             for k in range(len(names)):
@@ -154,7 +154,10 @@ def kept_when_rendered(record: Record) -> Figure:
 
 
 def layers(by_dataset: Mapping[str, Record]) -> Figure:
-    """Draw the median relative distance of every layer, and a band for layers 1 and 7."""
+    """Draw the median relative distance of every layer, and a band for layers 1 and 7.
+
+    An unchanged image has distance 0, which is drawn and not measured.
+    """
     rows = len(by_dataset)
     figure, axes = plt.subplots(
         rows, 3, figsize=(plots.WIDTH, 2.5 * rows), sharey=True, sharex="col", squeeze=False,
@@ -163,16 +166,19 @@ def layers(by_dataset: Mapping[str, Record]) -> Figure:
     for row, (dataset, record) in zip(axes, by_dataset.items(), strict=True):
         for ax, family in zip(row, FAMILIES, strict=True):
             curves = record[family]
-            at = [axis_amount(family, a) for a in curves["amounts"]]
+            start = np.searchsorted(curves["amounts"], UNCHANGED[family])
+            amounts = np.insert(curves["amounts"], start, UNCHANGED[family])
+            at = axis_amount(family, amounts)
             colours = plt.get_cmap("viridis")(np.linspace(0.25, 0.92, len(curves["relative"])))
             for colour, (layer, values) in zip(colours, curves["relative"].items(), strict=True):
-                low, middle, high = values["quantiles"]
+                low, middle, high = np.insert(values["quantiles"], start, 0, axis=1)
                 ax.plot(at, middle, "o-", ms=3, color=colour, label=layer)
                 if layer in ("conv1", "fc7"):
                     ax.fill_between(at, low, high, color=colour, alpha=0.2, lw=0)
             ax.axhline(1, color=plots.TEXT, lw=0.8, ls=":")
             ax.grid()
-        row[0].set(ylim=(0, None), ylabel=f"{DATASETS[dataset]}\nrelative distance")
+        row[0].set_ylabel(f"{DATASETS[dataset]}\nrelative distance")
+    axes[0, 0].set_ylim(bottom=0)  # after all curves: the panels share it
     for ax, label in zip(axes[-1], AXES.values(), strict=True):
         ax.set_xlabel(label)
     lines, labels = axes[0, 0].get_legend_handles_labels()
