@@ -42,7 +42,7 @@ def test_values_stand_at_the_middle_of_their_square():
     step = (96 - 21) / 29  # the first square covers pixels 0 to 20, the last 75 to 95
     assert left + step / 2 == pytest.approx(10) and right - step / 2 == pytest.approx(85)
     assert (left, right) == (top, bottom) and "r with (b) = +1.00" in panels[3].get_xlabel()
-    legend = [text.get_text() for text in panels[5].get_legend().get_texts()]
+    legend = [text.get_text() for text in panels[4].get_legend().get_texts()]
     assert sum(int(text.split()[-2]) for text in legend) == pytest.approx(100, abs=3)
 
 

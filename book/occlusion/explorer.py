@@ -20,14 +20,13 @@ def remaining_activity(number: int, covered: float, clean: float) -> str:
     return f"map {number}: {100 * covered / clean:.0f} % of its activity"
 
 
-def notes(slid: occlusion.Occlusion, k: int, label: int, classes: tuple[str, ...]) -> list[str]:
-    """Describe each position of image k: probabilities of classes, and the activity of layer 5."""
+def notes(slid: occlusion.Occlusion, k: int, classes: tuple[str, ...]) -> list[str]:
+    """Describe each position of image k: most probable class, and the activity of layer 5."""
     number = int(slid.strongest[k])
     p, activity = slid.probabilities[k], slid.activity[k, :, :, number]
     clean = slid.clean_activity[k, number]
     return [
-        f"{classes[label]} {p[i, j, label]:.2f}; "
-        f"most probable: {classes[int(p[i, j].argmax())]} {p[i, j].max():.2f}; "
+        f"most probable class: {classes[int(p[i, j].argmax())]}; "
         f"{remaining_activity(number, activity[i, j], clean)}"
         for i in range(p.shape[0])
         for j in range(p.shape[1])

@@ -28,9 +28,9 @@ SCENES = 200  # validation scenes among which the pictures of parts are chosen
 HEADS = (
     "(a) image\nand square",
     "(b) activity of the\nstrongest map",
-    "(c) projections;\nframed: this one",
+    "(c) its projections: here\n(framed), in another image",
     "(d) probability of\nthe true class",
-    "(e) most probable\nclass",
+    "(e) most\nprobable class",
 )
 
 
@@ -56,12 +56,13 @@ def recorded(dataset: str) -> list[Row]:
 
 
 TYPE = dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 11)
+WIDER = {"(b)": 1.05, "(c)": 2, "(d)": 1.05}  # with a colour bar, and with two pictures
 
 
 @plt.rc_context(TYPE | {"legend.fontsize": 10})
 def fig7(
     rows: Sequence[Row], classes: Sequence[str], *, image_size: int, images: Tensor | None = None,
-    masks: Tensor | None = None, width: float = 9,
+    masks: Tensor | None = None,
 ) -> Figure:  # fmt: skip
     """Draw the paper's five panels, a row an image; each value stands at the middle of its square.
 
@@ -74,14 +75,14 @@ def fig7(
         masks: bool (B, S, S), the objects, drawn as outlines.
     """
     heads = HEADS if images is not None else HEADS[1:]
-    ratios = [*(1.1 if head[:3] in ("(b)", "(d)") else 1 for head in heads), 0.62]
-    size = (width, len(rows) * width / sum(ratios) + 0.4)
+    ratios = [WIDER.get(head[:3], 1) for head in heads]
+    size = (1.475 * sum(ratios), 1.7 * len(rows) + 0.4)
     options = {"squeeze": False, "layout": "constrained", "width_ratios": ratios}
     figure, axes = plt.subplots(len(rows), len(ratios), figsize=size, **options)
     for head, ax in zip(heads, axes[0], strict=False):
         ax.set_title(head)
     for k, (row, line) in enumerate(zip(rows, axes, strict=True)):
-        *_, activity, projections, probability, winners, legend = line
+        *_, activity, projections, probability, winners = line
         if images is not None:
             _image(line[0], plots.as_colours(images[k]), row.patch)
         line[0].set_ylabel(classes[row.label])
@@ -90,7 +91,7 @@ def fig7(
         together = measures.correlation(row.activity[None], row.probability[None]).item()
         label = f"r with (b) = {together:+.2f}"
         _heat(probability, row, row.probability, image_size, label)
-        _winners(winners, legend, row, classes, image_size)
+        _winners(winners, row, classes, image_size)
         first, last = _span(row, image_size)
         for ax in (activity, probability, winners):
             ax.set(xlim=(first, last), ylim=(last, first))
@@ -134,14 +135,14 @@ def _heat(ax, row: Row, values: Tensor, size: int, label: str) -> None:
 
 
 def _projections(ax, pictures: Tensor) -> None:
-    pictures = plots.enlarge(pictures).clone()
+    pictures = plots.enlarge(pictures[:2]).clone()
     edge = pictures.shape[-1] // 28
     for rim in (slice(0, edge), slice(-edge, None)):  # the paper frames this image's own
         pictures[0, :, rim], pictures[0, :, :, rim] = 0, 0
     ax.imshow(plots.array(plots.tiled(pictures, 2, gap=2)), interpolation="nearest")
 
 
-def _winners(ax, legend, row: Row, classes: Sequence[str], size: int) -> None:
+def _winners(ax, row: Row, classes: Sequence[str], size: int) -> None:
     counts = Counter(row.predicted.flatten().tolist())
     named = [row.label, *(k for k, _ in counts.most_common() if k != row.label)]
     shown, rest = named[:NAMED], named[NAMED:]
@@ -154,11 +155,13 @@ def _winners(ax, legend, row: Row, classes: Sequence[str], size: int) -> None:
     if rest:
         entries.append((f"{len(rest)} more", sum(counts[k] for k in rest)))
     handles = [
-        Patch(color=colour, label=f"{name}\n{100 * count / row.predicted.numel():.0f} %")
+        Patch(color=colour, label=f"{name} {100 * count / row.predicted.numel():.0f} %")
         for colour, (name, count) in zip(colours, entries, strict=False)
     ]
-    tight = {"borderpad": 0, "borderaxespad": 0, "labelspacing": 0.25}
-    legend.legend(handles=handles, loc="center left", handlelength=0.8, handletextpad=0.4, **tight)
+    ax.set_xlabel("\n")  # room for the legend, which is wider than the panel
+    tight = {"handlelength": 0.8, "handletextpad": 0.4, "columnspacing": 1, "borderpad": 0}
+    below = {"loc": "upper right", "bbox_to_anchor": (1, -0.22), "borderaxespad": 0}
+    ax.legend(handles=handles, ncols=len(handles), **tight, **below).set_in_layout(False)
 
 
 # --- parts of objects ---
