@@ -20,25 +20,34 @@ from zfrepro.gallery_page import Gallery
 Record = Mapping[str, Any]
 
 
-def top9(made: Gallery) -> Figure:
-    """Draw Fig. 2 for the maps of a gallery, without units that do not respond."""
-    rows = zip(made.projections, made.patches, made.top.responds(made.maps), strict=True)
-    projections, patches = zip(*((p[r], q[r]) for p, q, r in rows), strict=True)
-    names = [f"map {number}" for number in made.maps]
-    return plots.top9(projections, patches, names, side=max(plots.TILE, patches[0].shape[-1]))
+def strongest(made: Gallery) -> Figure:
+    """Draw the four strongest projections of each map of a gallery above their patches."""
+    columns = [
+        (f"map {number}", projections[responds], patches[responds])
+        for number, projections, patches, responds in zip(
+            made.maps, made.projections, made.patches, made.top.responds(made.maps), strict=True
+        )
+    ]
+    return plots.stacked(columns, 2)
 
 
 def recorded(name: str = "squeezenet1_0") -> Figure:
-    """Draw recorded projections of a pretrained network: nine a map, a layer a column."""
+    """Draw recorded projections of a pretrained network: six of a map in each of three layers."""
     record = records.read(f"own_network/{name}")
-    maps, modules = record["maps"], record["layers"]
     pictures = load_file(records.results_root() / "own_network" / f"{name}.safetensors")
-    blocks, names = [], []
-    for i in range(len(maps[next(iter(maps))])):
-        for layer, numbers in maps.items():
-            blocks.append(plots.tiled(plots.as_colours(pictures[layer][i]), 3, gap=2))
-            names.append(f"{modules[layer]}, map {numbers[i]}")
-    return plots.side_by_side(blocks, names, columns=len(maps))
+    blocks = [plots.tiled(in_grey(pictures[layer][0])[:6], 2, gap=2) for layer in record["maps"]]
+    names = [f"{record['layers'][k]}, map {maps[0]}" for k, maps in record["maps"].items()]
+    return plots.side_by_side(blocks, names)
+
+
+def in_grey(displayed: Tensor) -> Tensor:
+    """Return the projections of a map as `plots.display` shows them, averaged over colours.
+
+    (K, 3, h, w), uint8 -> the same shape, 0 to 1.
+    """
+    shown = 2 * plots.as_colours(displayed) - 1
+    signed = shown.sign() * shown.abs() ** (1 / plots.POWER)
+    return plots.display(signed.mean(1, keepdim=True).expand_as(signed)[None])[0]
 
 
 def alike(name: str = "squeezenet1_0") -> HTML:
@@ -66,7 +75,7 @@ def three_panels(view: Tensor, features: Tensor, heat: Tensor, name: str) -> Fig
 
     Args:
         view: (3, S, S), 0 to 1.
-        features: (N, 3, S, S), signed, N at most nine.
+        features: (N, 3, S, S), signed, N at most four.
         heat: (rows, columns), probability of a class while a square covers each place.
         name: of the class.
     """
@@ -79,7 +88,7 @@ def three_panels(view: Tensor, features: Tensor, heat: Tensor, name: str) -> Fig
         "image", f"its {len(features)} strongest features",
         f"P({name})\nwhile covered: {heat.min():.2f} to {heat.max():.2f}",
     ]  # fmt: skip
-    return plots.side_by_side([view, plots.tiled(tile, 3, gap=4), picture], titles)
+    return plots.side_by_side([view, plots.tiled(tile, 2, gap=4), picture], titles)
 
 
 def counts(record: Record) -> dict[str, int]:
