@@ -18,6 +18,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from zfrepro import claims, data, device, distributed, records, training, weights
 from zfrepro.networks import ARCHITECTURES
+from zfrepro.tensors import brief
 from zfrepro.training import MODERN, SCALES, Recipe, command_of
 
 MOST_SEEDS = 100  # of a sweep: more would be years
@@ -179,7 +180,7 @@ class Train:
                 )  # fmt: skip
             command = command_of(recipe) + (" --skip-damaged" if dataset.skipped else "")
             origin = records.provenance(command)
-            origin |= _origin_of_finished(out, recipe, dataset.fingerprint)
+            origin |= _origin_of_finished(out, recipe.epochs)
 
             def save(name: str, state: training.State, mean: Tensor, **more: Any) -> str:
                 network = training.evaluated(recipe, state, where)
@@ -645,18 +646,18 @@ def refuse_finished(out: Path) -> None:
         )
 
 
-def _origin_of_finished(out: Path, recipe: Recipe, fingerprint: str) -> dict[str, Any]:
-    """Return who made a run that is whole and is only evaluated again; empty for any other."""
+def _origin_of_finished(out: Path, epochs: int) -> dict[str, Any]:
+    """Return who made a run that is whole and is only evaluated again; empty for any other.
+
+    Another recipe or other images are refused with the checkpoint.
+    """
     file, checkpoint = out / "record.json", out / training.CHECKPOINT_FILE
     if not file.is_file() or not checkpoint.is_file():
         return {}
-    if len(training.read_checkpoint(checkpoint)[1]["history"]) < recipe.epochs:
+    if len(training.read_checkpoint(checkpoint)[1]["history"]) < epochs:
         return {}
-    earlier, keys = records.read_json(file), ("command", "commit", "versions", "date")
-    if training.fault_of(earlier) or earlier["recipe"] != vars(recipe):
-        return {}
-    same = earlier["dataset"].get("fingerprint") == fingerprint and set(keys) <= set(earlier)
-    return {key: earlier[key] for key in keys} if same else {}
+    keys = {"command", "commit", "versions", "date"}
+    return {key: value for key, value in records.read_json(file).items() if key in keys}
 
 
 def evaluation(
@@ -699,10 +700,13 @@ def _finished(run: Path) -> dict[str, Any]:
             f"{run}: no record.json there; give the --out folder of a finished `train`"
         )
     record = records.read_json(file)
-    if fault := training.fault_of(record):
+    try:
+        training.require_training(record)
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{file}: not the record of a training ({fault}); give the --out folder of a `train`"
-        )
+            f"{file}: not the record of a training ({brief(error)}); "
+            "give the --out folder of a `train`"
+        ) from error
     return record
 
 

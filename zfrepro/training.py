@@ -421,27 +421,19 @@ def record(
     }
 
 
-def fault_of(record: dict[str, Any]) -> str:
-    """Return what keeps a record from being that of a training, or an empty string."""
-    if record.get("kind") != "training":
-        return "its kind is not training"
-    if record.get("scale") not in (*SCALES, "own"):
-        return f"its scale {record.get('scale')!r} is none of {', '.join(SCALES)}, own"
-    if missing := {"recipe", "dataset", "errors", "weights_sha256"} - record.keys():
-        return f"it lacks {min(missing)}"
-    try:
-        known_recipe(record["recipe"])
-        rates = {
-            f"{part} {kind}": record["errors"][part][kind]
-            for part in ("train", "one_crop", "ten_crops")
-            for kind in ("top1_error", "top5_error")
-        }
-    except (KeyError, TypeError, ValueError) as error:
-        return f"its recipe or its errors: {brief(error)}"
-    for name, value in rates.items():
-        if not _is(value, float) or not 0 <= value <= 100:
-            return f"its {name} {value!r} is no per cent"
-    return ""
+def require_training(record: dict[str, Any]) -> None:
+    """Refuse what is not the record of a training, or tells an error that is no per cent.
+
+    Raises KeyError, TypeError or ValueError, which says why.
+    """
+    if record["kind"] != "training" or record["scale"] not in (*SCALES, "own"):
+        raise ValueError(f"its kind is {record['kind']}, its scale {record['scale']}")
+    known_recipe(record["recipe"])
+    for part in ("train", "one_crop", "ten_crops"):
+        for kind in ("top1_error", "top5_error"):
+            value = record["errors"][part][kind]
+            if not 0 <= value <= 100:
+                raise ValueError(f"its {part} {kind} {value!r} is no per cent")
 
 
 def known_recipe(options: dict[str, Any]) -> Recipe:
