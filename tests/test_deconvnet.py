@@ -1,4 +1,4 @@
-"""The deconvnet against hand-worked tensors, Captum, and itself in three implementations."""
+"""The deconvnet against hand-worked tensors, Captum, and itself: general, and on crops."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from captum.attr import NeuronDeconvolution
 from tests.networks import relative, small
 from zfrepro import deconvnet, rules
 from zfrepro.deconvnet import Units, strongest
-from zfrepro.networks import as_modules, krizhevsky, without_norm, zfnet
+from zfrepro.networks import Network, as_modules, krizhevsky, without_norm, zfnet
 
 
 def test_unpool_sums_where_windows_share_their_maximum():
@@ -68,3 +68,69 @@ def test_nothing_is_changed_and_no_layer_above_is_run():
 def test_an_unknown_layer_is_named():
     with pytest.raises(ValueError, match="no layer 'conv9'"):
         deconvnet.project(small(zfnet()), torch.randn(1, 3, 96, 96), "conv9", UNIT)
+
+
+# --- on receptive-field crops ------------------------------------------------------------------
+
+
+def test_flat_images_keep_the_order_of_equal_maxima():
+    """All positions of a flat image tie in every pool; crops must choose the same switches."""
+    network, image = small(zfnet(), 160), torch.ones(1, 3, 160, 160)
+    activations = deconvnet.forward(network, image, "conv3").activations
+    places = torch.arange(activations.shape[-1])
+    rows, columns = torch.cartesian_prod(places, places).T
+    units = Units(activations[0, :, rows, columns].argmax(0), rows, columns)
+    images = image.expand(len(units), -1, -1, -1)
+    crops = deconvnet.project_crops(network, images, "conv3", units)
+    whole = deconvnet.project(network, images, "conv3", units)
+    wanted = deconvnet.crop(whole, crops.tops, crops.lefts, crops.pixels.shape[-1])
+    assert relative(crops.pixels, wanted) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("layer", "size", "unit", "of", "says"),
+    [
+        ("fc6", (96, 96), Units(torch.tensor([0])), None, "no conv layer 'fc6'"),
+        ("conv3", (140, 96), UNIT, None, "images are 140 x 96 px, this network sees 96"),
+        ("conv3", (96, 96), UNIT, [2], "conv3: image 2: there are 2"),
+    ],
+)
+def test_what_has_no_crops_is_refused(layer, size, unit, of, says):
+    with pytest.raises(ValueError, match=says):
+        deconvnet.project_crops(
+            small(zfnet(), 96), torch.zeros(2, 3, *size), layer, unit, of and torch.tensor(of)
+        )
+
+
+# --- units that share images ---------------------------------------------------------------------
+
+
+def random_units(network: Network, layer: str, images: torch.Tensor, count: int):
+    """Units that respond, border units included, and the image of each."""
+    generator = torch.Generator().manual_seed(3)
+    of = torch.randint(len(images), (count,), generator=generator)
+    maps = network.features(images, [layer])[layer].detach()
+    flat = torch.multinomial((maps[of] > 0).flatten(1).float(), 1, generator=generator)[:, 0]
+    units = Units(*torch.unravel_index(flat, maps.shape[1:]))
+    return units, of, maps[of, units.maps, units.rows, units.columns]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("make", [zfnet, krizhevsky])
+@pytest.mark.parametrize("layer", LAYERS[:5])
+def test_units_that_share_images_equal_units_one_by_one(make, layer, monkeypatch):
+    network = small(make(), 128)  # layer 5 sees more than the images
+    images = torch.randn(3, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    units, of, values = random_units(network, layer, images, 12)
+    whole = deconvnet.project(network, images[of], layer, units)
+    switches = deconvnet.forward(network, images, "conv5").switches
+    codes = {name: code[of] for name, code in deconvnet.switch_codes(switches).items()}
+    results = [deconvnet.project_codes(network, layer, units, values, codes)]
+    for on_crops in (True, False):  # either way the switches are found
+        monkeypatch.setattr(deconvnet, "_crops_cost_less", lambda *_, answer=on_crops: answer)
+        results.append(deconvnet.project_crops(network, images, layer, units, of))
+    window = deconvnet.window(network, layer, units)
+    for crops in results:
+        assert torch.equal(crops.tops, window[0]) and torch.equal(crops.lefts, window[1])
+        assert relative(crops.pixels, deconvnet.crop(whole, *window)) < 1e-5
+        assert torch.allclose(crops.activations, values, rtol=1e-4, atol=1e-5)
