@@ -1,4 +1,4 @@
-"""The search, projections and patches of any model against plain loops; the page."""
+"""The search, projections and patches of any model against plain loops; Fig. 2; the page."""
 
 import functools
 import itertools
@@ -309,26 +309,32 @@ def test_images_that_were_not_searched_are_refused():
             call(model, others, top, [0, 1])
 
 
-# --- switches that the search keeps ---------------------------------------------------------------
+# --- Fig. 2 as one job ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("architecture", "size", "layers", "memory"),
+    ("make", "size", "layers", "memory"),
     [
-        (zfnet(), 128, ["conv1", "conv3", "conv4"], 2**30),
-        (krizhevsky(), 128, ["conv1", "conv3", "conv4"], 60_000),  # of some images only
-        (zfnet(), 96, ["conv5"], 2**30),  # a field larger than the image
+        (lambda: small(zfnet(), 128), 128, ["conv1", "conv3", "conv4"], 0),
+        (lambda: small(zfnet(), 128), 128, ["conv1", "conv3", "conv4"], 2**30),
+        (lambda: small(krizhevsky(), 128), 128, ["conv1", "conv3", "conv4"], 60_000),
+        (lambda: small(zfnet(), 96), 96, ["conv5"], 2**30),  # a field larger than the image
+        (tiny, 32, ["1"], 2**30),
     ],
 )
-def test_projections_by_kept_switches_are_those_of_another_pass(architecture, size, layers, memory):
-    network, images = small(architecture, size), noise(20, size)
-    cache = gallery.SwitchCache(memory)
-    tops = gallery.top_units(network, images, layers, k=3, switches=cache, progress=False)
-    assert cache.stored
-    for top in tops.values():
-        plain = gallery.projections(network, images, top, range(13))
-        kept = gallery.projections(network, images, top, range(13), switches=cache)
-        assert relative(kept, plain) < 1e-5 and plain.any()
+def test_figure2_equals_its_parts(make, size, layers, memory):
+    model, images = make(), noise(20, size)
+    tops = gallery.top_units(model, images, layers, k=3, progress=False)
+    seen = {layer: 0 for layer in layers}
+    options = {"maps": 13, "memory": memory, "progress": False}
+    for panel in gallery.figure2(model, images, layers, k=3, **options):
+        top, maps = tops[panel.layer], panel.maps.tolist()
+        assert same(panel.top, top)
+        drawn = gallery.projections(model, images, top, maps)
+        assert relative(panel.projections, drawn) < 1e-5 and drawn.any()
+        assert torch.equal(panel.patches, gallery.patches(model, images, top, maps))
+        seen[panel.layer] += len(maps)
+    assert seen == {layer: len(top.values) for layer, top in tops.items()}
 
 
 # --- the page ------------------------------------------------------------------------------------
