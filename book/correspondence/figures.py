@@ -78,8 +78,8 @@ def hits(record: Record, key: str) -> float:
 
 
 def plus_minus(mean: float, spread: float) -> str:
-    """Format a mean and its spread, with spaces at which a narrow table can break the line."""
-    return f"{mean:.3f} ± {spread:.3f}"
+    """Format a mean and its spread as the paper prints them."""
+    return f"{mean:.3f}±{spread:.3f}"
 
 
 def table_rows(by_dataset: Mapping[str, Record]) -> list[dict[str, object]]:

@@ -49,7 +49,7 @@ def fig5(
         seen: uint8 (N, 3, S, S), the images as the network sees them; names: of their classes.
         responses: family -> what the network answers to the N images, of all its amounts.
     """
-    size = (plots.WIDTH, 0.585 * plots.WIDTH)
+    size = (plots.WIDTH, 0.57 * plots.WIDTH)
     figure, axes = plt.subplots(
         3, 5, figsize=size, layout="constrained", width_ratios=[1, 1, 1.2, 1.2, 1.2]
     )
