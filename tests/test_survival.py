@@ -45,7 +45,7 @@ def runs(world):
     """The folder of all runs of `tests.killed_runs`, and the exit codes of their starts."""
     words = [sys.executable, "-m", "tests.killed_runs", str(world / "runs"), "train"]
     words += OPTIONS.split()
-    done = subprocess.run(words, cwd=records.ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(words, cwd=records.ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return world / "runs", json.loads(done.stdout.splitlines()[-1])
 
