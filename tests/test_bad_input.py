@@ -338,7 +338,7 @@ def test_without_permission_to_write(readable, capsys, monkeypatch):
     locked = readable / "photos" / "imagenet" / "train" / "class1" / "more"
     locked.mkdir(0o000)  # images in it would be missing unseen
     with as_nobody():
-        refused(line, capsys, "Permission denied", str(locked), "choose another")
+        refused(line, capsys, "Permission denied", str(locked), "change its permissions")
     locked.chmod(0o755)
 
 

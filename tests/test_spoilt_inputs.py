@@ -53,14 +53,15 @@ def record(*path: str, to: Any) -> None:
     file.write_text(json.dumps(content))
 
 
-def cut(name: str, tensor: str) -> None:
-    """Cut a tensor in a file of the run to one number."""
+def header(name: str, tensor: str = "", change: Callable = None, **values: Any) -> None:
+    """Set values in the header of a file of the run, or change a tensor."""
     file = Path("run", name)
     with safe_open(file, "pt") as opened:
-        told = opened.metadata()
+        told = json.loads(opened.metadata()["zfrepro"]) | values
     tensors = load_file(file)
-    tensors[tensor] = tensors[tensor][:1, :1, :1, :1].contiguous()
-    save_file(tensors, file, told)
+    if tensor:
+        tensors[tensor] = change(tensors[tensor]).contiguous()
+    save_file(tensors, file, {"zfrepro": json.dumps(told)})
 
 
 def write(name: str, content: bytes | str) -> None:
@@ -85,11 +86,21 @@ CASES: dict[str, tuple[Callable[[], Any], list[str], list[str]]] = {
     ),
     "a finished run with half a record": (
         lambda: write("run/record.json", '{"kind": '),
-        train(), ["record.json: not a whole record"],
+        train(), ["record.json", "once it is removed, this command writes it anew"],
+    ),
+    "a checkpoint with empty epochs": (
+        lambda: header(CHECKPOINT, history=[{}]), train(), ["its history is not", "remove it"],
+    ),
+    "a checkpoint with NaN": (
+        lambda: header(CHECKPOINT, "network.convs.conv1.weight", lambda t: t * float("nan")),
+        train(), ["conv1.weight is not finite", "remove it"],
     ),
     "a momentum that would be spread": (
-        lambda: cut(CHECKPOINT, "momentum.convs.conv1.weight"),
+        lambda: header(CHECKPOINT, "momentum.convs.conv1.weight", lambda t: t[:1, :1, :1, :1]),
         train(), ["conv1.weight has another shape", "remove it"],
+    ),
+    "weights of an unknown network": (
+        lambda: header(WEIGHTS, recipe={"arch": "vgg"}), EVAL, [WEIGHTS, "'vgg'", "train them"],
     ),
     "a record given for weights": (
         lambda: None, ["eval", "run/record.json"], ["run/record.json: not whole weights"],
@@ -135,11 +146,11 @@ CASES: dict[str, tuple[Callable[[], Any], list[str], list[str]]] = {
     ),
     "a shipped record that cannot be read": (
         lambda: write("results/networks/imagenet-zfnet.json", "[]"),
-        SHIP, ["imagenet-zfnet.json: not a whole record"],
+        SHIP, ["imagenet-zfnet.json: its error cannot be read", "--replace"],
     ),
     "a folder in the place of a record": (
         lambda: os.makedirs("results/networks/imagenet-zfnet.json"),
-        SHIP, ["imagenet-zfnet.json", "choose another"],
+        SHIP, ["imagenet-zfnet.json", "a folder has the name of a file"],
     ),
     "a folder named without ./": (
         lambda: None, train("new", dataset="photos"), ["unknown data set 'photos'", "./photos"],

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import os
 import shlex
 import sys
@@ -588,10 +589,17 @@ def remedy(error: BaseException) -> str:
     """Return what to do about a failure of the file system."""
     if not isinstance(error, OSError) or error.errno is None:
         return ""
-    name = Path(error.filename or "")
-    if data.cache_root() in (name, *name.parents):
-        return "; mend that or set ZFREPRO_CACHE to another folder"
-    return "; mend that or choose another folder"
+    name = str(error.filename or "")
+    if name and data.cache_root() in (Path(name), *Path(name).parents):
+        return "; free some space or set ZFREPRO_CACHE to another folder"
+    kinds = {errno.EACCES: "change its permissions or choose another folder",
+             errno.EISDIR: "a folder has the name of a file: remove it or choose another folder",
+             errno.ENOENT: "choose another folder",
+             errno.EEXIST: "a file has the name of a folder: choose another",
+             errno.ENOTDIR: "a file has the name of a folder: choose another",
+             errno.ENOSPC: "free some space or choose another folder",
+             errno.EROFS: "choose a folder on a disk that can be written to"}  # fmt: skip
+    return f"; {kinds[error.errno]}" if error.errno in kinds else ""
 
 
 def named_anywhere(dataset: str | None) -> str:
@@ -657,7 +665,10 @@ def _origin_of_finished(out: Path, epochs: int) -> dict[str, Any]:
     if len(training.read_checkpoint(checkpoint)[1]["history"]) < epochs:
         return {}
     keys = {"command", "commit", "versions", "date"}
-    return {key: value for key, value in records.read_json(file).items() if key in keys}
+    try:
+        return {key: value for key, value in records.read_json(file).items() if key in keys}
+    except ValueError as error:
+        raise ValueError(f"{error}; once it is removed, this command writes it anew") from error
 
 
 def evaluation(
@@ -732,7 +743,13 @@ def refuse_weaker(record: dict[str, Any], target: Path) -> None:
     """Refuse to put a network in the place of one with a smaller error."""
     if not target.is_file():
         return
-    old, new = (r["errors"]["one_crop"]["top1_error"] for r in (records.read_json(target), record))
+    try:
+        old = records.read_json(target)["errors"]["one_crop"]["top1_error"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{target}: its error cannot be read, so not compared; --replace ships the run anyway"
+        ) from error
+    new = record["errors"]["one_crop"]["top1_error"]
     if new > old:
         raise ValueError(
             f"{target} has {old:.1f} % top-1 error, the new run {new:.1f} %; --replace ships it "

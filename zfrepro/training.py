@@ -421,6 +421,10 @@ def record(
     }
 
 
+EPOCH = {"loss", "train_error", "val_top1_error", "val_top5_error", "seconds"}
+"""What a row of a history holds."""
+
+
 def require_training(record: dict[str, Any]) -> None:
     """Refuse what is not the record of a training, or tells an error that is no per cent.
 
@@ -468,6 +472,8 @@ def read_checkpoint(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, info = load_tensors(file)
         if missing := {"recipe", "history", "rate", "waited"} - info.keys():
             raise ValueError(f"it lacks {min(missing)}")
+        if not all(EPOCH <= row.keys() for row in info["history"]):
+            raise ValueError("its history is not of epochs")
     except ValueError as error:
         raise _not_whole(file, error) from error
     return tensors, info

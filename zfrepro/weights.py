@@ -204,7 +204,9 @@ def pretrained(
             f"--arch {arch} --dataset {dataset} --recipe modern --scale compact{size} "
             f"--out {out}, then python -m zfrepro ship {out}"
         )
-    expected = read_json(record)["weights_sha256"]
+    expected = read_json(record).get("weights_sha256")
+    if not expected:
+        raise WeightsError(f"{record}: no weights_sha256; restore it or ship the run again")
     trained = load_weights(file, expected_sha256=expected, device=device)
     by_wnid = photos.WNIDS.get(dataset_name(dataset), {})
     classes = tuple(by_wnid[wnid] for wnid in sorted(by_wnid))
