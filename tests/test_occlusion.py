@@ -393,3 +393,18 @@ def test_torchvisions_networks_in_either_way(monkeypatch, name):
     monkeypatch.setattr(occlusion, "_parts", lambda model: None)
     whole = occlude(model, image, **settings)
     torch.testing.assert_close(result.probabilities, whole.probabilities)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("answer", "scores"),
+    [
+        (lambda z: (z + 1, z), lambda out: out[1].softmax(1)),
+        (lambda z: z[..., None].expand(-1, -1, 6), lambda out: out.mean(2).softmax(1)),
+        (lambda z: z.log_softmax(1), "softmax"),
+    ],
+)
+def test_other_outputs_are_read_by_a_function(answer, scores):
+    result = occlude(Answering(answer), PICTURES, scores=scores, **SMALL)
+    expected = occlude(Answering(lambda z: z), PICTURES, **SMALL)
+    torch.testing.assert_close(result.probabilities, expected.probabilities)

@@ -394,3 +394,22 @@ def test_norms_pass_many_signals_at_once(monkeypatch, skip, at_once):
     together = project(model, x, units, of=[0] * 5, skip_norm=skip)
     alone = [project(model, x, [unit], skip_norm=skip) for unit in units]
     assert relative(together, torch.cat(alone)) < 1e-5
+
+
+def test_one_pixel_through_two_rectified_layers():
+    conv1 = nn.Conv2d(1, 2, 1)
+    conv2 = nn.Conv2d(2, 1, 1)
+    with torch.no_grad():
+        conv1.weight.copy_(torch.tensor([1.0, 3.0]).view(2, 1, 1, 1))
+        conv1.bias.copy_(torch.tensor([5.0, -7.0]))  # large biases, which must not come back down
+        conv2.weight.copy_(torch.tensor([-1.0, 2.0]).view(1, 2, 1, 1))
+        conv2.bias.fill_(4.0)
+
+    def model(x):
+        return F.relu(conv2(F.relu(conv1(x))))
+
+    image = torch.full((1, 1, 1, 1), 2.0)
+    # up: conv1 -> [7, -1] -> relu [7, 0] -> conv2 -7 + 0 + 4 = -3 -> 0; the seed is 1
+    down = {r: project(model, image, [(0, 0, 0)], rule=r, seed="one").item() for r in RULES}
+    # deconvnet: 1 -> [-1, 2] -> relu [0, 2] -> 0 * 1 + 2 * 3 = 6, although both masks are closed
+    assert down == {"gradient": 0.0, "deconvnet": 6.0, "guided": 0.0}
