@@ -67,7 +67,7 @@ def test_a_mask_covers_its_square_and_no_more():
     assert (hidden != images).sum() == 2 * 3 * 16
     grey = images[0, :, 4:8, 8:12].float().mean(0)
     expected = torch.stack([grey.mean(), grey.std(correction=0)])
-    torch.testing.assert_close(c.grey_under_mask(images, places, 4)[0], expected)
+    torch.testing.assert_close(c.grey_under_mask(images, places[:, None], 4)[0, 0], expected)
     with pytest.raises(ValueError, match="not finite"):
         c.mask_squares(images, places * torch.nan, 4)
     with pytest.raises(ValueError, match="does not fit"):
@@ -84,11 +84,9 @@ def test_controls_match_what_they_say():
     assert some.any() and c.avoids_parts(matched[some][:, None], parts[some], 8).all()
     distance = (matched[some] - 32).norm(dim=1) - (eye[some] - 32).norm(dim=1)
     assert distance.abs().max() < 2  # a pixel, and the rounding of a corner
-    wanted = c.grey_under_mask(images, eye, 8)[some]
-    anywhere = c.random_places(6, 64, 8, rng(3))
-    greys = (c.grey_under_mask(images[some], at[some], 8) for at in (matched, anywhere))
-    near, far = ((wanted - grey).norm(dim=1).mean() for grey in greys)
-    assert near <= far
+    at = torch.stack([eye, matched, c.random_places(6, 64, 8, rng(3))], 1)[some]
+    wanted, near, far = c.grey_under_mask(images[some], at, 8).unbind(1)
+    assert (wanted - near).norm(dim=1).mean() <= (wanted - far).norm(dim=1).mean()
     for i, place in enumerate(c.borrowed_places(eye, parts, 8, rng(4))):
         if place.isfinite().all():
             assert (place == eye).all(1).nonzero().flatten().tolist() != [i]
@@ -180,11 +178,10 @@ def few():
 def test_the_study_runs_and_its_numbers_agree(few, monkeypatch):
     monkeypatch.setattr(study, "TIMES", 40)
     network = zfrepro.pretrained("zfnet", "diorama", image_size=96)
-    features = study.features_of(network, ("conv5", "pool5", "fc7"))
-    masks = study.Masks(few, features, 12, 2, seed=0)
-    table = study.layer_table(masks, "fc7", 0)["sign"]["random"]
-    part = [c.mean_over_pairs(c.sign_distance(eps["fc7"])) for eps in masks.of_part]
-    random = [c.mean_over_pairs(c.sign_distance(e["fc7"])) for e in masks.of_control["random"]]
+    masks = study.Masks(few, study.features_of(network, ["fc7"]), 12, 2, seed=0)
+    table = study.layer_table(masks, 0)["sign"]["random"]
+    part = [c.mean_over_pairs(c.sign_distance(eps)) for eps in masks.of_part]
+    random = [c.mean_over_pairs(c.sign_distance(e)) for e in masks.of_control["random"]]
     part, random = sum(part) / 3, sum(random) / 2
     assert math.isclose(table["part"], part, rel_tol=1e-3)
     assert math.isclose(table["control"], random, rel_tol=1e-3)
@@ -192,7 +189,7 @@ def test_the_study_runs_and_its_numbers_agree(few, monkeypatch):
     assert math.isclose(margin["mean"], 100 * (1 - part / random), rel_tol=1e-2)
     assert margin["low"] < margin["mean"] < margin["high"] and margin["n"] == 12
     assert all(len(few.classes[five].unique()) == 5 for five in study.fives(few, 5, rng()))
-    classes = study.classes_table(masks, "fc7", 0)
+    classes = study.classes_table(masks, 0)
     less = classes["within"]["mean"] - classes["between"]["mean"]
     assert math.isclose(classes["gained"]["mean"], less, abs_tol=2e-4)
 

@@ -40,30 +40,33 @@ def mask_corners(places: Tensor, side: int, size: int) -> Tensor:
     return (places - side / 2).round().long().clamp(0, size - side)
 
 
-def _inside(places: Tensor, side: int, size: int) -> Tensor:
-    corner = mask_corners(places, side, size)[:, :, None]
-    at = torch.arange(size)
-    across, down = ((at >= corner[:, axis]) & (at < corner[:, axis] + side) for axis in (0, 1))
-    return down[:, :, None] & across[:, None, :]
-
-
 def mask_squares(images: Tensor, places: Tensor, side: int) -> Tensor:
     """Return copies of images, uint8 (N, 3, S, S), with a square of level `GREY` on each.
 
     places: (N, 2), x and y of the centres, and `side`, in pixels; see `mask_corners`.
     """
-    inside = _inside(places, side, images.shape[-1])
-    return torch.where(inside[:, None], torch.full_like(images[:1, :, :1, :1], GREY), images)
+    corner = mask_corners(places, side, images.shape[-1])[:, :, None]
+    at = torch.arange(images.shape[-1])
+    across, down = ((at >= corner[:, axis]) & (at < corner[:, axis] + side) for axis in (0, 1))
+    inside = down[:, None, :, None] & across[:, None, None, :]
+    return torch.where(inside, torch.full_like(images[:1, :, :1, :1], GREY), images)
 
 
 def grey_under_mask(images: Tensor, places: Tensor, side: int) -> Tensor:
-    """Return mean and standard deviation of the grey levels (of 255) under each mask: (N, 2).
+    """Return mean and standard deviation of the grey levels (of 255) under masks.
 
     The mean says how far a grey mask lies from what it hides, the deviation how much there is.
+    images: uint8 (N, 3, S, S); places: (N, K, 2), K masks an image -> (N, K, 2).
     """
-    inside = _inside(places, side, images.shape[-1])
-    grey = images.float().mean(1)[inside].view(len(images), -1)
-    return torch.stack([grey.mean(1), grey.std(1, correction=0)], 1)
+    x, y = mask_corners(places.flatten(0, 1), side, images.shape[-1]).view(places.shape).unbind(-1)
+    grey, rows = images.double().mean(1), torch.arange(len(images))[:, None]
+
+    def under(values: Tensor) -> Tensor:
+        along = F.avg_pool2d(values, (side, 1), stride=1)
+        return F.avg_pool2d(along, (1, side), stride=1)[rows, y, x]
+
+    mean, square = under(grey), under(grey.square())
+    return torch.stack([mean, (square - mean.square()).clamp_min(0).sqrt()], -1).float()
 
 
 def avoids_parts(places: Tensor, parts: Tensor, side: int) -> Tensor:
@@ -97,9 +100,8 @@ def matched_places(
     rings = middle + radius[..., None] * torch.stack([angle.cos(), angle.sin()], -1)
     fits = ((rings >= side / 2) & (rings <= size - side / 2)).all(-1)
     fits &= avoids_parts(rings, parts, side)
-    wanted = grey_under_mask(images, places, side)
-    candidates = torch.stack([grey_under_mask(images, ring, side) for ring in rings.unbind(1)], 1)
-    miss = torch.where(fits, (candidates - wanted[:, None]).norm(dim=-1), torch.inf)
+    grey = grey_under_mask(images, torch.cat([places[:, None], rings], 1), side)
+    miss = torch.where(fits, (grey[:, 1:] - grey[:, :1]).norm(dim=-1), torch.inf)
     best = rings[torch.arange(count), miss.argmin(1)]
     return torch.where(fits.any(1)[:, None], best, torch.nan)
 

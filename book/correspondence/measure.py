@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -166,23 +166,28 @@ def control_places(faces: Faces, side: int, draws: int, seed: int) -> dict[str, 
 
 
 class Masks:
-    """Differences that masks on the parts, and on the control places, make in each layer."""
+    """Differences that masks on the parts, and on the control places, make in one layer.
+
+    features: of that layer alone; the lowest fills a gigabyte for each set of masks.
+    """
 
     def __init__(self, faces: Faces, features: c.Features, side: int, draws: int, seed: int):
         self.faces = faces
         self.places = control_places(faces, side, draws, seed)
-        self.clean = c.batched_features(features, faces.images)
+        (layer,) = clean = c.batched_features(features, faces.images)
+        self.clean = clean[layer]
 
-        def eps(places: Tensor) -> dict[str, Tensor]:
+        def eps(places: Tensor) -> Tensor:
             # An image without such a place gets any mask here and is left out in `layer_table`.
             instead = torch.where(places.isfinite(), places, faces.places[:, 0])
-            return c.differences(features, self.clean, c.mask_squares(faces.images, instead, side))
+            masked = c.mask_squares(faces.images, instead, side)
+            return c.differences(features, clean, masked)[layer]
 
         self.of_part = [eps(places) for places in faces.places.unbind(1)]
         self.of_control = {name: [eps(at) for at in places] for name, places in self.places.items()}
-        self.maps = {layer: x.shape[1] for layer, x in features(faces.images[:1]).items()}
+        self.maps = features(faces.images[:1])[layer].shape[1]
 
-    def distances(self, layer: str, measure: str) -> dict[str, Tensor]:
+    def distances(self, measure: str) -> dict[str, Tensor]:
         """Return distances for each set of masks, mean over the parts.
 
         (K, N, N) each; K is 1, or the draws of `random`.
@@ -191,12 +196,10 @@ class Masks:
         for part, on_part in enumerate(self.of_part):
             sets = {"part": [on_part], "random": self.of_control["random"]}
             sets |= {name: [self.of_control[name][part]] for name in ("matched", "borrowed")}
-            changed = [eps[layer].ne(0).sum(1) for group in sets.values() for eps in group]
+            changed = [eps.ne(0).sum(1) for group in sets.values() for eps in group]
             keep = max(1, int(torch.cat(changed).float().quantile(0.05)))
-            to_distance = partial(MEASURES[measure], maps=self.maps[layer], keep=keep)
-            by_part.append(
-                {name: [to_distance(eps[layer]) for eps in group] for name, group in sets.items()}
-            )
+            to_distance = partial(MEASURES[measure], maps=self.maps, keep=keep)
+            by_part.append({name: [*map(to_distance, group)] for name, group in sets.items()})
         return {
             name: torch.stack([torch.stack(distances[name]) for distances in by_part]).nanmean(0)
             for name in by_part[0]
@@ -206,11 +209,11 @@ class Masks:
         """Return which images have this control's masks for all parts. bool (N,)."""
         return self.places[control].isfinite().all(-1).all(0)
 
-    def changed(self, layer: str) -> dict[str, float]:
+    def changed(self) -> dict[str, float]:
         """Return the mean share of the units that change, for each set of masks."""
         sets = {"part": self.of_part, **self.of_control}
         return {
-            name: rounded(torch.stack([eps[layer].ne(0).float().mean() for eps in group]).mean())
+            name: rounded(torch.stack([eps.ne(0).float().mean() for eps in group]).mean())
             for name, group in sets.items()
         }
 
@@ -244,12 +247,12 @@ def compared(part: Tensor, controls: Tensor, seed: int) -> dict[str, Any]:
 
 
 def layer_table(
-    masks: Masks, layer: str, seed: int, measures: Sequence[str] = tuple(MEASURES)
+    masks: Masks, seed: int, measures: Sequence[str] = tuple(MEASURES)
 ) -> dict[str, Any]:
     """Compare parts with every control: {measure: {control: as `compared` says}}."""
     table: dict[str, Any] = {measure: {} for measure in measures}
     for measure in measures:
-        distance = masks.distances(layer, measure)
+        distance = masks.distances(measure)
         for control in CONTROLS:
             rows = masks.usable(control)
             part, controls = (distance[name][:, rows][:, :, rows] for name in ("part", control))
@@ -275,7 +278,7 @@ def fives(faces: Faces, times: int, generator: torch.Generator) -> Tensor:
     return torch.tensor([one() for _ in range(times)])
 
 
-def papers_table(masks: Masks, layer: str, seed: int, times: int = FIVES) -> dict[str, Any]:
+def papers_table(masks: Masks, seed: int, times: int = FIVES) -> dict[str, Any]:
     """Repeat the paper's experiment, five images of five classes, many times.
 
     Returns:
@@ -288,8 +291,8 @@ def papers_table(masks: Masks, layer: str, seed: int, times: int = FIVES) -> dic
     def pairs(eps: Tensor) -> Tensor:
         return c.sign_distance(eps)[groups[:, upper[0]], groups[:, upper[1]]]  # (times, 10)
 
-    rows = {name: pairs(eps[layer]) for name, eps in zip(c.PARTS, masks.of_part, strict=True)}
-    rows["random"] = torch.cat([pairs(eps[layer]) for eps in masks.of_control["random"]], 1)
+    rows = {name: pairs(eps) for name, eps in zip(c.PARTS, masks.of_part, strict=True)}
+    rows["random"] = torch.cat([pairs(eps) for eps in masks.of_control["random"]], 1)
     random = rows["random"].mean(1)
     below = torch.stack([rows[name].mean(1) < random for name in c.PARTS]).all(0)
     table: dict[str, Any] = {
@@ -298,16 +301,16 @@ def papers_table(masks: Masks, layer: str, seed: int, times: int = FIVES) -> dic
     return table | {"all below": rounded(below.float().mean())}
 
 
-def classes_table(masks: Masks, layer: str, seed: int) -> dict[str, Any]:
+def classes_table(masks: Masks, seed: int) -> dict[str, Any]:
     """Measure how well features tell classes apart, and the parts' margin (cosine) by class."""
     classes = masks.faces.classes
-    cosine = 1 - c.cosine_distance(masks.clean[layer])
+    cosine = 1 - c.cosine_distance(masks.clean)
     table: dict[str, Any] = {
         "accuracy": rounded(100 * c.nearest_mean(cosine, classes).eq(classes).float().mean())
     }
-    part = torch.stack([c.cosine_distance(eps[layer]) for eps in masks.of_part]).mean(0)
+    part = torch.stack([c.cosine_distance(eps) for eps in masks.of_part]).mean(0)
     on_random = masks.of_control["random"]
-    random = torch.stack([c.cosine_distance(eps[layer]) for eps in on_random]).mean(0)
+    random = torch.stack([c.cosine_distance(eps) for eps in on_random]).mean(0)
     weights = c.bootstrap_counts(len(classes), TIMES, torch.Generator().manual_seed(seed))
     margins = {}
     for name, pairs in zip(("within", "between"), c.same_and_other_class(classes), strict=True):
@@ -354,7 +357,11 @@ def parts(study: Study) -> Parts:
     faces = faces_of(dataset, size, study.root, study.images or A_CLASS)
     draws = 2 if len(faces) < 100 else 1
     side = round(SHARE * size)
-    masks = cache(lambda: Masks(faces, features_of(trained, layers), side, draws, study.seed))
+
+    def masks_on(layer: str, network: Layered | None = None, side: int = side) -> Masks:
+        return Masks(faces, features_of(trained, [layer], network), side, draws, study.seed)
+
+    masks = lru_cache(1)(masks_on)
 
     def described() -> dict[str, Any]:
         counts = {name: int((faces.classes == k).sum()) for k, name in enumerate(faces.names)}
@@ -362,38 +369,36 @@ def parts(study: Study) -> Parts:
 
     def layer_part(layer: str) -> dict[str, Any]:
         measures = tuple(MEASURES) if layer in TESTED else ("sign",)
-        table = layer_table(masks(), layer, study.seed, measures)
-        return table | {"changed": masks().changed(layer)}
+        table = layer_table(masks(layer), study.seed, measures)
+        return table | {"changed": masks(layer).changed()}
 
-    def tested(
-        features: c.Features, side: int, measures: Sequence[str] = tuple(MEASURES)
-    ) -> dict[str, Any]:
-        side_masks = Masks(faces, features, side, draws, study.seed)
-        return {layer: layer_table(side_masks, layer, study.seed, measures) for layer in TESTED}
+    def tested(measures: Sequence[str] = tuple(MEASURES), **options: Any) -> dict[str, Any]:
+        return {
+            layer: layer_table(masks_on(layer, **options), study.seed, measures) for layer in TESTED
+        }
 
-    def untrained_features(seed: int) -> c.Features:
+    def untrained(seed: int) -> Layered:
         if study.adapted:
-            return features_of(trained, TESTED, trained.untrained(seed).network)
+            return trained.untrained(seed).network
         network = replace(trained.recipe, seed=seed).network(len(trained.classes))
-        return features_of(trained, TESTED, network.eval().to(trained.mean.device))
+        return network.eval().to(trained.mean.device)
+
+    def searched(network: Layered | None = None) -> dict[str, Any]:
+        return search_table(faces, features_of(trained, ["conv5"], network), side)
 
     sides = [round(share * size) for share in SHARES]
     further: Parts = {
-        "sizes": lambda: {
-            str(s): tested(features_of(trained, TESTED), s, ("sign", "cosine")) for s in sides
-        },
-        "search": lambda: search_table(faces, features_of(trained, TESTED), side),
-        "search untrained": lambda: search_table(faces, untrained_features(0), side),
+        "sizes": lambda: {str(s): tested(("sign", "cosine"), side=s) for s in sides},
+        "search": searched,
+        "search untrained": lambda: searched(untrained(0)),
     }
     measurements: Parts = {
         "faces": described,
         "table": lambda: {
-            layer: papers_table(masks(), layer, study.seed) for layer in PAPERS if layer in layers
+            layer: papers_table(masks(layer), study.seed) for layer in PAPERS if layer in layers
         },
         **{layer: partial(layer_part, layer) for layer in layers},
-        "classes": lambda: {layer: classes_table(masks(), layer, study.seed) for layer in TESTED},
-        "untrained": lambda: {
-            str(seed): tested(untrained_features(seed), side) for seed in UNTRAINED
-        },
+        "classes": lambda: {layer: classes_table(masks(layer), study.seed) for layer in TESTED},
+        "untrained": lambda: {str(seed): tested(network=untrained(seed)) for seed in UNTRAINED},
     }
     return measurements if study.adapted else measurements | further
