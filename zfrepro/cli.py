@@ -138,6 +138,8 @@ class Train:
     """Also keep the weights after these epochs and the last, as epoch-NNN.safetensors; Fig. 4 has 1
     2 5 10 20 30 40 64.
     """
+    ship: bool = False
+    """Put the finished network into results/ as `ship` does, where the book reads it."""
     compile: bool = False
     """Let torch compile the network: worth its minute on a GPU, in long runs."""
     wait: bool = False
@@ -210,7 +212,10 @@ class Train:
         records.write_json(out / "record.json", record)
         print_errors(errors)
         print(f"wrote {out}/{training.WEIGHTS} and record.json")
-        print(f"`python -m zfrepro ship {out}` puts them into results/")
+        if self.ship:
+            Ship((str(out),)).run()
+        else:
+            print(f"`python -m zfrepro ship {out}` puts them into results/")
 
 
 @dataclass
