@@ -164,12 +164,21 @@ def test_outcomes_follow_the_record():
     assert outcomes(slower)["lower"] == "not resolved"
 
 
+def test_runs_under_other_conditions_are_shown_and_not_judged():
+    record = made_up(0.95, 0.79)
+    other = {f"plateau {name}": run for name, run in made_up(0.79, 0.95).items()}
+    assert outcomes(record | other) == outcomes(record)
+    assert claims.runs(record | other, "plateau ") == list(other.values())
+    shown = figures.conditions({"diorama": record | other}).data
+    assert "in steps" in shown and "224 px" not in shown
+
+
 def test_a_run_is_measured_and_the_figure_needs_one(dataset, grown, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="needs --runs"):
         measure.parts(Study(dataset, {}, CPU))["pictures"]()
     save(tmp_path, grown, "epoch-{}")
     parts = measure.parts(Study(dataset, {}, CPU, runs=(tmp_path,)))
-    assert list(parts) == ["pictures", "seed0", "freezing"]
+    assert list(parts) == ["pictures", "32px seed0", "freezing"]
     trained = {"command": "train", "weights_sha256": "0"}
     history = [{"val_top1_error": 50.0}] * 3
     monkeypatch.setattr(measure.records, "read_json", lambda _: trained | {"history": history})

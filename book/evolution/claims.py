@@ -1,5 +1,6 @@
 """Claims of section 4 and Fig. 4 on how features develop during training."""
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -21,9 +22,9 @@ FEW, LATE, LATEST = (100 * epoch / PAPER_EPOCHS for epoch in (10, 40, 50))  # % 
 LEAD = (LATE - FEW) / 2  # % of the training; half of what lies between the paper's two remarks
 
 
-def runs(record: Record) -> list[Record]:
-    """Return the curves of every recorded run."""
-    return [record[key] for key in sorted(record) if key.startswith("seed") and key != "seed"]
+def runs(record: Record, apart: str = "") -> list[Record]:
+    """Return the curves of the recorded runs that claims read, or of those that are set apart."""
+    return [record[key] for key in sorted(record) if re.fullmatch(rf"{apart}seed\d+", key)]
 
 
 def time_of(run: Record, layer: str, threshold: float) -> float:

@@ -17,6 +17,12 @@ from zfrepro.stats import t_interval
 
 Record = Mapping[str, Any]
 
+CONDITIONS = {
+    "": {"learning rate": "cosine", "image size": "96 px"},
+    "plateau ": {"learning rate": "in steps", "image size": "96 px"},
+    "224px ": {"learning rate": "cosine", "image size": "224 px"},
+}
+"""What sets runs apart in a record, and in the table."""
 GUTTER = 0.25  # dark grey between the pictures of an explorer, for light and dark pages
 RED = torch.tensor([0.85, 0.1, 0.1])[:, None, None]
 MEASURES = {
@@ -136,6 +142,23 @@ def curves(
     figure.align_ylabels(axes[:, 0])
     figure.tight_layout(pad=0.5)
     return plots.detached(figure)
+
+
+def conditions(by_dataset: Mapping[str, Record]) -> HTML:
+    """Show when each layer has converged in runs that differ in schedule or image size."""
+    rows = []
+    for dataset, record in by_dataset.items():
+        for apart, name in CONDITIONS.items():
+            if runs := rules.runs(record, apart):
+                times = {
+                    f"layer {layer[-1]}": np.mean(
+                        [rules.time_of(run, layer, rules.THRESHOLD) for run in runs]
+                    )
+                    for layer in rules.LAYERS
+                }
+                rows.append({"data set": DATASETS[dataset], **name, "runs": len(runs)} | times)
+    caption = "Share of the training after which each layer has converged, %, by schedule and size"
+    return page.table(rows, caption=caption, digits=0)
 
 
 def freezing(by_dataset: Mapping[str, Record]) -> Figure:

@@ -35,6 +35,7 @@ from zfrepro.weights import Trained
 
 COMPARED = 1000  # validation images on which layers are compared and probes are tested
 PROBED = 1000  # training images a probe is fitted to
+IMAGE_SIZE = 96  # of the runs that claims read
 SMALL = 800  # training images of the small network
 MAPS = 6  # a layer in the figure, as in the paper
 TILE = 96  # pixels; the pictures of deeper layers are reduced to it for the record
@@ -60,7 +61,7 @@ def parts(study: Study) -> Parts:
 
     measurements: Parts = {"pictures": figure}
     for run, recipe in recipes.items():
-        measurements[f"seed{recipe.seed}"] = lambda run=run, recipe=recipe: curves(
+        measurements[part_of(recipe)] = lambda run=run, recipe=recipe: curves(
             run, images(recipe), study.images or COMPARED, study.progress
         )
     if zfnet := study.networks.get("zfnet"):
@@ -74,10 +75,20 @@ def parts(study: Study) -> Parts:
     return measurements | {"freezing": lambda: freezing(images(small), study.progress)}
 
 
+def part_of(recipe: Recipe) -> str:
+    """Return the name of a run's part: `seed0` of the runs that claims read, of 96 px and a cosine.
+
+    Others say first what sets them apart: `224px seed0`, `plateau seed0`.
+    """
+    size = f"{recipe.image_size}px " if recipe.image_size != IMAGE_SIZE else ""
+    schedule = f"{recipe.schedule} " if recipe.schedule != "cosine" else ""
+    return f"{size}{schedule}seed{recipe.seed}"
+
+
 def small_recipe(dataset: str, seed: int = 0) -> Recipe:
     """Return the recipe of a quarter-width ZFNet that learns something in a minute on two cores."""
     changes = {
-        "dataset": dataset, "image_size": 96, "width": 0.25, "units": 128, "epochs": 40,
+        "dataset": dataset, "image_size": IMAGE_SIZE, "width": 0.25, "units": 128, "epochs": 40,
         "batch": 32, "dropout": 0.0, "label_smoothing": 0.0, "area": 0.5, "seed": seed,
     }  # fmt: skip
     return Recipe(**(MODERN | changes))
