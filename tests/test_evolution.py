@@ -178,7 +178,7 @@ def test_a_run_is_measured_and_the_figure_needs_one(dataset, grown, tmp_path, mo
         measure.parts(Study(dataset, {}, CPU))["pictures"]()
     save(tmp_path, grown, "epoch-{}")
     parts = measure.parts(Study(dataset, {}, CPU, runs=(tmp_path,)))
-    assert list(parts) == ["pictures", "32px seed0", "freezing"]
+    assert list(parts) == ["pictures", "64px plateau seed0", "freezing"]
     trained = {"command": "train", "weights_sha256": "0"}
     history = [{"val_top1_error": 50.0}] * 3
     monkeypatch.setattr(measure.records, "read_json", lambda _: trained | {"history": history})
