@@ -121,19 +121,19 @@ def middle_counts(record: Record, arch: str, reading: str) -> tuple[int, int]:
 
 def middle_share(record: Record, reading: str) -> Interval:
     """Return the share of Krizhevsky's filters in the middle band."""
-    return stats.wilson(*middle_counts(record, "krizhevsky", reading), "filters")
+    return stats.wilson(*middle_counts(record, "krizhevsky", reading))
 
 
 def middle_gain(record: Record, reading: str) -> Interval:
     """Return the share of ZFNet's filters in the middle band less that of Krizhevsky's."""
     zfnet, krizhevsky = (middle_counts(record, arch, reading) for arch in ("zfnet", "krizhevsky"))
-    return stats.newcombe(*zfnet, *krizhevsky, "filters")
+    return stats.newcombe(*zfnet, *krizhevsky)
 
 
 def fewer_dead(record: Record) -> Interval:
     """Return the share of dead filters in Krizhevsky's layer 1 less that in ZFNet's."""
     dead = (record["filters"][arch]["dead"]["any"] for arch in ("krizhevsky", "zfnet"))
-    return stats.newcombe(*(n for which in dead for n in (sum(which), len(which))), "filters")
+    return stats.newcombe(*(n for which in dead for n in (sum(which), len(which))))
 
 
 def before_training(record: Record) -> Record:
