@@ -9,6 +9,7 @@ from scipy import stats
 
 from zfrepro.stats import (
     bootstrap,
+    newcombe,
     pooled_sd,
     pooled_t,
     power_slope,
@@ -106,3 +107,9 @@ def test_wilson_interval_by_hand():
     none, half = wilson(0, 10), wilson(5, 10)
     assert (none.low, none.high) == pytest.approx((0, square / (10 + square)))
     assert half.low + half.high == pytest.approx(1)
+
+
+def test_newcombe_interval_as_published():  # Newcombe 1998, table II, 56/70 - 48/80, method 10
+    interval = newcombe(56, 70, 48, 80)
+    assert (interval.estimate, interval.n) == (pytest.approx(0.2), 150)
+    assert (interval.low, interval.high) == pytest.approx((0.0524, 0.3339), abs=5e-5)

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from zfrepro import data, imagenet, records
+from zfrepro import data, records
 from zfrepro import device as devices
 from zfrepro.data import Dataset, Split
 from zfrepro.weights import Trained
@@ -61,7 +61,7 @@ class Study:
     @property
     def adapted(self) -> bool:
         """Whether others trained the network that is studied, see `imagenet`."""
-        return self.network in imagenet.LAYERS
+        return self.network != "zfnet"
 
     @property
     def name(self) -> str:

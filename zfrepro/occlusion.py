@@ -17,7 +17,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.transforms.functional import gaussian_blur
 from tqdm.auto import tqdm
 
 from zfrepro import device as devices
@@ -163,6 +162,8 @@ def filling(
     if kind == "mean":
         return torch.zeros_like(images)
     if kind == "blur":
+        from torchvision.transforms.functional import gaussian_blur  # loads all of torchvision
+
         sigma = max(patch / 4, 1.0)
         # the kernel may not be wider than what reflection can pad
         width = min(2 * int(2 * sigma) + 1, 2 * (min(images.shape[-2:]) - 1) + 1)

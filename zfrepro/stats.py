@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import stats
-from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -85,6 +84,8 @@ class Interval:
     low: float
     high: float
     n: int = 0  # how many units were seen; 0 if not said
+    unit: str = ""  # of replication: images, maps, seeds, folds
+    method: str = ""
 
     @classmethod
     def of(cls, value: Any) -> "Interval":
@@ -96,7 +97,7 @@ class Interval:
             return value
         if isinstance(value, Mapping):
             values = (value["mean"], value["low"], value["high"])
-            return cls(*map(_float, values), n=int(value.get("n") or 0))
+            return cls(*map(_float, values), n=int(value.get("n") or 0), unit=value.get("unit", ""))
         if isinstance(value, (list, tuple)):
             return cls(*map(_float, value[:3]))
         return cls(*(_float(value),) * 3)
@@ -129,31 +130,35 @@ def _float(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def bootstrap(values: Tensor, seed: int = 0, *, draws: int = 2000) -> Interval:
+def bootstrap(
+    values: Tensor, seed: int = 0, *, unit: str = "images", draws: int = 2000
+) -> Interval:
     """Return the mean and its percentile bootstrap interval, nan left out. values: (N,)."""
     values = values.double().cpu()
     values = values[~values.isnan()]
     if not len(values):
-        return Interval(math.nan, math.nan, math.nan)
+        return Interval(math.nan, math.nan, math.nan, 0, unit, "bootstrap")
     generator = torch.Generator().manual_seed(seed)
     picks = torch.randint(len(values), (draws, len(values)), generator=generator)
     ends = torch.tensor([0.025, 0.975], dtype=torch.double)
     low, high = torch.quantile(values[picks].mean(1), ends).tolist()
-    return Interval(values.mean().item(), low, high, len(values))
+    return Interval(values.mean().item(), low, high, len(values), unit, "bootstrap")
 
 
-def summary(values: Tensor) -> dict[str, float | int | None]:
+def summary(values: Tensor, seed: int = 0) -> dict[str, float | int | None]:
     """Return the `bootstrap` of values as a record holds it. values: (N,)."""
-    return bootstrap(values).record()
+    return bootstrap(values, seed).record()
 
 
-def _by_t(mean: float, error: float, freedom: int, n: int) -> Interval:
+def _by_t(mean: float, error: float, freedom: int, n: int, unit: str, method: str) -> Interval:
     """Return an interval by Student's t; without freedom it has no bounds."""
     half = float(stats.t.ppf(0.975, freedom)) * error if freedom else math.inf
-    return Interval(mean, mean - half, mean + half, n)
+    return Interval(mean, mean - half, mean + half, n, unit, method)
 
 
-def t_interval(differences: Sequence[float], correlation: float = 0.0) -> Interval:
+def t_interval(
+    differences: Sequence[float], unit: str = "seeds", correlation: float = 0.0
+) -> Interval:
     """Return the mean and its interval by Student's t; of one value, without bounds.
 
     Args:
@@ -164,7 +169,7 @@ def t_interval(differences: Sequence[float], correlation: float = 0.0) -> Interv
     """
     values, n = np.asarray(differences, float), len(differences)
     error = values.std(ddof=min(1, n - 1)) * math.sqrt(1 / n + correlation / (1 - correlation))
-    return _by_t(float(values.mean()), error, n - 1, n)
+    return _by_t(float(values.mean()), error, n - 1, n, unit, "t")
 
 
 def pooled_sd(values: Mapping[str, Mapping[int, float]]) -> tuple[float, int]:
@@ -187,7 +192,9 @@ def pooled_sd(values: Mapping[str, Mapping[int, float]]) -> tuple[float, int]:
     return (math.sqrt(rest / freedom), freedom) if freedom else (math.nan, 0)
 
 
-def pooled_t(values: Mapping[str, Mapping[int, float]], weights: Mapping[str, float]) -> Interval:
+def pooled_t(
+    values: Mapping[str, Mapping[int, float]], weights: Mapping[str, float], unit: str = "seeds"
+) -> Interval:
     """Return a contrast of groups, taken seed by seed, and its interval by Student's t.
 
     The standard deviation is that of `pooled_sd`, from all groups; of two groups alone this is the
@@ -206,16 +213,22 @@ def pooled_t(values: Mapping[str, Mapping[int, float]], weights: Mapping[str, fl
     by_seed = [sum(w * values[name][seed] for name, w in weights.items()) for seed in seeds]
     sd, freedom = pooled_sd(values)
     error = sd * math.sqrt(sum(w**2 for w in weights.values()) / len(seeds))
-    return _by_t(float(np.mean(by_seed)), error, freedom, len(seeds))
+    return _by_t(float(np.mean(by_seed)), error, freedom, len(seeds), unit, "pooled t")
 
 
-def wilson(count: int, n: int) -> Interval:
+def wilson(count: int, n: int, unit: str = "images") -> Interval:
     """Return a share and its Wilson score interval."""
-    low, high = proportion_confint(count, n, method="wilson")
-    return Interval(count / n, float(low), float(high), n)
+    low, high = stats.binomtest(count, n).proportion_ci(method="wilson")
+    return Interval(count / n, low, high, n, unit, "Wilson")
 
 
-def newcombe(count: int, n: int, other: int, m: int) -> Interval:
-    """Return count / n less other / m, with Newcombe's hybrid score interval."""
-    low, high = confint_proportions_2indep(count, n, other, m, method="newcomb")
-    return Interval(count / n - other / m, float(low), float(high), n + m)
+def newcombe(count: int, n: int, other: int, m: int, unit: str = "images") -> Interval:
+    """Return count / n less other / m, with its hybrid score interval.
+
+    As in Newcombe (1998, method 10): distances to the Wilson intervals' ends add as variances do.
+    """
+    a, b = wilson(count, n), wilson(other, m)
+    difference = a.estimate - b.estimate
+    low = difference - math.hypot(a.estimate - a.low, b.high - b.estimate)
+    high = difference + math.hypot(a.high - a.estimate, b.estimate - b.low)
+    return Interval(difference, low, high, n + m, unit, "Newcombe")
