@@ -121,19 +121,19 @@ def middle_counts(record: Record, arch: str, reading: str) -> tuple[int, int]:
 
 def middle_share(record: Record, reading: str) -> Interval:
     """Return the share of Krizhevsky's filters in the middle band."""
-    return stats.wilson(*middle_counts(record, "krizhevsky", reading))
+    return stats.wilson(*middle_counts(record, "krizhevsky", reading), "filters")
 
 
 def middle_gain(record: Record, reading: str) -> Interval:
     """Return the share of ZFNet's filters in the middle band less that of Krizhevsky's."""
     zfnet, krizhevsky = (middle_counts(record, arch, reading) for arch in ("zfnet", "krizhevsky"))
-    return stats.newcombe(*zfnet, *krizhevsky)
+    return stats.newcombe(*zfnet, *krizhevsky, "filters")
 
 
 def fewer_dead(record: Record) -> Interval:
     """Return the share of dead filters in Krizhevsky's layer 1 less that in ZFNet's."""
     dead = (record["filters"][arch]["dead"]["any"] for arch in ("krizhevsky", "zfnet"))
-    return stats.newcombe(*(n for which in dead for n in (sum(which), len(which))))
+    return stats.newcombe(*(n for which in dead for n in (sum(which), len(which))), "filters")
 
 
 def before_training(record: Record) -> Record:

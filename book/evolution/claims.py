@@ -35,7 +35,7 @@ def time_of(run: Record, layer: str, threshold: float) -> float:
 
 def over_runs(record: Record, value: Callable[[Record], float]) -> Interval:
     """Return the mean of a value over runs, with its interval by Student's t."""
-    return t_interval([value(run) for run in runs(record)])
+    return t_interval([value(run) for run in runs(record)], "runs")
 
 
 def convergence(record: Record, layer: str, threshold: float = THRESHOLD) -> Interval:

@@ -31,14 +31,14 @@ def gain(record: Record) -> Interval:
     """Return the error of an average less that of each of its networks, in points, over these."""
     ((members, error),) = averages(record, "zfnet").items()
     single = sweeps.errors(record, VIEW)
-    return t_interval([error - single[network][seed] for network, seed in members])
+    return t_interval([error - single[network][seed] for network, seed in members], "networks")
 
 
 def gain_of_both(record: Record) -> Interval:
     """Return what one wide network adds to the average, in points, over the wide networks."""
     (error,) = averages(record, "zfnet").values()
     joined = averages(record, "both").values()
-    return t_interval([value - error for value in joined])
+    return t_interval([value - error for value in joined], "wide networks")
 
 
 def lacking_averages(record: Record) -> str:

@@ -24,7 +24,7 @@ def over_folds(record: Record, values: np.ndarray) -> Interval:
     Each fold divides one pool into a part to learn from and a part to test (Nadeau, Bengio 2003).
     """
     target = record["target"]
-    return t_interval(values, target["test"] / (target["train"] + target["test"]))
+    return t_interval(values, "folds", target["test"] / (target["train"] + target["test"]))
 
 
 def probe(record: Record, layer: str, kind: str = "svm") -> np.ndarray:
