@@ -5,6 +5,7 @@ and are written whole or not at all (test_survival.py); so their order does not 
 no page leaves anything behind."""
 
 import ast
+import hashlib
 import json
 import os
 import re
@@ -13,73 +14,67 @@ import sys
 from pathlib import Path
 
 import nbformat
+import torch
 
+import diorama
+from diorama.threads import single_threaded
+from tests.datasets import stripes, tiny
+from tests.networks import small
+from zfrepro import gallery, networks, occlusion, stats, training
 from zfrepro.records import ROOT
 
 PAGES = sorted((ROOT / "book").rglob("*.ipynb"))
-NUMBERS = """
-import hashlib, json, pathlib, sys, torch
-torch.set_num_threads(1)
-from tests.networks import small
-from tests.datasets import stripes, tiny
-from zfrepro import gallery, networks, occlusion, stats, training
-import diorama
 
-numbers = {}
 
-def note(name, *tensors):
+def hashed(*tensors: torch.Tensor) -> str:
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(tensor.detach().contiguous().numpy().tobytes())
-    numbers[name] = digest.hexdigest()[:12]
-
-drawing = diorama.draw([0, 5, 11], size=32)
-note("drawings", drawing.images, drawing.labels, drawing.mask)
-world, recipe = stripes(train=16, val=6), tiny(epochs=1)
-folder = pathlib.Path(sys.argv[1])
-quiet = {"progress": False, "say": lambda *_, **__: None}
-state, mean = training.train(recipe, world, folder, device=torch.device("cpu"), **quiet)
-note("training", *state.network.state_dict().values())
-said = training.predict_proba(state.network, world.val.images, mean, scale=64.0, image_size=64,
-ten=True)
-note("evaluation", said)
-network = small(networks.zfnet(), 64)
-images = torch.randn(12, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-tops = gallery.top_units(network, images.split(5), progress=False)
-note("search", *(t for top in tops.values() for t in (top.values, top.images, top.rows,
-top.columns)))
-note("projections", gallery.projections(network, lambda i: images[i], tops["conv2"], range(8)))
-covered = occlusion.occlude(network, images[:1], patch=20, stride=22, layer="convs.conv5",
-progress=False)
-note("occlusion", covered.probabilities, covered.activity)
-values = torch.rand(30, generator=torch.Generator().manual_seed(0))
-numbers["intervals"] = list(stats.bootstrap(values))
-numbers["sets"] = sorted({"order", "of", "a", "set"})
-print(json.dumps(numbers, default=float))
-"""
+    return digest.hexdigest()
 
 
-def test_two_processes_find_the_same_numbers(tmp_path):
-    """With other hash seeds, which decide the order of sets, and from another folder."""
-    running = []
-    for seed in ("1", "2"):
-        folder = tmp_path / seed
-        folder.mkdir()
-        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
-        words = [sys.executable, "-c", NUMBERS, "run"]
-        running.append(
-            subprocess.Popen(words, stdout=subprocess.PIPE, cwd=folder, env=environment, text=True)
-        )
-    one, two = (json.loads(process.communicate()[0]) for process in running)
-    assert all(process.returncode == 0 for process in running)
-    assert one == two and len(one) == 8
+@single_threaded()
+def numbers(folder: Path) -> str:
+    """Return what drawing, training, search, projections, occlusion and intervals find, as JSON."""
+    drawing = diorama.draw([0, 5, 11], size=32)
+    world, quiet = stripes(train=16, val=6), {"progress": False, "say": lambda *_, **__: None}
+    state, mean = training.train(tiny(epochs=1), world, folder, device=torch.device("cpu"), **quiet)
+    said = training.predict_proba(
+        state.network, world.val.images, mean, scale=64.0, image_size=64, ten=True
+    )
+    network = small(networks.zfnet(), 64)
+    images = torch.randn(12, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    tops = gallery.top_units(network, images.split(5), progress=False)
+    covered = occlusion.occlude(
+        network, images[:1], patch=20, stride=22, layer="convs.conv5", progress=False
+    )
+    values = torch.rand(30, generator=torch.Generator().manual_seed(0))
+    found = {
+        "drawings": hashed(drawing.images, drawing.labels, drawing.mask),
+        "training": hashed(*state.network.state_dict().values()),
+        "evaluation": hashed(said),
+        "search": [hashed(t.values, t.images, t.rows, t.columns) for t in tops.values()],
+        "projections": hashed(gallery.projections(network, images, tops["conv2"], range(8))),
+        "occlusion": hashed(covered.probabilities, covered.activity),
+        "intervals": list(stats.bootstrap(values)),
+    }
+    return json.dumps(found, default=float)
+
+
+def test_another_process_finds_the_same_numbers(tmp_path):
+    """From another folder, with another hash seed, which decides the order of sets."""
+    program = "from tests.test_determinism import Path, numbers; print(numbers(Path('run')))"
+    environment = os.environ | {"PYTHONHASHSEED": "1", "PYTHONPATH": str(ROOT)}
+    words, options = [sys.executable, "-c", program], {"cwd": tmp_path, "env": environment}
+    other = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, **options)
+    here = numbers(tmp_path / "here")
+    told, _ = other.communicate()
+    assert other.returncode == 0 and told == here + "\n"
 
 
 # --- pages ---------------------------------------------------------------------------------------
 
-DRAWS = (
-    "rand|randn|randint|randperm|rand_like|randn_like|multinomial|normal|choice|shuffle"
-)
+DRAWS = "rand|randn|randint|randperm|rand_like|randn_like|multinomial|normal|choice|shuffle"
 FUNCTIONS = re.compile(rf"\b(torch|random|init)\.({DRAWS})$|\.(uniform|normal|random)_$")
 WRITES = (
     r"\.write_\w+\(|\bopen\([^)]*[\"'][wax]b?[\"']|savefig\(|\bsave\(|save_file\(|\.to_csv\("
