@@ -17,6 +17,7 @@ from PIL import Image
 from torch import nn
 
 from tests.networks import relative, small
+from tests.test_imagenet import made as adapted
 from zfrepro import gallery, gallery_page, rules
 from zfrepro.networks import krizhevsky, zfnet
 
@@ -104,7 +105,7 @@ def test_top_units_equal_a_plain_loop(name):
         assert torch.allclose(named, top.values, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [*MODELS, "zfnet"])
+@pytest.mark.parametrize("name", [*MODELS, "zfnet", "adapted"])
 def test_projections_and_patches_line_up(name):
     """Pasted into an empty image, a projection is the one on the whole image, a patch the image."""
     side = 128 if name == "zfnet" else 64

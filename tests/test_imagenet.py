@@ -6,11 +6,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from zfrepro import imagenet, rules
+from zfrepro import imagenet
 from zfrepro.data import Dataset, Split
 from zfrepro.data.transforms import center_crop, stored_size
-from zfrepro.deconvnet import window
-from zfrepro.gallery import layer_outputs, projections, top_units
+from zfrepro.gallery import layer_outputs
 from zfrepro.imagenet import CAFFE, LAYERS, MEAN_OF, TORCHVISION, Preparation
 from zfrepro.weights import WeightsError
 
@@ -66,26 +65,6 @@ def test_every_layer_is_the_module_that_the_mapping_names(name):
     assert trained.network.first().weight.shape[:2] == (maps["conv1"].shape[1], 3)
     with pytest.raises(ValueError, match="choose among conv1"):
         trained.network.features(x, ["conv9"])
-
-
-def test_projections_go_through_the_rules_and_are_cut_to_the_field():
-    trained = made()
-    images = trained.preprocess(stored(6))
-    top = top_units(trained.network, images, ["conv2"], k=2, progress=False)["conv2"]
-    numbers = (top.values[:, -1] > 0).nonzero().flatten()[:3].tolist()
-    cut = projections(trained.network, images, top, numbers)
-    chosen, units = top.of(numbers)
-    module = LAYERS[trained.name]["conv2"]
-    whole = rules.project(trained.network.model, images[chosen], units, module)
-    tops, lefts, size = window(trained.network, "conv2", units)
-    assert cut.shape[-1] == size < 64
-    inside = [(slice(max(t, 0), t + size), slice(max(q, 0), q + size))
-              for t, q in zip(tops.tolist(), lefts.tolist(), strict=True)]  # fmt: skip
-    for picture, place in zip(whole, inside, strict=True):
-        outside = picture.clone()
-        outside[(slice(None), *place)] = 0
-        assert picture.abs().max() > 0 and not outside.any()
-    torch.testing.assert_close(cut.flatten(0, 1).sum(), whole.sum(), rtol=1e-4, atol=1e-4)
 
 
 def test_the_untrained_control_has_other_weights_and_is_the_same_each_time():
