@@ -188,9 +188,8 @@ def test_others_have_a_map_that_responds_at_the_same_place(network, images):
     assert len(units.maps.unique()) > 5
 
 
-def test_telling_maps_are_pure_alike_and_of_different_classes(study):
-    trained, split = study.networks["zfnet"], study.dataset.val
-    tops = study_module.search(trained, split.images)
+def test_telling_maps_are_pure_alike_and_of_different_classes(study, tops):
+    trained, split = study.trained, study.dataset.val
     upper = {layer: tops[layer] for layer in ("conv4", "conv5")}
     maps = measures.telling_maps(trained, split, upper, count=2)
     assert [len(numbers) for numbers in maps.values()] == [2, 2] and len(set(maps["conv5"])) == 2
