@@ -132,22 +132,23 @@ def test_a_probe_finds_what_the_formula_says(layers, height, width):
     assert probed.rows == probed.columns == fields[-1]
 
 
-# on 224 px: size, jump, first pixel, from kernels, strides and padding by hand
+# size, jump, first pixel, from kernels, strides and padding by hand; px of an image that holds it
 TORCHVISION = {
-    ("resnet18", "layer2"): Field(99, 8, -49),
-    ("resnet18", "layer3.1.conv1"): Field(179, 16, -89),
-    ("vgg11", "features.11"): Field(46, 8, -19),
-    ("densenet121", "features.denseblock1"): Field(59, 4, -29),
-    ("alexnet", "features.10"): Field(163, 16, -66),
+    ("resnet18", "layer2"): (Field(99, 8, -49), 128),
+    ("resnet18", "layer3.1.conv1"): (Field(179, 16, -89), 224),
+    ("vgg11", "features.11"): (Field(46, 8, -19), 96),
+    ("densenet121", "features.denseblock1"): (Field(59, 4, -29), 96),
+    ("alexnet", "features.10"): (Field(163, 16, -66), 224),
 }
 
 
 @pytest.mark.parametrize(("name", "layer"), TORCHVISION)
 def test_probes_of_torchvision_networks(name, layer):
     torch.manual_seed(0)
-    model = getattr(torchvision.models, name)(weights=None)
-    fields = fields_of(model, layer, torch.randn(1, 3, 224, 224))
-    assert fields.rows == fields.columns == TORCHVISION[name, layer] and fields.exact
+    model = getattr(torchvision.models, name)(weights=None, num_classes=2)
+    field, size = TORCHVISION[name, layer]
+    fields = fields_of(model, layer, torch.randn(1, 3, size, size))
+    assert fields.rows == fields.columns == field and fields.exact
     assert model.training
 
 
