@@ -53,7 +53,7 @@ def test_streaming_search_equals_a_sort(batches, k, ties, seed):
 
 MODELS = {
     "resnet18": ("layer2", "layer3.0.conv1", "fc"),
-    "vgg11": ("features.8", "features.12", "classifier.6"),
+    "squeezenet1_1": ("features.6.squeeze", "features.9", "classifier"),
     "googlenet": ("inception3a", "maxpool3", "inception4a.branch1"),
     "densenet121": ("features.denseblock1", "features.norm5", "classifier"),
 }
@@ -114,12 +114,13 @@ def test_projections_and_patches_line_up(name):
     def fetch(indices):
         return (stored[indices].float() - 128) / 64
 
-    if name == "zfnet":
-        model, layer = small(zfnet(), side), "conv3"
-        probed, submodule = model.output(layer), None
-    else:
+    if name in MODELS:
         model, layer = torchvision_model(name), MODELS[name][0]
         probed, submodule = model, layer
+    else:
+        model = small(zfnet(), side) if name == "zfnet" else adapted().network
+        layer = "conv3" if name == "zfnet" else "conv2"
+        probed, submodule = model.output(layer), None
     images = fetch(torch.arange(14))
     top = gallery.top_units(model, images, layer, k=3, progress=False)[layer]
     fields = gallery.fields_of(model, layer, images)
@@ -342,8 +343,8 @@ def test_figure2_equals_its_parts(make, size, layers, memory):
 
 
 def test_a_gallery_in_one_call(tmp_path):
-    model, images = torchvision_model("vgg11"), noise()
-    made = gallery_page.gallery(model, Items(images), "features.8", maps=3, progress=False)
+    model, images, layer = torchvision_model("squeezenet1_1"), noise(), "features.6.squeeze"
+    made = gallery_page.gallery(model, Items(images), layer, maps=3, progress=False)
     file = made.save(tmp_path / "page.html")
     assert [f.name for f in tmp_path.iterdir()] == ["page.html"]
     page = file.read_text()
@@ -354,7 +355,7 @@ def test_a_gallery_in_one_call(tmp_path):
     assert all(source.startswith(("data:image/jpeg;base64,", "#")) for source in sources)
     assert page.count("<svg") == 3 and page.count("<img") == page.count("alt=") == 3 * (2 + 4)
     assert "<script" not in page and "14 images" in page
-    outputs = plain_loop(model, images, "features.8").amax(2)[:, list(made.maps)]
+    outputs = plain_loop(model, images, layer).amax(2)[:, list(made.maps)]
     assert torch.allclose(made.sample, outputs, rtol=1e-4, atol=1e-5)
     positive = outputs[:, 0][outputs[:, 0] > 0].sort().values
     ranks = [round((1 - q) * (len(positive) - 1)) for q in gallery_page.QUANTILES]
