@@ -1,25 +1,12 @@
-"""The browser that tests drive, or a plain word that there is none."""
+"""How tests use the explorers of a page in a browser."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
 
-from browser import Browser, program  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if program() is None:
-        pytest.skip(
-            "no Chromium found, so the pages are not tested in a browser: apt install chromium"
-        )
-    with Browser() as started:
-        yield started
+from browser import Browser, program  # noqa: E402, F401
 
 
 def use_frames(browser: Browser, root: str) -> None:

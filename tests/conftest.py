@@ -19,3 +19,16 @@ def own_places(tmp_path, monkeypatch):
     for name in ("cache", "results"):
         monkeypatch.setenv(f"ZFREPRO_{name.upper()}", str(tmp_path / name))
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium, or a plain word that there is none."""
+    from tests.chromium import Browser, program
+
+    if program() is None:
+        pytest.skip(
+            "no Chromium found, so the pages are not tested in a browser: apt install chromium"
+        )
+    with Browser() as started:
+        yield started

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.chromium import ROOT, USES, browser  # noqa: F401
+from tests.chromium import ROOT, USES
 
 HTML = Path(os.environ.get("ZFREPRO_HTML") or ROOT / "_build" / "html").resolve()
 NOTEBOOKS = [
@@ -139,11 +139,11 @@ def test_a_notebook_can_be_launched_and_downloaded(name):
     assert "git" in "".join(cells[0]["source"])  # the cell that installs, see test_tools.py
 
 
-def opened(browser, page: str, **options) -> None:  # noqa: F811
+def opened(browser, page: str, **options) -> None:
     browser.open((HTML / page).as_uri(), **options)
 
 
-def accessibility(browser) -> list[str]:  # noqa: F811
+def accessibility(browser) -> list[str]:
     """What axe-core finds."""
     if AXE is None:
         return ["axe-core is not installed: pip install axe-core-python"]
@@ -155,7 +155,7 @@ def accessibility(browser) -> list[str]:  # noqa: F811
     )
 
 
-def shown(browser) -> tuple[int, int]:  # noqa: F811
+def shown(browser) -> tuple[int, int]:
     """Return the words of the main text and the tables that a reader sees without opening any."""
     return tuple(
         browser.evaluate(
@@ -178,7 +178,7 @@ def shown(browser) -> tuple[int, int]:  # noqa: F811
     )
 
 
-def first_screen(browser) -> list[str]:  # noqa: F811
+def first_screen(browser) -> list[str]:
     """Return what the first screen lacks: the whole answer and the upper half of the hero."""
     bottoms = browser.evaluate(
         "['.zf-answer', 'img, svg, .zf-explorer'].map(s => [...document.querySelectorAll("
@@ -192,7 +192,7 @@ def first_screen(browser) -> list[str]:  # noqa: F811
 
 
 @each_page
-def test_a_page_reads_well_on_a_desktop(page, browser):  # noqa: F811
+def test_a_page_reads_well_on_a_desktop(page, browser):
     opened(browser, page, width=WIDE, settle=0.5)
     faults = [*browser.errors]
     faults += [url for url in browser.requests if not url.startswith(("file:", "data:", "blob:"))]
@@ -225,7 +225,7 @@ def test_a_page_reads_well_on_a_desktop(page, browser):  # noqa: F811
 
 
 @each_page
-def test_dark_mode_leaves_pictures_of_features_alone(page, browser):  # noqa: F811
+def test_dark_mode_leaves_pictures_of_features_alone(page, browser):
     opened(browser, page, theme="dark", settle=0.5)
     assert browser.evaluate("document.documentElement.dataset.theme") == "dark"
     faults = browser.evaluate(
@@ -239,7 +239,7 @@ def test_dark_mode_leaves_pictures_of_features_alone(page, browser):  # noqa: F8
 
 
 @each_page
-def test_no_page_scrolls_sideways_on_a_phone(page, browser):  # noqa: F811
+def test_no_page_scrolls_sideways_on_a_phone(page, browser):
     opened(browser, page, width=PHONE)
     wide = browser.evaluate("document.documentElement.scrollWidth")
     culprits = browser.evaluate(
@@ -253,7 +253,7 @@ def test_no_page_scrolls_sideways_on_a_phone(page, browser):  # noqa: F811
 
 
 @each_page
-def test_paper_has_no_buttons_and_cuts_nothing(page, browser):  # noqa: F811
+def test_paper_has_no_buttons_and_cuts_nothing(page, browser):
     opened(browser, page, width=PRINTED)
     browser.page.emulate_media(media="print")
     buttons = (
@@ -273,7 +273,7 @@ def test_paper_has_no_buttons_and_cuts_nothing(page, browser):  # noqa: F811
 
 
 @each_page
-def test_explorers_answer_to_mouse_and_keyboard(page, browser):  # noqa: F811
+def test_explorers_answer_to_mouse_and_keyboard(page, browser):
     if "zf-explorer" not in (HTML / page).read_text(encoding="utf-8"):
         pytest.skip("no explorer on this page")
     opened(browser, page)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.chromium import USES, browser  # noqa: F401
+from tests.chromium import USES
 from zfrepro import explorers
 from zfrepro.page import table
 
@@ -49,27 +49,27 @@ def make_parts(plain: np.ndarray, heat: np.ndarray) -> list:
     ]
 
 
-def picture_of(browser) -> np.ndarray:  # noqa: F811
+def picture_of(browser) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(browser.page.screenshot())).convert("RGB")).astype(int)
 
 
-def colour_at(browser, x: float, y: float) -> np.ndarray:  # noqa: F811
+def colour_at(browser, x: float, y: float) -> np.ndarray:
     return picture_of(browser)[round(y), round(x)]
 
 
-def note_of(browser, number: int = 0) -> str:  # noqa: F811
+def note_of(browser, number: int = 0) -> str:
     return browser.evaluate(f"document.querySelectorAll('.zf-note')[{number}].textContent")
 
 
 @pytest.mark.parametrize("kind", USES)
-def test_explorers_answer_to_mouse_keyboard_and_touch(kind, browser, page):  # noqa: F811
+def test_explorers_answer_to_mouse_keyboard_and_touch(kind, browser, page):
     browser.open(page)
     USES[kind](browser, f"document.querySelector('[data-kind={kind}]')")
     assert not browser.errors
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_every_frame_is_shown_where_it_should_be(width, browser, page):  # noqa: F811
+def test_every_frame_is_shown_where_it_should_be(width, browser, page):
     browser.open(page, width=width)
     for layer, number in np.ndindex(2, 3):
         browser.evaluate(
@@ -83,7 +83,7 @@ def test_every_frame_is_shown_where_it_should_be(width, browser, page):  # noqa:
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_without_scripts_the_first_picture_stands(browser, page):  # noqa: F811
+def test_without_scripts_the_first_picture_stands(browser, page):
     browser.scripts = False
     try:
         browser.open(page)
@@ -94,7 +94,7 @@ def test_without_scripts_the_first_picture_stands(browser, page):  # noqa: F811
     assert close[0] > 1000 and not any(close[1:])
 
 
-def test_the_square_covers_the_place_it_names_and_the_mark_lies_on_it(browser, page):  # noqa: F811
+def test_the_square_covers_the_place_it_names_and_the_mark_lies_on_it(browser, page):
     browser.open(page)
     stage = "document.querySelector('.zf-stage')"
     browser.evaluate(f"{stage}.focus()")
@@ -117,7 +117,7 @@ def test_the_square_covers_the_place_it_names_and_the_mark_lies_on_it(browser, p
     assert np.abs(np.subtract(image, mark)).max() < 1
 
 
-def test_numbers_are_sorted_as_numbers_and_dashes_come_last(browser, page):  # noqa: F811
+def test_numbers_are_sorted_as_numbers_and_dashes_come_last(browser, page):
     browser.open(page)
     errors = "[...document.querySelectorAll('tbody tr')].map(r => r.cells[1].textContent)"
     button = "document.querySelectorAll('thead button')[1]"
@@ -128,7 +128,7 @@ def test_numbers_are_sorted_as_numbers_and_dashes_come_last(browser, page):  # n
     assert browser.evaluate(errors) == [*others[::-1], "10.5", "9.5", "–"]
 
 
-def test_a_view_has_a_link_that_opens_it(browser, page):  # noqa: F811
+def test_a_view_has_a_link_that_opens_it(browser, page):
     browser.open(page)
     sliders = "[...document.querySelectorAll('input[type=range]')]"
     browser.evaluate(
@@ -146,7 +146,7 @@ def test_a_view_has_a_link_that_opens_it(browser, page):  # noqa: F811
     assert not browser.errors
 
 
-def test_a_swipe_along_the_page_scrolls_it(browser, page):  # noqa: F811
+def test_a_swipe_along_the_page_scrolls_it(browser, page):
     browser.open(page, width=390)
     for name in (".zf-stage", ".zf-map"):
         style = browser.evaluate(f"getComputedStyle(document.querySelector('{name}')).touchAction")

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page
 
-from tests.chromium import ROOT, browser  # noqa: F401
+from tests.chromium import ROOT
 from tests.test_try_this import CHANGES, QUICK, SMALL, with_parameters
 from zfrepro.explorers import UNLABELLED
 
@@ -75,7 +75,7 @@ def lab(tmp_path_factory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def page(browser, lab) -> Iterator[Page]:  # noqa: F811
+def page(browser, lab) -> Iterator[Page]:
     """JupyterLab in a browser, in which one notebook after the other is opened."""
     context = browser.browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
