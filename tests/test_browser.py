@@ -2,7 +2,7 @@
 book is built.
 
 `make test` does; by itself: make book, then pytest tests/test_browser.py. `ZFREPRO_HTML` names
-another folder. A page is loaded once for a width and theme; what is wrong with it is listed
+another folder. A page is loaded once, for all widths and themes; what is wrong with it is listed
 together."""
 
 import functools
@@ -40,10 +40,7 @@ if not PAGES:
         "the book is not built, so its pages are not tested: make book", allow_module_level=True
     )
 
-# a page stays with one worker, which loads it once
-each_page = pytest.mark.parametrize(
-    "page", [pytest.param(page, marks=pytest.mark.xdist_group(page)) for page in PAGES]
-)
+each_page = pytest.mark.parametrize("page", PAGES)
 
 
 class Reader(html.parser.HTMLParser):
@@ -139,10 +136,6 @@ def test_a_notebook_can_be_launched_and_downloaded(name):
     assert "git" in "".join(cells[0]["source"])  # the cell that installs, see test_tools.py
 
 
-def opened(browser, page: str, **options) -> None:
-    browser.open((HTML / page).as_uri(), **options)
-
-
 def accessibility(browser) -> list[str]:
     """What axe-core finds."""
     if AXE is None:
@@ -191,11 +184,9 @@ def first_screen(browser) -> list[str]:
     return [f"{what} at {end} px" for what, end in pairs if end is None or end > FIRST_SCREEN]
 
 
-@each_page
-def test_a_page_reads_well_on_a_desktop(page, browser):
-    opened(browser, page, width=WIDE, settle=0.5)
-    faults = [*browser.errors]
-    faults += [url for url in browser.requests if not url.startswith(("file:", "data:", "blob:"))]
+def on_a_desktop(browser, page: str) -> list[str]:
+    outside = ("file:", "data:", "blob:")
+    faults = [url for url in browser.requests if not url.startswith(outside)]
     pictures = "[...document.querySelectorAll('.bd-article img')]"
     for alt in browser.evaluate(f"{pictures}.map(i => i.alt.trim())"):
         if not alt or re.search(r"\b[0-9a-f]{32,}\b|\.(png|svg|jpe?g)$", alt):
@@ -204,11 +195,8 @@ def test_a_page_reads_well_on_a_desktop(page, browser):
         "[...document.querySelectorAll('.bd-article :is(h1, h2, h3, h4, h5, h6)')].map(h => "
         "Number(h.tagName[1]))"
     )
-    if (
-        levels[0] != 1
-        or levels.count(1) != 1
-        or any(b > a + 1 for a, b in zip(levels, levels[1:], strict=False))
-    ):
+    steps = zip(levels, levels[1:], strict=False)
+    if levels[0] != 1 or levels.count(1) != 1 or any(b > a + 1 for a, b in steps):
         faults.append(f"headings of levels {levels}")
     height = browser.evaluate(
         "document.querySelector('.bd-article').getBoundingClientRect().height"
@@ -220,28 +208,15 @@ def test_a_page_reads_well_on_a_desktop(page, browser):
         faults += first_screen(browser)
         faults += [f"{words} words"] * (words > MOST_WORDS)
         faults += [f"{tables} tables"] * (tables > MOST_TABLES)
-    faults += accessibility(browser)
-    assert not faults, "\n".join(faults)
+    return faults + accessibility(browser)
 
 
-@each_page
-def test_dark_mode_leaves_pictures_of_features_alone(page, browser):
-    opened(browser, page, theme="dark", settle=0.5)
-    assert browser.evaluate("document.documentElement.dataset.theme") == "dark"
-    faults = browser.evaluate(
-        "[...document.querySelectorAll('.bd-article img.dark-light')].filter(i => "
-        "{ const s = getComputedStyle(i);"
-        "return s.filter !== 'none' || s.opacity !== '1' || s.mixBlendMode !== 'normal' "
-        "}).map(i => i.alt)"
-    )
-    faults += accessibility(browser)
-    assert not faults, "\n".join(faults)
-
-
-@each_page
-def test_no_page_scrolls_sideways_on_a_phone(page, browser):
-    opened(browser, page, width=PHONE)
+def on_a_phone(browser) -> list[str]:
+    """What makes the page scroll sideways."""
+    browser.resize(PHONE)
     wide = browser.evaluate("document.documentElement.scrollWidth")
+    if wide <= PHONE:
+        return []
     culprits = browser.evaluate(
         "[...document.querySelectorAll('.bd-article *')].filter(e => "
         f"e.getBoundingClientRect().right > {PHONE} && "
@@ -249,13 +224,12 @@ def test_no_page_scrolls_sideways_on_a_phone(page, browser):
         "math'))"
         ".slice(0, 3).map(e => e.outerHTML.slice(0, 80))"
     )
-    assert wide <= PHONE, culprits
+    return [f"{wide} px wide on a phone", *culprits]
 
 
-@each_page
-def test_paper_has_no_buttons_and_cuts_nothing(page, browser):
-    opened(browser, page, width=PRINTED)
-    browser.page.emulate_media(media="print")
+def on_paper(browser) -> list[str]:
+    """Buttons that are printed, and what is cut."""
+    browser.resize(PRINTED, media="print")
     buttons = (
         ".zf-controls, .zf-hint, .zf-link, .zf-buttons, .copybtn, .bd-sidebar, .bd-header-article"
     )
@@ -263,20 +237,40 @@ def test_paper_has_no_buttons_and_cuts_nothing(page, browser):
     faults = browser.evaluate(
         f"[...document.querySelectorAll('{buttons}')].{visible}.map(e => e.className)"
     )
-    faults += browser.evaluate(
+    return faults + browser.evaluate(
         f"[...document.querySelectorAll('.bd-article :is(pre, table, img)')].{visible}.filter(e => "
         "!e.closest('.zf-window') && (e.getBoundingClientRect().right > innerWidth + 1 || "
         "(e.tagName === 'PRE' && e.scrollWidth > e.clientWidth + 1)))"
         ".map(e => e.outerHTML.slice(0, 80))"
     )
-    assert not faults, "\n".join(faults)
+
+
+def in_the_dark(browser) -> list[str]:
+    """Pictures of features that the theme changes, and what axe-core finds."""
+    browser.resize(WIDE, theme="dark", settle=0.5)
+    assert browser.evaluate("document.documentElement.dataset.theme") == "dark"
+    faults = browser.evaluate(
+        "[...document.querySelectorAll('.bd-article img.dark-light')].filter(i => "
+        "{ const s = getComputedStyle(i);"
+        "return s.filter !== 'none' || s.opacity !== '1' || s.mixBlendMode !== 'normal' "
+        "}).map(i => i.alt)"
+    )
+    return faults + accessibility(browser)
 
 
 @each_page
-def test_explorers_answer_to_mouse_and_keyboard(page, browser):
-    if "zf-explorer" not in (HTML / page).read_text(encoding="utf-8"):
-        pytest.skip("no explorer on this page")
-    opened(browser, page)
+def test_a_page_reads_well_on_screens_and_on_paper(page, browser):
+    browser.open((HTML / page).as_uri(), width=WIDE, settle=0.5)
+    faults = {
+        "desktop": on_a_desktop(browser, page),
+        "phone": on_a_phone(browser),
+        "paper": on_paper(browser),
+        "dark": in_the_dark(browser),
+        "console": browser.errors,
+    }
+    listed = [f"{where}: {fault}" for where, found in faults.items() for fault in found]
+    assert not listed, "\n".join(listed)
+    # explorers answer to mouse and keyboard
     browser.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     kinds = browser.evaluate(
         "[...document.querySelectorAll('.zf-explorer')].map(e => e.dataset.kind)"

@@ -79,6 +79,14 @@ class Browser:
         self.page.goto(url)
         self.page.wait_for_timeout(1000 * settle)
 
+    def resize(
+        self, width: int, *, media: str = "screen", theme: str = "light", settle: float = 0.2
+    ) -> None:
+        """Show the same page at another width, on paper (`media` "print") or in another theme."""
+        self.page.set_viewport_size({"width": width, "height": 900})
+        self.page.emulate_media(media=media, color_scheme=theme)
+        self.page.wait_for_timeout(1000 * settle)
+
     def evaluate(self, script: str) -> Any:
         """Return the value of a JavaScript expression, awaited if it is a promise."""
         return self.page.evaluate(script)

@@ -75,7 +75,7 @@ def test() -> int:
         "unit tests": lambda: run(*PYTEST, f"-n{WORKERS}", f"--ignore={PAGES}", f"--ignore={LAB}"),
         "notebooks": notebooks,
         "book": lambda: build(EXECUTED),
-        "browser": lambda: run(*PYTEST, "-q", f"-n{WORKERS}", "--dist=loadgroup", PAGES),
+        "browser": lambda: run(*PYTEST, "-q", f"-n{WORKERS}", PAGES),
         "JupyterLab": lambda: run(*PYTEST, "-q", f"-n{min(WORKERS, 2)}", LAB),
     }
     needs = {"book": "notebooks", "browser": "book"}
