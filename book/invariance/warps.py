@@ -164,9 +164,15 @@ def respond(
 
 def _distances(a: list[Tensor], b: list[Tensor]) -> Tensor:
     """Return (2, layers, B): Euclidean, and of rows scaled to unit length."""
-    plain = [(x - y).norm(dim=1) for x, y in zip(a, b, strict=True)]
-    unit = [(F.normalize(x) - F.normalize(y)).norm(dim=1) for x, y in zip(a, b, strict=True)]
-    return torch.stack([torch.stack(plain), torch.stack(unit)]).cpu()
+    by_layer = []
+    for x, y in zip(a, b, strict=True):
+        plain, lengths = (x - y).norm(dim=1), (x.norm(dim=1), y.norm(dim=1))
+        # |x - y|^2 = (|x| - |y|)^2 + |x| |y| unit^2: the large rows are not scaled one by one
+        square = plain**2 - (lengths[0] - lengths[1]) ** 2
+        unit = (square / (lengths[0] * lengths[1])).clamp_min(0).sqrt()
+        silent = (lengths[0] == 0) | (lengths[1] == 0)  # the other's direction, of length 1
+        by_layer.append(torch.stack([plain, torch.where(silent, (plain > 0).float(), unit)]))
+    return torch.stack(by_layer, 1).cpu()
 
 
 def respond_to(
