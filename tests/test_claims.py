@@ -252,7 +252,7 @@ def test_a_claim_is_well_formed_and_the_papers_own_numbers_pass_its_rule(claim):
     assert claim.source in claims.SOURCES and claim in claims.of_chapter(claim.chapter)
     assert all(text.strip() for text in (claim.place, claim.says, claim.measure))
     assert bool(claim.printed) <= bool(claim.paper)
-    assert claim.printed_outcome() != "contradicts"
+    assert claim.printed_outcome() in (None, "agrees")
 
 
 @pytest.mark.parametrize("dataset", claims.COLUMNS)

@@ -1,6 +1,4 @@
-"""The chapter on the network: its measurements, its checks on made-up records, its figures."""
-
-import copy
+"""The chapter on the network: its measurements and its figures."""
 
 import matplotlib.pyplot as plt
 import pytest
@@ -8,32 +6,14 @@ import torch
 
 from book.network import claims, figures, measure
 from tests.networks import small
-from zfrepro.claims import lookup
 from zfrepro.networks import ARCHITECTURES
 
 
-@pytest.fixture(scope="module")
-def record() -> dict:
-    return {"geometry": measure.geometry(), "measured_fields": measure.measured_fields()}
-
-
-@pytest.mark.parametrize(
-    ("place", "key", "outcomes"),
-    [
-        (None, None, ["agrees", "agrees"]),
-        ("geometry/zfnet/sizes", "conv1", ["contradicts", "agrees"]),
-        ("geometry/krizhevsky/fields", "conv2", ["agrees", "contradicts"]),
-        ("measured_fields/krizhevsky", "conv4", ["agrees", "contradicts"]),
-    ],
-)
-def test_geometry_is_the_papers_and_one_unit_or_pixel_off_contradicts(record, place, key, outcomes):
+def test_geometry_is_the_papers():
+    record = {"geometry": measure.geometry(), "measured_fields": measure.measured_fields()}
     fields = {"conv1": 7, "conv2": 27, "conv3": 75, "conv4": 107, "conv5": 139}
     assert record["geometry"]["zfnet"]["fields"] == fields
-    changed = copy.deepcopy(record)
-    if place:
-        lookup(changed, place)[key] -= 1
-    assert [claim.judge(changed).outcome for claim in claims.CLAIMS] == outcomes
-    assert {claim.printed_outcome() for claim in claims.CLAIMS} == {"agrees"}
+    assert [claim.judge(record).outcome for claim in claims.CLAIMS] == ["agrees", "agrees"]
 
 
 @pytest.mark.parametrize(

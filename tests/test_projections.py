@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import spearmanr
 
-from book.projections import claims, controls, linear_toy
+from book.projections import controls, linear_toy
 from book.projections import picture_measures as measures
 from tests.networks import relative, small
 from zfrepro import deconvnet
@@ -171,86 +171,3 @@ def test_the_toys_filter_cancels_the_distractor_and_its_pattern_is_the_signal(an
     assert linear_toy.cosine(toy.pattern, toy.signal) > 0.99
     with pytest.raises(ValueError, match="cosine"):
         linear_toy.fit_toy(1.0)
-
-
-# --- claims and figures ---
-
-
-class Everywhere(dict):
-    """A record that holds the same interval under every name."""
-
-    def __init__(self, mean: float):
-        super().__init__(mean=mean, low=mean - 0.01, high=mean + 0.01, n=7)
-        self.mean = mean
-
-    def __missing__(self, key):
-        return Everywhere(self.mean)
-
-    def __contains__(self, key):
-        return True
-
-
-def by_layer(part: str, held: dict) -> dict:
-    return {f"{part}-{layer}": held for layer in claims.LAYERS}
-
-
-def clearer(coherence: float, fineness: float) -> dict:
-    gain = {"coherence": Everywhere(coherence), "fineness": Everywhere(fineness)}
-    return by_layer("rules", {"deconvnet_minus": {"forward mask": gain}})
-
-
-def randomised(guided: float, gradient: float) -> dict:
-    curves = {"guided, conv5": Everywhere(guided), "gradient, conv5": Everywhere(gradient)}
-    return {"cascade-fc8": {"curves": curves}}
-
-
-def attacked(flipped: int, cosine: float) -> dict:
-    return {"adversarial": {"tried": 10, "flipped": flipped, "moved": Everywhere(cosine)}}
-
-
-def normed(cosine: float, least: float) -> dict:
-    layers = {"conv1": {"least": 0.594, "most": 0.594}, "conv2": {"least": least, "most": 0.594}}
-    norm = {"norm": {"images": 9, "layers": layers}}
-    return norm | by_layer("rules", {"true_norm_cosine": Everywhere(cosine)})
-
-
-THREE = {  # a claim, and means under which it agrees, stays open and is contradicted
-    "weighting": (-0.2, 0.0, 0.2),
-    "part": (0.2, 0.0, -0.2),
-    "switches": (0.5, 0.0, -0.5),
-    "without": (0.02, 0.1, 0.5),
-    "pooling": (0.1, 0.0, -0.1),
-    "gradient": (-0.1, 0.0, 0.1),
-    "upper": (0.2, 0.5, 0.8),
-    "collisions": (0.99, 0.95, 0.5),
-}
-OUTCOMES = ("agrees", "not resolved", "contradicts")
-
-
-@pytest.mark.parametrize(
-    ("name", "record", "outcome"),
-    [
-        *(
-            (name, Everywhere(mean), outcome)
-            for name, means in THREE.items()
-            for mean, outcome in zip(means, OUTCOMES, strict=True)
-        ),
-        ("mask", clearer(0.2, -0.1), "agrees"),
-        ("mask", clearer(0.03, -0.1), "same direction, other size"),
-        ("mask", clearer(0.2, 0.1), "contradicts"),
-        ("guided", randomised(0.9, 0.0), "agrees"),
-        ("guided", randomised(0.9, 0.5), "contradicts"),
-        ("adversarial", attacked(9, 0.95), "agrees"),
-        ("adversarial", attacked(9, 0.9), "not resolved"),
-        ("adversarial", attacked(9, 0.2), "contradicts"),
-        ("adversarial", attacked(3, 0.95), "not tested"),
-        ("norm", normed(0.99, 0.5), "agrees"),
-        ("norm", normed(0.5, 0.5), "contradicts"),
-        ("norm", normed(1.0, 0.59), "not tested"),  # a constant
-        ("part", {}, "not tested"),  # the parts in photographs are not known
-        ("linear", {}, "not tested"),  # arithmetic is no result
-    ],
-)
-def test_every_outcome_of_every_claim_occurs(name, record, outcome):
-    (claim,) = (claim for claim in claims.CLAIMS if claim.name == f"projections-{name}")
-    assert claim.judge(record).outcome == outcome
