@@ -12,12 +12,13 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from benchmarks.result import Check, Result, difference, faster
+from benchmarks.result import Check, Result, compare, difference, faster
 from benchmarks.timing import CPU, medians
+from benchmarks.training import random_zfnet
 from zfrepro import deconvnet, gallery, rules
 from zfrepro.deconvnet import Units
 from zfrepro.gallery import Top
-from zfrepro.networks import Network, as_modules, build, initialise_, without_norm, zfnet
+from zfrepro.networks import Network, as_modules, without_norm
 
 GOALS = {"conv1": 500, "conv2": 100, "conv3": 12, "conv4": None, "conv5": None}
 SHARED_GOAL = 5  # of conv5, where units share images; else the forward pass is most of its time
@@ -46,9 +47,8 @@ def captum_projections(
 
 def full_width(device: torch.device) -> tuple[Network, torch.Generator]:
     """Return the full-width ZFNet at 224 px without norm, and a generator for its images."""
-    generator = torch.Generator().manual_seed(0)
-    network = initialise_(build(zfnet().with_units(8), 224, 10), "modern", generator).eval()
-    return without_norm(network).requires_grad_(False).to(device), generator
+    network, generator = random_zfnet(224)
+    return without_norm(network).to(device), generator
 
 
 # --- projections, each at the size of its receptive field ----------------------------------------
@@ -63,7 +63,7 @@ def responding(activations: Tensor, generator: torch.Generator) -> Units:
     return Units(*torch.unravel_index(flat, activations.shape[1:]))
 
 
-def compare(
+def projection(
     network: Network, images: Tensor, layer: str, sizes: tuple[int, ...], repeats: int,
     goal: float | None, each: int = 1,
 ) -> Result:  # fmt: skip
@@ -78,16 +78,10 @@ def compare(
     project = partial(deconvnet.project_crops, network, images, layer, units, of)
     ours, whole = project(), loop(len(units)) * seeds[:, None, None, None]
     expected = deconvnet.crop(whole, ours.tops, ours.lefts, ours.pixels.shape[-1])
-    seconds, *captum = medians([project, *(partial(loop, size) for size in sizes)], repeats)
-    best, number = min(captum), len(units)
-    return faster(
-        f"projection of {layer}" + (f", {each} units an image" if each > 1 else ""),
-        seconds / number,
-        f"Captum, batches of {sizes[captum.index(best)]}",
-        best / number,
-        (Check("pictures", difference(ours.pixels, expected), 1e-4),),
-        goal,
-    )
+    name = f"projection of {layer}" + (f", {each} units an image" if each > 1 else "")
+    rivals = {f"Captum, batches of {size}": partial(loop, size) for size in sizes}
+    checks = (Check("pictures", difference(ours.pixels, expected), 1e-4),)
+    return compare(name, project, rivals, checks, repeats, items=len(units), goal=goal)
 
 
 def projections(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
@@ -96,8 +90,8 @@ def projections(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     network, generator = full_width(device)
     images = torch.randn((max(sizes), 3, 224, 224), generator=generator).to(device)
     for layer, goal in GOALS.items():
-        yield compare(network, images, layer, sizes, repeats, goal)
-    yield compare(network, images[:2], "conv5", sizes, repeats, SHARED_GOAL, each)
+        yield projection(network, images, layer, sizes, repeats, goal)
+    yield projection(network, images[:2], "conv5", sizes, repeats, SHARED_GOAL, each)
 
 
 def units(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
@@ -112,9 +106,8 @@ def units(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     together = partial(rules.project, model, image, chosen, layer, of=of, seed="one")
     one_by_one = partial(captum_projections, model, model.get_submodule(layer), image[of], chosen)
     checks = (Check("pictures", difference(together(), one_by_one()), 1e-4),)
-    seconds, rival_seconds = medians([together, one_by_one], 1 if quick else 5)
-    name = f"{count} units of one resnet18 image"
-    yield faster(name, seconds / count, "Captum in a loop", rival_seconds / count, checks, 2.2)
+    name, rivals = f"{count} units of one resnet18 image", {"Captum in a loop": one_by_one}
+    yield compare(name, together, rivals, checks, 1 if quick else 5, items=count, goal=2.2)
 
 
 # --- all of Fig. 2 -------------------------------------------------------------------------------

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from benchmarks.result import Check, Result, difference, faster
 from benchmarks.timing import CPU, medians
-from benchmarks.training import plain_copy
+from benchmarks.training import plain_copy, random_zfnet
 from zfrepro import device as devices
-from zfrepro.networks import build, initialise_, zfnet
 from zfrepro.occlusion import Occlusion, occlude
 
 PATCH, STRIDES, TARGET = 50, (6, 29), 0  # 30 x 7 of the paper's 30 x 30 positions
@@ -53,9 +52,7 @@ def squares(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     """Occlusion by a 50 px square over 224 px, in fp32 and, where this machine has it, bf16."""
     size, units, repeats, batches = (108, 32, 1, (3,)) if quick else (224, 4096, 2, (8, 25))
     strides = (29, 29) if quick else STRIDES
-    generator = torch.Generator().manual_seed(0)
-    network = build(zfnet().with_units(units), size, 1000).eval().requires_grad_(False)
-    initialise_(network, "modern", generator)
+    network, generator = random_zfnet(size, units, 1000)
     network.fulls["fc8"].weight.mul_(30)  # so that classes differ
     network = network.to(device)
     stock = plain_copy(network).eval().requires_grad_(False)

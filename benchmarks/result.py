@@ -1,9 +1,11 @@
 """One line of the table: two times, their ratio, the goal, and checks of the same result."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
+
+from benchmarks.timing import medians
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,16 @@ def faster(
 ) -> Result:  # fmt: skip
     """Return a result that says how many times faster we are. Seconds are those of an item."""
     return Result(name, seconds, rival_seconds / seconds, checks, rival, rival_seconds, goal)
+
+
+def compare(
+    name: str, ours: Callable, rivals: Mapping[str, Callable], checks: tuple[Check, ...],
+    repeats: int, *, items: int = 1, goal: float | None = None, at_least: float = 0.05,
+) -> Result:  # fmt: skip
+    """Time ours and the rivals in turn, see `medians`; the quickest rival counts."""
+    seconds, *others = medians([ours, *rivals.values()], repeats, at_least)
+    best, rival = min(zip(others, rivals, strict=True))
+    return faster(name, seconds / items, rival, best / items, checks, goal)
 
 
 def difference(a: Tensor, b: Tensor) -> float:

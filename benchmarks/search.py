@@ -9,19 +9,17 @@ from torch import Tensor
 import diorama
 from benchmarks.result import Check, Result
 from benchmarks.timing import CPU, medians
+from benchmarks.training import random_zfnet
 from zfrepro.gallery import top_units
-from zfrepro.networks import Network, build, initialise_, zfnet
-
-LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+from zfrepro.networks import Network
 
 
 @torch.no_grad()
 def largest_error(network: Network, images: Tensor) -> float:
     """Return the largest error against a sort: of values, and at the places named."""
-    errors = []
-    maps = {layer: output.cpu() for layer, output in network.features(images, LAYERS).items()}
+    errors, maps = [], network.features(images, network.convs)
     for layer, top in top_units(network, [images], progress=False).items():
-        output = maps[layer]
+        output = maps[layer].cpu()
         expected = output.amax((2, 3)).topk(top.values.shape[1], dim=0).values.T
         at_place = output[top.images, torch.arange(len(output[0]))[:, None], top.rows, top.columns]
         errors += [top.values - expected, top.values - at_place]
@@ -31,9 +29,8 @@ def largest_error(network: Network, images: Tensor) -> float:
 def search(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     """The top-9 search of five layers at 128 px against the forward pass that it needs."""
     repeats, count = (1, 2) if quick else (5, 32)
-    generator = torch.Generator().manual_seed(0)
-    network = initialise_(build(zfnet().with_units(8), 128, 10), "modern", generator).eval()
-    network = network.requires_grad_(False).to(device, memory_format=torch.channels_last)
+    network, generator = random_zfnet(128)
+    network = network.to(device, memory_format=torch.channels_last)
     images = torch.randn((count * 16, 3, 128, 128), generator=generator)
     batches = images.to(device, memory_format=torch.channels_last).split(16)
 

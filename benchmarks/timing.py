@@ -1,10 +1,9 @@
 """Times of several functions, taken in turn so that a busy machine affects all of them."""
 
-import math
-import statistics
 import time
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 
 ROUNDS = 6
@@ -26,8 +25,9 @@ def medians(
 ) -> list[float]:
     """Return the median seconds a call of each function.
 
-    All are measured again, `ROUNDS` times at most, until two rounds in a row agree on the ratio of
-    the first to each other function. One measurement of each is a check and is not repeated.
+    All are measured again, `ROUNDS` times at most, until two rounds in a row differ by less than a
+    tenth in the ratio of the first to each other function, or in the time of one that is alone. One
+    measurement of each is a check and is not repeated.
 
     Args:
         repeats: measurements of each in a round, after one call that warms up.
@@ -37,27 +37,17 @@ def medians(
     for function in functions:
         fast = _seconds(function, 1) < at_least
         calls.append(max(1, round(at_least / max(_seconds(function, 1), 1e-9))) if fast else 1)
-    pairs = list(zip(functions, calls, strict=True))
 
-    def measure() -> list[float]:
-        times = [[_seconds(function, number) for function, number in pairs] for _ in range(repeats)]
-        return [statistics.median(column) for column in zip(*times, strict=True)]
+    def measure() -> np.ndarray:
+        return np.median([[*map(_seconds, functions, calls)] for _ in range(repeats)], axis=0)
 
     rounds = [measure()]
     while repeats > 1 and len(rounds) < ROUNDS:
         rounds.append(measure())
-        if _agree(*rounds[-2:]):
+        one, other = (t[0] / t[1:] if len(t) > 1 else t for t in rounds[-2:])
+        if (np.abs(np.log(one / other)) < np.log(1.1)).all():
             break
-    return [statistics.fmean(column) for column in zip(*rounds[-2:], strict=True)]
-
-
-def _agree(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether two rounds differ by less than a tenth in the ratio of the first time to any other.
-
-    A single function has no rival: its time is compared.
-    """
-    ratios = [[times[0] / time for time in times[1:]] or times for times in (one, other)]
-    return all(abs(math.log(a / b)) < math.log(1.1) for a, b in zip(*ratios, strict=True))
+    return np.mean(rounds[-2:], axis=0).tolist()
 
 
 def matmul_rate(precision: str, device: torch.device) -> float:

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.result import Check, Result, difference, faster
+from benchmarks.result import Check, Result, compare, difference
 from benchmarks.timing import CPU, matmul_rate, medians
 from zfrepro import device as devices
 from zfrepro.data import Split
 from zfrepro.data.transforms import augment, center_crop, mean_image, normalise, stored_size
 from zfrepro.layers import NORM_ALPHA, NORM_BETA, NORM_K, NORM_SIZE, contrast_norm
-from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Conv, Network
+from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Conv, Network, build, initialise_, zfnet
 from zfrepro.receptive_field import training_multiply_adds
 from zfrepro.training import MODERN, SCALES, Recipe, State, start, train_epoch
 
@@ -42,12 +42,10 @@ def norm(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
         x = (torch.rand(shape, generator=generator) * 50).to(device, memory_format=last)
         above = torch.randn(shape, generator=generator).to(device, memory_format=last)
         norms = (contrast_norm, torch_norm)
-        jobs = [partial(_both_ways, norm, x.requires_grad_(), above) for norm in norms]
-        error = max(map(difference, *(job() for job in jobs)))
-        seconds, rival_seconds = medians(jobs, repeats)
-        check = Check("values and gradients", error, 1e-5)
-        name = f"contrast norm of {layer}, {batch} images"
-        yield faster(name, seconds, "F.local_response_norm", rival_seconds, (check,), 5)
+        ours, plain = (partial(_both_ways, norm, x.requires_grad_(), above) for norm in norms)
+        check = Check("values and gradients", max(map(difference, ours(), plain())), 1e-5)
+        name, rivals = f"contrast norm of {layer}, {batch} images", {"F.local_response_norm": plain}
+        yield compare(name, ours, rivals, (check,), repeats, goal=5)
 
 
 # --- a training step -----------------------------------------------------------------------------
@@ -66,6 +64,13 @@ def plain_copy(network: Network) -> PlainNetwork:
     plain = PlainNetwork(network.architecture, network.image_size, network.classes, network.dropout)
     plain.load_state_dict(network.state_dict())
     return plain.to(next(network.parameters()).device)
+
+
+def random_zfnet(size: int, units: int = 8, classes: int = 10) -> tuple[Network, torch.Generator]:
+    """Return ZFNet for images of `size` px with drawn weights, and a generator for its images."""
+    generator = torch.Generator().manual_seed(0)
+    network = initialise_(build(zfnet().with_units(units), size, classes), "modern", generator)
+    return network.eval().requires_grad_(False), generator
 
 
 def made_up(recipe: Recipe, number: int, device: torch.device) -> tuple[Split, Tensor]:
@@ -149,10 +154,9 @@ def step(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     def ours() -> None:
         train_epoch(recipe, state, split, mean, next(epochs), progress=False)
 
-    plain_one = partial(plain_step, plain, optimiser, recipe, split, mean)
-    seconds, rival_seconds = medians([ours, plain_one], repeats, at_least=0)
+    rivals = {"plain fp32 loop": partial(plain_step, plain, optimiser, recipe, split, mean)}
     name = f"training step, 128 px, {batch} images, {recipe.precision}"
-    yield faster(name, seconds, "plain fp32 loop", rival_seconds, checks, 3)
+    yield compare(name, ours, rivals, checks, repeats, goal=3, at_least=0)
 
 
 # --- absolute speed ------------------------------------------------------------------------------
