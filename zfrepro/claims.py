@@ -7,11 +7,10 @@ sentence that states a rule on a page is generated from the rule. Each chapter l
 
 import importlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
-from itertools import pairwise
 from typing import Any, ClassVar
 
 from zfrepro import records
@@ -263,11 +262,6 @@ class Within(AllOf):
         return f"{quantity.name} is between {low} and {high}"
 
 
-def ordered(*quantities: Quantity) -> AllOf:
-    """Return the condition that each quantity lies below the next."""
-    return AllOf(*(Below(a, b) for a, b in pairwise(quantities)))
-
-
 @dataclass(frozen=True)
 class Finding:
     """What one record says of a claim."""
@@ -402,16 +396,17 @@ class Claim:
         except FileNotFoundError:
             return None
 
-    def sensitivity(self, dataset: str, factors: Sequence[float] = (0.5, 1.0, 2.0)) -> list[str]:
-        """Return the outcomes with the rule's numeric bounds multiplied by each factor; empty if it
-        has none.
+    def sensitivity(self, dataset: str) -> list[str]:
+        """Return the outcomes with the rule's numeric bounds halved, as they are and doubled; empty
+        if it has none.
         """
         record = self.read(dataset)
         if record is None or self.holds.scaled(2.0) == self.holds and self.size is None:
             return []
         if self.finding(dataset).outcome in ("not tested", "not applicable"):
             return []
-        return [replace(self, holds=self.holds.scaled(f)).judge(record).outcome for f in factors]
+        scaled = (replace(self, holds=self.holds.scaled(factor)) for factor in (0.5, 1.0, 2.0))
+        return [claim.judge(record).outcome for claim in scaled]
 
     def control(self, dataset: str) -> Finding | None:
         """Judge the rule on an untrained network; None where that was not measured.
