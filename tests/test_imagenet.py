@@ -17,10 +17,9 @@ CPU = torch.device("cpu")
 SMALL = Preparation(64, TORCHVISION.mean, TORCHVISION.scale)
 
 
-def made(name: str = "squeezenet1_0", preparation=SMALL, padded: bool = False):
+def made(name: str = "squeezenet1_0", preparation=SMALL):
     torch.manual_seed(3)
-    model = imagenet.skeleton(name, padded=padded)
-    return imagenet.adapt(name, model, preparation, padded=padded, device=CPU)
+    return imagenet.adapt(name, imagenet.skeleton(name, preparation), preparation, CPU)
 
 
 def stored(count: int, size: int = 64) -> torch.Tensor:
@@ -28,9 +27,9 @@ def stored(count: int, size: int = 64) -> torch.Tensor:
     return torch.randint(0, 256, (count, 3, side, side), generator=generator).byte()
 
 
-@pytest.mark.parametrize("preparation, padded", [(SMALL, False), (CAFFE, True)])
-def test_scores_are_those_of_the_plain_network(preparation, padded):
-    trained = made(preparation=preparation, padded=padded)
+@pytest.mark.parametrize("preparation", [SMALL, CAFFE])
+def test_scores_are_those_of_the_plain_network(preparation):
+    trained = made(preparation=preparation)
     images, size = stored(2, preparation.image_size), preparation.image_size
     mean, scale = (torch.tensor(v)[:, None, None] for v in (preparation.mean, preparation.scale))
     x = (center_crop(images, size).float() - mean) / scale
@@ -85,7 +84,7 @@ def test_weights_are_read_from_a_file_and_the_caffe_form_is_known_by_its_hash(
     file = tmp_path / f"weights.{kind}"
     save_file(weights, file) if kind == "safetensors" else torch.save(weights, file)
     plain = imagenet.load("squeezenet1_0", file, device=CPU)
-    assert plain.preparation == TORCHVISION and not plain.padded and plain.image_size == 224
+    assert plain.preparation == TORCHVISION and plain.image_size == 224
     assert torch.equal(plain.network.first().weight, weights["features.0.weight"])
     with pytest.raises(WeightsError, match="no weights of alexnet.*torchvision"):
         imagenet.load("alexnet", file, device=CPU)

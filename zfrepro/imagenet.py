@@ -44,7 +44,6 @@ LAYERS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     }
 )  # fmt: skip
 """For each network, ZFNet's layer -> the module that stands for it, as in `named_modules()`."""
-TITLES = {"squeezenet1_0": "SqueezeNet v1.0", "alexnet": "torchvision's AlexNet"}
 HAN = "b60d73d32d7bf4d51f93b7741aef64f1ff659b62dd52bb5adac2806579291685"
 """SHA-256 of SqueezeNet v1.0 in Han et al.'s 8-bit form under torchvision's names. It wants Caffe's
 preparation, and its last convolution is padded by 1."""
@@ -58,10 +57,11 @@ class Preparation:
     image_size: int
     mean: tuple[float, float, float]
     scale: tuple[float, float, float]
+    padded: bool = False  # whether SqueezeNet's last convolution is padded by 1
 
 
 TORCHVISION = Preparation(224, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
-CAFFE = Preparation(227, (123.0, 117.0, 104.0), (1.0, 1.0, 1.0))
+CAFFE = Preparation(227, (123.0, 117.0, 104.0), (1.0, 1.0, 1.0), padded=True)
 
 
 class Adapted(Layered):
@@ -128,7 +128,6 @@ class Pretrained(Trained):
 
     name: str = ""
     preparation: Preparation = TORCHVISION
-    padded: bool = False
 
     @property
     def image_size(self) -> int:
@@ -150,21 +149,18 @@ class Pretrained(Trained):
         """Return the control: the same network with torchvision's initial weights."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(10_007 + seed)
-            model = skeleton(self.name, padded=self.padded)
+            model = skeleton(self.name, self.preparation)
         model.to(self.mean.device, memory_format=torch.channels_last)
         rows = self.network.classes.clone()
         network = Adapted(model, LAYERS[self.name], self.image_size, rows).eval()
         return replace(self, network=network)
 
 
-def skeleton(name: str, *, padded: bool = False) -> nn.Module:
-    """Return a torchvision network with initial weights, in evaluation mode.
-
-    padded: SqueezeNet's last convolution padded by 1, as in its Caffe form.
-    """
+def skeleton(name: str, preparation: Preparation = TORCHVISION) -> nn.Module:
+    """Return a torchvision network with initial weights, in evaluation mode."""
     require_known(name)
     model = torchvision.models.get_model(name, weights=None)
-    if padded:
+    if preparation.padded:
         model.classifier[1].padding = (1, 1)
     return model.eval().requires_grad_(False)
 
@@ -188,9 +184,8 @@ def download(name: str) -> str:
 
 
 def adapt(
-    name: str, model: nn.Module, preparation: Preparation = TORCHVISION, *, padded: bool = False,
-    device: torch.device | None = None,
-) -> Pretrained:  # fmt: skip
+    name: str, model: nn.Module, preparation: Preparation, device: torch.device | None = None
+) -> Pretrained:
     """Return a torchvision model as the instruments want it, with all its 1,000 classes."""
     device = device or devices.pick()
     model = model.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
@@ -199,7 +194,7 @@ def adapt(
     categories = torchvision.models.get_model_weights(name).DEFAULT.meta["categories"]
     every = torch.arange(len(categories))
     network = Adapted(model, LAYERS[name], size, every).eval().to(device)
-    return Pretrained(network, None, tuple(categories), mean.to(device), name, preparation, padded)
+    return Pretrained(network, None, tuple(categories), mean.to(device), name, preparation)
 
 
 def load(
@@ -220,8 +215,8 @@ def load(
     file = Path(file).expanduser() if file else default_file(name)
     if not file.is_file():
         raise WeightsError(f"{file}: no such file; {download(name)}")
-    han = sha256(file) == HAN
-    model = skeleton(name, padded=han)
+    preparation = CAFFE if sha256(file) == HAN else TORCHVISION
+    model = skeleton(name, preparation)
     try:
         if file.suffix == ".safetensors":
             weights = load_file(file)
@@ -232,7 +227,7 @@ def load(
         raise WeightsError(
             f"{file}: no weights of {name} ({brief(error)}); {download(name)}"
         ) from error
-    return adapt(name, model, CAFFE if han else TORCHVISION, padded=han, device=device)
+    return adapt(name, model, preparation, device)
 
 
 def default_file(name: str) -> Path:
