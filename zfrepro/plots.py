@@ -86,15 +86,17 @@ def enlarge(images: Tensor, side: int = TILE) -> Tensor:
     return flat.view(*images.shape[:-2], side, side)
 
 
-def to_side(images: Tensor, side: int = TILE) -> Tensor:
+def resized(images: Tensor, side: int = TILE) -> Tensor:
     """Enlarge pictures as `enlarge` does, and reduce what is larger, to exactly `side` px.
 
-    (N, 3, H, H) of 0 to 1 -> (N, 3, side, side).
+    (..., 3, H, H) of 0 to 1 -> (..., 3, side, side).
     """
     large = enlarge(images, side)
     if large.shape[-1] == side:
         return large
-    return F.interpolate(large, side, mode="bilinear", antialias=True).clamp(0, 1)
+    flat = large.reshape(-1, *large.shape[-3:])
+    flat = F.interpolate(flat, side, mode="bilinear", antialias=True).clamp(0, 1)
+    return flat.view(*images.shape[:-2], side, side)
 
 
 def as_colours(images: Tensor) -> Tensor:
@@ -117,13 +119,6 @@ def untiled(sheet: Tensor, side: int, gap: int = 1) -> Tensor:
     """Cut a sheet of `tiled` into its tiles. (3, H, W) -> (rows, columns, 3, side, side)."""
     tiles = sheet.unfold(1, side, side + gap).unfold(2, side, side + gap)
     return tiles.permute(1, 2, 0, 3, 4)
-
-
-def resized(images: Tensor, side: int = TILE) -> Tensor:
-    """Enlarge pictures and bring them to one size. (..., 3, h, w) -> (..., 3, side, side)."""
-    large = enlarge(images, side)
-    flat = F.interpolate(large.reshape(-1, *large.shape[-3:]), (side, side), mode="area")
-    return flat.view(*images.shape[:-2], side, side)
 
 
 def as_jpeg(picture: Tensor) -> str:
@@ -150,11 +145,11 @@ def array(image: Tensor) -> np.ndarray:
     return image.permute(1, 2, 0).numpy()
 
 
-def blocks(images: Tensor, columns: int, *, gap: int = 6, ground: float = 1.0) -> Tensor:
+def blocks(images: Tensor, columns: int, *, gap: int = 6) -> Tensor:
     """Set each map's K pictures in a square, the squares in rows. (M, K, 3, h, w) -> (3, H, W)."""
     side = math.ceil(math.sqrt(images.shape[1]))
     squares = torch.stack([tiled(as_colours(pictures), side) for pictures in images])
-    return tiled(squares, columns, gap, ground)
+    return tiled(squares, columns, gap)
 
 
 def detached(figure: Figure) -> Figure:
@@ -175,19 +170,25 @@ def png(figure: Figure) -> bytes:
     return data.getvalue()
 
 
-def filters(weight: Tensor, columns: int = 16, width: float = WIDTH) -> Figure:
-    """Draw first-layer filters, each normalised alone. weight: (C, 3, k, k)."""
-    sheet = enlarged(tiled(display(weight), columns), 6)
-    figure = plt.figure(figsize=(width, width * sheet.shape[1] / sheet.shape[2]))
-    ax = figure.add_axes((0, 0, 1, 1))
-    ax.imshow(array(sheet), interpolation="nearest")
+def _panel(
+    figure: Figure, sheet: Tensor, at: tuple[float, float], side: int, title: str, *, rise: float,
+    **style: Any,
+) -> None:  # fmt: skip
+    """Draw a square sheet `side` px wide, its lower left corner at x and y px, and a title.
+
+    rise: of the title above the sheet, in px; style: of its type.
+    """
+    (x, y), (width, height) = at, 100 * figure.get_size_inches()
+    ax = figure.add_axes((x / width, y / height, side / width, side / height))
+    exact = sheet.shape[-1] == side
+    ax.imshow(array(sheet), interpolation="nearest" if exact else "antialiased")
     ax.axis("off")
-    return detached(figure)
+    figure.text(x / width, (y + side + rise) / height, title, **style)
 
 
 def top9(
     projections: Sequence[Tensor], patches: Sequence[Tensor], names: Sequence[str] = (), *,
-    columns: int = 2, side: int = TILE,
+    side: int = TILE,
 ) -> Figure:  # fmt: skip
     """Draw Fig. 2: each map's nine strongest projections beside the patches that caused them.
 
@@ -195,7 +196,6 @@ def top9(
         projections: M times (9, 3, F, F), signed; F may differ from map to map.
         patches: M times (9, 3, F, F), uint8 or 0 to 1.
         names: a line above each map, (M,).
-        columns: maps in a row.
         side: px of a tile, at least.
     """
     pairs = [
@@ -204,44 +204,33 @@ def top9(
     ]
     panels = [[tiled(part, 3, gap=2) for part in pair] for pair in pairs]
     width = max(panel.shape[-1] for pair in panels for panel in pair)
-    gap, between = width // 30, width // 8
-    rows = math.ceil(len(panels) / columns)
-    columns = min(columns, len(panels))
-    across = columns * (2 * width + gap) + (columns - 1) * between
+    across = 2 * width + width // 30
     scale = max(1.0, across / 800)  # of the type, which shrinks with the figure on a page
     head = round((48 if names else 26) * scale)
-    total = (across, rows * (width + head + between // 2))
-    figure = plt.figure(figsize=(total[0] / 100, total[1] / 100), dpi=100)
+    row = head + width + width // 16
+    high = len(panels) * row
+    figure = plt.figure(figsize=(across / 100, high / 100), dpi=100)
+    style = {"rise": 4 * scale, "fontsize": 11 * scale, "va": "bottom"}
     for i, (left, right) in enumerate(panels):
-        x = (i % columns) * (2 * width + gap + between)
-        y = total[1] - (i // columns) * (width + head + between // 2) - head - width
-        for panel, at, title in ((left, x, "projections"), (right, x + width + gap, "patches")):
-            ax = figure.add_axes((at / total[0], y / total[1], width / total[0], width / total[1]))
-            ax.imshow(
-                array(panel), interpolation="nearest" if panel.shape[-1] == width else "antialiased"
-            )
-            ax.axis("off")
-            type_at = (y + width + 4 * scale) / total[1]
-            figure.text(at / total[0], type_at, title, fontsize=11 * scale, va="bottom")
+        y = high - i * row - head - width
+        _panel(figure, left, (0, y), width, "projections", **style)
+        _panel(figure, right, (across - width, y), width, "patches", **style)
         if names:
-            type_at = (y + width + 25 * scale) / total[1]
-            figure.text(
-                x / total[0], type_at, names[i], fontsize=11.5 * scale, va="bottom", weight="bold"
-            )
+            type_at = (y + width + 25 * scale) / high
+            figure.text(0, type_at, names[i], fontsize=11.5 * scale, va="bottom", weight="bold")
     return detached(figure)
 
 
-def stacked(columns: Sequence[tuple[str, Tensor, Tensor]], across: int, side: int = TILE) -> Figure:
+def stacked(columns: Sequence[tuple[str, Tensor, Tensor]], across: int) -> Figure:
     """Draw maps in columns: the strongest projections of each above the patches that caused them.
 
     Args:
         columns: name, projections (K, 3, F, F), signed, and patches, uint8 or 0 to 1, of a map.
         across: pictures in a row, of as many rows; the projections share the scale of all K.
-        side: px of a tile, at least.
     """
     shown = [
         [
-            tiled(enlarge(part[: across**2], side), across, gap=2)
+            tiled(enlarge(part[: across**2]), across, gap=2)
             for part in (display(projections[None])[0], as_colours(patches))
         ]
         for _, projections, patches in columns
@@ -251,24 +240,18 @@ def stacked(columns: Sequence[tuple[str, Tensor, Tensor]], across: int, side: in
     width = len(columns) * (size + gap) - gap
     font = width / 58  # px, 17 on a page
     head = 1.7 * font
-    height = 2 * (size + head)
-    figure = plt.figure(figsize=(width / 100, height / 100), dpi=100)
-    for i, ((name, *_), pair) in enumerate(zip(columns, shown, strict=True)):
-        left = i * (size + gap) / width
-        for block, title, bottom in zip(pair, (name, "patches"), (size + head, 0), strict=True):
-            ax = figure.add_axes((left, bottom / height, size / width, size / height))
-            exact = block.shape[-1] == size
-            ax.imshow(array(block), interpolation="nearest" if exact else "antialiased")
-            ax.axis("off")
-            type_at = (bottom + size + 0.4 * font) / height
-            figure.text(left, type_at, title, fontsize=0.72 * font)
+    figure = plt.figure(figsize=(width / 100, 2 * (size + head) / 100), dpi=100)
+    style = {"rise": 0.4 * font, "fontsize": 0.72 * font}
+    for i, ((name, *_), (above, below)) in enumerate(zip(columns, shown, strict=True)):
+        _panel(figure, above, (i * (size + gap), size + head), size, name, **style)
+        _panel(figure, below, (i * (size + gap), 0), size, "patches", **style)
     return detached(figure)
 
 
-def mean_sd(values: Sequence[float], digits: int = 1) -> str:
+def mean_sd(values: Sequence[float]) -> str:
     """Return `43.1 ± 0.8`, mean and standard deviation; of one value it alone."""
-    mean = f"{np.mean(values):.{digits}f}"
-    return f"{mean} ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else mean
+    mean = f"{np.mean(values):.1f}"
+    return f"{mean} ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else mean
 
 
 def intervals(
@@ -366,16 +349,14 @@ def mean_and_range(ax: Axes, runs: Sequence, step: float = 1, **style: Any) -> N
     ax.fill_between(x, lines.min(0), lines.max(0), color=style.get("color"), alpha=0.15, lw=0)
 
 
-def learning_curves(
-    records: Mapping[str, Mapping], names: Mapping[str, str], width: float = WIDTH
-) -> Figure:
+def learning_curves(records: Mapping[str, Mapping], names: Mapping[str, str]) -> Figure:
     """Draw the validation top-1 error after each epoch: mean over seeds, band from best to worst.
 
     Args:
         records: title of a panel -> record of a sweep.
         names: network of the sweep -> what the legend calls it.
     """
-    figure, axes = plt.subplots(1, len(records), figsize=(width, 3.2), squeeze=False, sharey=True)
+    figure, axes = plt.subplots(1, len(records), figsize=(WIDTH, 3.2), squeeze=False, sharey=True)
     for ax, (title, record) in zip(axes[0], records.items(), strict=True):
         for colour, name in zip(PALETTE, names, strict=False):
             runs = [

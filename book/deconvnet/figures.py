@@ -122,7 +122,7 @@ def explorer(trained: Trained, pictures: Tensor) -> HTML:
             window = projected.tops[place], projected.lefts[place], side
             patch = deconvnet.crop(seen[place].contiguous(), *window, fill=128)
             pair = plots.display(projected.pixels[place]), plots.as_colours(patch)
-            sheets.append(torch.cat([plots.to_side(picture, SIDE)[0] for picture in pair], 2))
+            sheets.append(torch.cat([plots.resized(picture, SIDE)[0] for picture in pair], 2))
             unit = units[layer][place]
             spot = f"Map {int(unit.maps)}, row {int(unit.rows)}, column {int(unit.columns)}"
             strength = f"activation {projected.activations[i]:.2f}"

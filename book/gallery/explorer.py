@@ -58,6 +58,6 @@ class FeatureBrowser(LiveExplorer):
         names = ", ".join(self.trained.classes[label] for label in labels)
         whose = "images of" if self.labelled else "the network calls these images"
         note = f"strongest activation {top.values[number, 0]:.2f}; {whose}: {names}"
-        figure = plots.top9(projections[:, shown], patches[:, shown], columns=1)
+        figure = plots.top9(projections[:, shown], patches[:, shown])
         alt = f"{layer}, map {number}: projections and patches"
         return html.escape(note), figure_html(plots.png(figure), alt)

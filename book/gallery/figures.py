@@ -99,7 +99,7 @@ def _draw(panels: Sequence[tuple[Tensor, Tensor, str]]) -> Figure:
         raise ValueError("none of these maps responds to any of the images; choose others")
     projections, patches, names = zip(*panels, strict=True)
     side = max(plots.TILE, *(picture.shape[-1] for picture in patches))
-    return plots.top9(projections, patches, names, columns=1, side=min(side, 2 * plots.TILE))
+    return plots.top9(projections, patches, names, side=min(side, 2 * plots.TILE))
 
 
 def described(trained: Trained, top: Top, number: int, labels: Tensor) -> str:
@@ -140,7 +140,7 @@ def explorer(
 def nine_and_nine(projections: Tensor, patches: Tensor) -> np.ndarray:
     """Tile nine projections, signed, beside their nine patches, uint8. -> uint8 (H, W, 3)."""
     parts = plots.display(projections[None])[0], plots.as_colours(patches)
-    tiles = (plots.to_side(part) for part in parts)
+    tiles = (plots.resized(part) for part in parts)
     left, right = (plots.tiled(part, 3, gap=2, ground=GUTTER) for part in tiles)
     between = torch.full((3, left.shape[1], plots.TILE // 14), GUTTER)
     picture = torch.cat([left, between, right], 2)

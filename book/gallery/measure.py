@@ -125,7 +125,7 @@ def pictures(
     for layer, chosen in maps.items():
         projections, _ = measures.pictures_of(trained, split, tops[layer], chosen)
         for number, shown in zip(chosen, plots.display(projections), strict=True):
-            sheet = plots.tiled(plots.to_side(shown), 3, gap=2)
+            sheet = plots.tiled(plots.resized(shown), 3, gap=2)
             labels = split.labels[tops[layer].images[number]]
             names = [classes[label] for label in labels.tolist()]
             by_layer[layer].append({"map": number, "classes": names, "sheet": plots.as_jpeg(sheet)})
