@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 import diorama
 from tests.command_line import refused, train_words
 from tests.photographs import listing, photographs
 from zfrepro.cli import main
+from zfrepro.tensors import load_tensors, save_tensors
 
 CHECKPOINT, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"
 
@@ -56,12 +55,10 @@ def record(*path: str, to: Any) -> None:
 def header(name: str, tensor: str = "", change: Callable = None, **values: Any) -> None:
     """Set values in the header of a file of the run, or change a tensor."""
     file = Path("run", name)
-    with safe_open(file, "pt") as opened:
-        told = json.loads(opened.metadata()["zfrepro"]) | values
-    tensors = load_file(file)
+    tensors, told = load_tensors(file)
     if tensor:
-        tensors[tensor] = change(tensors[tensor]).contiguous()
-    save_file(tensors, file, {"zfrepro": json.dumps(told)})
+        tensors[tensor] = change(tensors[tensor])
+    save_tensors(file, tensors, **told | values)
 
 
 def write(name: str, content: bytes | str) -> None:
