@@ -1,11 +1,10 @@
 """Networks of torchvision behind the instruments' own names, with random weights."""
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import save_file
 
+from tests.photographs import picture
 from zfrepro import imagenet
 from zfrepro.data import Dataset, Split
 from zfrepro.data.transforms import center_crop, stored_size
@@ -112,7 +111,7 @@ def test_only_images_of_the_official_validation_set_are_unseen(tmp_path):
             folder = tmp_path / "imagenet20" / part / wnid
             folder.mkdir(parents=True)
             for name in names:
-                Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / f"{name}.png")
+                picture(0, 0).save(folder / f"{name}.png")
     classes = tuple(imagenet.photos.WNIDS["imagenet20"].values())
     split = Split(torch.zeros(40, 3, 8, 8).byte(), torch.arange(20).repeat_interleave(2))
     dataset = Dataset("imagenet20", classes, None, split, 7, "")
