@@ -8,6 +8,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,18 +60,20 @@ def parts(study: Study) -> Parts:
         run, recipe = next(iter(recipes.items()))
         return pictures(run, images(recipe), study.seed)
 
+    compared = study.images or COMPARED
+
+    def over_epochs(run: Path, recipe: Recipe) -> dict[str, Any]:
+        if part_of(recipe).startswith("seed"):
+            return curves(run, images(recipe), compared, study.progress)
+        return similarity(run, images(recipe), compared)
+
     measurements: Parts = {"pictures": figure}
-    for run, recipe in recipes.items():
-        measurements[part_of(recipe)] = lambda run=run, recipe=recipe: curves(
-            run, images(recipe), study.images or COMPARED, study.progress
-        )
+    measurements |= {part_of(r): partial(over_epochs, run, r) for run, r in recipes.items()}
     if zfnet := study.networks.get("zfnet"):
         ends = [snapshots(run)[-1].trained for run in study.runs]
         alike = [end for end in ends if replace(end.recipe, seed=zfnet.recipe.seed) == zfnet.recipe]
         if alike:
-            measurements["between"] = lambda: between(
-                [zfnet, *alike], study.dataset, study.images or COMPARED
-            )
+            measurements["between"] = lambda: between([zfnet, *alike], study.dataset, compared)
     small = small_recipe(study.dataset.name)
     return measurements | {"freezing": lambda: freezing(images(small), study.progress)}
 
@@ -137,22 +140,32 @@ def errors_after(trained: dict[str, Any], checkpoints: list[Snapshot]) -> list[f
     return [trained["history"][s.epoch - 1]["val_top1_error"] for s in checkpoints]
 
 
-def curves(run: Path, dataset: Dataset, compared: int, progress: bool) -> dict[str, Any]:
-    """Return a run's CKA with the final layer, probe accuracy and changes, by layer and epoch."""
-    checkpoints = snapshots(run)
-    images, val = dataset.train.images, dataset.val.shuffled(compared)
-    train = dataset.train.shuffled(PROBED)
-    final = layer_features(checkpoints[-1].trained, val.images)
-    maps = figure_maps(checkpoints[-1].trained.network, 1, PROJECTED)
-    trained = records.read_json(run / "record.json")
-    record: dict[str, Any] = {
+def similarity(run: Path, dataset: Dataset, compared: int) -> dict[str, Any]:
+    """Return a run's CKA with its final layer, by layer and epoch, and what the run was."""
+    checkpoints, trained = snapshots(run), records.read_json(run / "record.json")
+    images = dataset.val.shuffled(compared).images
+    by_epoch = [layer_features(snapshot.trained, images) for snapshot in checkpoints]
+    return {
         "epochs": [s.epoch for s in checkpoints],
         "command": trained["command"],
         "weights_sha256": trained["weights_sha256"],
         "precision": trained.get("precision"),
         "val_error": errors_after(trained, checkpoints),
+        "cka": {
+            name: [round(cka(now[name], by_epoch[-1][name]), 4) for now in by_epoch]
+            for name in checkpoints[-1].trained.network.convs
+        },
     }
-    for measure in ("cka", "probe", "changed", "cosine", "same_cosine"):
+
+
+def curves(run: Path, dataset: Dataset, compared: int, progress: bool) -> dict[str, Any]:
+    """Return a run's `similarity` with probe accuracy and changes, by layer and epoch."""
+    checkpoints = snapshots(run)
+    images, val = dataset.train.images, dataset.val.shuffled(compared)
+    train = dataset.train.shuffled(PROBED)
+    maps = figure_maps(checkpoints[-1].trained.network, 1, PROJECTED)
+    record = similarity(run, dataset, compared)
+    for measure in ("probe", "changed", "cosine", "same_cosine"):
         record[measure] = {name: [] for name in maps}
     before = None
     for snapshot in checkpoints:
@@ -160,7 +173,6 @@ def curves(run: Path, dataset: Dataset, compared: int, progress: bool) -> dict[s
         top = strongest(snapshot.trained, images, progress=progress)
         now = {n: (top[n], project(snapshot.trained, images, top[n], maps[n])) for n in maps}
         for name, chosen in maps.items():
-            record["cka"][name].append(round(cka(on_val[name], final[name]), 4))
             accuracy = probe_accuracy(on_train[name], train.labels, on_val[name], val.labels)
             record["probe"][name].append(round(accuracy, 2))
             if before:
