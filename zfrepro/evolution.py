@@ -161,14 +161,10 @@ def cka(a: Tensor, b: Tensor) -> float:
         raise ValueError(
             f"features of the same four images or more wanted, got {len(a)} and {len(b)}"
         )
-    k, m = (_off_diagonal_gram(x.double()) for x in (a, b))
+    centred = (x.double() - x.double().mean(0) for x in (a, b))
+    k, m = ((x @ x.T).fill_diagonal_(0) for x in centred)
     scale = (_hsic(k, k) * _hsic(m, m)).clamp_min(0).sqrt()
     return float(_hsic(k, m) / scale) if scale > 0 else float("nan")
-
-
-def _off_diagonal_gram(x: Tensor) -> Tensor:
-    x = x - x.mean(0)
-    return (x @ x.T).fill_diagonal_(0)
 
 
 def _hsic(k: Tensor, m: Tensor) -> Tensor:

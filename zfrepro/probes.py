@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from sklearn.metrics import recall_score
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -20,7 +18,7 @@ from tqdm.auto import tqdm
 from zfrepro import device as devices
 from zfrepro.models import Layered
 from zfrepro.networks import Network
-from zfrepro.records import write_atomically
+from zfrepro.tensors import load_tensors, save_tensors
 
 MOST = 3500
 """Numbers kept of one layer of one image. Layers with more are averaged over a coarser grid."""
@@ -50,21 +48,17 @@ def outputs(network: Layered, images: Tensor) -> dict[str, Tensor]:
     return by_layer
 
 
-def grid(maps: int, side: int, most: int = MOST) -> int:
-    """Return the side, at most `side`, of the finest grid that leaves at most `most` numbers."""
-    return max(1, min(side, int((most / maps) ** 0.5)))
-
-
 def reduced(output: Tensor, most: int = MOST) -> Tensor:
-    """Return one layer's outputs as rows, averaged over a grid where they are more than `most`."""
+    """Return a layer's outputs as rows, averaged over the finest grid of `most` numbers or less."""
     if output.ndim == 4:
-        output = F.adaptive_avg_pool2d(output, grid(output.shape[1], output.shape[-1], most))
+        side = int((most / output.shape[1]) ** 0.5)
+        output = F.adaptive_avg_pool2d(output, max(1, min(side, output.shape[-1])))
     return output.flatten(1)
 
 
 @torch.no_grad()
 def features(
-    network: Layered, batches: Iterable[Tensor], *, most: int = MOST, precision: str = "fp32",
+    network: Layered, batches: Iterable[Tensor], *, precision: str = "fp32",
     total: int | None = None, progress: bool = False,
 ) -> dict[str, Tensor]:  # fmt: skip
     """Return the reduced outputs of layers 1 to 7, fp32 on the CPU, layer -> (N, numbers).
@@ -80,17 +74,17 @@ def features(
         with devices.autocast(batch.device, devices.precision(batch.device, precision)):
             by_layer = outputs(network, batch)
         for name, output in by_layer.items():
-            rows.setdefault(name, []).append(reduced(output.float(), most).cpu())
+            rows.setdefault(name, []).append(reduced(output.float()).cpu())
     return {name: torch.cat(parts) for name, parts in rows.items()}
 
 
 def cached(file: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
     """Read features from a file, or make and keep them there in half precision."""
     try:
-        stored = load_file(file)
-    except (OSError, SafetensorError):  # absent or damaged
-        stored = {name: values.half().contiguous() for name, values in make().items()}
-        write_atomically(file, save(stored))
+        stored, _ = load_tensors(file)
+    except ValueError:  # absent or damaged
+        stored = {name: values.half() for name, values in make().items()}
+        save_tensors(file, stored)
     return {name: values.float() for name, values in stored.items()}
 
 
