@@ -62,27 +62,25 @@ def stage(architecture: Architecture, image_size: int, name: str) -> Stage:
     return by_name[name]
 
 
-COLUMNS = (
-    "layer", "kernel", "stride", "maps", "size", "parameters", "multiply-adds", "field", "jump",
-    "start",
-)  # fmt: skip
-
-
 def table(
     architecture: Architecture, image_size: int = 224, classes: int = 1000
 ) -> list[dict[str, int | str]]:
     """Return one row a layer: geometry, parameters, multiply-adds for one image, and `Field`."""
     below = stages(architecture, image_size)
     rows = [
-        (s.name, s.kernel, s.stride, s.maps, s.size, s.parameters, s.multiply_adds, s.field.size,
-         s.field.jump, s.field.start)
+        {
+            "layer": s.name, "kernel": s.kernel, "stride": s.stride, "maps": s.maps, "size": s.size,
+            "parameters": s.parameters, "multiply-adds": s.multiply_adds, "field": s.field.size,
+            "jump": s.field.jump, "start": s.field.start,
+        }
         for s in below
     ]  # fmt: skip
-    units = below[-1].maps * below[-1].size ** 2
+    units, blank = below[-1].maps * below[-1].size ** 2, dict.fromkeys(rows[0], "")
     for name, out in [*((f.name, f.units) for f in architecture.fulls), ("fc8", classes)]:
-        rows.append((name, "", "", out, 1, (units + 1) * out, units * out, image_size, "", ""))
+        counts = {"parameters": (units + 1) * out, "multiply-adds": units * out}
+        rows.append(blank | {"layer": name, "maps": out, "size": 1, "field": image_size} | counts)
         units = out
-    return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+    return rows
 
 
 def multiply_adds(architecture: Architecture, image_size: int, classes: int) -> int:
@@ -104,8 +102,8 @@ def format_table(architecture: Architecture, image_size: int = 224, classes: int
     """Return `table` as aligned text with a last row of totals."""
     rows = table(architecture, image_size, classes)
     sums = {key: sum(row[key] for row in rows) for key in ("parameters", "multiply-adds")}
-    rows.append(dict.fromkeys(COLUMNS, "") | {"layer": "total"} | sums)
-    cells = [COLUMNS]
+    rows.append(dict.fromkeys(rows[0], "") | {"layer": "total"} | sums)
+    cells = [list(rows[0])]
     cells += [[f"{v:,}" if k in sums else str(v) for k, v in row.items()] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ([cell.rjust(w) for cell, w in zip(row, widths, strict=True)] for row in cells)
