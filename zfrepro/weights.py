@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from zfrepro import device as devices
-from zfrepro.data import dataset_name
+from zfrepro.data import dataset_name, default_name, photos, require_known
 from zfrepro.data.transforms import center_crop, normalise, stored_size
 from zfrepro.networks import Network, architecture, initialise_
 from zfrepro.records import read_json, results_root, sha256
@@ -190,8 +190,6 @@ def pretrained(
             recorded one.
     """
     architecture(arch)
-    from zfrepro.data import default_name, photos, require_known
-
     dataset = dataset or default_name()
     name = record_name(arch, dataset, image_size)
     record, file = results_root() / f"{name}.json", results_root() / f"{name}.safetensors"
