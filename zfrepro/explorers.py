@@ -9,7 +9,6 @@ import base64
 import contextlib
 import html
 import io
-import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +26,7 @@ from torch import Tensor
 from zfrepro import page, plots
 from zfrepro.data import DataError, Split
 from zfrepro.data.photos import square
+from zfrepro.stats import rounded, rounded_all
 from zfrepro.weights import Trained
 
 BUDGET = 400_000
@@ -91,7 +91,7 @@ def frames(
         f'<div class="zf-window" style="overflow:hidden;width:100%;{window}">{image}</div>'
         f'<p class="zf-note">{first}</p>'
     )
-    return _explorer("frames", alt, body, content)
+    return page.explorer("frames", f"Explorer: {alt}", body, content)
 
 
 def positions(
@@ -141,22 +141,13 @@ def positions(
         "stride": stride,
         "size": [width, height],
         "notes": list(notes),
-        "maps": {name: list(map(_rounded, values.flatten())) for name, values in heat.items()},
+        "maps": {name: rounded_all(values.flatten(), 3) for name, values in heat.items()},
     }
     panels = stage + "".join(_heat(name, values) for name, values in heat.items())
     # Above the picture: a finger that moves the square does not cover it.
     note = f'<p class="zf-note">{html.escape(notes[0])}</p>'
-    return _explorer("positions", alt, f'{note}<div class="zf-panels">{panels}</div>', content)
-
-
-def _explorer(kind: str, alt: str, body: str, content: dict) -> HTML:
-    # "</script>" inside a note would end the block early, so no "<" stays as it is.
-    data = json.dumps(content, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
-    return HTML(
-        f'<div class="zf-explorer" data-kind="{kind}" role="group" '
-        f'aria-label="Explorer: {html.escape(alt)}">{body}'
-        f'<script type="application/json">{data}</script></div>{page.script()}'
-    )
+    body = f'{note}<div class="zf-panels">{panels}</div>'
+    return page.explorer("positions", f"Explorer: {alt}", body, content)
 
 
 def _sheet(pictures: np.ndarray) -> tuple[np.ndarray, int]:
@@ -210,17 +201,13 @@ def _heat(name: str, values: np.ndarray) -> str:
     low, high = values.min(), values.max()
     scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
     colours = (255 * matplotlib.colormaps["viridis"](scaled)[..., :3]).round().astype(np.uint8)
-    span = html.escape(f"{name}, from {_rounded(low)} (dark) to {_rounded(high)} (bright)")
+    span = html.escape(f"{name}, from {rounded(low, 3)} (dark) to {rounded(high, 3)} (bright)")
     return (
         '<figure class="zf-heat" style="margin:0"><div class="zf-map" style="position:relative">'
         f'<img class="dark-light pixels" src="{data_uri(colours)}" alt="Heat map: {span}" '
         'style="display:block;width:100%;image-rendering:pixelated;margin:0"></div>'
         f"<figcaption>{span}</figcaption></figure>"
     )
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.3g}")
 
 
 # --- in a live notebook ----------------------------------------------------------------------
@@ -356,10 +343,10 @@ class LiveExplorer(widgets.VBox):
             self.busy = False
 
 
-def image_html(image: Tensor, alt: str, side: int = 288) -> str:
+def image_html(image: Tensor, alt: str) -> str:
     """Return a picture as HTML, its pixels enlarged. image: (3, S, S), 0 to 255."""
     picture = plots.array(image.clamp(0, 255).byte().cpu())
-    style = f"width:{side}px;image-rendering:pixelated"
+    style = "width:288px;image-rendering:pixelated"
     return f'<img alt="{html.escape(alt)}" style="{style}" src="{data_uri(picture)}">'
 
 

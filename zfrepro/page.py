@@ -6,6 +6,7 @@ scripts run.
 
 import functools
 import html
+import json
 import os
 import zlib
 from collections import Counter
@@ -38,6 +39,17 @@ def _script() -> str:
         return ""
     css, js = ((STATIC / f"explorer.{kind}").read_text("utf-8") for kind in ("css", "js"))
     return f"<style>{css}</style><script>{js}</script>"
+
+
+def explorer(kind: str, label: str, body: str, content: dict) -> HTML:
+    """Return what `explorer.js` animates: `body`, with what it needs to know as JSON."""
+    # "</script>" inside a note would end the block early, so no "<" stays as it is.
+    data = json.dumps(content, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+    return HTML(
+        f'<div class="zf-explorer" data-kind="{kind}" role="group" '
+        f'aria-label="{html.escape(label)}">{body}'
+        f'<script type="application/json">{data}</script></div>{script()}'
+    )
 
 
 def answer(text: str, chapter: str | None = None) -> HTML:
@@ -147,12 +159,8 @@ def table(rows: Sequence[Mapping[str, object]], *, caption: str, digits: int = 1
     styled.set_table_attributes('class="table"').set_caption(_caption(caption))
     styled.set_uuid(f"{zlib.crc32(caption.encode()):x}")
     text = styled.to_html().partition("</style>")[2]
-    return HTML(
-        '<div class="zf-explorer" data-kind="table" role="group" '
-        f'aria-label="Table: {html.escape(caption)}">'
-        f'<div class="zf-scroll" tabindex="0">{text}</div>'
-        f'<script type="application/json">{{}}</script></div>{script()}'
-    )
+    body = f'<div class="zf-scroll" tabindex="0">{text}</div>'
+    return explorer("table", f"Table: {caption}", body, {})
 
 
 def _caption(text: str) -> str:
