@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.command_line import train_words
 from tests.datasets import stripes, tiny
 from tests.photographs import photographs
 from zfrepro import cli as commands
@@ -19,15 +20,6 @@ from zfrepro.data.transforms import CROPS, augment
 CPU = torch.device("cpu")
 # as the folders of ILSVRC-2012 are named; labels follow their order
 WNIDS = ("n02110341", "n01440764", "n03888257")
-SMALL = "--image-size 64 --width 0.125 --units 16"
-LEARNS = "--epochs 2 --batch 5 --lr 0.05 --dropout 0 --precision fp32 --init modern"
-LEARNS += " --input-scale 64"
-
-
-def train_words(data, options: str) -> list[str]:
-    words = ["train", "--dataset", "imagenet", "--data", str(data), "--device", "cpu", "--quiet"]
-    return [*words, *SMALL.split(), *options.split()]
-
 
 # --- two processes and one -----------------------------------------------------------------------
 
@@ -48,17 +40,21 @@ def miniature(tmp_path_factory):
 def runs(miniature, tmp_path_factory):
     """The same command by two processes and by one: what the two said, and both folders."""
     root = tmp_path_factory.mktemp("runs")
-    words = train_words(miniature, LEARNS)
+
+    def words(out: str) -> list[str]:
+        changes = {"epochs": 2, "batch": 5, "lr": 0.05, "dropout": 0.0, "crops": "ten"}
+        return train_words(miniature, root / out, **changes)
+
     cache = {"ZFREPRO_CACHE": str(root / "cache"), "OMP_NUM_THREADS": "1"}
     torchrun = "-m torch.distributed.run --standalone --nproc-per-node 2 -m zfrepro".split()
     two = subprocess.run(
-        [sys.executable, *torchrun, *words, "--out", str(root / "two")],
+        [sys.executable, *torchrun, *words("two")],
         cwd=records.ROOT, env=os.environ | cache, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert two.returncode == 0, two.stderr
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZFREPRO_CACHE", cache["ZFREPRO_CACHE"])
-        assert main([*words, "--out", str(root / "one")]) == 0
+        assert main(words("one")) == 0
     return two.stdout, root / "two", root / "one"
 
 
@@ -91,8 +87,9 @@ def test_losses_and_errors_agree_and_are_of_all_images(runs):
 
 def test_a_miniature_of_imagenet_trains_by_the_papers_recipe(miniature, tmp_path, monkeypatch):
     monkeypatch.setenv("ZFREPRO_CACHE", str(tmp_path / "cache"))
-    options = f"--epochs 1 --batch 7 --out {tmp_path / 'run'}"
-    assert main(train_words(miniature, options)) == 0
+    words = "--image-size 64 --width 0.125 --units 16 --epochs 1 --batch 7 --device cpu --quiet"
+    places = ["--data", str(miniature), "--out", str(tmp_path / "run")]
+    assert main(["train", "--dataset", "imagenet", *places, *words.split()]) == 0
     recipe = records.read_json(tmp_path / "run" / "record.json")["recipe"]
     paper = vars(training.Recipe())
     assert {key for key in paper if recipe[key] != paper[key]} == {
