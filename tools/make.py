@@ -70,9 +70,11 @@ def notebooks() -> int:
 
 def test() -> int:
     """Run every stage, also after one that failed, but for those that need its result."""
+    # neighbours stay with one worker, which makes what their module shares once
+    shared = (f"-n{WORKERS}", "--dist=worksteal")
     stages = {
         "lint": lambda: run(sys.executable, "-m", "ruff", "check", "."),
-        "unit tests": lambda: run(*PYTEST, f"-n{WORKERS}", f"--ignore={PAGES}", f"--ignore={LAB}"),
+        "unit tests": lambda: run(*PYTEST, *shared, f"--ignore={PAGES}", f"--ignore={LAB}"),
         "notebooks": notebooks,
         "book": lambda: build(EXECUTED),
         "browser": lambda: run(*PYTEST, "-q", f"-n{WORKERS}", PAGES),
