@@ -1,4 +1,4 @@
-"""What `make` runs: python tools/make.py book | test | twice | lock | cells.
+"""What `make` runs: python tools/make.py book | test | twice | lock | cells | rules.
 
 book   runs the notebooks that are not cached and builds _build/html; a warning or a failing cell is
        an error
@@ -7,6 +7,7 @@ test   ruff, the unit tests, every notebook once, the book from those runs, its 
 twice  runs every notebook twice and compares all that they show: numbers, tables and pictures
 lock   writes requirements.lock from what is installed
 cells  writes the first cell of every notebook, which installs the package where it is missing
+rules  writes results/rule_log.json: every commit that changed claims or the rules that judge them
 """
 
 import importlib.metadata
@@ -24,6 +25,8 @@ import nbformat
 import notebooks as pages
 import yaml
 from notebooks import BUILD, CONFIG, ROOT, SETTINGS, TIMEOUT, WORKERS
+
+from zfrepro import records
 
 EXECUTED = ROOT / ".executed"  # not below _build: nbmake skips folders of that name
 PAGES = "tests/test_browser.py"  # needs the built book
@@ -147,8 +150,25 @@ def lock() -> None:
     (ROOT / "requirements.lock").write_text(HEADER + "\n".join(lines) + "\n")
 
 
+CLAIMS = ("zfrepro/claims", "zfrepro/claims.py", "book/*/claims.py", "zfrepro/studies/claims*")
+
+
+def rules() -> None:
+    log = ["git", "log", "--reverse", "--no-merges", "--date=short", "--format=%ad%x09%h%x09%s"]
+    told = subprocess.run(
+        [*log, "--", *CLAIMS], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    keys = ("date", "commit", "change")
+    changes = [dict(zip(keys, line.split("\t"), strict=True)) for line in told.splitlines()]
+    records.write_json(
+        records.results_root() / "rule_log.json", {"kind": "log", "changes": changes}
+    )
+    print(f"{len(changes)} commits")
+
+
 COMMANDS = {
     "book": book, "test": test, "twice": twice, "lock": lock, "cells": pages.write_install_cells,
+    "rules": rules,
 }  # fmt: skip
 
 if __name__ == "__main__":
