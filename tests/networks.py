@@ -1,6 +1,7 @@
 """Small networks that several tests share."""
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from zfrepro.networks import Architecture, Network, build
@@ -32,3 +33,18 @@ class Tutorial(nn.Module):
     def forward(self, x):
         x = torch.relu(self.conv2(torch.relu(self.conv1(x))))
         return self.full(x.view(x.size(0), -1))
+
+
+class MapsLast(nn.Module):
+    """Maps with their channels last, before and after a rectifier, as tokens and first."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.linear, self.relu = nn.Conv2d(3, 6, 3), nn.Linear(6, 6), nn.ReLU()
+        self.tokens, self.maps = nn.Identity(), nn.Identity()
+
+    def forward(self, x):
+        x = self.relu(self.linear(F.relu(self.conv(x)).permute(0, 2, 3, 1)))
+        self.tokens(x.flatten(1, 2))
+        return self.maps(x.permute(0, 3, 1, 2))

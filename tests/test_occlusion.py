@@ -16,7 +16,7 @@ from captum import attr
 from torch import nn
 
 from benchmarks.occlusion import averaged
-from tests.networks import small
+from tests.networks import MapsLast, small
 from zfrepro import occlusion
 from zfrepro.networks import zfnet
 from zfrepro.occlusion import corners, filling
@@ -264,35 +264,21 @@ def test_functions_whose_scores_depend_on_chance_or_company_draw_a_warning():
 # --- any network ---
 
 
-class Rearranged(nn.Module):
-    """Maps (B, 5, h, w) as they are, with channels last and as tokens."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.conv, self.last, self.tokens = nn.Conv2d(3, 5, 3), nn.Identity(), nn.Identity()
-
-    def forward(self, x):
-        maps = self.conv(x)
-        self.last(maps.permute(0, 2, 3, 1))
-        self.tokens(maps.flatten(2).transpose(1, 2))
-        return maps.mean((2, 3))
-
-
-@pytest.mark.parametrize("size", [(7, 7), (9, 12)])
+@pytest.mark.parametrize("size", [(8, 8), (9, 12)])
 def test_layers_that_are_not_maps_are_refused_or_read_along_their_channels(size):
     images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
-    model, settings = Rearranged(), SMALL | {"scores": "none"}
-    maps = occlude(model, images, layer="conv", **settings)
-    for layer in ("last", "tokens"):
-        says = rf"layer '{layer}' returns \(1, .*, 5\).*give channels="
+    model, settings = MapsLast(), SMALL | {"scores": lambda maps: maps.mean((2, 3))}
+    conv, maps = (occlude(model, images, layer=layer, **settings) for layer in ("conv", "maps"))
+    near(conv.clean_activity, model.conv(images).relu().sum((2, 3)))
+    for layer in ("linear", "relu", "tokens"):
+        says = rf"layer '{layer}' returns \(1, .*, 6\).*give channels="
         with pytest.raises(ValueError, match=says):
             occlude(model, images, layer=layer, **settings)
         result = occlude(model, images, layer=layer, channels=-1, **settings)
         torch.testing.assert_close(result.activity, maps.activity)
     for channels in (0, 4):
         with pytest.raises(ValueError, match=f"channels {channels}"):
-            occlude(model, images, layer="conv", channels=channels, **settings)
+            occlude(model, images, layer="maps", channels=channels, **settings)
 
 
 # --- in two parts ---

@@ -11,7 +11,7 @@ import torchvision
 from captum.attr import NeuronDeconvolution, NeuronGradient, NeuronGuidedBackprop
 from torch import nn
 
-from tests.networks import relative
+from tests.networks import MapsLast, relative
 from zfrepro import rules
 from zfrepro.deconvnet import Units, strongest
 from zfrepro.rules import RULES, activations_of, project
@@ -266,16 +266,6 @@ def test_recomputation_changes_nothing():
     assert torch.equal(project(recomputed, x, units), project(block, x, units))
     together, plain = (project(model, x, units * 3, **several) for model in (recomputed, block))
     assert torch.equal(together, plain)
-
-
-class MapsLast(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv, self.linear, self.relu = nn.Conv2d(3, 4, 3), nn.Linear(4, 6), nn.ReLU()
-
-    def forward(self, x):
-        x = self.relu(self.linear(F.relu(self.conv(x)).permute(0, 2, 3, 1)))
-        return x.permute(0, 3, 1, 2)
 
 
 def test_layers_that_are_no_maps_are_refused():
