@@ -8,7 +8,7 @@ from captum.attr import NeuronDeconvolution
 from tests.networks import relative, small
 from zfrepro import deconvnet, rules
 from zfrepro.deconvnet import Units, strongest
-from zfrepro.networks import Network, as_modules, krizhevsky, without_norm, zfnet
+from zfrepro.networks import as_modules, krizhevsky, without_norm, zfnet
 
 
 def test_unpool_sums_where_windows_share_their_maximum():
@@ -105,23 +105,17 @@ def test_what_has_no_crops_is_refused(layer, size, unit, of, says):
 # --- units that share images ---------------------------------------------------------------------
 
 
-def random_units(network: Network, layer: str, images: torch.Tensor, count: int):
-    """Units that respond, border units included, and the image of each."""
-    generator = torch.Generator().manual_seed(3)
-    of = torch.randint(len(images), (count,), generator=generator)
-    maps = network.features(images, [layer])[layer].detach()
-    flat = torch.multinomial((maps[of] > 0).flatten(1).float(), 1, generator=generator)[:, 0]
-    units = Units(*torch.unravel_index(flat, maps.shape[1:]))
-    return units, of, maps[of, units.maps, units.rows, units.columns]
-
-
 @torch.no_grad()
 @pytest.mark.parametrize("make", [zfnet, krizhevsky])
 @pytest.mark.parametrize("layer", LAYERS[:5])
 def test_units_that_share_images_equal_units_one_by_one(make, layer, monkeypatch):
     network = small(make(), 128)  # layer 5 sees more than the images
     images = torch.randn(3, 3, 128, 128, generator=torch.Generator().manual_seed(0))
-    units, of, values = random_units(network, layer, images, 12)
+    maps = network.features(images, [layer])[layer]
+    respond = (maps > 0).nonzero()
+    respond = respond[torch.randperm(len(respond), generator=torch.Generator().manual_seed(3))]
+    of, *places = respond[:12].T  # border units among them
+    units, values = Units(*places), maps[(of, *places)]
     whole = deconvnet.project(network, images[of], layer, units)
     switches = deconvnet.forward(network, images, "conv5").switches
     codes = {name: code[of] for name, code in deconvnet.switch_codes(switches).items()}
