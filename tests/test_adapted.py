@@ -12,6 +12,7 @@ import torch
 
 from book.correspondence import measure as correspondence
 from book.gallery import measure as gallery
+from book.occlusion import measure as occlusion
 from book.projections import controls
 from book.projections import measure as projections
 from tests.datasets import tiny
@@ -63,6 +64,8 @@ def quick(study, monkeypatch, tmp_path):
     monkeypatch.setattr(projections, "PAIRS_ADAPTED", 2)
     monkeypatch.setattr(projections, "SEEDS", 1)
     monkeypatch.setattr(gallery, "MAPS", 2)
+    monkeypatch.setattr(occlusion, "ROWS", 1)
+    monkeypatch.setattr(occlusion, "POSITIONS", 4)
     monkeypatch.setattr(correspondence, "FEWEST", 1)
     generator = torch.Generator().manual_seed(2)
     faces = correspondence.Faces(

@@ -100,7 +100,8 @@ def test_on_mask_looks_at_the_middle_of_the_field_and_beside_it_at_the_same_plac
 # --- the study -----------------------------------------------------------------------------------
 
 
-def test_the_study_runs_and_continues(study, tmp_path):
+def test_the_study_runs_and_continues(study, tmp_path, monkeypatch):
+    monkeypatch.setattr(study_module, "MAPS", 3)
     lines = []
     record, again = (
         studies.measure("gallery", study, tmp_path, say=lambda text, **_: lines.append(text))

@@ -109,10 +109,9 @@ def test_architectures_are_values():
 
 @pytest.mark.parametrize("rule", INITIAL_WEIGHTS)
 def test_initial_weights(rule):
+    spelled = zfnet().with_width(0.5).with_units(512)
     network, again = (
-        initialise_(
-            build(zfnet().with_width(0.5), 64, 20), rule, torch.Generator().manual_seed(0)
-        )
+        initialise_(build(spelled, 64, 20), rule, torch.Generator().manual_seed(0))
         for _ in range(2)
     )
     assert torch.equal(network.fulls["fc8"].weight, again.fulls["fc8"].weight)
