@@ -49,18 +49,6 @@ def test_text_cannot_break_out_of_the_page():
     assert 'alt="a &quot;quoted&quot; &lt;alt&gt;"' in shown.data
 
 
-@pytest.mark.parametrize(
-    "changes, message",
-    [
-        ({"axes": {"map": ["a", "b"]}}, "6 pictures and 6 notes for 2 positions"),
-        ({"notes": ["one"]}, "6 pictures and 1 notes for 6 positions"),
-    ],
-)
-def test_frames_that_do_not_fit_are_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
-        frames(**changes)
-
-
 def test_few_colours_stay_exact_and_large_noise_keeps_to_the_budget():
     assert (picture_of(frames())[1:5, 1:7] == coloured(1)).all()
     noise = np.random.default_rng(0).integers(0, 255, (16, 128, 128, 3), np.uint8)
@@ -76,15 +64,17 @@ def positions(**changes):
 
 
 @pytest.mark.parametrize(
-    "changes, message",
+    "explorer, changes, message",
     [
-        ({"maps": {"p": np.zeros((2, 3)), "q": np.zeros((3, 2))}}, "shape"),
-        ({"notes": ["one"]}, "1 notes for 2 x 3"),
+        (frames, {"axes": {"map": ["a", "b"]}}, "6 pictures and 6 notes for 2 positions"),
+        (frames, {"notes": ["one"]}, "6 pictures and 1 notes for 6 positions"),
+        (positions, {"maps": {"p": np.zeros((2, 3)), "q": np.zeros((3, 2))}}, "shape"),
+        (positions, {"notes": ["one"]}, "1 notes for 2 x 3"),
     ],
 )
-def test_positions_that_do_not_fit_are_refused(changes, message):
+def test_what_does_not_fit_is_refused(explorer, changes, message):
     with pytest.raises(ValueError, match=message):
-        positions(**changes)
+        explorer(**changes)
 
 
 def test_table_puts_numbers_to_the_right_and_escapes():
