@@ -9,7 +9,7 @@ from scipy import stats
 
 from diorama import CLASSES as KINDS
 from zfrepro import sweeps
-from zfrepro.claims import Above, AllOf, Below, Claim, Condition, Quantity, Within
+from zfrepro.claims import Above, AllOf, Below, Claim, Condition, Quantity, Record, Within
 from zfrepro.paper import TABLE2
 from zfrepro.stats import Interval
 
@@ -26,7 +26,6 @@ ALL = "krizhevsky-without-3-4-6-7"
 ONE_FULL = "krizhevsky-without-7"
 CLASSES = {"imagenet": 1000, "imagenet20": 20, "diorama": len(KINDS)}
 
-Record = Mapping[str, Any]
 
 
 def base_of(name: str) -> str:

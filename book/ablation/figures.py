@@ -1,7 +1,6 @@
 """Draw and tabulate Table 2, what each change does, and what it does to the features."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,11 +22,9 @@ from book.ablation.claims import (
     printed,
 )
 from zfrepro import page, plots, receptive_field, records, sweeps
-from zfrepro.claims import DATASETS
+from zfrepro.claims import DATASETS, Record
 from zfrepro.networks import ARCHITECTURES, Architecture, architecture
 from zfrepro.paper import TABLE2, TABLE2_NAMES
-
-Record = Mapping[str, Any]
 
 COLUMNS = {
     "train1": ("train", "top1_error"),

@@ -1,17 +1,16 @@
 """Claims of section 4.1 (arXiv Fig. 6, ECCV Fig. 5) on the first two layers and their repair."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 from book.architecture.filters import HIGH, PLAIN, middle
 from zfrepro import stats, sweeps
-from zfrepro.claims import Above, AllOf, Below, Claim, Condition, Quantity
+from zfrepro.claims import Above, AllOf, Below, Claim, Condition, Quantity, Record
 from zfrepro.networks import STEMS
 from zfrepro.paper import STEM_BY_WIDTH
 from zfrepro.stats import Interval
 
-Record = Mapping[str, Any]
 Weights = dict[str, float]
 
 OLD, REPAIRED = "11s4-5s1", "7s2-5s2"  # Krizhevsky's first two layers and the paper's

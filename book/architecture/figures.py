@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,12 +13,11 @@ from torch import Tensor
 
 from book.architecture import claims, filters, measure
 from zfrepro import explorers, page, plots, records, sweeps
-from zfrepro.claims import ADAPTED, DATASETS
+from zfrepro.claims import ADAPTED, DATASETS, Record
 from zfrepro.networks import Network
 from zfrepro.stats import Interval
 from zfrepro.weights import Trained
 
-Record = Mapping[str, Any]
 NAMES = {"krizhevsky": "AlexNet", "zfnet": "ZFNet"}
 COLOURS = {"krizhevsky": plots.PALETTE[1], "zfnet": plots.PALETTE[0]}
 PERIOD = 48  # px of a picture with a grating, so frequencies are whole numbers over 48

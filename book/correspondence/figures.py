@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Mapping
-from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
@@ -11,12 +10,11 @@ from matplotlib.figure import Figure
 from book.correspondence import claims
 from book.correspondence.measure import CONTROLS, LAYERS, MEASURES, TESTED
 from zfrepro import paper
-from zfrepro.claims import DATASETS
+from zfrepro.claims import DATASETS, Record
 from zfrepro.correspondence import PARTS
 from zfrepro.plots import PALETTE, TEXT, detached, intervals_by_group
 from zfrepro.stats import Interval
 
-Record = Mapping[str, Any]
 Row = tuple[str, Interval, float | None]  # of `plots.intervals`
 SETS = {"part": "o", "random": "s", "matched": "^", "borrowed": "D"}
 COMPARED = (("sign", "random"), *claims.CONTROLLED)

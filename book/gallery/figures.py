@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,13 +11,12 @@ from torch import Tensor
 
 from book.gallery import measures
 from zfrepro import explorers, page, plots
-from zfrepro.claims import DATASETS
+from zfrepro.claims import DATASETS, Record
 from zfrepro.data import Split
 from zfrepro.gallery import Top
 from zfrepro.stats import Interval
 from zfrepro.weights import Trained
 
-Record = Mapping[str, Any]
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 GUTTER = 0.25  # dark grey between the pictures of the explorer, for light and dark pages
 SIMILARITY_NAMES = {"pixels": "pixel by pixel", "contrast": "by contrast"}

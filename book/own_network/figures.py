@@ -2,8 +2,6 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
 
 import matplotlib
 import torch
@@ -15,9 +13,8 @@ from torch import Tensor
 
 from book.own_network import support
 from zfrepro import page, plots, records, rules
+from zfrepro.claims import Record
 from zfrepro.gallery_page import Gallery
-
-Record = Mapping[str, Any]
 
 
 def strongest(made: Gallery) -> Figure:

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from zfrepro import sweeps
-from zfrepro.claims import Above, Below, Claim, Includes, Quantity
+from zfrepro.claims import Above, Below, Claim, Includes, Quantity, Record
 from zfrepro.paper import TABLE1
 from zfrepro.stats import Interval, t_interval
 
@@ -15,7 +15,6 @@ WIDE = {"zfnet-wide": 1, "zfnet": -1}
 UNCLIPPED = {"zfnet-unclipped": 1, "zfnet": -1}
 RAW = {"zfnet-raw-unclipped": 1, "zfnet-raw": -1}  # with the paper's raw inputs and no decay
 
-Record = Mapping[str, Any]
 
 
 def averages(record: Record, name: str, kind: str = "top1_error") -> dict[tuple, float]:

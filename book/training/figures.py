@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,11 +11,10 @@ from torch import Tensor
 
 from book.training.claims import CLAIMS, UNCLIPPED, VIEW, averages, between
 from zfrepro import page, paper, plots, sweeps
+from zfrepro.claims import Record
 from zfrepro.data.transforms import augment, crop, stored_size
 from zfrepro.receptive_field import training_multiply_adds
 from zfrepro.training import MODERN, Recipe
-
-Record = Mapping[str, Any]
 
 NAMES = {
     "krizhevsky": "AlexNet",

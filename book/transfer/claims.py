@@ -6,10 +6,8 @@ from typing import Any
 import numpy as np
 
 from zfrepro import paper, records
-from zfrepro.claims import Above, AllOf, Claim, Quantity
+from zfrepro.claims import Above, AllOf, Claim, Quantity, Record
 from zfrepro.stats import Interval, t_interval
-
-Record = Mapping[str, Any]
 
 FITTED = 90.0  # accuracy in % on their own training images from which networks count as trained
 FLAT = 0.1  # of the rise a layer below: a loss within it still counts as flat; the paper's is 0.03

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from book.transfer import claims as rules
 from zfrepro import paper, plots, records
+from zfrepro.claims import Record
 from zfrepro.plots import PALETTE, TEXT, mean_sd
 
-Record = Mapping[str, Any]
 Row = dict[str, object]
 
 BLUE, ORANGE, GREEN, PINK = PALETTE[:4]
