@@ -10,6 +10,7 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
+from torchvision.transforms import functional as vision
 
 from book.transfer import claims, figures, measure, rivals, targets
 from tests.datasets import stripes, tiny
@@ -305,7 +306,7 @@ def test_random_stages_have_the_published_sizes_and_ignore_contrast():
     assert (model.filters[1].abs().sum((2, 3)) > 0).sum(1).tolist() == [16] * 256
     assert all(torch.allclose(w.flatten(1).norm(dim=1), torch.ones(len(w))) for w in model.filters)
     # a smaller image: the border of zeros is not normalised with it
-    centered = rivals.centered(rivals.local_norm(images[:1, None, :101]), 151)
+    centered = vision.center_crop(rivals.local_norm(images[:1, None, :101]), [151, 151])
     assert centered.shape[-2:] == (151, 151) and not centered[..., :25, :].any()
     assert torch.equal(centered[..., 25:126, :], rivals.local_norm(images[:1, None, :101]))
     assert not torch.allclose(model([images[0, :101]]), rows[:1], atol=1e-3)

@@ -6,7 +6,6 @@ receptive field.
 """
 
 import copy
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -27,6 +26,17 @@ RULES = {  # name -> rule of the ReLU, and whether contrast norm is skipped on t
 }
 
 
+class Middle(nn.Module):
+    """Takes the middle of each window of a 3x3 max-pool of stride 2.
+
+    Middles are in the map even where the last window overhangs.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, h, w)."""
+        return x[..., 1::POOL_STRIDE, 1::POOL_STRIDE]
+
+
 class Subsampled(Network):
     """A network that takes the middle of each pooling window, not its maximum: no switches."""
 
@@ -38,13 +48,8 @@ class Subsampled(Network):
         return subsampled.train(network.training)
 
     def pool_and_norm(self, conv: Conv, x: Tensor) -> Tensor:
-        """Subsample and normalise; middles are in the map even where the last window overhangs."""
-        without = dataclasses.replace(conv, pool=False)
-        if not conv.pool:
-            return super().pool_and_norm(without, x)
-        if conv.norm and not self.architecture.norm_before_pool:
-            return super().pool_and_norm(without, x[..., 1::POOL_STRIDE, 1::POOL_STRIDE])
-        return super().pool_and_norm(without, x)[..., 1::POOL_STRIDE, 1::POOL_STRIDE]
+        """Subsample and normalise, in the architecture's order."""
+        return super().pool_and_norm(conv, x, Middle())
 
 
 def subsampled(network: Layered) -> Layered:
@@ -66,14 +71,6 @@ def subsampled(network: Layered) -> Layered:
                     raise ValueError(f"{module}: only 3x3 max-pools of stride 2 can be exchanged")
                 setattr(parent, name, Middle())
     return changed
-
-
-class Middle(nn.Module):
-    """Takes the middle of each window of a 3x3 max-pool of stride 2."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, h, w)."""
-        return x[..., 1::POOL_STRIDE, 1::POOL_STRIDE]
 
 
 def before_relu(network: Layered, layer: str) -> Callable[[Tensor], Tensor]:

@@ -20,24 +20,23 @@ class Toy:
     pattern: Tensor  # cov(x, y) / var(y), which recovers the signal
 
 
-def fit_toy(angle: float = 0.8, samples: int = 2000, side: int = 12, seed: int = 0) -> Toy:
-    """Fit y from pictures with a bar as the signal and an overlapping grating as the distractor.
+def fit_toy(angle: float) -> Toy:
+    """Fit y from 2,000 pictures, with a bar as the signal and a grating as the distractor.
 
     Args:
         angle: cosine between signal and distractor, 0 to below 1.
-        samples: number of pictures.
     Raises:
         ValueError: another cosine.
     """
     if not 0 <= angle < 1:
         raise ValueError(f"angle {angle}: a cosine from 0 to below 1 wanted")
-    generator = torch.Generator().manual_seed(seed)
+    side, generator = 12, torch.Generator().manual_seed(0)
     place = torch.linspace(-1, 1, side)
     signal = F.normalize(torch.exp(-((place / 0.25) ** 2)).expand(side, side).flatten(), dim=0)
     grating = torch.sin(6 * (place[:, None] + place)).flatten()
     across = F.normalize(grating - (grating @ signal) * signal, dim=0)
     distractor = angle * signal + (1 - angle**2) ** 0.5 * across
-    y, e = torch.randn(2, samples, generator=generator, dtype=torch.float64)
+    y, e = torch.randn(2, 2000, generator=generator, dtype=torch.float64)
     x = y[:, None] * signal.double() + e[:, None] * distractor.double()
     weights = torch.linalg.pinv(x, rtol=1e-6) @ y  # of smallest norm: the data lie in a plane
     pattern = ((x - x.mean(0)).T @ (y - y.mean())) / len(y) / y.var()

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.transforms.functional import center_crop
 
 SIDE = 128  # px of the images that descriptors are taken of
 CELL, CELLS, ORIENTATIONS = 4, 4, 8  # SIFT: 4 x 4 cells of 4 px, 8 directions
@@ -38,11 +39,11 @@ def dense_sift(image: np.ndarray) -> Tensor:
     return torch.from_numpy(blocks).flatten(2).float()
 
 
-def dictionary(descriptors: Tensor, words: int, seed: int = 0) -> Tensor:
+def dictionary(descriptors: Tensor, words: int) -> Tensor:
     """Return the centres of k-means on descriptors. (M, D) -> (words, D)."""
     from sklearn.cluster import MiniBatchKMeans
 
-    model = MiniBatchKMeans(words, random_state=seed, batch_size=4096, n_init=1, max_iter=30)
+    model = MiniBatchKMeans(words, random_state=0, batch_size=4096, n_init=1, max_iter=30)
     return torch.from_numpy(model.fit(descriptors.numpy()).cluster_centers_).float()
 
 
@@ -70,7 +71,7 @@ def pyramid(codes: Tensor) -> Tensor:
     return torch.cat([F.adaptive_max_pool2d(maps, level).flatten() for level in LEVELS])
 
 
-def sift_pyramids(images: Tensor, learn: Tensor, words: int = 200, seed: int = 0) -> Tensor:
+def sift_pyramids(images: Tensor, learn: Tensor, words: int = 200) -> Tensor:
     """Return dense SIFT with a dictionary and a spatial pyramid, rows of length 1.
 
     Args:
@@ -80,45 +81,33 @@ def sift_pyramids(images: Tensor, learn: Tensor, words: int = 200, seed: int = 0
         (N, 21 words).
     """
     light = grey(images).numpy()
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     sample = learn[torch.randperm(len(learn), generator=generator)[:400]]
     descriptors = torch.cat([dense_sift(light[i]).flatten(0, 1)[::4] for i in sample.tolist()])
-    centres = dictionary(descriptors, words, seed)
+    centres = dictionary(descriptors, words)
     rows = torch.empty(len(light), centres.shape[0] * sum(n * n for n in LEVELS))
     for row, image in zip(rows, light, strict=True):
         row.copy_(F.normalize(pyramid(coded(dense_sift(image), centres)), dim=0))
     return rows
 
 
-def gaussian(side: int) -> Tensor:
-    """Return a window of weights that sum to 1, (side, side)."""
-    one = torch.exp(-((torch.arange(side) - side // 2) ** 2) / (2 * (side / 4) ** 2))
-    window = torch.outer(one, one)
-    return window / window.sum()
-
-
-def local_norm(maps: Tensor, side: int = 9) -> Tensor:
+def local_norm(maps: Tensor) -> Tensor:
     """Normalise contrast locally (Jarrett et al. 2009): subtract the weighted mean around a place
     over all maps, then divide by the weighted standard deviation, at least its mean over places.
 
     maps: (N, C, H, W) -> the same.
     """
-    window = gaussian(side)[None, None]
+    one = torch.signal.windows.gaussian(9, std=9 / 4)
+    window = torch.outer(one, one)[None, None]
 
     def around(values: Tensor) -> Tensor:  # zeros beyond the border do not count
-        inside = F.conv2d(torch.ones_like(values[:1]), window, padding=side // 2)
-        return F.conv2d(values, window, padding=side // 2) / inside
+        inside = F.conv2d(torch.ones_like(values[:1]), window, padding=4)
+        return F.conv2d(values, window, padding=4) / inside
 
     centred = maps - around(maps.mean(1, keepdim=True))
     deviation = around(centred.square().mean(1, keepdim=True)).sqrt()
     least = deviation.mean((2, 3), keepdim=True)
     return centred / torch.maximum(deviation, least).clamp_min(1e-6)
-
-
-def centered(image: Tensor, side: int) -> Tensor:
-    """Return an image in the middle of zeros. (..., h, w) -> (..., side, side)."""
-    down, across = (side - length for length in image.shape[-2:])
-    return F.pad(image, (across // 2, across - across // 2, down // 2, down - down // 2))
 
 
 class RandomStages(torch.nn.Module):
@@ -150,6 +139,6 @@ class RandomStages(torch.nn.Module):
         A smaller one lies in the middle of zeros, once its contrast is normalised.
         """
         normalised = (local_norm(image[None, None]) for image in images)
-        x = torch.cat([centered(image, self.SIZE) for image in normalised])
+        x = torch.cat([center_crop(image, [self.SIZE] * 2) for image in normalised])
         x = self.stage(x, self.filters[0], 10, 5)
         return self.stage(x, self.filters[1], 6, 4).flatten(1)

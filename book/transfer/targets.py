@@ -82,16 +82,16 @@ def caltech101(
     return Pool("caltech101", dataset.classes, images, labels, dataset.fingerprint)
 
 
-def novel_diorama(side: int, a_class: int = 80, *, seed: int = 0, progress: bool = True) -> Pool:
-    """Draw the twelve classes that Diorama's networks never saw, `a_class` of each on average.
+def novel_diorama(side: int, *, progress: bool = True) -> Pool:
+    """Draw the twelve classes that Diorama's networks never saw, 80 of each on average.
 
     Returns their middles, side x side px, as the networks saw theirs.
     """
     import diorama
 
-    count = a_class * len(diorama.NOVEL_CLASSES)
+    count = 80 * len(diorama.NOVEL_CLASSES)
     cache, size = data.cache_root() / "diorama", stored_size(side)
-    drawn = diorama.split(count, seed=seed, size=size, novel=True, cache=cache, progress=progress)
+    drawn = diorama.split(count, seed=0, size=size, novel=True, cache=cache, progress=progress)
     images = center_crop(drawn["images"], side)
     return Pool("novel", diorama.NOVEL_CLASSES, images, drawn["labels"], diorama.VERSION)
 
@@ -105,7 +105,7 @@ def some_classes(pool: Pool, count: int, a_class: int) -> Pool:
     return Pool(pool.name, names, pool.images[indices], labels, pool.fingerprint)
 
 
-def thumbnails(images: Tensor, side: int = SIDE, chunk: int = 512) -> Tensor:
+def thumbnails(images: Tensor) -> Tensor:
     """Return small images as rows of length 1, each colour of mean 0.
 
     With one mean for all colours, whatever is blue all over would correlate: sea with sky. A blank
@@ -114,9 +114,9 @@ def thumbnails(images: Tensor, side: int = SIDE, chunk: int = 512) -> Tensor:
     Args:
         images: uint8 (N, 3, R, R).
     Returns:
-        (N, 3 * side * side).
+        (N, 3 * SIDE * SIDE).
     """
-    small = torch.cat([F.adaptive_avg_pool2d(part.float(), side) for part in images.split(chunk)])
+    small = torch.cat([F.adaptive_avg_pool2d(part.float(), SIDE) for part in images.split(512)])
     rows = (small - small.mean((2, 3), keepdim=True)).flatten(1)
     length = rows.norm(dim=1, keepdim=True)
     return torch.where(length > 1e-3, rows / length.clamp_min(1e-3), 0)
