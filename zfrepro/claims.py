@@ -96,6 +96,11 @@ class Quantity:
         return f"{self.name}: {self.of(record):{self.form}}{self.unit}"
 
 
+def points(name: str, source: str | Callable[[Record], Any], scale: float = 1.0) -> Quantity:
+    """Return a difference of shares in per cent as a `Quantity`, with its sign."""
+    return Quantity(name, source, " points", scale, "+.1f")
+
+
 def lookup(record: Record, path: str) -> Any:
     """Return what a record holds at a path; LookupError names the first key that is missing."""
     value: Any = record

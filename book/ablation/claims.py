@@ -27,7 +27,6 @@ ONE_FULL = "krizhevsky-without-7"
 CLASSES = {"imagenet": 1000, "imagenet20": 20, "diorama": len(KINDS)}
 
 
-
 def base_of(name: str) -> str:
     """Return the network that a row of Table 2 was changed from, itself for a base.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from book.architecture.filters import HIGH, PLAIN, middle
 from zfrepro import stats, sweeps
-from zfrepro.claims import Above, AllOf, Below, Claim, Condition, Quantity, Record
+from zfrepro.claims import Above, AllOf, Below, Claim, Condition, Quantity, Record, points
 from zfrepro.networks import STEMS
 from zfrepro.paper import STEM_BY_WIDTH
 from zfrepro.stats import Interval
@@ -142,7 +142,6 @@ def before_training(record: Record) -> Record:
 
 PLACE = "section 4.1, arXiv Fig. 6"
 SHIPPED = "layer 1 of the two pretrained networks, one training each; the interval is over filters"
-POINTS = {"unit": " points", "form": "+.1f"}
 PERCENT = {"unit": " %", "form": ".0f", "scale": 100.0}
 READINGS = {"plain": "above a plain patch", "cycle": "from one cycle"}
 ERRORS = (
@@ -165,7 +164,7 @@ def printed_change(new: str, old: str) -> float:
 
 def lowered(name: str, source: Callable[[Record], Interval]) -> Condition:
     """Return the condition that an effect lowers the top-1 error."""
-    return Below(Quantity(name, source, **POINTS), 0)
+    return Below(points(name, source), 0)
 
 
 CLAIMS = (
@@ -174,8 +173,8 @@ CLAIMS = (
         "The new first layer has fewer dead filters than Krizhevsky's.",
         f"{SHIPPED}: share of filters that no validation image excites, or to less than a tenth of "
         "what is usual in the layer, or that are as disordered as noise",
-        Above(Quantity("share of dead filters in Krizhevsky's layer less ZFNet's", fewer_dead,
-                       **POINTS, scale=100), 0),
+        Above(points("share of dead filters in Krizhevsky's layer less ZFNet's", fewer_dead,
+                     scale=100), 0),
         note="Where no filter is dead, the interval still leaves a difference open.",
     ),
     Claim(
@@ -204,8 +203,7 @@ CLAIMS = (
         "The stride of 4 in the first layer causes aliasing; a stride of 2 causes less.",
         "share of the energy of layer 1's maps above the Nyquist limit of the network's own "
         "stride, in the two pretrained networks; the interval is over validation images",
-        Above(Quantity("aliased share of Krizhevsky's layer less ZFNet's", "aliased/less",
-                       **POINTS), 0),
+        Above(points("aliased share of Krizhevsky's layer less ZFNet's", "aliased/less"), 0),
         untrained=before_training,
         note="Where untrained networks pass too, the rule tells of the stride, not of learning.",
     ),

@@ -16,10 +16,6 @@ def _cosine(layer: str) -> Quantity:
     return Quantity(name, f"relation/{layer}/gradient_cosine", form=".2f")
 
 
-def _untrained(record: Record) -> Record:
-    return {**record, "resemblance": record["untrained"]}
-
-
 GAP = Quantity("largest relative difference over five layers", _gap, form=".0e")
 LEADS = [Quantity(f"margin in layer {layer[-1]}", f"resemblance/{layer}/lead") for layer in DEEP]
 
@@ -45,7 +41,7 @@ CLAIMS = (
         "saw, less that with the same place in another image; mean over images with 95 % "
         "bootstrap intervals, layers 2 to 5.",
         holds=AllOf(*(Above(lead, 0) for lead in LEADS)),
-        untrained=_untrained,
+        untrained=lambda record: {**record, "resemblance": record["untrained"]},
         note="The control is an untrained network: what it has too comes from the switches of the "
         "image, not from what was learned.",
     ),

@@ -1,21 +1,16 @@
 """Section 4, Fig. 2: what the features of each layer show."""
 
 from functools import partial
-from typing import Any
 
-from zfrepro.claims import Above, AllOf, Claim, Quantity
+from zfrepro.claims import Above, AllOf, Claim, Quantity, points
 
 DEEP = ("conv2", "conv3", "conv4", "conv5")
 UNTRAINED = (0, 1, 2)  # seeds
 
 
-def _points(name: str, path: str) -> Quantity:
-    return Quantity(name, path, " points", form="+.1f")
-
-
 def _step(below: str, above: str) -> Quantity:
     name = f"purity of layer {above[-1]} less that of layer {below[-1]}"
-    return _points(name, f"purity/steps/{below} {above}")
+    return points(name, f"purity/steps/{below} {above}")
 
 
 def _leads(how: str) -> list[Quantity]:
@@ -25,12 +20,8 @@ def _leads(how: str) -> list[Quantity]:
     ]
 
 
-def _without_masks(record: dict[str, Any]) -> str:
-    return "" if record["on_object"] else "these photographs have no masks"
-
-
 WHOLE = _step("conv2", "conv5")
-LEAD = _points("margin of layer 5", "on_object/lead/conv5")
+LEAD = points("margin of layer 5", "on_object/lead/conv5")
 CONTROLS = {"conv1": "layer 1"} | {
     f"untrained {seed}": f"layer 5 of untrained network {seed + 1}" for seed in UNTRAINED
 }
@@ -66,11 +57,11 @@ CLAIMS = (
         holds=AllOf(
             Above(LEAD, 0),
             *(
-                Above(_points(f"layer 5 over {name}", f"on_object/over/{key}"), 0)
+                Above(points(f"layer 5 over {name}", f"on_object/over/{key}"), 0)
                 for key, name in CONTROLS.items()
             ),
         ),
-        untestable=_without_masks,
+        untestable=lambda record: "" if record["on_object"] else "these photographs have no masks",
         note="Rule changed after the numbers were known: the margin was first taken over random "
         "pixels, without layer 1 and untrained networks.",
     ),

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from book.invariance.warps import FAMILIES, linearity
-from zfrepro.claims import Above, AllOf, Below, Claim, Quantity, Record
+from zfrepro.claims import Above, AllOf, Below, Claim, Quantity, Record, points
 from zfrepro.stats import Interval
 
 LINEAR = 0.9  # R squared from which a curve counts as quasi-linear
@@ -56,10 +56,6 @@ def _no_sphere(record: Record) -> str:
     return "" if known else "no image of a sphere is classified correctly"
 
 
-def _not_rendered(record: Record) -> str:
-    return "" if "rendered" in record else "photographs cannot be rendered"
-
-
 SMALL = [
     Quantity(f"distance in layer 1 less layer 7, {family}", f"{family}/small_lead")
     for family in FAMILIES
@@ -69,10 +65,7 @@ LINES = {
     for layer in ("conv1", "fc7")
 }
 TURNED = _kept("rotation")
-GAINS = [
-    Quantity(f"gain, {family}", f"rendered/{family}/gain", " points", form="+.1f")
-    for family in FAMILIES[:2]
-]
+GAINS = [points(f"gain, {family}", f"rendered/{family}/gain") for family in FAMILIES[:2]]
 
 CLAIMS = (
     claim(
@@ -136,7 +129,7 @@ CLAIMS = (
         "less the share when the image is, scene by scene",
         holds=AllOf(*(Above(gain, 0) for gain in GAINS)),
         source="own",
-        untestable=_not_rendered,
+        untestable=lambda record: "" if "rendered" in record else "photographs cannot be rendered",
     ),
     claim(
         name="invariance-pixel",
@@ -145,7 +138,7 @@ CLAIMS = (
         "prediction consistency than Krizhevsky's network.",
         measure="Share of predictions that stay the same, ZFNet less Krizhevsky's network, image "
         "by image; one network each",
-        holds=Above(Quantity("difference", "one pixel difference", " points", form="+.1f"), 0),
+        holds=Above(points("difference", "one pixel difference"), 0),
         source="own",
         adapted="it compares two networks that are trained alike",
     ),

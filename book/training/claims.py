@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from zfrepro import sweeps
-from zfrepro.claims import Above, Below, Claim, Includes, Quantity, Record
+from zfrepro.claims import Above, Below, Claim, Includes, Record, points
 from zfrepro.paper import TABLE1
 from zfrepro.stats import Interval, t_interval
 
@@ -14,7 +14,6 @@ BETTER = {"zfnet": 1, "krizhevsky": -1}
 WIDE = {"zfnet-wide": 1, "zfnet": -1}
 UNCLIPPED = {"zfnet-unclipped": 1, "zfnet": -1}
 RAW = {"zfnet-raw-unclipped": 1, "zfnet-raw": -1}  # with the paper's raw inputs and no decay
-
 
 
 def averages(record: Record, name: str, kind: str = "top1_error") -> dict[tuple, float]:
@@ -44,11 +43,6 @@ def lacking_averages(record: Record) -> str:
     """Return why a record cannot tell what averaging does; empty if it can."""
     complete = averages(record, "zfnet") and averages(record, "both")
     return "" if complete else "no ensemble of both kinds yet"
-
-
-def change(name: str, source: Callable[[Record], Interval]) -> Quantity:
-    """Return a change of the validation top-1 error with ten crops as a quantity of claims."""
-    return Quantity(name, source, unit=" points", form="+.1f")
 
 
 def between(weights: Mapping[str, float]) -> Callable[[Record], Interval]:
@@ -90,7 +84,7 @@ def _claim(
     row: str, base: str, **more: Any,
 ) -> Claim:  # fmt: skip
     """Return a claim that a change lowers the error as two rows of Table 1 do."""
-    quantity = change(f"change of error {words}", source)
+    quantity = points(f"change of error {words}", source)
     printed, five = (printed_change(row, base, column) for column in ("val1", "val5"))
     return Claim(
         f"training-{name}", PLACE, says, measure,
@@ -151,7 +145,7 @@ CLAIMS = (
         "section 3.1",
         "Rescaling filters whose root mean square exceeds 0.1 is crucial.",
         STANDARD,
-        Above(change("change of error without rescaling", between(UNCLIPPED)), 0),
+        Above(points("change of error without rescaling", between(UNCLIPPED)), 0),
         sweep=True,
         untestable=partial(sweeps.lacking, networks=UNCLIPPED),
         note="Judged with inputs of unit scale and with weight decay. The page also shows raw "

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from zfrepro import paper, records
-from zfrepro.claims import Above, AllOf, Claim, Quantity, Record
+from zfrepro.claims import Above, AllOf, Claim, Quantity, Record, points
 from zfrepro.stats import Interval, t_interval
 
 FITTED = 90.0  # accuracy in % on their own training images from which networks count as trained
@@ -69,11 +69,6 @@ def rivals(record: Record) -> dict[str, np.ndarray]:
             name = f"layer {key[-1]} of an untrained network"
             by_method[name] = np.array(record[key]["accuracy"])
     return {name: values for name, values in by_method.items() if len(values)}
-
-
-def points(name: str, source: Callable[[Record], Any]) -> Quantity:
-    """Return a difference of accuracies as a quantity of claims."""
-    return Quantity(name, source, " points", form="+.1f")
 
 
 def gap(number: int) -> Quantity:
@@ -211,12 +206,6 @@ def without_full_layers(record: Record) -> str:
     return "" if top(record) == "fc7" else "the network has no fully connected layers"
 
 
-def no_photographs(record: Record) -> str:
-    """Return why a claim on photographs does not apply to networks of the diorama."""
-    synthetic = record["dataset"]["name"] == "diorama"
-    return "the target's images are photographs" if synthetic else ""
-
-
 CORRECTED = (
     "Folds share images; intervals are corrected for this (Nadeau and Bengio 2003), earlier ones "
     "were not."
@@ -231,7 +220,9 @@ SCENES = points(
     lambda record: record["table6"]["mean"] - max(paper.VOC2012_MEAN[:2]),
 )
 UNTESTED: dict[str, Any] = {
-    "applicable": no_photographs,
+    "applicable": lambda record: (
+        "the target's images are photographs" if record["dataset"]["name"] == "diorama" else ""
+    ),
     "untestable": lambda record: "we do not have the images of this target",
 }
 
