@@ -202,7 +202,7 @@ def passed_untrained() -> list[Claim]:
     ]  # fmt: skip
 
 
-def repeated(dataset: str = "imagenet20") -> tuple[list[Claim], list[Claim]]:
+def repeated(dataset: str) -> tuple[list[Claim], list[Claim]]:
     """Return the paper's claims that were judged on other trained networks too, and those of them
     whose outcome is not the same with each.
     """
@@ -215,7 +215,7 @@ def repeated(dataset: str = "imagenet20") -> tuple[list[Claim], list[Claim]]:
     return [claim for claim, _ in judged], changed
 
 
-def over_networks(dataset: str = "imagenet20") -> list[tuple[Claim, str]]:
+def over_networks(dataset: str) -> list[tuple[Claim, str]]:
     """Return the paper's claims and their outcomes with networks as the unit of replication; a
     claim that was not measured on enough networks is left out.
     """
@@ -229,11 +229,11 @@ def rule_log() -> HTML:
     return page.table(log, caption="Commits that changed claims or the rules that judge them")
 
 
-def listed(*outcomes: str, dataset: str = "imagenet20") -> HTML:
-    """List the paper's claims that have one of some outcomes."""
+def listed(*outcomes: str) -> HTML:
+    """List the paper's claims that have one of some outcomes on photographs."""
     rows = []
     for claim in of_source("paper"):
-        finding = claim.finding(dataset)
+        finding = claim.finding("imagenet20")
         if finding.outcome in outcomes:
             shown = finding.reason and "python -m" not in finding.reason
             reason = f" ({html.escape(finding.reason)})" if shown else ""
@@ -258,9 +258,9 @@ def linked(rows: Iterable[tuple[Claim, str]]) -> HTML:
     return HTML(f'<ul class="zf-listed">{items or "<li>none</li>"}</ul>')
 
 
-def evidence(name: str, dataset: str = "imagenet20") -> str:
-    """Return a claim with its outcome and the numbers behind it, as HTML."""
+def evidence(name: str) -> str:
+    """Return a claim with its outcome on photographs and the numbers behind it, as HTML."""
     (claim,) = (claim for claim in claims.all_claims() if claim.name == name)
-    finding = claim.finding(dataset)
+    finding = claim.finding("imagenet20")
     label, numbers = page.outcome_label(finding.outcome), html.escape(str(finding))
-    return f"<em>{html.escape(claim.says)}</em> {label} on {COLUMNS[dataset]} ({numbers})."
+    return f"<em>{html.escape(claim.says)}</em> {label} on {COLUMNS['imagenet20']} ({numbers})."

@@ -239,14 +239,14 @@ def held(
     return 100 * sum(count[layer] for layer in layers) / sum(count.values())
 
 
-def sizes(width: float = 0.25, units: int = 256, image_size: int = 96) -> HTML:
+def sizes() -> HTML:
     """Return the twelve networks at the paper's size and at ours as a table."""
     rows = []
     for name, full in ARCHITECTURES.items():
         row: dict[str, object] = {"network": f"{NAMES[base_of(name)]}: {LINES[name]}"}
         row["layers with weights"] = len(full.convs) + len(full.fulls) + 1
-        small = architecture(name, width=width, units=units)
-        versions = {"paper": (full, 224, 1000), "ours": (small, image_size, 20)}
+        small = architecture(name, width=0.25, units=256)
+        versions = {"paper": (full, 224, 1000), "ours": (small, 96, 20)}
         for title, version in versions.items():
             millions = sum(parameters(*version).values()) / 1e6
             dense = [layer for layer in parameters(*version) if layer.startswith("fc")]

@@ -40,23 +40,20 @@ def projections(record: Record, arch: str) -> Tensor:
 
 
 def both_layers(
-    weights: Mapping[str, Tensor],
-    second: Mapping[str, Tensor],
-    maps: Mapping[str, Sequence[int]],
-    columns: int = 5,
+    weights: Mapping[str, Tensor], second: Mapping[str, Tensor], maps: Mapping[str, Sequence[int]]
 ) -> Figure:
     """Draw panels (b) to (e) of Fig. 6: a row for each network, its layer 1 and maps of layer 2.
 
     Args:
-        weights: architecture -> (C, 3, k, k), of which columns x columns random ones are drawn.
+        weights: architecture -> (C, 3, k, k), of which 25 random ones are drawn.
         second: architecture -> colours, (M, 9, 3, F, F).
         maps: architecture -> which of its M maps.
     """
     panels, titles = [], []
     for arch, weight in weights.items():
         draw = torch.randperm(len(weight), generator=torch.Generator().manual_seed(0))
-        filter_tiles = plots.display(weight[draw[: columns**2].sort().values])
-        panels.append(plots.tiled(plots.resized(filter_tiles, 3 * plots.TILE // columns), columns))
+        filter_tiles = plots.display(weight[draw[:25].sort().values])
+        panels.append(plots.tiled(plots.resized(filter_tiles, 3 * plots.TILE // 5), 5))
         panels += [plots.tiled(tiles, 3) for tiles in plots.resized(second[arch][maps[arch]])]
         titles += [f"{NAMES[arch]}, layer 1", "layer 2", *[""] * (len(maps[arch]) - 1)]
     return plots.side_by_side(panels, titles, width=7, columns=len(panels) // len(weights))
@@ -192,9 +189,9 @@ def dead_rows(by_dataset: Mapping[str, Record]) -> list[dict[str, object]]:
     ]
 
 
-def third_first_layer(name: str = "squeezenet1_0") -> HTML:
+def third_first_layer() -> HTML:
     """Show the first layer of a network trained on ImageNet beside our ZFNet's."""
-    sentences = []
+    sentences, name = [], "squeezenet1_0"
     for record, arch, whose in (
         (records.read(f"architecture/{name}"), name, "Its first layer"),
         (records.read("architecture/imagenet20"), "zfnet", "our ZFNet's"),

@@ -194,9 +194,7 @@ def grating(size: int, down: float, right: float) -> Tensor:
     return torch.cos(2 * math.pi * (down * at[:, None] + right * at)).expand(3, -1, -1)
 
 
-def aliased(
-    network: Layered, images: Tensor, strides: tuple[int, ...] = (2, 4), batch: int = 16
-) -> dict[int, Tensor]:
+def aliased(network: Layered, images: Tensor, strides: tuple[int, ...]) -> dict[int, Tensor]:
     """Return the share of the energy of layer 1's maps that each stride aliases, by image.
 
     Args:
@@ -204,7 +202,7 @@ def aliased(
     Returns:
         stride -> (B,), from 0 to 1; nan for an image that excites nothing.
     """
-    parts = [energies(stride1_response(network, part), strides) for part in images.split(batch)]
+    parts = [energies(stride1_response(network, part), strides) for part in images.split(16)]
     return {s: torch.cat([lost[s].sum(1) / whole.sum(1) for lost, whole in parts]) for s in strides}
 
 

@@ -85,7 +85,7 @@ def aliasing(study: Study) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def shifted(trained: Trained, stored: Tensor, batch: int = 32) -> dict[str, Tensor]:
+def shifted(trained: Trained, stored: Tensor) -> dict[str, Tensor]:
     """Return what a shift by one pixel changes in layers 1 and 2 and in the label.
 
     `conv1` correlates the maps as they are. `conv1 moved` first shifts the old maps by the
@@ -101,7 +101,7 @@ def shifted(trained: Trained, stored: Tensor, batch: int = 32) -> dict[str, Tens
     network = trained.network
     jumps = {name: stage(network.architecture, size, name).field.jump for name in SHIFTED}
     by_measure: dict[str, list[Tensor]] = {name: [] for name in COMPARED}
-    for part in stored.split(batch):
+    for part in stored.split(32):
         before, *after = (
             network.features(
                 trained.preprocess_crop(crop(part, offset + dy, offset + dx, size)),

@@ -16,6 +16,7 @@ from zfrepro.plots import PALETTE, TEXT, detached, intervals_by_group
 from zfrepro.stats import Interval
 
 Row = tuple[str, Interval, float | None]  # of `plots.intervals`
+PLUS_MINUS = "{:.3f}±{:.3f}"  # a mean and its spread, as the paper prints them
 SETS = {"part": "o", "random": "s", "matched": "^", "borrowed": "D"}
 COMPARED = (("sign", "random"), *claims.CONTROLLED)
 NAMES = {"conv5": "layer 5", "pool5": "layer 5, after its pool", "fc7": "layer 7"}
@@ -75,11 +76,6 @@ def hits(record: Record, key: str) -> float:
     return sum(record[key][part]["mean"] for part in PARTS) / len(PARTS)
 
 
-def plus_minus(mean: float, spread: float) -> str:
-    """Format a mean and its spread as the paper prints them."""
-    return f"{mean:.3f}±{spread:.3f}"
-
-
 def table_rows(by_dataset: Mapping[str, Record]) -> list[dict[str, object]]:
     """Return the paper's table, mean feature sign change, with ours beside it."""
     rows = []
@@ -87,10 +83,10 @@ def table_rows(by_dataset: Mapping[str, Record]) -> list[dict[str, object]]:
         row: dict[str, object] = {"Occlusion Location": masked}
         for layer in TESTED:
             printed = paper.CORRESPONDENCE[layer][masked]
-            row[f"{NAMES[layer]}: paper"] = plus_minus(*printed)
+            row[f"{NAMES[layer]}: paper"] = PLUS_MINUS.format(*printed)
             for dataset, record in by_dataset.items():
-                mean, spread = record["table"][layer][masked]
-                row[f"{NAMES[layer]}: {DATASETS[dataset]}"] = plus_minus(mean, spread)
+                ours = PLUS_MINUS.format(*record["table"][layer][masked])
+                row[f"{NAMES[layer]}: {DATASETS[dataset]}"] = ours
         rows.append(row)
     return rows
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from book.gallery import measures
+from book.gallery.claims import DEEP
 from zfrepro import explorers, page, plots
 from zfrepro.claims import DATASETS, Record
 from zfrepro.data import Split
@@ -17,7 +18,7 @@ from zfrepro.gallery import Top
 from zfrepro.stats import Interval
 from zfrepro.weights import Trained
 
-LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+LAYERS = ("conv1", *DEEP)
 GUTTER = 0.25  # dark grey between the pictures of the explorer, for light and dark pages
 SIMILARITY_NAMES = {"pixels": "pixel by pixel", "contrast": "by contrast"}
 
@@ -109,17 +110,15 @@ def described(trained: Trained, top: Top, number: int, labels: Tensor) -> str:
     return f"Map {number}: strongest activation {strongest:.2f}; images: {listed}"
 
 
-def explorer(
-    trained: Trained, split: Split, tops: Mapping[str, Top], maps: int = 4, seed: int = 1
-) -> HTML:
-    """Show `maps` maps of every layer, for a page without a kernel; it opens on the last layer.
+def explorer(trained: Trained, split: Split, tops: Mapping[str, Top]) -> HTML:
+    """Show four maps of every layer, for a page without a kernel; it opens on the last layer.
 
     In each a telling map comes first, see `measures.telling_maps`; the others are drawn at random.
     """
-    telling = measures.telling_maps(trained, split, tops)
+    maps, telling = 4, measures.telling_maps(trained, split, tops)
     pictures, notes = [], []
     for layer, top in tops.items():
-        at_random = [k for k in random_maps(top, maps, seed) if k not in telling[layer]]
+        at_random = [k for k in random_maps(top, maps, seed=1) if k not in telling[layer]]
         chosen = (telling[layer] + at_random)[:maps]
         drawn, seen = measures.pictures_of(trained, split, top, chosen)
         order = list(range(len(chosen)))

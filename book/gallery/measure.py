@@ -45,7 +45,7 @@ def purity(tops: dict[str, Top], labels: Tensor, seed: int) -> dict[str, Any]:
     """Return the purity of every layer, in per cent: [mean, low, high] over maps that respond."""
     shares = {layer: 100 * measures.purity(top, labels) for layer, top in tops.items()}
     alive = {layer: responding(values) for layer, values in shares.items()}
-    draws = measures.random_top(len(labels), 2000, generator=torch.Generator().manual_seed(seed))
+    draws = measures.random_top(len(labels), 2000, torch.Generator().manual_seed(seed))
     return {
         "maps": {layer: len(values) for layer, values in shares.items()},
         "dead": {layer: len(shares[layer]) - len(values) for layer, values in alive.items()},
@@ -66,12 +66,7 @@ def similarity(trained: Trained, images: Tensor, tops: dict[str, Top], seed: int
         alive = (top.values[:, -1] > 0).nonzero().flatten()
         maps = alive[torch.randperm(len(alive), generator=generator)[:MAPS]].tolist()
         pairs = measures.similarities(
-            trained.network,
-            lambda i: trained.preprocess(images[i]),
-            top,
-            maps,
-            len(images),
-            seed=seed,
+            trained.network, lambda i: trained.preprocess(images[i]), top, maps, len(images), seed
         )
         by_layer[layer] = {"maps": len(maps)}
         for how, values in pairs.items():

@@ -1,7 +1,7 @@
 """What the gallery chapter measures on the strongest units: purity, how alike pictures are, and
 hits on the object."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -16,11 +16,9 @@ from zfrepro.weights import Trained
 PUREST = 16  # maps of a layer among which telling ones are chosen
 
 
-def random_top(
-    images: int, maps: int, *, k: int = 9, generator: torch.Generator | None = None
-) -> Top:
-    """Return a `Top` of k different images at random for each map, as a baseline."""
-    chosen = torch.stack([torch.randperm(images, generator=generator)[:k] for _ in range(maps)])
+def random_top(images: int, maps: int, generator: torch.Generator) -> Top:
+    """Return a `Top` of nine different images at random for each map, as a baseline."""
+    chosen = torch.stack([torch.randperm(images, generator=generator)[:9] for _ in range(maps)])
     zeros = torch.zeros_like(chosen)
     return Top("random", torch.ones(chosen.shape), chosen, zeros, zeros)
 
@@ -38,13 +36,13 @@ def purity(top: Top, labels: Tensor) -> Tensor:
     return votes.sum(1).amax(1) / responds.sum(1)
 
 
-def contrast(pictures: Tensor, places: int = 6) -> Tensor:
+def contrast(pictures: Tensor) -> Tensor:
     """Return how much structure is where, at so few places a side that small shifts count little.
 
     Root mean square of the grey levels about the picture's mean.
-    (M, K, C, F, F) -> (M, K, 1, places, places).
+    (M, K, C, F, F) -> (M, K, 1, 6, 6).
     """
-    power = torch.nn.functional.adaptive_avg_pool2d(centered_grey(pictures).square(), places)
+    power = torch.nn.functional.adaptive_avg_pool2d(centered_grey(pictures).square(), 6)
     return power.sqrt()[:, :, None]
 
 
@@ -91,9 +89,8 @@ def centered_pairs(
 
 
 def similarities(
-    network: Layered, fetch: Fetch, top: Top, maps: Iterable[int], images: int, *,
-    seed: int = 0, batch: int = 16,
-) -> dict[str, dict[str, Tensor]]:  # fmt: skip
+    network: Layered, fetch: Fetch, top: Top, maps: Sequence[int], images: int, seed: int = 0
+) -> dict[str, dict[str, Tensor]]:
     """Return how alike a map's projections and its patches are, and pictures at the same places.
 
     Args:
@@ -104,11 +101,11 @@ def similarities(
         projections` and `random patches`, of other images at the same places, with a map that
         responds there.
     """
-    generator, layer, maps = torch.Generator().manual_seed(seed), top.layer, list(maps)
+    generator, layer = torch.Generator().manual_seed(seed), top.layer
     chosen, units = top.of(maps, silent=True)
     other_images = torch.randint(images, chosen.shape, generator=generator)
     rows: dict[str, list[Tensor]] = {}
-    for part in torch.arange(len(chosen)).split(batch):
+    for part in torch.arange(len(chosen)).split(16):
         exciting, other, places = fetch(chosen[part]), fetch(other_images[part]), units[part]
         drawn = random_responding_units(network, other, layer, places, generator)
         for name, seen, whose in (("", exciting, places), ("random ", other, drawn)):

@@ -182,22 +182,20 @@ def recipe() -> HTML:
     return page.table(rows, caption="The paper's recipe, what it leaves open, and our settings")
 
 
-def views(images: Tensor, size: int, count: int = 4, seed: int = 0) -> Figure:
-    """Draw some views of one image by each of the three ways to crop.
+def views(images: Tensor, size: int) -> Figure:
+    """Draw four views of one image by each of the three ways to crop.
 
-    Args:
-        images: uint8 (N, 3, R, R), as stored for inputs of `size` px; the first is drawn.
-        count: views of each kind.
+    images: uint8 (N, 3, R, R), as stored for inputs of `size` px; the first is drawn.
     """
     kinds = {"ten": "ten fixed", "random": "random", "resized": "resized"}
     whole = plots.as_colours(crop(images[:1], 0, 0, stored_size(size)))[0]
     rows = []
     for kind in kinds:
-        generator = torch.Generator().manual_seed(seed)
-        pixels = images[:1].expand(count, -1, -1, -1).float()
+        generator = torch.Generator().manual_seed(0)
+        pixels = images[:1].expand(4, -1, -1, -1).float()
         seen = augment(pixels, size, kind, generator).clamp(0, 255)
         rows.append([whole, *plots.as_colours(seen.round().byte())])
-    names = ["as stored", *(f"view {i + 1}" for i in range(count))]
+    names = ["as stored", *(f"view {i + 1}" for i in range(4))]
     return plots.grid(rows, names, list(kinds.values()))
 
 
@@ -211,8 +209,8 @@ REPLICATED = {"krizhevsky": (38.07, 16.10), "zfnet": (39.21, 16.78), "later": (3
 paper's, and Krizhevsky's later variant of 2014."""
 
 
-def imagenet_hours(record: Record, epochs: int = 70) -> float:
-    """Return hours of the paper's training on ImageNet at the speed of a record's ZFNet runs.
+def imagenet_hours(record: Record) -> float:
+    """Return hours of the paper's 70 epochs on ImageNet at the speed of a record's ZFNet runs.
 
     Operations alone are scaled; reading so many photographs may be slower.
     """
@@ -221,4 +219,4 @@ def imagenet_hours(record: Record, epochs: int = 70) -> float:
     images = recorded.epochs * record["dataset"]["train"]
     cost = training_multiply_adds(recorded.architecture(), recorded.image_size, classes=20)
     whole = training_multiply_adds(Recipe(arch="zfnet").architecture(), 224, classes=1000)
-    return float(epochs * IMAGENET * whole * seconds / (images * cost) / 3600)
+    return float(70 * IMAGENET * whole * seconds / (images * cost) / 3600)
