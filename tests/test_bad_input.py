@@ -53,6 +53,12 @@ def an_empty_class(root: Path) -> str:
     return f"{folder}: no images"
 
 
+def other_classes(root: Path) -> str:
+    folder = photographs(root)
+    (folder / "val" / "class2").rename(folder / "val" / "class3")
+    return f"{folder}: class folder 'class2' is in only one of train and val"
+
+
 def truncated(root: Path) -> str:
     file = photographs(root) / "train" / "class1" / "0.png"
     file.write_bytes(file.read_bytes()[:300])
@@ -63,6 +69,7 @@ FOLDERS: dict[str, Callable[[Path], str]] = {
     "nested too deep": without_folders,
     "not nested": without_classes,
     "an empty class": an_empty_class,
+    "a class in one part only": other_classes,
     "truncated": truncated,
 }
 """What makes a folder of photographs that cannot be used, and returns what the message tells."""

@@ -22,13 +22,6 @@ def cache(own_places, tmp_path):
     return tmp_path / "cache"
 
 
-def one_line(error: pytest.ExceptionInfo, *parts: str) -> None:
-    text = str(error.value)
-    assert "\n" not in text
-    for part in parts:
-        assert part in text, text
-
-
 def load(root, name: str = "imagenet", **more):
     return data.load(name, 28, root=root, progress=False, **more)
 
@@ -93,15 +86,7 @@ def test_the_central_square_is_taken(tmp_path, width, height, suffix):
     assert (middle[..., 2] > 230).all() and (middle[..., 0] < 25).all()
 
 
-# --- what can be wrong with a folder -------------------------------------------------------------
-
-
-def test_a_class_in_one_part_only(tmp_path):
-    folder = photographs(tmp_path)
-    (folder / "val" / "class2").rename(folder / "val" / "class3")
-    with pytest.raises(DataError) as error:
-        load(tmp_path)
-    one_line(error, str(folder), "'class2' is in only one of train and val")
+# --- names and downloads -------------------------------------------------------------------------
 
 
 def test_a_name_need_not_be_utf8(tmp_path):
