@@ -236,10 +236,6 @@ def test_a_finished_run_is_evaluated_again_and_never_written_over(trained, tmp_p
     refused([*line, "--seed", "5"], capsys, "checkpoint.safetensors: made with another seed;")
     with file_lock(run):
         refused(line, capsys, f"{run}: another run is writing here")
-    (run / "checkpoint.safetensors").unlink()
-    before = listing(run)
-    refused(line, capsys, "holds a finished run without its checkpoint")
-    assert {**listing(run), ".lock": 0} == {**before, ".lock": 0}
 
 
 def test_eval_on_other_classes_is_refused(trained, tmp_path, capsys):
@@ -259,7 +255,7 @@ def test_the_lock_goes_with_its_process(tmp_path):
         other = subprocess.Popen(words, cwd=records.ROOT, stdout=subprocess.PIPE, text=True)
         assert other.stdout.readline() == "asks\n"
         with pytest.raises(subprocess.TimeoutExpired):
-            other.wait(1)  # it waits, for as long as this process holds the folder
+            other.wait(0.3)  # it waits, for as long as this process holds the folder
     assert other.communicate(timeout=60)[0] == "mine\n"
     with file_lock(tmp_path / "run"):
         pass
