@@ -33,12 +33,10 @@ def coloured(count: int, height: int = 4, width: int = 6) -> np.ndarray:
     return pictures
 
 
-def frames(count: int = 6, **changes):
-    given = {
-        "axes": {"layer": ["1", "2"], "map": ["a", "b", "c"]},
-        "notes": [f"note {i}" for i in range(count)],
-    }
-    return explorers.frames(coloured(count), **(given | {"alt": "six colours"} | changes))
+def frames(**changes):
+    axes = {"layer": ["1", "2"], "map": ["a", "b", "c"]}
+    given = {"axes": axes, "notes": [f"note {i}" for i in range(6)], "alt": "six colours"}
+    return explorers.frames(coloured(6), **(given | changes))
 
 
 def test_text_cannot_break_out_of_the_page():

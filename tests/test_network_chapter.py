@@ -11,8 +11,6 @@ from zfrepro.networks import ARCHITECTURES
 
 def test_geometry_is_the_papers():
     record = {"geometry": measure.geometry(), "measured_fields": measure.measured_fields()}
-    fields = {"conv1": 7, "conv2": 27, "conv3": 75, "conv4": 107, "conv5": 139}
-    assert record["geometry"]["zfnet"]["fields"] == fields
     assert [claim.judge(record).outcome for claim in claims.CLAIMS] == ["agrees", "agrees"]
 
 
