@@ -25,7 +25,6 @@ from zfrepro.weights import Trained
 
 CLASSES = tuple("abcdefghij")
 LABELS = torch.arange(6)
-TWICE = [Change("scale", 2.0)]
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +105,7 @@ def test_linearity_knows_a_line_and_a_step():
     ("refused", "call"),
     [
         ("unknown transformation", lambda trained, seen: Change("shear", 1.0)),
-        ("unknown fill", lambda trained, seen: warp(seen.float(), TWICE[0], "pink")),
+        ("unknown fill", lambda trained, seen: warp(seen.float(), Change("scale", 2.0), "pink")),
         ("more than 64 px", one_pixel),
         ("sees 64 px", lambda trained, seen: trained.preprocess_crop(seen[..., :63])),
     ],
