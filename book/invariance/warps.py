@@ -199,9 +199,7 @@ def respond_to(
 
 
 @torch.no_grad()
-def one_pixel(
-    trained: Trained, stored: Tensor, *, batch: int = 32, progress: bool = False
-) -> Tensor:
+def one_pixel(trained: Trained, stored: Tensor, *, progress: bool = False) -> Tensor:
     """Return whether the label stays when pictures are seen one pixel further right, down, or both.
 
     Nothing is filled in: stored images are larger than what the network sees.
@@ -215,7 +213,7 @@ def one_pixel(
     if room < size + 1:
         raise ValueError(f"pictures of more than {size} px wanted, got {room}")
     offset, same = (room - size) // 2, []
-    for part in tqdm(stored.split(batch), unit="batch", disable=not progress):
+    for part in tqdm(stored.split(32), unit="batch", disable=not progress):
         # the mean image stays where it is: the scene moves, not what the network subtracts
         views = [crop(part, offset + dy, offset + dx, size) for dy in (0, 1) for dx in (0, 1)]
         still, *moved = (trained.network(trained.preprocess_crop(v)).argmax(1) for v in views)

@@ -167,25 +167,25 @@ def _winners(ax, row: Row, classes: Sequence[str], size: int) -> None:
 # --- parts of objects ---
 
 
-def parts(record: Record, count: int = 6, size: int = 192) -> Figure:
+def parts(record: Record) -> Figure:
     """Colour parts of objects by the drop in probability when they are covered, below the scenes.
 
-    Classes with the largest drops come first. Of the first 200 validation scenes each is the one of
-    its class that shows most of the measured parts, and among these the largest object.
+    Six classes, those with the largest drops first. Of the first 200 validation scenes each is the
+    one of its class that shows most of the measured parts, and among these the largest object.
 
-    record: of the Diorama; count: of classes.
+    record: of the Diorama.
     """
     drops: dict[str, dict[str, float]] = {}
     for part in record["object_parts"]:  # largest drop first
         drops.setdefault(part["class"], {})[part["part"]] = part["drop"]["mean"]
-    drops = dict([item for item in drops.items() if len(item[1]) > 2][:count])
+    drops = dict([item for item in drops.items() if len(item[1]) > 2][:6])
     scenes = diorama.sample(range(SCENES), seed=1)
     chosen = torch.tensor([_telling(scenes, name, by_part) for name, by_part in drops.items()])
-    drawn = diorama.render(scenes.rows(chosen), size)
+    drawn = diorama.render(scenes.rows(chosen), 192)
     highest = max(max(by_part.values()) for by_part in drops.values())
     colours = plt.get_cmap("YlOrRd")
-    figsize = (plots.WIDTH, plots.WIDTH / (count + 0.5) * 2 + 1.0)
-    figure, axes = plt.subplots(2, count, figsize=figsize, layout="constrained")
+    figsize = (plots.WIDTH, plots.WIDTH / (len(drops) + 0.5) * 2 + 1.0)
+    figure, axes = plt.subplots(2, len(drops), figsize=figsize, layout="constrained")
     columns = zip(*axes, drops.items(), drawn.images, drawn.parts, strict=True)
     for above, below, (name, by_part), image, numbers in columns:
         picture = plots.as_colours(image)
