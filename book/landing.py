@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from book import thumbnails
 from zfrepro import claims, deconvnet, gallery, page, plots
 from zfrepro.data import Split
-from zfrepro.receptive_field import stage
 from zfrepro.weights import Trained
 
 
@@ -24,20 +23,16 @@ def pipeline(trained: Trained, split: Split, top: gallery.Top, number: int) -> F
     image, unit = trained.center_crop(split.images[index[:1]]), units[:1]
     x = trained.preprocess(split.images[index[:1]])
     activations = trained.network.features(x, [top.layer])[top.layer][0, number]
-    projection = deconvnet.project_crops(trained.network, x, top.layer, unit).pixels
-    field = stage(trained.network.architecture, trained.recipe.image_size, top.layer).field
+    projected = deconvnet.project_crops(trained.network, x, top.layer, unit)
+    corner, side = (int(projected.lefts[0]), int(projected.tops[0])), projected.pixels.shape[-1]
     figure, axes = plt.subplots(1, 3, figsize=(plots.WIDTH, 1.85))
     axes[0].imshow(plots.array(plots.as_colours(image[0])))
-    row, column = int(unit.rows[0]), int(unit.columns[0])
-    corner = (column * field.jump + field.start, row * field.jump + field.start)
-    axes[0].add_patch(
-        plt.Rectangle(corner, field.size, field.size, fill=False, ec="#ffd000", lw=2.5)
-    )
+    axes[0].add_patch(plt.Rectangle(corner, side, side, fill=False, ec="#ffd000", lw=2.5))
     axes[0].set_xlim(-0.5, image.shape[-1] - 0.5)
     axes[0].set_ylim(image.shape[-1] - 0.5, -0.5)
     axes[1].imshow(activations, cmap="magma")
-    axes[1].plot(column, row, "s", mfc="none", mec="#ffd000", mew=2.5, ms=11)
-    axes[2].imshow(plots.array(plots.display(projection[0])))
+    axes[1].plot(unit.columns, unit.rows, "s", mfc="none", mec="#ffd000", mew=2.5, ms=11)
+    axes[2].imshow(plots.array(plots.display(projected.pixels[0])))
     layer = f"2  a unit of layer {top.layer[-1]} responds"
     titles = ("1  an image goes up", layer, "3  its projection to pixels")
     for ax, title in zip(axes, titles, strict=True):

@@ -13,7 +13,6 @@ from zfrepro import data, gallery, plots, records
 from zfrepro.data.transforms import crop
 from zfrepro.measure import Parts, Study
 from zfrepro.networks import Network
-from zfrepro.receptive_field import stage
 from zfrepro.stats import rounded, rounded_all, summary
 from zfrepro.weights import Trained, load_weights
 
@@ -96,10 +95,9 @@ def shifted(trained: Trained, stored: Tensor) -> dict[str, Tensor]:
     Returns:
         each of `COMPARED` -> (N,), means over the `SHIFTS`; `kept`, the same label, in %.
     """
-    size = trained.recipe.image_size
+    size, network = trained.image_size, trained.network
     offset = (stored.shape[-1] - size) // 2
-    network = trained.network
-    jumps = {name: stage(network.architecture, size, name).field.jump for name in SHIFTED}
+    jumps = {name: network.fields(name).rows.jump for name in SHIFTED}
     by_measure: dict[str, list[Tensor]] = {name: [] for name in COMPARED}
     for part in stored.split(32):
         before, *after = (

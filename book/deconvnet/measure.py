@@ -34,11 +34,7 @@ def relation(trained: Trained, images: Tensor) -> dict[str, Any]:
     """
     network, by_layer = trained.network, {}
     for layer, maps in network.features(images, list(network.convs)).items():
-        units = deconvnet.strongest(maps)
-
-        def model(x: Tensor, layer: str = layer) -> Tensor:
-            return network.features(x, [layer])[layer]
-
+        units, model = deconvnet.strongest(maps), network.output(layer)
         explicit = deconvnet.project(network, images, layer, units)
         general = rules.project(model, images, units)
         gradient = rules.project(model, images, units, rule="gradient", skip_norm=False)
