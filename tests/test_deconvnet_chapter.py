@@ -29,30 +29,9 @@ def test_the_study_runs_and_is_judged(tmp_path):
     assert BACKPROPAGATION.judge(record).outcome == "agrees"
 
 
-def made_up(gap: float = 1e-6, cosine: float = 0.5, last: float = 1, control: float = -1) -> dict:
-    relation = {"rule_gap": gap, "gradient_cosine": [cosine] * 3}
-    leads = dict.fromkeys(claims.DEEP, 1) | {"conv5": last}
-    return {
-        "relation": dict.fromkeys(claims.LAYERS, relation),
-        "resemblance": {layer: {"lead": [v, v - 0.5, v + 0.5]} for layer, v in leads.items()},
-        "untrained": dict.fromkeys(claims.DEEP, {"lead": [control] * 3}),
-    }
-
-
-@pytest.mark.parametrize(
-    ("claim", "record", "outcome"),
-    [
-        (BACKPROPAGATION, made_up(), "agrees"),
-        (BACKPROPAGATION, made_up(gap=1e-3), "contradicts"),
-        (BACKPROPAGATION, made_up(cosine=1.0), "contradicts"),
-        (RESEMBLES, made_up(), "agrees"),
-        (RESEMBLES, made_up(last=0), "not resolved"),
-        (RESEMBLES, made_up(last=-1), "contradicts"),
-        (RESEMBLES, RESEMBLES.untrained(made_up(control=-1)), "contradicts"),
-    ],
-)
-def test_every_outcome_of_every_claim_occurs(claim, record, outcome):
-    assert claim.outcome(record) == outcome
+def test_the_control_is_judged_on_untrained_networks():
+    leads = {layer: {"lead": [-1.0] * 3} for layer in claims.DEEP}
+    assert RESEMBLES.outcome(RESEMBLES.untrained({"untrained": leads})) == "contradicts"
 
 
 @pytest.mark.parametrize("make", [zfnet, krizhevsky])

@@ -125,43 +125,9 @@ def test_units_on_the_object_are_counted_with_controls(study, tops):
     assert record["over"]["conv1"][0] == pytest.approx(wanted, abs=0.1)
 
 
-# --- claims --------------------------------------------------------------------------------------
-
-BY_NAME = {claim.name: claim for claim in claims.CLAIMS}
-
-
-def around(value: float, half: float = 1.0) -> list[float]:
-    return [value, value - half, value + half]
-
-
-@pytest.mark.parametrize(
-    ("steps", "outcome"),
-    [((2, 2, 2), "agrees"), ((2, 0, 2), "not resolved"), ((2, -2, 9), "contradicts")],
-)
-def test_every_step_must_raise_the_purity(steps, outcome):
-    pairs = zip(claims.DEEP, claims.DEEP[1:], strict=False)
-    rises = {f"{a} {b}": around(step) for (a, b), step in zip(pairs, steps, strict=True)}
-    rises["conv2 conv5"] = around(sum(steps))
-    assert BY_NAME["gallery-hierarchy"].judge({"purity": {"steps": rises}}).outcome == outcome
-
-
-@pytest.mark.parametrize(
-    ("lead", "over", "outcome"),
-    [(5, 3, "agrees"), (5, 0.5, "not resolved"), (0.5, 3, "not resolved"), (5, -3, "contradicts")],
-)
-def test_layer_5_must_lead_its_controls(lead, over, outcome):
-    record = {"lead": {"conv5": around(lead)}, "over": dict.fromkeys(claims.CONTROLS, around(over))}
-    claim = BY_NAME["gallery-objects"]
-    assert claim.judge({"on_object": record}).outcome == outcome
+def test_photographs_without_masks_leave_objects_untested():
+    (claim,) = (claim for claim in claims.CLAIMS if claim.name == "gallery-objects")
     assert claim.judge({"on_object": None}).outcome == "not tested"
-
-
-def test_pixels_and_contrast_are_judged_apart():
-    leads = {"pixels": around(-0.3, 0.1), "contrast": around(0.3, 0.1)}
-    layers = {layer: {how: {"lead": v} for how, v in leads.items()} for layer in claims.DEEP}
-    record = {"similarity": layers}
-    assert BY_NAME["gallery-variation"].judge(record).outcome == "contradicts"
-    assert BY_NAME["gallery-variation-contrast"].judge(record).outcome == "agrees"
 
 
 # --- pictures ------------------------------------------------------------------------------------
