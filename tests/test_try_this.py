@@ -14,11 +14,8 @@ from typing import Any
 
 import nbformat
 import pytest
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 
 from tests.test_book_sources import CHAPTERS, tags
-from zfrepro import data
 
 
 def bound(tree: ast.AST) -> set[str]:
@@ -91,6 +88,10 @@ def with_parameters(source: str, changes: dict[str, str]) -> str:
 
 def words_and_picture(value: Any, printed: str) -> tuple[str, bytes]:
     """The words of an output, and its picture without them."""
+    # here, so that test_lab.py starts without it
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
     if isinstance(value, Figure):
         words = []
         for text in value.findobj(Text):
@@ -180,7 +181,9 @@ REFUSED = {
 def test_a_cell_to_try_answers_to_each_parameter(path, tmp_path_factory, monkeypatch):
     for variable in ("ZFREPRO_DATASET", "ZFREPRO_DATA"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr(data, "DIORAMA_SPLITS", SMALL)
+    monkeypatch.setattr("zfrepro.data.DIORAMA_SPLITS", SMALL)
+    monkeypatch.setattr("zfrepro.occlusion.PAPER_POSITIONS", 8)  # a side, in place of 30
+    monkeypatch.setattr("book.occlusion.measure.SCANNED", 16)  # images, in place of 100
     monkeypatch.setenv("ZFREPRO_CACHE", str(tmp_path_factory.getbasetemp() / "few"))
     monkeypatch.chdir(path.parent)
     before, source = before_and_cell(path)
