@@ -1,6 +1,7 @@
 """A walk through the book in JupyterLab: run all, move each widget, bring pictures, try values.
 
-It runs a copy of the book; kernels draw few images of the diorama, which keeps cells short."""
+It runs a copy of the book; kernels draw few images of the diorama and cover each at fewer places,
+which keeps cells short."""
 
 import io
 import json
@@ -20,10 +21,15 @@ from playwright.sync_api import Page
 
 from tests.chromium import ROOT
 from tests.test_try_this import CHANGES, QUICK, SMALL, with_parameters
-from zfrepro.explorers import UNLABELLED
 
 PATIENCE = 300  # seconds for all cells of a notebook
-FEW = f"import zfrepro.data\nzfrepro.data.DIORAMA_SPLITS = {SMALL | {'val': (64, 1)}}\n"
+OFTEN = 50  # ms between two looks at a page: one a frame would draw it all the time
+FEW = f"""from book.occlusion import measure
+from zfrepro import data, occlusion
+data.DIORAMA_SPLITS = {SMALL | {"val": (64, 1)}}
+occlusion.PAPER_POSITIONS, measure.SCANNED = 15, 16
+del data, measure, occlusion
+"""
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # all cells are in the page
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -61,12 +67,13 @@ def lab(tmp_path_factory) -> Iterator[str]:
         command = [sys.executable, "-m", "jupyterlab", *options]
         server = subprocess.Popen(command, cwd=home, env=environment, stdout=stream, stderr=stream)
     try:
-        for _ in range(600):
+        end = time.monotonic() + PATIENCE
+        while True:
             try:
                 urllib.request.urlopen(f"{address}/api", timeout=5).close()
                 break
             except OSError:
-                assert server.poll() is None, log.read_text()
+                assert server.poll() is None and time.monotonic() < end, log.read_text()
                 time.sleep(0.1)
         yield address
     finally:
@@ -81,7 +88,7 @@ def page(browser, lab) -> Iterator[Page]:
     page = context.new_page()
     page.set_default_timeout(1000 * PATIENCE)
     page.goto(f"{lab}/lab")
-    page.wait_for_function("window.jupyterapp")
+    page.wait_for_function("window.jupyterapp", polling=OFTEN)
     page.evaluate("jupyterapp.restored")
     yield page
     context.close()
@@ -98,9 +105,9 @@ class Notebook:
         )
         panel = "jupyterapp.shell.currentWidget"
         idle = f"{panel}?.sessionContext?.session?.kernel?.status === 'idle'"
-        page.wait_for_function(f"{panel}?.context?.path === '{path}' && {idle}")
+        page.wait_for_function(f"{panel}?.context?.path === '{path}' && {idle}", polling=OFTEN)
         page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
-        page.wait_for_function(idle)
+        page.wait_for_function(idle, polling=OFTEN)
 
     def close(self) -> None:
         """Close it; its kernel ends meanwhile."""
@@ -152,7 +159,7 @@ def moved(page: Page, move: Callable[[], None]) -> str:
     """Do something to an explorer; its answer must change, which is returned."""
     before = page.evaluate(ANSWER)
     move()
-    return page.wait_for_function(SETTLED, arg=before).json_value()
+    return page.wait_for_function(SETTLED, arg=before, polling=OFTEN).json_value()
 
 
 def move_all(page: Page) -> None:
@@ -203,7 +210,7 @@ def bring_pictures(page: Page) -> None:
     for name, content in pictures().items():
         if name != "phone.heic":
             moved(page, lambda n=name, c=content: upload(n, c))
-            page.get_by_text(UNLABELLED).wait_for()
+            page.get_by_text("Your images come without labels").wait_for()
             moved(page, page.get_by_role("button", name="the book's images").click)
             continue
         before = page.evaluate(ANSWER)
