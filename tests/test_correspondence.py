@@ -179,8 +179,12 @@ def few():
 def test_the_study_runs_and_its_numbers_agree(few, monkeypatch):
     monkeypatch.setattr(study, "TIMES", 40)
     network = zfrepro.pretrained("zfnet", "diorama", image_size=96)
-    masks = study.Masks(few, study.features_of(network, ["fc7"]), 12, 2, seed=0)
+    features = study.features_of(network, ["fc7"])
+    masks = study.Masks(few, features, 12, 2, seed=0)
     table = study.layer_table(masks, 0)["sign"]["random"]
+    signs = study.Masks(few, features, 12, 2, seed=0, signs=True)
+    assert study.layer_table(signs, 0, ["sign"])["sign"]["random"] == table
+    assert signs.changed() == masks.changed()
     part = [c.mean_over_pairs(c.sign_distance(eps)) for eps in masks.of_part]
     random = [c.mean_over_pairs(c.sign_distance(e)) for e in masks.of_control["random"]]
     part, random = sum(part) / 3, sum(random) / 2

@@ -159,7 +159,7 @@ def sign_distance(eps: Tensor, zero: str = "third") -> Tensor:
     if zero == "positive":
         signs = torch.where(eps < 0, -1.0, 1.0)
         return (units - signs @ signs.T) / (2 * units)
-    signs, changed = eps.sign(), eps.ne(0).float()
+    signs, changed = eps.sign().float(), eps.ne(0).float()
     same, both, number = signs @ signs.T, changed @ changed.T, changed.sum(1)
     neither = units - number[:, None] - number + both
     return (units - (both + same) / 2 - neither) / units

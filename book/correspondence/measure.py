@@ -168,10 +168,14 @@ def control_places(faces: Faces, side: int, draws: int, seed: int) -> dict[str, 
 class Masks:
     """Differences that masks on the parts, and on the control places, make in one layer.
 
-    features: of that layer alone; the lowest fills a gigabyte for each set of masks.
+    features: of that layer alone; signs: keep no more than signs, since the differences of the
+    lowest layers would fill half a gigabyte for each set of masks.
     """
 
-    def __init__(self, faces: Faces, features: c.Features, side: int, draws: int, seed: int):
+    def __init__(
+        self, faces: Faces, features: c.Features, side: int, draws: int, seed: int, *,
+        signs: bool = False,
+    ):  # fmt: skip
         self.faces = faces
         self.places = control_places(faces, side, draws, seed)
         (layer,) = clean = c.batched_features(features, faces.images)
@@ -181,7 +185,8 @@ class Masks:
             # An image without such a place gets any mask here and is left out in `layer_table`.
             instead = torch.where(places.isfinite(), places, faces.places[:, 0])
             masked = c.mask_squares(faces.images, instead, side)
-            return c.differences(features, clean, masked)[layer]
+            difference = c.differences(features, clean, masked)[layer]
+            return difference.sign().to(torch.int8) if signs else difference
 
         self.of_part = [eps(places) for places in faces.places.unbind(1)]
         self.of_control = {name: [eps(at) for at in places] for name, places in self.places.items()}
@@ -359,7 +364,8 @@ def parts(study: Study) -> Parts:
     side = round(SHARE * size)
 
     def masks_on(layer: str, network: Layered | None = None, side: int = side) -> Masks:
-        return Masks(faces, features_of(trained, [layer], network), side, draws, study.seed)
+        features, signs = features_of(trained, [layer], network), layer not in TESTED
+        return Masks(faces, features, side, draws, study.seed, signs=signs)
 
     masks = lru_cache(1)(masks_on)
 
