@@ -33,6 +33,11 @@ def time_of(run: Record, layer: str, threshold: float) -> float:
     return 100 * converged(epochs, run["cka"][layer], threshold) / epochs[-1]
 
 
+def mean_time(record: Record, layer: str, apart: str = "") -> float:
+    """Return the mean of a layer's time of convergence over runs, which may be set apart."""
+    return float(np.mean([time_of(run, layer, THRESHOLD) for run in runs(record, apart)]))
+
+
 def over_runs(record: Record, value: Callable[[Record], float]) -> Interval:
     """Return the mean of a value over runs, with its interval by Student's t."""
     return t_interval([value(run) for run in runs(record)], "runs")

@@ -150,13 +150,10 @@ def conditions(by_dataset: Mapping[str, Record]) -> HTML:
     for dataset, record in by_dataset.items():
         for apart, name in CONDITIONS.items():
             if runs := rules.runs(record, apart):
-                times = {
-                    f"layer {layer[-1]}": np.mean(
-                        [rules.time_of(run, layer, rules.THRESHOLD) for run in runs]
-                    )
-                    for layer in rules.LAYERS
-                }
-                rows.append({"data set": DATASETS[dataset], **name, "runs": len(runs)} | times)
+                row = {"data set": DATASETS[dataset], **name, "runs": len(runs)}
+                for layer in rules.LAYERS:
+                    row[f"layer {layer[-1]}"] = rules.mean_time(record, layer, apart)
+                rows.append(row)
     caption = "Share of the training after which each layer has converged, %, by schedule and size"
     return page.table(rows, caption=caption, digits=0)
 
