@@ -142,7 +142,7 @@ def test_runs_under_other_conditions_are_shown_and_not_judged():
     both = record | {f"plateau seed{i}": run for i, run in enumerate(upside_down)}
     for claim in claims.CLAIMS:
         assert claim.judge(both) == claim.judge(record)
-    assert claims.runs(both, "plateau ") == upside_down
+    assert claims.runs(both, "plateau") == upside_down
     shown = figures.conditions({"diorama": both}).data
     assert "in steps" in shown and "224 px" not in shown
 
@@ -157,6 +157,7 @@ def test_a_run_is_measured_and_the_figure_needs_one(dataset, grown, tmp_path, mo
     history = [{"val_top1_error": 50.0}] * 3
     monkeypatch.setattr(measure.records, "read_json", lambda _: trained | {"history": history})
     curves = measure.curves(tmp_path, dataset, 40, False)
+    assert measure.curves(tmp_path, dataset, 40, False, whole=False)["cka"] == curves["cka"]
     assert curves["cka"]["conv3"][-1] == pytest.approx(1) and len(curves["changed"]["conv1"]) == 2
     decoded = figures.decoded({"pictures": measure.pictures(tmp_path, dataset, 0)})
     assert all(tiles.shape[:2] == (measure.MAPS, 3) for tiles in decoded.values())

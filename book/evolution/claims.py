@@ -1,17 +1,14 @@
 """Claims of section 4 and Fig. 4 on how features develop during training."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from zfrepro.claims import Above, AllOf, Below, Claim, Quantity, Within
+from zfrepro.claims import Above, AllOf, Below, Claim, Quantity, Record, Within
 from zfrepro.evolution import converged
 from zfrepro.stats import Interval, t_interval
-
-Record = Mapping[str, Any]
 
 THRESHOLD = 0.9  # CKA with the final layer from which a layer counts as converged
 THRESHOLDS = (0.7, 0.8, 0.85, 0.9, 0.95)  # for the sensitivity of the outcomes
@@ -24,7 +21,7 @@ LEAD = (LATE - FEW) / 2  # % of the training; half of what lies between the pape
 
 def runs(record: Record, apart: str = "") -> list[Record]:
     """Return the curves of the recorded runs that claims read, or of those that are set apart."""
-    return [record[key] for key in sorted(record) if re.fullmatch(rf"{apart}seed\d+", key)]
+    return [record[key] for key in sorted(record) if re.fullmatch(rf"{apart} ?seed\d+", key)]
 
 
 def time_of(run: Record, layer: str, threshold: float) -> float:
@@ -33,19 +30,16 @@ def time_of(run: Record, layer: str, threshold: float) -> float:
     return 100 * converged(epochs, run["cka"][layer], threshold) / epochs[-1]
 
 
-def mean_time(record: Record, layer: str, apart: str = "") -> float:
-    """Return the mean of a layer's time of convergence over runs, which may be set apart."""
-    return float(np.mean([time_of(run, layer, THRESHOLD) for run in runs(record, apart)]))
+def over_runs(record: Record, value: Callable[[Record], float], apart: str = "") -> Interval:
+    """Return the mean of a value over `runs`, with its interval by Student's t."""
+    return t_interval([value(run) for run in runs(record, apart)], "runs")
 
 
-def over_runs(record: Record, value: Callable[[Record], float]) -> Interval:
-    """Return the mean of a value over runs, with its interval by Student's t."""
-    return t_interval([value(run) for run in runs(record)], "runs")
-
-
-def convergence(record: Record, layer: str, threshold: float = THRESHOLD) -> Interval:
-    """Return the share of the training after which a layer has converged, over runs."""
-    return over_runs(record, lambda run: time_of(run, layer, threshold))
+def convergence(
+    record: Record, layer: str, threshold: float = THRESHOLD, apart: str = ""
+) -> Interval:
+    """Return the share of the training after which a layer has converged, over `runs`."""
+    return over_runs(record, lambda run: time_of(run, layer, threshold), apart)
 
 
 def delay(record: Record, lower: str, upper: str, threshold: float) -> Interval:
@@ -64,9 +58,9 @@ def slope(record: Record, threshold: float) -> Interval:
     return over_runs(record, fitted)
 
 
-def times(record: Record) -> dict[str, Interval]:
-    """Return the time of convergence of every layer."""
-    return {layer: convergence(record, layer) for layer in LAYERS}
+def times(record: Record, apart: str = "") -> dict[str, Interval]:
+    """Return the time of convergence of every layer, over `runs`."""
+    return {layer: convergence(record, layer, apart=apart) for layer in LAYERS}
 
 
 def remaining_change(run: Record) -> float:

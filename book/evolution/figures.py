@@ -1,7 +1,6 @@
 """Fig. 4, features through the epochs, and the curves that the paper does not have."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,15 +11,13 @@ from torch import Tensor
 
 from book.evolution import claims as rules
 from zfrepro import page, plots, records
-from zfrepro.claims import DATASETS
+from zfrepro.claims import DATASETS, Record
 from zfrepro.stats import t_interval
-
-Record = Mapping[str, Any]
 
 CONDITIONS = {
     "": {"learning rate": "cosine", "image size": "96 px"},
-    "plateau ": {"learning rate": "in steps", "image size": "96 px"},
-    "224px ": {"learning rate": "cosine", "image size": "224 px"},
+    "plateau": {"learning rate": "in steps", "image size": "96 px"},
+    "224px": {"learning rate": "cosine", "image size": "224 px"},
 }
 """What sets runs apart in a record, and in the table."""
 GUTTER = 0.25  # dark grey between the pictures of an explorer, for light and dark pages
@@ -151,9 +148,8 @@ def conditions(by_dataset: Mapping[str, Record]) -> HTML:
         for apart, name in CONDITIONS.items():
             if runs := rules.runs(record, apart):
                 row = {"data set": DATASETS[dataset], **name, "runs": len(runs)}
-                for layer in rules.LAYERS:
-                    row[f"layer {layer[-1]}"] = rules.mean_time(record, layer, apart)
-                rows.append(row)
+                times = rules.times(record, apart)
+                rows.append(row | {f"layer {k[-1]}": time.estimate for k, time in times.items()})
     caption = "Share of the training after which each layer has converged, %, by schedule and size"
     return page.table(rows, caption=caption, digits=0)
 

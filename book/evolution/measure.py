@@ -63,9 +63,8 @@ def parts(study: Study) -> Parts:
     compared = study.images or COMPARED
 
     def over_epochs(run: Path, recipe: Recipe) -> dict[str, Any]:
-        if part_of(recipe).startswith("seed"):
-            return curves(run, images(recipe), compared, study.progress)
-        return similarity(run, images(recipe), compared)
+        whole = part_of(recipe).startswith("seed")
+        return curves(run, images(recipe), compared, study.progress, whole=whole)
 
     measurements: Parts = {"pictures": figure}
     measurements |= {part_of(r): partial(over_epochs, run, r) for run, r in recipes.items()}
@@ -140,12 +139,19 @@ def errors_after(trained: dict[str, Any], checkpoints: list[Snapshot]) -> list[f
     return [trained["history"][s.epoch - 1]["val_top1_error"] for s in checkpoints]
 
 
-def similarity(run: Path, dataset: Dataset, compared: int) -> dict[str, Any]:
-    """Return a run's CKA with its final layer, by layer and epoch, and what the run was."""
+def curves(
+    run: Path, dataset: Dataset, compared: int, progress: bool, *, whole: bool = True
+) -> dict[str, Any]:
+    """Return a run's CKA with its final layer, by layer and epoch.
+
+    whole: probe accuracy and changes of the strongest images and their projections, too.
+    """
     checkpoints, trained = snapshots(run), records.read_json(run / "record.json")
-    images = dataset.val.shuffled(compared).images
-    by_epoch = [layer_features(snapshot.trained, images) for snapshot in checkpoints]
-    return {
+    images, val = dataset.train.images, dataset.val.shuffled(compared)
+    train = dataset.train.shuffled(PROBED)
+    maps = figure_maps(checkpoints[-1].trained.network, 1, PROJECTED)
+    by_epoch = [layer_features(snapshot.trained, val.images) for snapshot in checkpoints]
+    record: dict[str, Any] = {
         "epochs": [s.epoch for s in checkpoints],
         "command": trained["command"],
         "weights_sha256": trained["weights_sha256"],
@@ -153,23 +159,16 @@ def similarity(run: Path, dataset: Dataset, compared: int) -> dict[str, Any]:
         "val_error": errors_after(trained, checkpoints),
         "cka": {
             name: [round(cka(now[name], by_epoch[-1][name]), 4) for now in by_epoch]
-            for name in checkpoints[-1].trained.network.convs
+            for name in maps
         },
     }
-
-
-def curves(run: Path, dataset: Dataset, compared: int, progress: bool) -> dict[str, Any]:
-    """Return a run's `similarity` with probe accuracy and changes, by layer and epoch."""
-    checkpoints = snapshots(run)
-    images, val = dataset.train.images, dataset.val.shuffled(compared)
-    train = dataset.train.shuffled(PROBED)
-    maps = figure_maps(checkpoints[-1].trained.network, 1, PROJECTED)
-    record = similarity(run, dataset, compared)
+    if not whole:
+        return record
     for measure in ("probe", "changed", "cosine", "same_cosine"):
         record[measure] = {name: [] for name in maps}
     before = None
-    for snapshot in checkpoints:
-        on_val, on_train = (layer_features(snapshot.trained, s.images) for s in (val, train))
+    for snapshot, on_val in zip(checkpoints, by_epoch, strict=True):
+        on_train = layer_features(snapshot.trained, train.images)
         top = strongest(snapshot.trained, images, progress=progress)
         now = {n: (top[n], project(snapshot.trained, images, top[n], maps[n])) for n in maps}
         for name, chosen in maps.items():
