@@ -2,8 +2,8 @@
 book is built.
 
 `make test` does; by itself: make book, then pytest tests/test_browser.py. `ZFREPRO_HTML` names
-another folder. A page is loaded once, for all widths and themes; what is wrong with it is listed
-together."""
+another folder. A page is loaded once on a phone and once for all else; what is wrong with it is
+listed together."""
 
 import functools
 import html.parser
@@ -211,12 +211,12 @@ def on_a_desktop(browser, page: str) -> list[str]:
     return faults + accessibility(browser)
 
 
-def on_a_phone(browser) -> list[str]:
+def on_a_phone(browser, page: str) -> list[str]:
     """What makes the page scroll sideways."""
-    browser.resize(PHONE)
+    browser.open((HTML / page).as_uri(), width=PHONE)
     wide = browser.evaluate("document.documentElement.scrollWidth")
     if wide <= PHONE:
-        return []
+        return browser.errors
     culprits = browser.evaluate(
         "[...document.querySelectorAll('.bd-article *')].filter(e => "
         f"e.getBoundingClientRect().right > {PHONE} && "
@@ -224,7 +224,7 @@ def on_a_phone(browser) -> list[str]:
         "math'))"
         ".slice(0, 3).map(e => e.outerHTML.slice(0, 80))"
     )
-    return [f"{wide} px wide on a phone", *culprits]
+    return [f"{wide} px wide", *culprits, *browser.errors]
 
 
 def on_paper(browser) -> list[str]:
@@ -260,10 +260,11 @@ def in_the_dark(browser) -> list[str]:
 
 @each_page
 def test_a_page_reads_well_on_screens_and_on_paper(page, browser):
+    phone = on_a_phone(browser, page)
     browser.open((HTML / page).as_uri(), width=WIDE, settle=0.5)
     faults = {
+        "phone": phone,
         "desktop": on_a_desktop(browser, page),
-        "phone": on_a_phone(browser),
         "paper": on_paper(browser),
         "dark": in_the_dark(browser),
         "console": browser.errors,
