@@ -188,11 +188,46 @@ def test_tensor_data_set_loader_and_stream_give_the_same():
         loader(pairs, 5, shuffle=True, generator=shuffled),
         loader(pairs, 7, sampler=repeated),  # every image many times
         loader(pairs, 7, shuffle=True, num_workers=1),
+        loader(pairs, 7, sampler=torch.utils.data.SubsetRandomSampler(torch.randperm(23))),
         images.split(4),
         ((x, torch.zeros(len(x))) for x in images.split(4)),
     ):
         tops = gallery.top_units(tiny(), data, ["1", "3"], progress=False)
         assert all(same(tops[layer], wanted[layer]) for layer in wanted), data
+
+
+class OwnLoader(torch.utils.data.DataLoader):
+    def __iter__(self):
+        return (2 * images - 1 for images in super().__iter__())
+
+
+def test_images_are_those_that_the_loader_makes():
+    def bright(items):
+        return (4 * torch.stack(items) - 2,)
+
+    images, makes, model = noise(12, 32), torch.utils.data.DataLoader, tiny()
+    loader = makes(Items(images), 5, shuffle=True, collate_fn=bright)
+    top = gallery.top_units(model, loader, "1", k=3, progress=False)["1"]
+    for found in (gallery.projections, gallery.patches):
+        wanted = found(model, bright(list(images))[0], top, range(6))
+        assert torch.equal(found(model, loader, top, range(6)), wanted)
+
+    sampler = torch.utils.data.BatchSampler(range(12), 4, drop_last=False)
+    whole = torch.utils.data.TensorDataset(images)
+    for own in (OwnLoader(Items(images), 4), makes(whole, batch_size=None, sampler=sampler)):
+        assert gallery.top_units(model, own, "1", progress=False)["1"].values.any()  # a stream
+        with pytest.raises(ValueError, match="Loader: a stream has no images to go back to"):
+            gallery.projections(model, own, top, [0])
+
+
+@pytest.mark.parametrize("made", [lambda items: items[:-1], lambda items: items * 2])
+def test_a_loader_that_drops_or_adds_images_is_refused(made):
+    def collate(items):
+        return torch.stack(made(items))
+
+    loader = torch.utils.data.DataLoader(Items(noise(8, 32)), 4, collate_fn=collate)
+    with pytest.raises(ValueError, match="collate_fn makes [38] images of 4 items"):
+        gallery.top_units(tiny(), loader, "1", progress=False)
 
 
 def test_the_best_of_each_class():

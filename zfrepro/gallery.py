@@ -158,17 +158,25 @@ def _map_style(data: Data) -> bool:
 
 def length_of(data: Data) -> int | None:
     """Return how many images there are, or None for streams, which do not say."""
-    if isinstance(data, torch.utils.data.DataLoader):
-        return length_of(data.dataset) if data.batch_sampler is not None else None
+    loader = torch.utils.data.DataLoader
+    if isinstance(data, loader):
+        # one that makes its batches in a way of its own is a stream
+        plain = data.batch_sampler is not None and type(data).__iter__ is loader.__iter__
+        return length_of(data.dataset) if plain else None
     return len(data) if _map_style(data) else None
 
 
-def _unpack(item: object) -> list[Tensor]:
-    """Return images (B, 3, H, W) and, where there are any, labels (B,) of what a loader yields."""
+def _unpack(item: object, count: int | None = None) -> list[Tensor]:
+    """Return images (B, 3, H, W) and, where there are any, labels (B,) of what a loader yields.
+
+    count: how many images there must be, where that is known.
+    """
     images, *rest = item if isinstance(item, (tuple, list)) and item else (item,)
     if not isinstance(images, Tensor) or images.ndim != 4:
         what = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise ValueError(f"the data yield {what}; wanted images (B, 3, H, W), or (images, labels)")
+    if count not in (None, len(images)):
+        raise ValueError(f"collate_fn makes {len(images)} images of {count} items: not one each")
     labels = [x for x in rest[:1] if isinstance(x, Tensor) and x.shape == images.shape[:1]]
     return [images, *labels]
 
@@ -188,7 +196,8 @@ def _collate(collate: Callable, rows: Sequence[tuple[int, object]]) -> tuple[Ten
 def _unseen(batches: Iterable[list[int]], seen: Tensor) -> Iterator[list[int]]:
     """Yield batches of indices without those seen, now or before. seen: (N,) bool."""
     for batch in batches:
-        if new := [index for index in dict.fromkeys(batch) if not seen[index]]:
+        # some samplers yield tensors
+        if new := [index for index in dict.fromkeys(map(int, batch)) if not seen[index]]:
             seen[new] = True
             yield new
 
@@ -220,25 +229,32 @@ def _batches(data: Data, size: int, done: Tensor) -> Iterator[_Batch]:
         worker_init_fn=data.worker_init_fn,
     )  # fmt: skip
     for indices, item in loader:
-        yield _Batch(indices, *_unpack(item))
+        yield _Batch(indices, *_unpack(item, len(indices)))
+
+
+def _stack(items: Sequence) -> Tensor:
+    """Return the images of some items, without their labels, as a batch."""
+    return torch.stack([item[0] if isinstance(item, (tuple, list)) else item for item in items])
 
 
 def fetcher(images: Data | Fetch) -> Fetch:
-    """Return a function from indices (B,) to images (B, 3, H, W)."""
-    if isinstance(images, torch.utils.data.DataLoader):
-        images = images.dataset
-    if not _map_style(images):
+    """Return a function from indices (B,) to images (B, 3, H, W), as a loader would yield them."""
+    total = length_of(images)
+    if total is None:
         if callable(images) and not isinstance(images, nn.Module):
             return images
         raise ValueError(
             f"{type(images).__name__}: a stream has no images to go back to; give a tensor, a data "
             "set, or a function from indices to images"
         )
+    data, collate = images, _stack
+    if isinstance(images, torch.utils.data.DataLoader):
+        data, collate = images.dataset, images.collate_fn
 
     def fetch(chosen: Tensor) -> Tensor:
-        require_index("image", chosen, len(images))
-        items = (images[int(i)] for i in chosen)
-        return torch.stack([item[0] if isinstance(item, (tuple, list)) else item for item in items])
+        require_index("image", chosen, total)
+        _, item = _collate(collate, [(i, data[i]) for i in chosen.tolist()])
+        return _unpack(item, len(chosen))[0]
 
     return fetch
 
