@@ -339,6 +339,7 @@ def test_images_that_were_not_searched_are_refused():
         (gallery.projections, noise(6, 40), "images are 40 x 40 px; 1 was searched in images of"),
         (gallery.patches, noise(6, 40), "images are 40 x 40 px; 1 was searched in images of"),
         (gallery.projections, iter(images.split(2)), "a stream has no images to go back to"),
+        (gallery.projections, images.flip(0), "1: an image excites a unit by"),
     ):
         with pytest.raises(ValueError, match=says):
             call(model, others, top, [0, 1])

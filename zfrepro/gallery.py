@@ -522,7 +522,8 @@ def projections(
     Returns:
         (len(maps), K, 3, h, w), signed; zero where a map has no positive activation.
     Raises:
-        ValueError: maps that do not exist, or images of another size than those searched.
+        ValueError: maps that do not exist, or images other than those searched, which shows in
+            their size and in what the units respond.
     """
     from tqdm.auto import tqdm
 
@@ -545,7 +546,15 @@ def projections(
             return part, projected.pixels
         distinct, of = indices[part].unique(return_inverse=True)
         x = _validate_size(fetch(distinct), top, fields).to(device)
-        return part, rules.project_to_fields(model, x, top.layer, units[part], of, fields).pixels
+        projected = rules.project_to_fields(model, x, top.layer, units[part], of, fields)
+        found, wanted = projected.activations, values[part]
+        if found is None:  # then the strongest stands for all, in a pass of its own
+            first = wanted.argmax()[None]
+            with evaluating(model), torch.no_grad():
+                output = layer_outputs(model, x[of[first]], [top.layer])[top.layer]
+            found, wanted = output[(0, *units[part[first]].places)], wanted[first]
+        _validate_activations(top, found.cpu(), wanted)
+        return part, projected.pixels
 
     order = indices.argsort(stable=True)
     cached = torch.isin(indices[order], torch.tensor(list(stored), dtype=torch.int64))
@@ -603,6 +612,16 @@ def _validate_size(images: Tensor, top: Top, fields: Fields) -> Tensor:
             f"{wanted[0]} x {wanted[1]} px"
         )
     return images
+
+
+def _validate_activations(top: Top, found: Tensor, wanted: Tensor) -> None:
+    """Refuse images that do not excite units, (B,), as in the search; rounding to bf16 is less."""
+    worst = (found - wanted).abs().argmax()
+    if (found - wanted)[worst].abs() > 0.05 * top.values.max():
+        raise ValueError(
+            f"{top.layer}: an image excites a unit by {found[worst]:.3g}, in the search it was "
+            f"{wanted[worst]:.3g}; give the same model and images, without random transforms"
+        )
 
 
 def _in_places(filled: Tensor, responds: Tensor, empty: float = 0) -> Tensor:
