@@ -264,7 +264,8 @@ def test_an_interrupted_search_goes_on_where_it_was(tmp_path, shuffle):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_stream_goes_on_too_and_other_states_are_refused(tmp_path):
+@pytest.mark.parametrize("size", [4, 5])
+def test_a_stream_goes_on_too_and_other_states_are_refused(tmp_path, size):
     images, file = noise(40, 32), tmp_path / "search"
     options = {"state": file, "save_every": 0, "progress": False}
 
@@ -279,7 +280,7 @@ def test_a_stream_goes_on_too_and_other_states_are_refused(tmp_path):
     interrupt()
     spoilt = images.clone()
     spoilt[:12] = torch.nan  # not looked at again
-    top = gallery.top_units(tiny(), spoilt.split(4), "1", **options)["1"]
+    top = gallery.top_units(tiny(), spoilt.split(size), "1", **options)["1"]
     assert same(top, gallery.top_units(tiny(), images, "1", progress=False)["1"])
     interrupt()
     other = tiny()

@@ -214,8 +214,9 @@ def _batches(data: Data, size: int, done: Tensor) -> Iterator[_Batch]:
         for item in data:
             images, *labels = _unpack(item)
             indices = torch.arange(start, start + len(images))
-            if start >= len(done):
-                yield _Batch(indices, images, *labels)
+            # the batches may have been others before
+            if len(rest := _Batch(indices, images, *labels)[max(0, len(done) - start) :]):
+                yield rest
             start += len(images)
         return
     if _map_style(data):
