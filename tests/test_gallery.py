@@ -256,9 +256,12 @@ def test_an_interrupted_search_goes_on_where_it_was(tmp_path, shuffle):
 
     with pytest.raises(KeyboardInterrupt):
         search(Items(images, fail_at=26))
+    with pytest.raises(ValueError, match="another model, layers, k or data"):
+        search(Items(2 * images))
     rest = Items(images)
     tops = search(rest)
-    assert len(rest.fetched) == 40 - 24  # six batches were done
+    # six batches were done; the first and the last image tell the data from others
+    assert len(rest.fetched) == 40 - 24 + 2
     wanted = gallery.top_units(tiny(), images, ["1", "3"], progress=False)
     assert all(same(tops[layer], wanted[layer]) for layer in wanted)
     assert not list(tmp_path.iterdir())
@@ -283,6 +286,8 @@ def test_a_stream_goes_on_too_and_other_states_are_refused(tmp_path, size):
     top = gallery.top_units(tiny(), spoilt.split(size), "1", **options)["1"]
     assert same(top, gallery.top_units(tiny(), images, "1", progress=False)["1"])
     interrupt()
+    with pytest.raises(ValueError, match="state: weights inside a function .*; give a module"):
+        gallery.top_units(lambda x: x, images, **options)
     other = tiny()
     nn.init.zeros_(other[0].bias)
     for model, layer, k in ((other, "1", 9), (tiny(), "3", 9), (tiny(), "1", 8)):

@@ -405,7 +405,7 @@ def top_units(
         k: how many images a unit.
         per_class: keep the k strongest of each class of images.
         state: a file that keeps the search, written every `save_every` seconds and deleted at the
-            end; if it exists, the search continues there.
+            end; if it exists, the search continues there. Needs a module.
         switches: gets those of the images that lead, which saves `projections` the forward pass;
             stays empty where the layers are not conv layers of this package's networks.
         batch: images a pass, where `data` is a tensor or a data set.
@@ -425,10 +425,14 @@ def top_units(
     if not layers:
         raise ValueError("no layers to search; name at least one")
     device, total = device_of(model), length_of(data)
-    file, weights = state and Path(state), model if isinstance(model, nn.Module) else None
-    search = _Search(models.fingerprint(weights, layers, per_class, k, total) if file else "")
-    if file and file.exists():
-        search.load(file, device)
+    file, search = state and Path(state), _Search("")
+    if file:
+        if not isinstance(model, nn.Module):
+            raise ValueError("state: weights inside a function cannot be compared; give a module")
+        ends = fetcher(data)(torch.tensor([0, total - 1])) if total else None
+        search.fingerprint = models.fingerprint(model, layers, per_class, k, total, ends)
+        if file.exists():
+            search.load(file, device)
     keeps_switches = switches is not None and deconvnet.has_crops(model, *layers)
     if switches is not None:
         switches.stored.clear()  # of another search
