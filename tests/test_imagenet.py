@@ -3,6 +3,7 @@
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from tests.photographs import picture
 from zfrepro import imagenet
@@ -63,6 +64,14 @@ def test_every_layer_is_the_module_that_the_mapping_names(name):
     assert trained.network.first().weight.shape[:2] == (maps["conv1"].shape[1], 3)
     with pytest.raises(ValueError, match="choose among conv1"):
         trained.network.features(x, ["conv9"])
+
+
+def test_fields_are_found_in_evaluation_mode():
+    norm = nn.BatchNorm2d(4)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.Conv2d(4, 4, 3))
+    network = imagenet.Adapted(model, {"conv1": "0", "conv2": "2"}, 16, torch.arange(4)).train()
+    assert network.fields("conv2").window_size == (5, 5)
+    assert not norm.running_mean.any() and norm.training
 
 
 def test_the_untrained_control_has_other_weights_and_is_the_same_each_time():
