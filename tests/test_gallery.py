@@ -405,6 +405,14 @@ def test_a_gallery_in_one_call(tmp_path):
     assert torch.equal(shown[0], made.lower_patches[0])  # the patches are those of the images named
 
 
+def test_the_page_knows_only_the_images_that_the_loader_draws():
+    data = Items(noise(12, 32))
+    loader = torch.utils.data.DataLoader(data, 4, sampler=range(3, 12), drop_last=True)
+    made = gallery_page.gallery(tiny(), loader, "1", maps=2, k=9, progress=False)
+    assert made.count == len(made.sample) == 8 and not {0, 1, 2, 11} & set(data.fetched[1:])
+    torch.testing.assert_close(made.sample.amax(0), made.top.values[list(made.maps), 0])
+
+
 def test_maps_that_never_respond_are_not_shown():
     model = tiny()
     with torch.no_grad():

@@ -10,7 +10,7 @@ import io
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,6 +46,7 @@ class Top:
     rows: Tensor | None = None  # int64, position in the feature map; None for layers without maps
     columns: Tensor | None = None
     image_size: tuple[int, int] | None = None  # height and width of the images searched, in pixels
+    searched: Tensor | None = None  # (N,) int64, all images searched, in order
 
     def of(self, maps: Iterable[int], *, silent: bool = False) -> tuple[Tensor, Units]:
         """Return image indices and units of some maps, (B,), map after map, empty places left out.
@@ -464,13 +465,12 @@ def top_units(
         raise ValueError("no images to search; give at least one batch")
     if file:
         file.unlink(missing_ok=True)
+    searched = torch.cat(search.done).sort().values
+    tops = {at: replace(t.top(), searched=searched) for at, t in search.trackers.items()}
     if not per_class:
-        return {layer: search.trackers[layer, None].top() for layer in layers}
-    classes = sorted({label for _, label in search.trackers})
-    return {
-        layer: {label: search.trackers[layer, label].top() for label in classes}
-        for layer in layers
-    }
+        return {layer: tops[layer, None] for layer in layers}
+    classes = sorted({label for _, label in tops})
+    return {layer: {label: tops[layer, label] for label in classes} for layer in layers}
 
 
 def _layers(model: Model, layers: str | Sequence[str | None] | None) -> list[str | None]:

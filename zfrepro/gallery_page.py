@@ -19,7 +19,6 @@ from zfrepro.gallery import (
     example_of,
     fetcher,
     fields_of,
-    length_of,
     patches,
     projections,
     top_units,
@@ -200,11 +199,11 @@ def gallery(
             f"images of {channels} channels cannot be drawn; top_units and projections take them"
         )
     top = top_units(model, data, layer, k, batch=batch, progress=progress)[layer]
-    chosen, count = _choose(top, maps), length_of(data)
+    chosen, count = _choose(top, maps), len(top.searched)
     fields = fields_of(model, layer, example_of(fetch, top))
     cut_from = {"images": lambda indices: as_pictures(shown(indices)), "fields": fields}
     drawn = projections(model, fetch, top, chosen, fields=fields, progress=progress)
-    places = torch.linspace(0, count - 1, min(count, sample)).round().long()
+    places = top.searched[torch.linspace(0, count - 1, min(count, sample)).round().long()]
     sampled = (fetch(part) for part in places.split(batch))
     every = top_units(model, sampled, layer, len(places), progress=False)[layer]
     by_image = torch.empty(len(chosen), len(places))
