@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from tests.networks import relative, small
+from tests.networks import MapsLast, relative, small
 from tests.test_imagenet import made as adapted
 from zfrepro import gallery, gallery_page, rules
 from zfrepro.networks import krizhevsky, zfnet
@@ -325,6 +325,7 @@ def test_memory_stays_flat():
         (tiny, "1", noise(2, 32)[0], r"the data yield \(3, 32, 32\)"),
         (tiny, "1", [{"pixel_values": noise(2, 32)}], "the data yield dict"),
         (tiny, "1", [], "no images to search"),
+        (MapsLast, "linear", noise(2, 32)[:, :, :24], r"gives \(2, 22, 30, 6\); wanted feature"),
         (tiny, [], noise(2, 32), "no layers to search"),
         (tiny, "0", [noise(2, 32), noise(2, 40)], r"images of \(32, 32\) and \(40, 40\) px"),
         (tiny, "1", Items([Image.new("RGB", (8, 8))] * 4), "images 0 to 3 .* needs a transform"),

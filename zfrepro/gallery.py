@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from zfrepro import deconvnet, models, rules
 from zfrepro.deconvnet import Units
 from zfrepro.layers import Fields, require_index
-from zfrepro.models import Layered, device_of, evaluating
+from zfrepro.models import Layered, device_of, evaluating, in_proportion
 from zfrepro.networks import Network
 from zfrepro.receptive_field import probe
 from zfrepro.records import write_atomically
@@ -288,10 +288,14 @@ def layer_outputs(
         if models.calls_of(model, images[:1], name) > 1:
             raise ValueError(f"{name} is run more than once in one pass; name another module")
     outputs = models.outputs_of(model, images, calls)
-    square = images.shape[-1] == images.shape[-2]
+    size = tuple(images.shape[-2:])
     for name, output in outputs.items():
         shape = tuple(output.shape)
-        channels_last = len(shape) == 4 and square and shape[1] == shape[2] != shape[3]
+        channels_last = (
+            len(shape) == 4
+            and in_proportion(*shape[1:3], size)
+            and not in_proportion(*shape[2:], size)
+        )
         if len(shape) not in (2, 4) or shape[0] != len(images) or channels_last:
             raise ValueError(
                 f"{name or 'output'} gives {shape}; wanted feature maps ({len(images)}, C, H, W) "

@@ -7,6 +7,7 @@ model's own output. A model may also be a plain function, which has no layers to
 import contextlib
 import hashlib
 import itertools
+import math
 import sys
 import warnings
 import weakref
@@ -110,6 +111,12 @@ class Layered(nn.Module):
     def fields(self, layer: str) -> Fields:
         """Return the receptive fields of a layer's units."""
         raise NotImplementedError
+
+
+def in_proportion(high: int, wide: int, size: tuple[int, int]) -> bool:
+    """Whether maps of so many units have the proportions of an image of that height and width."""
+    rounding = 0 if size[0] == size[1] else 1 / high + 1 / wide
+    return abs(math.log(high / wide) - math.log(size[0] / size[1])) <= rounding
 
 
 def device_of(model: Callable) -> torch.device | None:

@@ -7,7 +7,6 @@ comes from memory layout, precision and batch sizes alone.
 
 import contextlib
 import itertools
-import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from zfrepro import device as devices
 from zfrepro.layers import require_index
 from zfrepro.models import (
     evaluating,
+    in_proportion,
     replacing_tensors,
     tensor_of,
     uncompiled,
@@ -394,14 +394,10 @@ def _sums_of_maps(
 
 def _may_be_channels_last(output: Tensor, size: tuple[int, int]) -> bool:
     """Tell whether axes 1 and 2, not 2 and 3, have the proportions of the image."""
-
-    def fits(high: int, wide: int) -> bool:
-        rounding = 0 if size[0] == size[1] else 1 / high + 1 / wide
-        return abs(math.log(high / wide) - math.log(size[0] / size[1])) <= rounding
-
     _, a, b, c = output.shape
     # in the channels-last layout a convolution's output has its channels side by side in memory
-    return fits(a, b) and not (fits(b, c) and output.stride(1) == 1)
+    maps_first = in_proportion(b, c, size) and output.stride(1) == 1
+    return in_proportion(a, b, size) and not maps_first
 
 
 class _Runner:
