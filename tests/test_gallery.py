@@ -243,6 +243,8 @@ def test_the_best_of_each_class():
         assert torch.allclose(top.values, alone.values, rtol=1e-4)
     with pytest.raises(ValueError, match="the data yield no labels"):
         gallery.top_units(tiny(), images, "1", **options)
+    with pytest.raises(ValueError, match="the labels are no classes; give whole numbers"):
+        gallery.top_units(tiny(), [(images, torch.linspace(0, 1.9, 23))], "1", **options)
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
@@ -412,6 +414,12 @@ def test_the_page_knows_only_the_images_that_the_loader_draws():
     made = gallery_page.gallery(tiny(), loader, "1", maps=2, k=9, progress=False)
     assert made.count == len(made.sample) == 8 and not {0, 1, 2, 11} & set(data.fetched[1:])
     torch.testing.assert_close(made.sample.amax(0), made.top.values[list(made.maps), 0])
+
+
+def test_each_picture_is_stretched_for_itself():
+    dark, beyond = torch.rand(1, 3, 8, 8) / 2, noise(1, 8)
+    shown = gallery_page.as_pictures(torch.cat([dark, beyond]))
+    assert torch.equal(shown[:1], dark) and shown[1].min() == 0 and shown[1].max() == 1
 
 
 def test_maps_that_never_respond_are_not_shown():

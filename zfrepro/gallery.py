@@ -343,6 +343,8 @@ class _Search:
         if per_class:
             if part.labels is None:
                 raise ValueError("per_class: the data yield no labels; give (images, labels)")
+            if (part.labels != part.labels.long()).any():
+                raise ValueError("per_class: the labels are no classes; give whole numbers")
             groups = {int(c): part.labels == c for c in part.labels.unique()}
         for (layer, output), (label, rows) in itertools.product(outputs.items(), groups.items()):
             if (layer, label) not in self.trackers:

@@ -158,10 +158,10 @@ def as_pictures(images: Tensor) -> Tensor:
     """
     if images.dtype == torch.uint8:
         return images.float() / 255
-    if images.amin() >= 0 and images.amax() <= 1:
-        return images.float()
+    images = images.float()
     low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
-    return ((images - low) / (high - low).clamp_min(1e-12)).float()
+    stretched = (images - low) / (high - low).clamp_min(1e-12)
+    return torch.where((low >= 0) & (high <= 1), images, stretched)
 
 
 def gallery(
