@@ -382,6 +382,22 @@ def test_figure2_equals_its_parts(make, size, layers, memory):
     assert seen == {layer: len(top.values) for layer, top in tops.items()}
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_other_precisions(dtype):
+    model, images = tiny().to(dtype), noise(6, 32)
+    made = gallery_page.gallery(model, images.to(dtype), "1", maps=2, k=3, progress=False)
+    patch = gallery.patches(model, images.abs().byte(), made.top, [0])  # pictures of another type
+    assert patch.shape[3:] == made.fields.window_size
+    # kernels for bf16 may read one pixel more, with a weight of zero
+    assert made.fields.columns.size in (5, 6) and made.projections.any()
+    network, images, layers = small(zfnet(), 96), noise(8, 96), ["conv1", "conv3", "conv4"]
+    other, options = small(zfnet(), 96).to(dtype), {"k": 2, "maps": 64, "progress": False}
+    for panel in gallery.figure2(other, images.to(dtype), layers, **options):
+        wanted = gallery.projections(network, images, panel.top, panel.maps.tolist())
+        alike = torch.cosine_similarity(panel.projections.flatten(), wanted.flatten(), 0)
+        assert alike > 0.95  # rounding decides between pixels that are nearly the largest
+
+
 # --- the page ------------------------------------------------------------------------------------
 
 

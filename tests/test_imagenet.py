@@ -69,7 +69,8 @@ def test_every_layer_is_the_module_that_the_mapping_names(name):
 def test_fields_are_found_in_evaluation_mode():
     norm = nn.BatchNorm2d(4)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.Conv2d(4, 4, 3))
-    network = imagenet.Adapted(model, {"conv1": "0", "conv2": "2"}, 16, torch.arange(4)).train()
+    network = imagenet.Adapted(model, {"conv1": "0", "conv2": "2"}, 16, torch.arange(4)).double()
+    network.train()
     assert network.fields("conv2").window_size == (5, 5)
     assert not norm.running_mean.any() and norm.training
 

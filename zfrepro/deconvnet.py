@@ -403,7 +403,8 @@ def _backward_on_crops(
 ) -> Projections:  # fmt: skip
     """Project units to pixels on crops, from their activations (B,) and cropped switch codes."""
     below = network.architecture.convs[: list(network.convs).index(layer)]
-    x = network.convs[layer].weight[units.maps] * activations[:, None, None, None]
+    weight = network.convs[layer].weight[units.maps]
+    x = weight * activations[:, None, None, None].to(weight.dtype)
     x = x.contiguous(memory_format=torch.channels_last)
     for c in reversed(below):
         x = levels[f"pool{c.layer}" if c.pool else c.name].fill_outside_(x)

@@ -496,7 +496,7 @@ def fields_of(model: Model, layer: str | None, images: Tensor) -> Fields:
     A network of named layers knows them; those of any other are probed by gradients.
 
     Args:
-        images: (B, 3, H, W); one of them is enough.
+        images: (B, 3, H, W), of any type; one of them is enough.
     """
     height, width = images.shape[-2:]
     if isinstance(model, Layered):
@@ -506,7 +506,7 @@ def fields_of(model: Model, layer: str | None, images: Tensor) -> Fields:
             )
         return model.fields(layer)
     with evaluating(model):
-        example = images[:1].to(device_of(model))
+        example = images[:1].to(device=device_of(model), dtype=models.dtype_of(model))
         return probe(lambda x: layer_outputs(model, x, [layer])[layer], example)
 
 
@@ -596,7 +596,7 @@ def patches(
     maps, fetch = list(maps), fetcher(images)
     indices, units = top.of(maps)
     example = example_of(fetch, top)
-    fields = fields or fields_of(model, top.layer, example.float())
+    fields = fields or fields_of(model, top.layer, example)
     if fill is None:
         fill = 0.5 if example.is_floating_point() else 128
     tops, lefts, size = fields.windows(units.rows, units.columns, len(units))

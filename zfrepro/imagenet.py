@@ -20,7 +20,7 @@ from zfrepro import device as devices
 from zfrepro.data import Dataset, photos
 from zfrepro.data.transforms import stored_size
 from zfrepro.layers import Fields
-from zfrepro.models import Layered, evaluating, outputs_of
+from zfrepro.models import Layered, dtype_of, evaluating, outputs_of
 from zfrepro.receptive_field import probe
 from zfrepro.records import sha256
 from zfrepro.tensors import brief
@@ -108,9 +108,11 @@ class Adapted(Layered):
     def fields(self, layer: str) -> Fields:
         """Return the receptive fields of a layer's units, found once, from gradients."""
         if layer not in self._fields:
-            # else autograd would find its tensors unfit
+            # autograd would find tensors of a caller's inference mode unfit
             with evaluating(self), torch.inference_mode(False):
-                image = torch.randn(1, 3, *(self.image_size,) * 2, device=self.classes.device)
+                image = torch.randn(
+                    1, 3, *(self.image_size,) * 2, device=self.classes.device, dtype=dtype_of(self)
+                )
                 self._fields[layer] = probe(self.output(layer), image)
         return self._fields[layer]
 

@@ -125,6 +125,12 @@ def device_of(model: Callable) -> torch.device | None:
     return next((p.device for p in parameters), None)
 
 
+def dtype_of(model: Callable) -> torch.dtype | None:
+    """Return the floating type of a model's parameters, or None where it has none."""
+    parameters = model.parameters() if isinstance(model, nn.Module) else ()
+    return next((p.dtype for p in parameters if p.is_floating_point()), None)
+
+
 def uncompiled(model: Callable, layer: str | None) -> tuple[Callable, str | None]:
     """Return the module inside a compiled one, and the name that the layer has there."""
     return getattr(model, "_orig_mod", model), layer and layer.removeprefix("_orig_mod.")

@@ -174,7 +174,7 @@ def _sees_outside(
     inside = torch.zeros(len(units), 1, *image.shape[-2:], dtype=torch.bool, device=image.device)
     for pixels, (top, bottom, left, right) in zip(inside, windows.tolist(), strict=True):
         pixels[:, top : bottom + 1, left : right + 1] = True
-    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(1)).to(image.device)
+    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(1)).to(image)
     noise = image + 10 * image.std().clamp_min(1e-3) * noise
     infected, changed, clean = (
         function(torch.where(inside, image, outside))[_places(units)]
@@ -247,7 +247,8 @@ def probe(function: Callable[[Tensor], Tensor], image: Tensor) -> Fields:
     """
     if image.ndim != 4 or len(image) != 1:
         raise ValueError(f"image {tuple(image.shape)}: wanted one, (1, 3, H, W)")
-    image = image.detach().float()
+    image = image.detach()
+    image = image if image.is_floating_point() else image.float()
     height, width = image.shape[-2:]
     with torch.no_grad():
         shape = function(image * 1).shape
@@ -263,7 +264,7 @@ def probe(function: Callable[[Tensor], Tensor], image: Tensor) -> Fields:
     exact = False
     generator = torch.Generator().manual_seed(0)
     for _ in range(TRIES):
-        noise = torch.randn(len(units), *image.shape[1:], generator=generator).to(image.device)
+        noise = torch.randn(len(units), *image.shape[1:], generator=generator).to(image)
         noise = image.mean() + noise * image.std().clamp_min(1e-3)
         seen = _gradient_windows(maps, noise, units)
         windows[:, ::2] = torch.minimum(windows[:, ::2], seen[:, ::2])
