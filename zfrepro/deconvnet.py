@@ -104,9 +104,6 @@ def conv_transpose(conv: CeilConv2d, x: Tensor, size: tuple[int, int]) -> Tensor
     """Filter with the transposed weights, without bias. x: (B, Cout, h, w) -> (B, Cin, *size)."""
     full = F.conv_transpose2d(x, conv.weight, stride=conv.stride)
     padding = conv.padding[0]
-    # the last pixels, which no window reached
-    missing = [max(0, size[i] + padding - full.shape[2 + i]) for i in range(2)]
-    full = F.pad(full, (0, missing[1], 0, missing[0]))
     return full[:, :, padding : padding + size[0], padding : padding + size[1]]
 
 
