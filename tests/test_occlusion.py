@@ -299,6 +299,11 @@ class Parted(nn.Module):
         return self.classifier(self.join(self.avgpool(self.features(x))))
 
 
+class Clamping(Parted):
+    def forward(self, x):
+        return super().forward(x.clamp(-4, 4))
+
+
 @pytest.fixture
 def full_batches(monkeypatch):
     """Numbers of images in the calls of the first full layer of a `Parted`."""
@@ -317,11 +322,13 @@ def full_batches(monkeypatch):
 @pytest.mark.parametrize(
     ("model", "options", "batches"),
     [
-        (Parted(), {}, [1, 2, 2 + 64 * 2]),  # two trials; clean and covered images
-        (Parted(), {"layer": "features.1"}, [1, 1, 2, 2 + 64 * 2]),  # one counts the layer's calls
+        (Parted(), {}, [1, 1, 2, 2 + 64 * 2]),  # three trials; clean and covered images
+        (Parted(), {"layer": "features.1"}, [1, 1, 1, 2, 2 + 64 * 2]),  # one counts the calls
         (Parted(), {"layer": "classifier.1", "channels": 1}, None),  # its sums come in batches
         (Parted(lambda x: x.flatten(1) ** 2), {}, None),
         (Parted(lambda x: x.transpose(1, 2).flatten(1)), {}, None),
+        (Parted(lambda x: x.flatten(1) + 0.1), {"fill": 1e4}, None),  # little beside the fill's
+        (Clamping(), {"fill": 9.0}, None),  # the clean image has no part in it
     ],
 )
 def test_known_parts_run_their_full_layers_in_large_batches(
