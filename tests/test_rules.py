@@ -13,7 +13,8 @@ from torch import nn
 
 from tests.networks import MapsLast, relative
 from zfrepro import rules
-from zfrepro.deconvnet import Units, strongest
+from zfrepro.deconvnet import Units, crop, strongest
+from zfrepro.imagenet import Adapted
 from zfrepro.rules import RULES, activations_of, project
 
 CAPTUM = {
@@ -294,6 +295,19 @@ def test_units_as_lists_and_statistics_of_a_model_in_training_mode_untouched():
     expected = project(flat, x, Units(torch.tensor([4, 2])))
     for same in ([4, 2], np.array([4, 2])):
         assert torch.equal(project(flat, x, same), expected)
+
+
+def test_named_layers_of_a_network_in_training_mode_are_those_of_evaluation_mode():
+    body = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(),
+        nn.Conv2d(4, 5, 3), nn.ReLU(),
+    )  # fmt: skip
+    model, x = Adapted(body, {"conv2": "5"}, 12, torch.arange(5)), images(2)
+    units, before = strongest(activations_of(body, x)), body[1].running_mean.clone()
+    pictures = rules.project_to_fields(model, x, "conv2", units)
+    whole = project(body, x, units)  # a unit sees 5 px from its row and column on
+    assert torch.equal(pictures.pixels, crop(whole, units.rows, units.columns, 5))
+    assert torch.equal(body[1].running_mean, before) and body.training
 
 
 def test_units_of_shared_images_give_the_same_pictures(monkeypatch):

@@ -662,8 +662,9 @@ def project_to_fields(
     if deconvnet.has_crops(model, layer):
         return deconvnet.project_crops(model, images, layer, units, of)
     probed, name = (model.output(layer), None) if isinstance(model, Layered) else (model, layer)
-    with torch.inference_mode(False):  # autograd can save no tensors of a caller's inference mode
+    with _differentiable(model):  # of `output(layer)`, `project` sees no module
         pixels = project(probed, images.clone(), units, name, of=of).detach()
-    units, fields = units.to("cpu"), fields or model.fields(layer)
+        fields = fields or model.fields(layer)
+    units = units.to("cpu")
     window = fields.windows(units.rows, units.columns, len(units))
     return deconvnet.Projections(deconvnet.crop(pixels, *window), *window[:2])
