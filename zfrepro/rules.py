@@ -73,7 +73,8 @@ _BATCH_NORM = LayerRule(
     frozenset("NativeBatchNorm CudnnBatchNorm MiopenBatchNorm".split()),
 )
 _RESPONSE_NORM = LayerRule(
-    "local response norm", "passes the signal unchanged (`skip_norm=False`: its gradient)"
+    "local response norm",
+    "passes the signal unchanged (`skip_norm=False`, or the rule `gradient`: its gradient)",
 )
 _MAX_POOLS = LayerRule(
     "max-pool",
@@ -565,7 +566,7 @@ def _carry_down(output: Tensor, leaf: Tensor, tops: Tensor) -> Tensor:
 def project(
     model: Callable[[Tensor], Tensor], images: Tensor, units: Units | Sequence,
     layer: str | None = None, *, of: Tensor | Sequence[int] | None = None, call: int | None = None,
-    rule: str = "deconvnet", skip_norm: bool = True, seed: str = "activation",
+    rule: str = "deconvnet", skip_norm: bool | None = None, seed: str = "activation",
     mixed: str = "refuse",
 ) -> Tensor:  # fmt: skip
     """Project units of any torch model to the pixels, one picture a unit.
@@ -581,7 +582,8 @@ def project(
         of: (U,) the image of each unit; None gives each image its own, so that U = B.
         call: which call of a submodule that the model calls several times, counted from 0.
         rule: `deconvnet`, or `gradient` (true of any model) or `guided` for comparison.
-        skip_norm: pass through response norm unchanged (the paper), or with its gradient.
+        skip_norm: pass through response norm unchanged (the paper), or with its gradient, which is
+            the default of the rule `gradient` alone.
         seed: `activation` (the paper) or `one` (Captum). The pictures of a positive unit differ by
             its activation as a factor. A negative activation starts with the other sign, and
             rectifiers pass other parts of it; a unit at zero gives an empty picture.
@@ -600,6 +602,7 @@ def project(
         if value not in choices:
             raise ValueError(f"{name} {value!r}: choose among {', '.join(choices)}")
     _require_batch(images)
+    skip_norm = rule != "gradient" if skip_norm is None else skip_norm
     model, layer = uncompiled(model, layer)
     where = layer or "output"
     with _differentiable(model), torch.enable_grad(), contextlib.ExitStack() as stack:
