@@ -180,6 +180,20 @@ def test_calls_that_cannot_be_meant_are_refused(model, layer, call, says):
         models.which_call(model(), IMAGES[:1], layer, call)
 
 
+def test_calls_are_counted_anew_for_images_of_another_size():
+    class Pyramid(Tutorial):
+        def forward(self, x):
+            while x.shape[-1] > 8:
+                x = F.avg_pool2d(F.pad(self.conv1(x)[:, :3], (1, 1, 1, 1)), 2)
+            return super().forward(x)
+
+    model, larger = Pyramid(), torch.randn(1, 3, 32, 32)
+    assert models.which_call(model, IMAGES[:1], "conv1", None) == 0
+    with pytest.raises(ValueError, match="'conv1' is called 3 times: choose one, call=0 to 2"):
+        models.which_call(model, larger, "conv1", None)
+    assert models.which_call(model, IMAGES[:1], "conv1", None) == 0
+
+
 def test_several_outputs_come_from_one_pass_that_ends_at_the_last():
     model, plain = Tutorial(), Tutorial()
     model.full.register_forward_hook(lambda *_: pytest.fail("the layer above was run"))

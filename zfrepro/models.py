@@ -176,8 +176,8 @@ def watching(
         handle.remove()
 
 
-_CALLS: "weakref.WeakKeyDictionary[nn.Module, weakref.WeakKeyDictionary[nn.Module, int]]"
-_CALLS = weakref.WeakKeyDictionary()  # model -> submodule -> number of calls in a forward pass
+_CALLS: "weakref.WeakKeyDictionary[nn.Module, weakref.WeakKeyDictionary[nn.Module, dict]]"
+_CALLS = weakref.WeakKeyDictionary()  # model -> submodule -> kind of image -> calls in a pass
 
 
 @torch.no_grad()
@@ -190,8 +190,9 @@ def calls_of(model: Callable, image: Tensor, layer: str) -> int:
         ValueError: there is no such submodule, or it is not called.
     """
     target = submodule(model, layer)
-    counts = _CALLS.setdefault(model, weakref.WeakKeyDictionary())
-    if target not in counts:
+    counts = _CALLS.setdefault(model, weakref.WeakKeyDictionary()).setdefault(target, {})
+    kind = image.shape, image.dtype  # a model may loop more often over larger images
+    if kind not in counts:
         with watching(model, layer, lambda output: None) as calls, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
@@ -199,10 +200,10 @@ def calls_of(model: Callable, image: Tensor, layer: str) -> int:
             except Exception:  # a model that fails behind the layer can still be run up to it
                 if not calls:
                     raise
-        counts[target] = len(calls)
-    if counts[target] == 0:
+        counts[kind] = len(calls)
+    if counts[kind] == 0:
         raise _not_called(model, layer)
-    return counts[target]
+    return counts[kind]
 
 
 def which_call(model: Callable, image: Tensor, layer: str | None, call: int | None) -> int:
