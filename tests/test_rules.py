@@ -159,6 +159,18 @@ def test_every_spelling_of_relu(spelling):
         assert relative(project(model, x, units, rule=rule), expected[rule]) < 1e-5
 
 
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_an_input_of_exactly_zero_is_no_positive_one(spelling):
+    model, x = Rectified(SPELLINGS[spelling]), images()
+    for conv in (model.a, model.b, model.c):
+        nn.init.zeros_(conv.bias)
+    x[..., 3:] = 0  # a unit that responds sees the columns before and some of these
+    unit = strongest(activations_of(model, x))
+    with torch.no_grad():
+        expected = by_hand(model, x, unit, "guided")
+    assert expected.any() and relative(project(model, x, unit, rule="guided"), expected) < 1e-5
+
+
 def changed_without_gradient(x):
     x.data.clamp_(min=0)
     return x

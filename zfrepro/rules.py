@@ -456,7 +456,10 @@ def _rectify(rule: str) -> Callable:
     """Return the hook of a rectifier's node, whose own gradient is that of `gradient`."""
 
     def hook(below: Sequence[Tensor | None], above: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-        signals = [g if g is None or rule != "deconvnet" else above[0] for g in below]
+        if rule == "deconvnet":
+            signals = [g if g is None else above[0] for g in below]
+        else:  # `maximum` passes half of the signal down to an input of 0
+            signals = [g if g is None else torch.where(g == above[0], g, 0) for g in below]
         return tuple(g if g is None else g.clamp_min(0) for g in signals)
 
     return hook
