@@ -195,6 +195,14 @@ def reentrant(x):
     return torch.utils.checkpoint.checkpoint(F.relu, x, use_reentrant=True)
 
 
+def less_a_pixel(x):
+    return F.batch_norm(x, x[0, :, 0, 0].detach(), torch.ones(8))
+
+
+def times_a_pixel(x):
+    return F.batch_norm(x, torch.zeros(8), torch.ones(8), x[0, :, 0, 0])
+
+
 NO_RECTIFIERS = {  # what is refused, and how it is named
     "gelu": (F.gelu, "gelu in 'act'"),
     "leaky": (F.leaky_relu, "leaky_relu"),
@@ -218,6 +226,8 @@ NO_RECTIFIERS = {  # what is refused, and how it is named
     "reentrant recomputation": (reentrant, "checkpoint_function"),
     "instance norm": (F.instance_norm, "statistics of the image"),
     "batch statistics": (lambda x: F.batch_norm(x, None, None, training=True), "statistics"),
+    "weights of the image": (times_a_pixel, "native_batch_norm .* made of the image"),
+    "running means of the image": (less_a_pixel, "native_batch_norm .* made of the image"),
     "layer norm": (lambda x: F.layer_norm(x, x.shape[1:]), "native_layer_norm"),
 }
 
@@ -237,6 +247,8 @@ def test_what_has_no_rule_is_refused_by_name(name):
     model, x = Rectified(F.relu, Act(act)), images()
     with pytest.raises(ValueError, match=says):
         project(model, x, [(0, 1, 1)])
+    with pytest.raises(ValueError, match=says):
+        project(model, x, [(0, 1, 1)] * 2, of=[0, 0])
     assert project(model, x, [(0, 1, 1)], "a").any()  # below it nothing is wrong
 
 

@@ -269,6 +269,8 @@ class _Dependence(TorchDispatchMode):
             return None
         if name == "threshold" and args[2] != 0:
             return f"it puts {args[2]} where a rectifier has 0"
+        if "batch_norm" in name and len(inputs) > 1:
+            return "its weights or statistics are made of the image"
         if not all(x.requires_grad for x in inputs):
             return "it uses a tensor made of the image without gradient"
         if func._schema.is_mutable and not torch.is_grad_enabled():
@@ -304,7 +306,9 @@ class _Functions(TorchFunctionMode):
             factor = x.new_ones(()) if self.skip_norm else None
             return self._one_node(func, x, args, kwargs, factor)
         if func is F.batch_norm and self.scale_batch_norm:
-            if (factor := _batch_norm_factor(*args, **kwargs)) is not None:
+            of_image = any(map(self.dependence.is_known, (*args[1:], *kwargs.values())))
+            factor = None if of_image else _batch_norm_factor(*args, **kwargs)
+            if factor is not None:
                 return self._one_node(func, x, args, kwargs, factor)
         in_place = func in self._IN_PLACE or (
             func is F.relu and (kwargs.get("inplace") or args[1:2] == (True,))
