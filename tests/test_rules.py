@@ -15,6 +15,7 @@ from tests.networks import MapsLast, relative
 from zfrepro import rules
 from zfrepro.deconvnet import Units, crop, strongest
 from zfrepro.imagenet import Adapted
+from zfrepro.layers import contrast_norm
 from zfrepro.rules import RULES, activations_of, project
 
 CAPTUM = {
@@ -399,13 +400,14 @@ def test_scripted_code_that_torch_has_fused_is_refused():
 
 @pytest.mark.parametrize("at_once", [2, rules.PICTURES_AT_ONCE])
 @pytest.mark.parametrize("skip", [True, False])
-def test_norms_pass_many_signals_at_once(monkeypatch, skip, at_once):
+@pytest.mark.parametrize("response", [nn.LocalResponseNorm(3, alpha=2.0), Act(contrast_norm)])
+def test_norms_pass_many_signals_at_once(monkeypatch, response, skip, at_once):
     monkeypatch.setattr(rules, "PICTURES_AT_ONCE", at_once)
     norms = [nn.BatchNorm2d(8), nn.BatchNorm2d(4, affine=False)]
     for norm in norms:
         nn.init.uniform_(norm.running_var, 0.5, 2)
     model, x = nn.Sequential(
-        nn.Conv2d(3, 8, 3), norms[0], nn.ReLU(), nn.LocalResponseNorm(3, alpha=2.0),
+        nn.Conv2d(3, 8, 3), norms[0], nn.ReLU(), response,
         nn.Conv2d(8, 4, 3), norms[1], nn.ReLU(),
     ), images(1)  # fmt: skip
     nn.init.uniform_(norms[0].weight, -1, 1)

@@ -293,6 +293,7 @@ class _Functions(TorchFunctionMode):
         super().__init__()
         self.dependence, self.skip_norm = dependence, skip_norm
         self.scale_batch_norm = scale_batch_norm
+        self.one_by_one = False  # whether signals cannot go down together, in `vmap`
         self.children: dict[Node, list[Node]] = {}  # of the nodes whose inside is vouched for
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -304,6 +305,7 @@ class _Functions(TorchFunctionMode):
             return func(*args, **kwargs)
         if func in self._RESPONSE_NORMS:
             factor = x.new_ones(()) if self.skip_norm else None
+            self.one_by_one |= func is contrast_norm and not self.skip_norm
             return self._one_node(func, x, args, kwargs, factor)
         if func is F.batch_norm and self.scale_batch_norm:
             of_image = any(map(self.dependence.is_known, (*args[1:], *kwargs.values())))
@@ -551,7 +553,7 @@ def _require_maps(output: Tensor, units: Units, where: str, image_count: int) ->
     units.validate(where, len(units), tuple(output.shape[1:]))
 
 
-def _carry_down(output: Tensor, leaf: Tensor, tops: Tensor) -> Tensor:
+def _carry_down(output: Tensor, leaf: Tensor, tops: Tensor, one_by_one: bool) -> Tensor:
     """Return what each signal leaves at the pixels. tops: (K, B, ...) -> (K, B, 3, H, W)."""
 
     def down(signal: Tensor) -> Tensor:
@@ -564,8 +566,8 @@ def _carry_down(output: Tensor, leaf: Tensor, tops: Tensor) -> Tensor:
             raise ValueError(_NO_GRADIENT)
         return pixels
 
-    if len(tops) == 1:
-        return down(tops[0])[None]
+    if one_by_one or len(tops) == 1:
+        return torch.stack([down(top) for top in tops])
     at_once = max(1, PICTURES_AT_ONCE // len(leaf))
     return torch.func.vmap(down, chunk_size=at_once)(tops)
 
@@ -650,7 +652,7 @@ def project(
         rank = (of[:, None] == of).tril(-1).sum(1)  # of each unit among those of its image
         tops = output.new_zeros(int(rank.max()) + 1, *output.shape)
         tops[(rank, *at)] = 1 if seed == "one" else value
-        return _carry_down(output, leaf, tops)[rank, of]
+        return _carry_down(output, leaf, tops, functions.one_by_one)[rank, of]
 
 
 def project_to_fields(
