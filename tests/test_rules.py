@@ -204,6 +204,9 @@ def times_a_pixel(x):
     return F.batch_norm(x, torch.zeros(8), torch.ones(8), x[0, :, 0, 0])
 
 
+HOOKED = nn.ReLU()
+HOOKED.register_full_backward_hook(lambda *_: None)
+
 NO_RECTIFIERS = {  # what is refused, and how it is named
     "gelu": (F.gelu, "gelu in 'act'"),
     "leaky": (F.leaky_relu, "leaky_relu"),
@@ -229,6 +232,7 @@ NO_RECTIFIERS = {  # what is refused, and how it is named
     "batch statistics": (lambda x: F.batch_norm(x, None, None, training=True), "statistics"),
     "weights of the image": (times_a_pixel, "native_batch_norm .* made of the image"),
     "running means of the image": (less_a_pixel, "native_batch_norm .* made of the image"),
+    "backward hook": (HOOKED, "remove the hook"),
     "layer norm": (lambda x: F.layer_norm(x, x.shape[1:]), "native_layer_norm"),
 }
 
@@ -260,6 +264,21 @@ def test_the_first_offender_is_named_and_can_be_allowed():
     with pytest.warns(UserWarning, match="hardswish in 'features.0.2'.* mixed with the rule"):
         mixed = project(model, x, [3], mixed="allow")
     assert relative(mixed, project(model, x, [3], rule="gradient")) > 0.01
+
+
+def test_circular_padding_is_a_concatenation():
+    def by_hand(x):
+        x = torch.cat([x[..., -2:], x, x[..., :1]], 3)
+        return torch.cat([x[:, :, -3:], x], 2)
+
+    padded = Rectified(F.relu, Act(lambda x: F.pad(x, (2, 1, 3, 0), mode="circular")))
+    x, units = images(2), [(m, m, 3) for m in range(4)]
+    for rule in RULES:
+        pictures, expected = (
+            project(model, x, units, of=[0, 0, 1, 1], rule=rule, seed="one")
+            for model in (padded, Rectified(F.relu, Act(by_hand)))
+        )
+        assert expected.any() and relative(pictures, expected) < 1e-6
 
 
 # --- response norm ----------------------------------------------------------------------------

@@ -119,6 +119,7 @@ _LINEAR = frozenset().union(
 
 _NO_GRADIENT = "no gradient leads from the layer to the images"
 _UNREADABLE = {
+    "BackwardHookFunctionBackward": "a full backward hook may change the signal: remove the hook",
     "CopySlices": "what it writes into a part of a tensor cannot be seen",
     "DifferentiableGraphBackward": "scripted code that torch has compiled cannot be seen",
 }
@@ -281,8 +282,8 @@ class _Dependence(TorchDispatchMode):
 class _Functions(TorchFunctionMode):
     """Give one node with a known backward pass to functions that lack one.
 
-    These are response norm, ReLU in place on a view and, where it saves time, batch norm, whose own
-    backward pass is several times slower on many signals at once than the product that it is.
+    These are response norm, padding, ReLU in place on a view and, where it saves time, batch norm,
+    whose backward pass takes several times as long on many signals as the product that it is.
     """
 
     _RESPONSE_NORMS = (F.local_response_norm, contrast_norm)
@@ -307,6 +308,8 @@ class _Functions(TorchFunctionMode):
             factor = x.new_ones(()) if self.skip_norm else None
             self.one_by_one |= func is contrast_norm and not self.skip_norm
             return self._one_node(func, x, args, kwargs, factor)
+        if func is F.pad:  # linear in every mode; `circular` writes into parts of a tensor
+            return self._one_node(func, x, args, kwargs, None)
         if func is F.batch_norm and self.scale_batch_norm:
             of_image = any(map(self.dependence.is_known, (*args[1:], *kwargs.values())))
             factor = None if of_image else _batch_norm_factor(*args, **kwargs)
