@@ -4,7 +4,6 @@ And the sizes and receptive fields of layers that follow one another (`chain`).
 """
 
 import functools
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ NORM_SIZE, NORM_ALPHA, NORM_BETA, NORM_K = 5, 1e-4, 0.75, 2.0
 
 def ceil_size(size: int, kernel: int, stride: int, padding: int = 0) -> int:
     """Return the output size of a convolution or pool whose last window may overhang, in pixels."""
-    return math.ceil((size + 2 * padding - kernel) / stride) + 1
+    return -(-(size + 2 * padding - kernel) // stride) + 1
 
 
 @dataclass(frozen=True)
@@ -118,8 +117,7 @@ class CeilConv2d(nn.Conv2d):
 
     def overhang(self, size: int) -> int:
         """Return the zeros to add behind `size` px so that the last, partial window counts."""
-        kernel, stride, padding = self.kernel_size[0], self.stride[0], self.padding[0]
-        return (ceil_size(size, kernel, stride, padding) - 1) * stride + kernel - size - 2 * padding
+        return (self.kernel_size[0] - size - 2 * self.padding[0]) % self.stride[0]
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, Cin, H, W) -> (B, Cout, ceil_size(H), ceil_size(W))."""
