@@ -8,7 +8,8 @@ import torch
 
 from book.evolution import claims, figures, measure
 from tests.datasets import stripes, tiny
-from zfrepro import evolution, records
+from zfrepro import evolution, records, training
+from zfrepro.data.transforms import mean_image
 from zfrepro.evolution import cka, converged, cosine, grow, image_changed, probe_accuracy
 from zfrepro.gallery import Top
 from zfrepro.measure import Study
@@ -94,6 +95,16 @@ def test_training_keeps_the_asked_epochs_and_repeats_itself(dataset, grown):
     again = grow(RECIPE, dataset, (3,), device=CPU, progress=False)[0].trained.network
     for a, b in zip(again.parameters(), networks[2].parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_network_is_grown_as_train_evaluates_it(dataset):
+    recipe = tiny(epochs=2, ema=0.9)
+    (last,) = grow(recipe, dataset, (2,), device=CPU, progress=False)
+    state, mean = training.start(recipe, 3, CPU), mean_image(dataset.train.images)
+    for epoch in range(2):
+        training.train_epoch(recipe, state, dataset.train, mean, epoch, progress=False)
+    for name, weight in last.trained.network.state_dict().items():
+        torch.testing.assert_close(weight, state.average[name])
 
 
 def test_frozen_layers_stay_and_the_others_go_on(dataset, grown):

@@ -90,7 +90,7 @@ def small_recipe(dataset: str, seed: int = 0) -> Recipe:
     """Return the recipe of a quarter-width ZFNet that learns something in a minute on two cores."""
     changes = {
         "dataset": dataset, "image_size": IMAGE_SIZE, "width": 0.25, "units": 128, "epochs": 40,
-        "batch": 32, "dropout": 0.0, "label_smoothing": 0.0, "area": 0.5, "seed": seed,
+        "batch": 32, "dropout": 0.0, "label_smoothing": 0.0, "area": 0.5, "ema": 0.0, "seed": seed,
     }  # fmt: skip
     return Recipe(**(MODERN | changes))
 
