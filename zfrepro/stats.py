@@ -150,7 +150,7 @@ def summary(values: Tensor, seed: int = 0) -> dict[str, float | int | None]:
     return bootstrap(values, seed).record()
 
 
-def _by_t(mean: float, error: float, freedom: int, n: int, unit: str, method: str) -> Interval:
+def by_t(mean: float, error: float, freedom: int, n: int, unit: str, method: str) -> Interval:
     """Return an interval by Student's t; without freedom it has no bounds."""
     half = float(stats.t.ppf(0.975, freedom)) * error if freedom else math.inf
     return Interval(mean, mean - half, mean + half, n, unit, method)
@@ -169,7 +169,7 @@ def t_interval(
     """
     values, n = np.asarray(differences, float), len(differences)
     error = values.std(ddof=min(1, n - 1)) * math.sqrt(1 / n + correlation / (1 - correlation))
-    return _by_t(float(values.mean()), error, n - 1, n, unit, "t")
+    return by_t(float(values.mean()), error, n - 1, n, unit, "t")
 
 
 def pooled_sd(values: Mapping[str, Mapping[int, float]]) -> tuple[float, int]:
@@ -213,7 +213,7 @@ def pooled_t(
     by_seed = [sum(w * values[name][seed] for name, w in weights.items()) for seed in seeds]
     sd, freedom = pooled_sd(values)
     error = sd * math.sqrt(sum(w**2 for w in weights.values()) / len(seeds))
-    return _by_t(float(np.mean(by_seed)), error, freedom, len(seeds), unit, "pooled t")
+    return by_t(float(np.mean(by_seed)), error, freedom, len(seeds), unit, "pooled t")
 
 
 def wilson(count: int, n: int, unit: str = "images") -> Interval:
