@@ -236,7 +236,7 @@ def blur_down(x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def clip_filters_(weight: Tensor, radius: float = 0.1) -> Tensor:
-    """Rescale, in place, each filter whose RMS exceeds `radius` to it (section 3.1).
+    """Rescale, in place, each filter whose RMS exceeds `radius` to it (section 3).
 
     weight: (Cout, Cin, k, k), which is returned; the paper's 0.1 is an RMS, not an L2 norm.
     """

@@ -343,7 +343,7 @@ def initialise_(
     """Set the initial weights, in place; biases are zero.
 
     Args:
-        rule: `paper`, Gaussian of standard deviation 0.01 everywhere (section 3.1); `modern`, the
+        rule: `paper`, Gaussian of standard deviation 0.01 everywhere (section 3); `modern`, the
             same in the first and the last layer and He's rule between them, which learns within an
             epoch on small data sets and, unlike He's rule everywhere, leaves little noise in the
             first-layer filters; `clean`, the modern rule with 0.002 in the first layer, so that

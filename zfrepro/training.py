@@ -1,4 +1,4 @@
-"""Train with the paper's recipe (section 3.1) or a modern one; a killed run resumes bit for bit."""
+"""Train with the paper's recipe (section 3) or a modern one; a killed run resumes bit for bit."""
 
 import math
 import shlex

@@ -131,7 +131,7 @@ def list_part(folder: Path, part: str, classes: list[str]) -> tuple[list[Path], 
 
 
 def decode(file: Path, size: int) -> np.ndarray:
-    """Decode a file: shorter side resized to `size` px, central square (section 3.1).
+    """Decode a file: shorter side resized to `size` px, central square (section 3).
 
     Returns uint8 (size, size, 3).
     """

@@ -1,4 +1,4 @@
-"""From stored uint8 images to what a network sees: subtract mean, crop, flip (section 3.1)."""
+"""From stored uint8 images to what a network sees: subtract mean, crop, flip (section 3)."""
 
 import torch
 import torch.nn.functional as F
