@@ -197,7 +197,7 @@ def third_first_layer() -> HTML:
         (records.read("architecture/imagenet20"), "zfnet", "our ZFNet's"),
     ):
         layer = record["filters"][arch]
-        in_band = filters.middle(layer["centroid"], layer["kernel"])
+        in_band = filters.middle(layer["centroid"])
         share = Interval.of(record["aliased"][arch][str(layer["stride"])])
         sentences.append(
             f"{whose} ({layer['kernel']}x{layer['kernel']}, stride {layer['stride']}) has "

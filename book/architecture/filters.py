@@ -82,18 +82,13 @@ def centroid(weight: Tensor) -> Tensor:
     return (power * radius).sum((1, 2)) / power.sum((1, 2))
 
 
-def lowest(kernel: int) -> dict[str, float]:
-    """Return the centroids up to which a filter counts as low, in two readings, cycles per pixel.
-
-    `plain`: hardly above that of a plain patch of `kernel` pixels a side, which is the higher the
-    smaller the patch. `cycle`: less than one cycle across the filter.
-    """
-    return {"plain": PLAIN * centroid(torch.ones(1, 3, kernel, kernel)).item(), "cycle": 1 / kernel}
+LOW = PLAIN * centroid(torch.ones(1, 3, 7, 7)).item()
+"""Centroid up to which a filter of either network is low: hardly above that of a plain patch of
+7x7, the smaller size, whose centroid is the higher one."""
 
 
-def middle(centroids: Sequence[float], kernel: int, reading: str = "plain") -> list[bool]:
-    """Return which filters are neither low, by a reading of `lowest`, nor above `HIGH`."""
-    low = lowest(kernel)[reading]
+def middle(centroids: Sequence[float], low: float = LOW) -> list[bool]:
+    """Return which filters are neither low nor above `HIGH`."""
     return [low < value <= HIGH for value in centroids]
 
 
