@@ -298,6 +298,14 @@ def test_intervals_allow_for_shared_images():
     assert claims.over_folds(record, values).high == pytest.approx(2.5 + 2.776 * error, abs=1e-3)
 
 
+def test_two_folds_are_too_few():
+    record = {"curve-softmax-fc7": {"30": [0]}, "target": {}}
+    for folds, reason in ((0, "no method"), (2, "fewer than 3 folds"), (3, "")):
+        record |= {f"scratch-30-fold{i}": {"accuracy": 9.0, "train": 99.0} for i in range(folds)}
+        assert reason in claims.unrivalled(record)
+        assert "fewer than 3 networks from scratch with 15" in claims.unfitted(record)
+
+
 def test_tables_and_figures_have_what_the_paper_s_have(monkeypatch):
     monkeypatch.delenv("ZFREPRO_RESULTS")
     recorded = figures.recorded()
