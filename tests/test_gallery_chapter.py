@@ -121,8 +121,8 @@ def test_units_on_the_object_are_counted_with_controls(study, tops):
     assert set(record["over"]) == set(claims.CONTROLS)
     share, place, lead = (record[key]["conv5"] for key in ("layers", "same_places", "lead"))
     assert lead[0] == pytest.approx(share[0] - place, abs=0.1)
-    wanted = lead[0] - record["lead"]["conv1"][0]
-    assert record["over"]["conv1"][0] == pytest.approx(wanted, abs=0.1)
+    wanted = lead[0] - record["lead"]["untrained 1"][0]
+    assert record["over"]["untrained 1"][0] == pytest.approx(wanted, abs=0.1)
 
 
 def test_photographs_without_masks_leave_objects_untested():

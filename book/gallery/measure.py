@@ -88,12 +88,12 @@ def on_object(
 
     Objects stand in the middle and fields lie on a grid, so a share says little by itself. `lead`
     is its difference from all images at the same places; `over` how much larger that of layer 5 is
-    than those of layer 1, and of layer 5 of untrained networks.
+    than that of untrained networks.
     """
     mask = center_crop(masks[:, None], trained.image_size)[:, 0]
     layers = {k: measures.shares_on_mask(top, trained.network, mask) for k, top in tops.items()}
     leads = {layer: 100 * (hits - same) for layer, (hits, same) in layers.items()}
-    controls = {"conv1": leads["conv1"]}
+    controls = {}
     for number in UNTRAINED:
         other = trained.untrained(number)
         top = search(other, images)["conv5"]
