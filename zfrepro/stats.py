@@ -227,8 +227,15 @@ def newcombe(count: int, n: int, other: int, m: int, unit: str = "images") -> In
 
     As in Newcombe (1998, method 10): distances to the Wilson intervals' ends add as variances do.
     """
-    a, b = wilson(count, n), wilson(other, m)
+    return replace(less(wilson(count, n), wilson(other, m)), unit=unit, method="Newcombe")
+
+
+def less(a: Interval, b: Interval) -> Interval:
+    """Return a less b, which are independent: distances to their ends add as variances do.
+
+    For any intervals, as in Zou and Donner (2008).
+    """
     difference = a.estimate - b.estimate
     low = difference - math.hypot(a.estimate - a.low, b.high - b.estimate)
     high = difference + math.hypot(a.high - a.estimate, b.estimate - b.low)
-    return Interval(difference, low, high, n + m, unit, "Newcombe")
+    return Interval(difference, low, high, a.n + b.n, a.unit)
