@@ -311,6 +311,17 @@ FURTHER: list[tuple[str, dict[str, Any], str]] = [
     ("invariance-rendered", {"rendered": None}, "not tested"),
     ("occlusion-object", {"objects": None}, "not tested"),
     ("correspondence-layer5", {"conv5/sign/random/margin": 5}, SMALLER),
+    *(  # one margin is refuted, another reaches further
+        (
+            f"correspondence-layer{number}-controlled",
+            {f"{layer}/cosine/{control}/margin": value for control, value in margins.items()},
+            NO,
+        )
+        for number, layer, margins in (
+            (5, "conv5", {"matched": [-2, -1], "borrowed": [-9, 5]}),
+            (7, "fc7", {"matched": [2, 3], "borrowed": [-5, 9]}),
+        )
+    ),
     ("correspondence-breeds", {"classes/fc7/accuracy": 40}, NO),
     ("correspondence-breeds", {"classes/fc7/between": [0.09, 0.11]}, "not applicable"),
     ("ablation-full", {error("krizhevsky-without-6-7"): 60}, NO),
