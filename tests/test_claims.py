@@ -149,7 +149,11 @@ def test_sensitivity_and_control_are_computed_from_the_record(results):
     assert claim.sensitivity("diorama") == ["agrees", "not resolved", "contradicts"]
     assert claim.control_outcome("diorama") == "agrees"
     assert made_up().control_outcome("diorama") is None
-    assert made_up(holds=Above(GAIN, DROP)).sensitivity("diorama") == []  # no number to change
+    for holds in (Above(GAIN, DROP), Above(DROP, 0)):  # no number to change
+        assert made_up(holds=holds, size=Above(DROP, 9)).sensitivity("diorama") == []
+    share = Quantity("share", "drop", " %", 30, ".0f")  # 60 (30 to 90) %, never above 100 %
+    outcomes = ["agrees", "not resolved", "not resolved"]
+    assert made_up(holds=Above(share, 50)).sensitivity("diorama") == outcomes
 
 
 def test_a_record_of_untrained_networks_is_a_control(results):

@@ -91,6 +91,11 @@ class Quantity:
         value = self.source(record) if callable(self.source) else lookup(record, self.source)
         return Interval.of(value).scaled(self.scale)
 
+    @property
+    def highest(self) -> float:
+        """What shares (in per cent) and correlations (without a unit) cannot exceed."""
+        return {" %": 100.0, "": 1.0}.get(self.unit, math.inf)
+
     def told(self, record: Record | Networks) -> str:
         """Return the quantity with its interval, in words."""
         return f"{self.name}: {self.of(record):{self.form}}{self.unit}"
@@ -131,7 +136,7 @@ class Condition:
         raise NotImplementedError
 
     def scaled(self, factor: float) -> "Condition":
-        """Return the condition with its numeric bounds multiplied."""
+        """Return the condition with its numeric bounds multiplied, where they stay in reach."""
         return self
 
     def quantities(self) -> tuple[Quantity, ...]:
@@ -177,7 +182,8 @@ class _Compared(Condition):
     def scaled(self, factor: float) -> "Condition":
         if isinstance(self.bound, Quantity):
             return self
-        return replace(self, bound=factor * self.bound)
+        bound = factor * self.bound
+        return self if abs(bound) >= self.quantity.highest else replace(self, bound=bound)
 
     def sentence(self) -> str:
         quantity, bound = self.quantity, self.bound
@@ -259,7 +265,7 @@ class Within(AllOf):
 
     def scaled(self, factor: float) -> "Condition":
         low, high = self.parts
-        return Within(low.quantity, factor * low.bound, factor * high.bound)
+        return Within(low.quantity, low.scaled(factor).bound, high.scaled(factor).bound)
 
     def sentence(self) -> str:
         quantity = self.parts[0].quantity
@@ -403,15 +409,14 @@ class Claim:
 
     def sensitivity(self, dataset: str) -> list[str]:
         """Return the outcomes with the rule's numeric bounds halved, as they are and doubled; empty
-        if it has none.
+        if none of them changes.
         """
-        record = self.read(dataset)
-        if record is None or self.holds.scaled(2.0) == self.holds and self.size is None:
+        record, scaled = self.read(dataset), [self.holds.scaled(f) for f in (0.5, 1.0, 2.0)]
+        if record is None or all(holds == self.holds for holds in scaled):
             return []
         if self.finding(dataset).outcome in ("not tested", "not applicable"):
             return []
-        scaled = (replace(self, holds=self.holds.scaled(factor)) for factor in (0.5, 1.0, 2.0))
-        return [claim.judge(record).outcome for claim in scaled]
+        return [replace(self, holds=holds).judge(record).outcome for holds in scaled]
 
     def control(self, dataset: str) -> Finding | None:
         """Judge the rule on an untrained network; None where that was not measured.
