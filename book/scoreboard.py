@@ -149,14 +149,20 @@ def hanging() -> tuple[int, int]:
     return sum(len(set(outcomes)) > 1 for outcomes in rows), sum(map(bool, rows))
 
 
+def _against_zero(claim: Claim) -> bool:
+    """Return whether the rule compares the quantity that is drawn with 0."""
+    parts = getattr(claim.holds, "parts", (claim.holds,))
+    return any(getattr(part, "bound", None) == 0 and part.quantity == claim.drawn for part in parts)
+
+
 def detectable() -> HTML:
     """Show beside each effect the smallest that our data would detect: two-sided at 5 %, with a
     power of 80 %, from the half-width of its 95 % interval.
 
-    Where it is larger than the paper's effect, our data cannot refute the claim.
+    Only effects that a rule compares with 0: others are no distances from their bound.
     """
     rows = []
-    for claim in of_source("paper"):
+    for claim in filter(_against_zero, of_source("paper")):
         for dataset, name in COLUMNS.items():
             for _, outcome, record in judged([claim], dataset):
                 drawn, effect, paper = claim.drawn, claim.drawn.of(record), claim.paper_effect
