@@ -103,8 +103,9 @@ PATCH_SIZES: dict[str, dict[str, int]] = {
     "zfnet": {"conv1": 7, "conv2": 27, "conv5": 139},
     "krizhevsky": {"conv1": 11, "conv2": 51},
 }
-"""Side in pixels of the tiles in Fig. 4 (layers 1, 2), Fig. 5 (Krizhevsky's, to a pixel or so in
-layer 2) and Fig. 6(c) (layer 5). Not printed: measured on the bitmaps in the published PDF."""
+"""Side in pixels of the tiles in Fig. 4 (layers 1, 2), Fig. 6 (Krizhevsky's, to a pixel or so in
+layer 2) and Fig. 7(c) (layer 5). Not printed: measured on the bitmaps in the published PDF, where
+the last two are Figs. 5 and 6."""
 
 OCCLUSION: dict[str, dict[str, float]] = {
     "Pomeranian": {"min": 0.05, "median": 0.96, "max": 0.99, "kept": 0.977, "correlation": 0.66},

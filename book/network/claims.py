@@ -38,29 +38,24 @@ _gap = partial(Quantity, form=".0f")
 CLAIMS = (
     Claim(
         name="network-sizes",
-        place="Section 3, Fig. 3",
+        place="section 3, Fig. 3",
         says="For an image of 224 px the maps measure 110, 55, 26, 13, 13, 13, 13 and 6 a side.",
         measure="Side in units of the eight stages, computed with sizes rounded up at borders.",
         holds=Below(_gap("largest difference from a side in Fig. 3", size_gap, " units"), 1),
         paper=", ".join(map(str, paper.FIG3_SIZES.values())),
         source="instrument",
-        printed={"geometry": {"zfnet": {"sizes": paper.FIG3_SIZES}}},
     ),
     Claim(
         name="network-fields",
-        place="Figs. 4, 5 and 6(c), as measured on the bitmaps",
+        place="Figs. 4, 6 and 7(c), as measured on the bitmaps",
         says="Projections and patches are shown at the size of a unit's receptive field.",
         measure="Side in pixels of the receptive fields at the conv outputs of both networks: by "
-        "formula, by the pixels that a gradient reaches, and of the tiles in five figures.",
+        "formula, by the pixels that a gradient reaches, and of the tiles in these figures.",
         holds=AllOf(
             Below(_gap("largest difference of formula and tile", computed_gap, " px"), 1),
             Below(_gap("largest difference of formula and gradient", empirical_gap, " px"), 1),
         ),
         paper="tiles of 7, 27 and 139 px; for the network of Krizhevsky 11 and 51 px",
         source="instrument",
-        printed={
-            "geometry": {name: {"fields": sides} for name, sides in paper.PATCH_SIZES.items()},
-            "measured_fields": paper.PATCH_SIZES,
-        },
     ),
 )
