@@ -134,7 +134,7 @@ def test_snapshots_are_read_in_order_and_missing_ones_are_told(tmp_path, grown):
 
 
 def test_runs_under_other_conditions_are_shown_and_not_judged():
-    record = {k: v for k, v in records.read("evolution/diorama").items() if " seed" not in k}
+    record = {k: v for k, v in records.read("evolution/diorama").items() if "px seed" not in k}
     upside_down = [
         run | {"cka": dict(zip(claims.LAYERS, reversed(run["cka"].values()), strict=True))}
         for run in claims.runs(record)
@@ -142,9 +142,18 @@ def test_runs_under_other_conditions_are_shown_and_not_judged():
     both = record | {f"plateau seed{i}": run for i, run in enumerate(upside_down)}
     for claim in claims.CLAIMS:
         assert claim.judge(both) == claim.judge(record)
-    assert claims.runs(both, "plateau") == upside_down
+    assert claims.runs_of(both, "plateau") == upside_down
     shown = figures.conditions({"diorama": both}).data
     assert "in steps" in shown and "224 px" not in shown
+
+
+def test_claims_read_the_largest_images_of_which_three_runs_hold_the_measure():
+    small = {f"seed{i}": {"cka": "small", "cosine": "small"} for i in range(3)}
+    large = {f"224px seed{i}": {"cka": "large"} for i in range(3)}
+    assert {run["cka"] for run in claims.runs(small | large)} == {"large"}
+    assert {run["cosine"] for run in claims.runs(small | large, "cosine")} == {"small"}
+    del large["224px seed1"]
+    assert {run["cka"] for run in claims.runs(small | large)} == {"small"}
 
 
 def test_a_run_is_measured_and_the_figure_needs_one(dataset, grown, tmp_path, monkeypatch):
@@ -157,7 +166,6 @@ def test_a_run_is_measured_and_the_figure_needs_one(dataset, grown, tmp_path, mo
     history = [{"val_top1_error": 50.0}] * 3
     monkeypatch.setattr(measure.records, "read_json", lambda _: trained | {"history": history})
     curves = measure.curves(tmp_path, dataset, 40, False)
-    assert measure.curves(tmp_path, dataset, 40, False, whole=False)["cka"] == curves["cka"]
     assert curves["cka"]["conv3"][-1] == pytest.approx(1) and len(curves["changed"]["conv1"]) == 2
     decoded = figures.decoded({"pictures": measure.pictures(tmp_path, dataset, 0)})
     assert all(tiles.shape[:2] == (measure.MAPS, 3) for tiles in decoded.values())

@@ -112,7 +112,7 @@ AGREES: dict[str, dict[str, Any]] = {
         AVERAGE: 36.7,
         BOTH: 36.0,
     },
-    "evolution/diorama": {
+    "evolution/imagenet20": {
         "seed?/epochs": [1, 5, 60, 100],
         "seed?/cka/conv[123]": EARLY,
         "seed?/cka/conv[45]": LATE,

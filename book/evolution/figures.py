@@ -15,9 +15,9 @@ from zfrepro.claims import DATASETS, Record
 from zfrepro.stats import t_interval
 
 CONDITIONS = {
-    "": {"learning rate": "cosine", "image size": "96 px"},
+    rules.SMALL: {"learning rate": "cosine", "image size": "96 px"},
     "plateau": {"learning rate": "in steps", "image size": "96 px"},
-    "224px": {"learning rate": "cosine", "image size": "224 px"},
+    rules.LARGE: {"learning rate": "cosine", "image size": "224 px"},
 }
 """What sets runs apart in a record, and in the table."""
 GUTTER = 0.25  # dark grey between the pictures of an explorer, for light and dark pages
@@ -32,6 +32,11 @@ MEASURES = {
 def recorded() -> dict[str, Record]:
     """Return the records, by data set."""
     return {dataset: records.read(f"evolution/{dataset}") for dataset in DATASETS}
+
+
+def titled(dataset: str, record: Record, measure: str = "cka") -> str:
+    """Return the name of a data set with the image size of the runs that claims read."""
+    return f"{DATASETS[dataset]}, {CONDITIONS[rules.size_of(record, measure)]['image size']}"
 
 
 def decoded(record: Record) -> dict[str, Tensor]:
@@ -97,7 +102,7 @@ def convergence(by_dataset: Mapping[str, Record]) -> Figure:
         unit="share of the training after which the layer has converged, %",
         zero=None,
         paper="the paper, upper layers (epochs 40 to 50 of 70)",
-        groups=[DATASETS[dataset] for dataset in by_dataset] * len(rules.LAYERS),
+        groups=[titled(*item) for item in by_dataset.items()] * len(rules.LAYERS),
     )
 
 
@@ -119,8 +124,8 @@ def curves(
     for ax, label in zip(axes[:, 0], measures.values(), strict=True):
         ax.set_ylabel(label)
     for column, (dataset, record) in zip(axes.T, by_dataset.items(), strict=True):
-        runs = rules.runs(record)
         for ax, key in zip(column, measures, strict=True):
+            runs = rules.runs(record, key)
             for colour, layer in zip(plots.PALETTE, rules.LAYERS, strict=False):
                 values = np.array([run[key][layer] for run in runs], dtype=float)
                 epochs = np.array(runs[0]["epochs"][-values.shape[1] :])
@@ -133,7 +138,7 @@ def curves(
             ax.set_xticks(ticks, ticks)
             ax.minorticks_off()
             ax.grid()
-        column[0].set_title(DATASETS[dataset])
+        column[0].set_title(titled(dataset, record, next(iter(measures))))
         column[-1].set_xlabel("share of the training, %")
     axes[0, -1].legend(loc="best")
     figure.align_ylabels(axes[:, 0])
@@ -146,9 +151,9 @@ def conditions(by_dataset: Mapping[str, Record]) -> HTML:
     rows = []
     for dataset, record in by_dataset.items():
         for apart, name in CONDITIONS.items():
-            if runs := rules.runs(record, apart):
+            if runs := rules.runs_of(record, apart):
                 row = {"data set": DATASETS[dataset], **name, "runs": len(runs)}
-                times = rules.times(record, apart)
+                times = rules.times(runs)
                 rows.append(row | {f"layer {k[-1]}": time.estimate for k, time in times.items()})
     caption = "Share of the training after which each layer has converged, %, by schedule and size"
     return page.table(rows, caption=caption, digits=0)

@@ -36,7 +36,7 @@ from zfrepro.weights import Trained
 
 COMPARED = 1000  # validation images on which layers are compared and probes are tested
 PROBED = 1000  # training images a probe is fitted to
-IMAGE_SIZE = 96  # of the runs that claims read
+IMAGE_SIZE = 96  # of the small network, and of runs that are not named by their size
 SMALL = 800  # training images of the small network
 MAPS = 6  # a layer in the figure, as in the paper
 TILE = 96  # pixels; the pictures of deeper layers are reduced to it for the record
@@ -63,8 +63,7 @@ def parts(study: Study) -> Parts:
     compared = study.images or COMPARED
 
     def over_epochs(run: Path, recipe: Recipe) -> dict[str, Any]:
-        whole = part_of(recipe).startswith("seed")
-        return curves(run, images(recipe), compared, study.progress, whole=whole)
+        return curves(run, images(recipe), compared, study.progress)
 
     measurements: Parts = {"pictures": figure}
     measurements |= {part_of(r): partial(over_epochs, run, r) for run, r in recipes.items()}
@@ -78,7 +77,7 @@ def parts(study: Study) -> Parts:
 
 
 def part_of(recipe: Recipe) -> str:
-    """Return the name of a run's part: `seed0` of the runs that claims read, of 96 px and a cosine.
+    """Return the name of a run's part: `seed0` of a run of 96 px along a cosine.
 
     Others say first what sets them apart: `224px seed0`, `plateau seed0`.
     """
@@ -139,12 +138,10 @@ def errors_after(trained: dict[str, Any], checkpoints: list[Snapshot]) -> list[f
     return [trained["history"][s.epoch - 1]["val_top1_error"] for s in checkpoints]
 
 
-def curves(
-    run: Path, dataset: Dataset, compared: int, progress: bool, *, whole: bool = True
-) -> dict[str, Any]:
-    """Return a run's CKA with its final layer, by layer and epoch.
+def curves(run: Path, dataset: Dataset, compared: int, progress: bool) -> dict[str, Any]:
+    """Return a run's CKA with its final layer, probe accuracy, and changes of projections.
 
-    whole: probe accuracy and changes of the strongest images and their projections, too.
+    By layer and epoch; changes are those of the strongest images and of their projections.
     """
     checkpoints, trained = snapshots(run), records.read_json(run / "record.json")
     images, val = dataset.train.images, dataset.val.shuffled(compared)
@@ -162,8 +159,6 @@ def curves(
             for name in maps
         },
     }
-    if not whole:
-        return record
     for measure in ("probe", "changed", "cosine", "same_cosine"):
         record[measure] = {name: [] for name in maps}
     before = None
