@@ -184,6 +184,7 @@ def test_a_cell_to_try_answers_to_each_parameter(path, tmp_path_factory, monkeyp
     monkeypatch.setattr("zfrepro.data.DIORAMA_SPLITS", SMALL)
     monkeypatch.setattr("zfrepro.occlusion.PAPER_POSITIONS", 8)  # a side, in place of 30
     monkeypatch.setattr("book.occlusion.measure.SCANNED", 16)  # images, in place of 100
+    monkeypatch.setattr("book.transfer.targets.NOVEL", 16)  # a class, in place of 80
     monkeypatch.setenv("ZFREPRO_CACHE", str(tmp_path_factory.getbasetemp() / "few"))
     monkeypatch.chdir(path.parent)
     before, source = before_and_cell(path)

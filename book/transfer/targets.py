@@ -20,6 +20,7 @@ from zfrepro.data import photos
 from zfrepro.data.transforms import center_crop, stored_size
 
 SIDE = 32  # px of the thumbnails that are compared
+NOVEL = 80  # images of each novel class of the diorama, on average
 THRESHOLD = 0.95
 """Correlation from which two images count as one. The paper gives none. Images saved at another
 size or quality stay well above it (tested); different images of one plain subject come close."""
@@ -83,13 +84,13 @@ def caltech101(
 
 
 def novel_diorama(side: int, *, progress: bool = True) -> Pool:
-    """Draw the twelve classes that Diorama's networks never saw, 80 of each on average.
+    """Draw the twelve classes that Diorama's networks never saw, `NOVEL` of each on average.
 
     Returns their middles, side x side px, as the networks saw theirs.
     """
     import diorama
 
-    count = 80 * len(diorama.NOVEL_CLASSES)
+    count = NOVEL * len(diorama.NOVEL_CLASSES)
     cache, size = data.cache_root() / "diorama", stored_size(side)
     drawn = diorama.split(count, seed=0, size=size, novel=True, cache=cache, progress=progress)
     images = center_crop(drawn["images"], side)
