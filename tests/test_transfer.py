@@ -104,12 +104,24 @@ def test_classifiers_are_those_of_scikit_learn(kind):
         "svm": LinearSVC(C=strength, dual=False, tol=1e-8, intercept_scaling=100, max_iter=10_000),
         "softmax": LogisticRegression(C=strength, tol=1e-8, max_iter=10_000),
     }[kind].fit(train.numpy(), labels[:160].numpy())
-    start = probes.fitted(kind, 0.1, train, labels[:160])
-    for begin in (None, start):  # where the search starts makes no difference
-        weights, biases = probes.fitted(kind, strength, train, labels[:160], begin, 500, 1e-8)
-        assert np.allclose(weights.T, oracle.coef_, atol=0.01 * np.abs(oracle.coef_).max())
+    weights, biases = probes.fitted(kind, strength, train, labels[:160], 500, 1e-8)
+    assert np.allclose(weights.T, oracle.coef_, atol=0.01 * np.abs(oracle.coef_).max())
     named = torch.addmm(biases, test, weights).argmax(1)
     assert (named.numpy() == oracle.predict(test.numpy())).mean() > 0.98
+
+
+@pytest.mark.parametrize("kind", probes.KINDS)
+def test_every_strength_is_fitted_to_its_optimum(kind):
+    rows, labels = clusters(number=60)
+    train = probes.standardised(rows[:160])[0]
+
+    def objective(strength, *limits):
+        weights, biases = probes.fitted(kind, strength, train, labels[:160], *limits)
+        loss = probes.loss_of(kind, torch.addmm(biases, train, weights), labels[:160])
+        return (strength * loss + weights.square().sum() / 2).item()
+
+    for strength in probes.STRENGTHS:
+        assert objective(strength) < 1.05 * objective(strength, 3000, 1e-9)
 
 
 def test_standardisation_takes_roots_and_sees_the_training_rows_alone():

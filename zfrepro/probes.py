@@ -157,8 +157,8 @@ def loss_of(kind: str, scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def fitted(
-    kind: str, strength: float, rows: Tensor, labels: Tensor, start: Linear | None = None,
-    iterations: int = 50, tolerance: float = 3e-4,
+    kind: str, strength: float, rows: Tensor, labels: Tensor, iterations: int = 300,
+    tolerance: float = 1e-5,
 ) -> Linear:  # fmt: skip
     """Fit all classes at once: least C * loss + |weights|^2 / 2, by L-BFGS.
 
@@ -168,13 +168,12 @@ def fitted(
     Args:
         rows: (N, numbers).
         labels: (N,), from 0 to K - 1.
-        start: weights of another strength, to start from.
         tolerance: stops when an iteration lowers the mean loss by less.
     """
-    if start is None:
-        classes = int(labels.max()) + 1
-        start = torch.zeros(rows.shape[1], classes), torch.zeros(classes)
-    weights, biases = (part.clone().requires_grad_() for part in start)
+    classes = int(labels.max()) + 1
+    # from zero, since the first step of L-BFGS is small, and would end a search near its start
+    weights = torch.zeros(rows.shape[1], classes, requires_grad=True)
+    biases = torch.zeros(classes, requires_grad=True)
     optimiser = torch.optim.LBFGS(
         [weights, biases], max_iter=iterations, tolerance_grad=0, tolerance_change=tolerance,
         line_search_fn="strong_wolfe",
@@ -218,10 +217,9 @@ def predicted(
 ) -> Iterator[Tensor]:  # fmt: skip
     """Predict the test rows with classifiers fitted to the training rows, one a strength."""
     train, test = prepare(train, test)
-    model = None
     for strength in strengths:
-        model = fitted(kind, strength, train, labels, model)
-        yield torch.addmm(model[1], test, model[0]).argmax(1)
+        weights, biases = fitted(kind, strength, train, labels)
+        yield torch.addmm(biases, test, weights).argmax(1)
 
 
 def per_class_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:

@@ -35,7 +35,7 @@ from zfrepro.models import fingerprint
 from zfrepro.training import MODERN, SCALES, Recipe
 from zfrepro.weights import Trained, load_weights
 
-REVISION = 2  # square roots, one against the rest
+REVISION = 3  # every strength is fitted from zero, to its optimum
 ADAPTED = True  # takes networks that others trained
 FOLDS = 5
 
