@@ -56,6 +56,17 @@ def test_nested_folders_count_and_previews_and_notes_do_not(tmp_path):
     assert load(tmp_path).train.labels.bincount().tolist() == [5, 4, 4]
 
 
+@pytest.mark.parametrize("name", ["imagenette", "caltech101", "mine"])
+def test_a_path_is_that_folder_and_its_name_a_label_only(tmp_path, name):
+    folder = photographs(tmp_path, name, classes=2)
+    inner = photographs(folder, name)
+    for path, count in ((folder, 2), (inner, 3)):
+        dataset = load(None, str(path))
+        assert dataset.name == name and dataset.classes == ("class0", "class1", "class2")[:count]
+    with pytest.raises(DataError, match="diorama: has the name of the drawn data set; rename"):
+        load(None, str(folder.rename(tmp_path / "diorama")))
+
+
 # --- formats -------------------------------------------------------------------------------------
 
 
@@ -214,6 +225,7 @@ def test_caltech101_is_split_class_by_class(tmp_path):
         for i in range(count):
             Image.new("RGB", (20, 16), (i, 10, 10)).save(folder / name / f"image_{i:04d}.png")
     dataset = load(tmp_path, "caltech101")
+    assert load(None, str(folder)).fingerprint == dataset.fingerprint
     assert dataset.classes == ("BACKGROUND_Google", "accordion")
     assert dataset.train.labels.bincount().tolist() == [30, 30]
     assert dataset.val.labels.bincount().tolist() == [50, 3]

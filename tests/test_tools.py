@@ -82,8 +82,13 @@ class Newer(importlib.metadata.Distribution):
     read_text = locate_file = None
 
 
+@pytest.mark.parametrize("dataset", ["imagenet", "photos/imagenet"])
 @pytest.mark.parametrize("what", (*CHANGES, *CHANGES_NOTHING))
-def test_the_cache_is_emptied_when_what_pages_read_has_changed_only(checkout, monkeypatch, what):
+def test_the_cache_is_emptied_when_what_pages_read_has_changed_only(
+    checkout, monkeypatch, what, dataset
+):
+    monkeypatch.chdir(checkout)
+    monkeypatch.setenv("ZFREPRO_DATASET", dataset)
     before = notebooks.cache_key(checkout)
     assert notebooks.cache_key(checkout) == before
     if what.startswith("$"):

@@ -61,7 +61,7 @@ def photographs() -> list[str]:
         try:
             folder = photos.find_folder(name, None)
             hashes.append(photos.fingerprint(folder, list(photos.class_folders(name, folder))))
-        except data.DataError as error:
+        except (data.DataError, OSError) as error:
             hashes.append(str(error))
     return hashes
 

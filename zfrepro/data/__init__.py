@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from zfrepro.data import photos
-from zfrepro.data.photos import DataError
+from zfrepro.data.photos import DataError, is_path
 from zfrepro.data.transforms import stored_size
 
 PHOTOGRAPHS = ("imagenette", "imagewoof", "imagenet20", "imagenet", "caltech101")
@@ -82,11 +82,6 @@ def default_name() -> str:
     return os.environ.get("ZFREPRO_DATASET") or "diorama"
 
 
-def is_path(name: str) -> bool:
-    """Return whether a data set is named by its folder: anything with a separator in it."""
-    return "/" in name or os.sep in name or name in (".", "..")
-
-
 def dataset_name(name: str) -> str:
     """Return the name of a data set in records and files: the last part of a path."""
     return Path(name).expanduser().resolve().name if is_path(name) else name
@@ -107,6 +102,8 @@ def require_known(name: str) -> None:
             raise DataError(
                 f"{root}: {what}; a data set is a folder with train/CLASS/ and val/CLASS/"
             )
+        if dataset_name(name) == "diorama":  # their records would have one name
+            raise DataError(f"{root}: has the name of the drawn data set; rename the folder")
     elif name not in DATASETS:
         example = f", such as ./{name}" if name and Path(name).is_dir() else ""
         raise ValueError(
@@ -137,8 +134,6 @@ def load(
     """
     name = default_name() if name is None else name
     require_known(name)
-    if is_path(name):
-        name, root = dataset_name(name), Path(name).expanduser()
     if not 1 <= image_size <= LARGEST_IMAGE:
         raise ValueError(f"image size {image_size}: must be 1 to {LARGEST_IMAGE:,} px")
     if not set(parts) <= set(PARTS):
@@ -170,7 +165,7 @@ def _photographs(
     skip_damaged: bool,
 ) -> Dataset:  # fmt: skip
     folder = photos.find_folder(name, root)
-    labels = photos.class_folders(name, folder)
+    labels, name = photos.class_folders(name, folder), dataset_name(name)
     # lists all files: what is missing is told before decoding
     fingerprint = photos.fingerprint(folder, list(labels))
     size, cache = stored_size(image_size), cache_root() / name

@@ -328,8 +328,21 @@ FLAT = {"caltech101": ("caltech101/101_ObjectCategories", "caltech101", "101_Obj
 """Sets that come without `train` and `val`, and the folders that hold their class folders."""
 
 
+def is_path(name: str) -> bool:
+    """Return whether a data set is named by its folder: anything with a separator in it."""
+    return "/" in name or os.sep in name or name in (".", "..")
+
+
 def find_folder(name: str, root: str | Path | None) -> Path:
-    """Return the folder that holds `train` and `val` of a set, or else its class folders."""
+    """Return the folder that holds `train` and `val` of a set, or else its class folders.
+
+    A path is the folder itself, whatever lies around or in it.
+    """
+    if is_path(name):
+        folder = Path(name).expanduser().resolve()
+        if folder.name not in FLAT or (folder / "train").is_dir():
+            return folder
+        name, root = folder.name, folder.parent
     root = root or os.environ.get("ZFREPRO_DATA")
     layout = f"{name}/CLASS/" if name in FLAT else f"{name}/train/CLASS/ and {name}/val/CLASS/"
     if not root:
@@ -351,6 +364,9 @@ def find_folder(name: str, root: str | Path | None) -> Path:
 def class_folders(name: str, folder: Path) -> dict[str, str]:
     """Return class folder -> class name, in the order of the labels.
 
+    A set that is named by its path has the classes that are there, under words where the set of
+    the folder's name has them.
+
     Raises DataError for no class folders, only one, or other ones in train than in val.
     """
     if name in WNIDS:
@@ -359,7 +375,7 @@ def class_folders(name: str, folder: Path) -> dict[str, str]:
     def below(part: Path) -> list[str]:
         return sorted(f.name for f in part.iterdir() if f.is_dir() and not f.name.startswith("."))
 
-    flat = name in FLAT
+    flat = not (folder / "train").is_dir()
     top, layout = (folder, "CLASS/") if flat else (folder / "train", "train/CLASS/")
     classes = below(top)
     if not classes:
@@ -380,7 +396,8 @@ def class_folders(name: str, folder: Path) -> dict[str, str]:
         raise DataError(
             f"{top}: only one class folder, {classes[0]!r}; a network needs two: add another"
         )
-    return {folder_name: folder_name for folder_name in classes}
+    words = WNIDS.get(folder.name, {})
+    return {folder_name: words.get(folder_name, folder_name) for folder_name in classes}
 
 
 FETCHED = {
