@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -16,7 +17,7 @@ from safetensors import safe_open
 from tests.command_line import refused, train_words
 from tests.photographs import listing, photographs
 from zfrepro import records, weights
-from zfrepro.cli import file_lock, main, parse
+from zfrepro.cli import COMMANDS, file_lock, main, parse
 from zfrepro.data import DATASETS
 from zfrepro.data.transforms import CROPS
 from zfrepro.networks import ARCHITECTURES, INITIAL_WEIGHTS
@@ -111,6 +112,19 @@ def test_a_pipe_that_closes_early_is_no_error():
     words = f"{sys.executable} -m zfrepro table | head -1"
     done = subprocess.run(words, shell=True, capture_output=True, text=True, cwd=records.ROOT)
     assert done.stdout.split()[0] == "layer" and done.stderr == ""
+
+
+@pytest.mark.parametrize("line, code", [("sweep ablation", 1), ("ship run", 1), ("eval a", 0)])
+def test_work_that_a_closed_pipe_stops_has_failed(line, code, monkeypatch, capfd):
+    def closed(_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(COMMANDS[line.split()[0]], "run", closed)
+    monkeypatch.setattr(os, "dup2", lambda *_: None)  # pytest still needs its output
+    assert main(line.split()) == code
+    told = capfd.readouterr().err
+    assert ("standard output was closed" in told) == code
+    assert ("give the same command again" in told) == ("sweep" in line)
 
 
 def test_table(capsys):

@@ -573,7 +573,9 @@ def main(words: list[str] | None = None) -> int:
         code, message = 130, "stopped" + resume_hint(command)
     except BrokenPipeError:  # such as `table | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        if not isinstance(command, (Train, Ship, Measure, Sweep)):  # the others only print
+            return 0
+        code, message = 1, f"zfrepro {name}: standard output was closed" + resume_hint(command)
     except (*foreseen, FloatingPointError, OSError, RuntimeError, ValueError) as error:
         code, message = 1, f"zfrepro {name}: {' '.join(str(error).split())}{remedy(error)}"
     # the exception is gone by now, and progress bars that it kept open are closed
