@@ -9,13 +9,15 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from tests.command_line import refused
 from tests.datasets import tiny
 from tests.photographs import photographs
-from zfrepro import device, records, sweeps
-from zfrepro.cli import main, parse
+from zfrepro import data, device, records, sweeps
+from zfrepro.cli import file_lock, main, parse
 from zfrepro.networks import ARCHITECTURES
 from zfrepro.sweeps import SweepError
 
@@ -242,6 +244,24 @@ def test_a_sweep_trains_files_and_repeats_nothing(own_places, tmp_path, capsys, 
     assert capsys.readouterr().out.endswith(f"wrote {target}\n")
     monkeypatch.setattr(sweeps, "_start", None)  # calling it would fail
     assert main(command) == 0
+    with file_lock(target):
+        refused([*command, "--scratch", "elsewhere"], capsys, f"{target}: another run is writing")
+
+
+def test_variants_alone_join_the_record_of_the_images_it_is_of(own_places, capsys, monkeypatch):
+    monkeypatch.setattr(sweeps, "_start", None)  # what is filed is not trained again
+    target = records.results_root() / "sweeps" / "training-diorama.json"
+    record = records.read_json(records.ROOT / "results" / "sweeps" / target.name)
+    records.write_json(target, record)
+    seen = SimpleNamespace(fingerprint=record["dataset"]["fingerprint"])
+    monkeypatch.setattr(data, "load", lambda *_, **__: seen)
+    command = "sweep training --networks zfnet-raw --seeds 1".split()
+    assert main(command) == 0 and "1 of them done before" in capsys.readouterr().out
+    seen.fingerprint = "0"
+    refused(command, capsys, f"{target}: its runs saw other images")
+    record["runs"][0]["arch"] = "vgg"
+    records.write_json(target, record)
+    refused(command, capsys, f"{target}: training has no network 'vgg'")
 
 
 def test_a_folder_of_images_is_recorded_by_its_name():

@@ -505,18 +505,21 @@ class Sweep:
         recipes = sweeps.recipes(
             self.sweep, name, seeds, self.scale, self.epochs, self.networks or None
         )
+        plain = sweeps.recipes(self.sweep, name, [0], self.scale, self.epochs)[0]
         target = records.results_root() / f"{sweeps.record_name(self.sweep, name, self.scale)}.json"
         if not self.fresh:  # told before any data is read
-            sweeps.read(target, recipes[0])
+            sweeps.read(target, self.sweep, plain)
         # decoded once, before all runs ask for it
-        data.load(name, recipes[0].image_size, root=self.data)
+        dataset = data.load(name, plain.image_size, root=self.data)
+        if not self.fresh:
+            sweeps.read(target, self.sweep, plain, dataset.fingerprint)
         options = ["--data", self.data] if self.data else []
         options += ["--device", self.device] if self.device else []
         budget = f"-{self.epochs}epochs" if self.epochs else ""
         folder = Path(self.scratch) / f"{self.sweep}-{self.scale}{budget}"
-        with file_lock(folder, option="--scratch"):
+        with file_lock(folder, option="--scratch"), file_lock(target, option="ZFREPRO_RESULTS"):
             sweeps.run(
-                self.sweep, recipes, folder, target, jobs=self.jobs, options=options,
+                self.sweep, recipes, folder, target, plain=plain, jobs=self.jobs, options=options,
                 device=self.device, fresh=self.fresh, say=lambda text: print(text, flush=True),
             )  # fmt: skip
         print(f"wrote {target}")
@@ -625,27 +628,29 @@ def require_positive(**counts: int | None) -> None:
 
 
 @contextlib.contextmanager
-def file_lock(folder: Path, wait: bool = False, option: str = "--out") -> Iterator[None]:
-    """Hold `folder` for one process; the lock goes when the process does, however it ends.
+def file_lock(place: Path, wait: bool = False, option: str = "--out") -> Iterator[None]:
+    """Hold a folder or a record for one process; the lock goes when the process does, however it
+    ends.
 
     Of several that train together, the first holds it for all.
 
     Args:
         wait: for another owner to end, instead of refusing.
-        option: that chooses the folder.
+        option: that chooses the place.
     Raises:
         RuntimeError: another process holds it.
     """
     if int(os.environ.get("RANK", "0")):
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    lock = place.with_name(f".{place.name}.lock") if place.suffix == ".json" else place / ".lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / ".lock", timeout=-1 if wait else 0):
+        with FileLock(lock, timeout=-1 if wait else 0):
             yield
     except Timeout:
         raise RuntimeError(
-            f"{folder}: another run is writing here; wait for it or choose another {option}"
+            f"{place}: another run is writing here; wait for it or choose another {option}"
         ) from None
 
 

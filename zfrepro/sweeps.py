@@ -118,7 +118,7 @@ def name_of(recipe: Recipe, sweep: str) -> str:
 
 
 def shared(recipe: Recipe) -> dict[str, Any]:
-    """Return what the runs of a sweep have in common; the first, no variant, speaks for all."""
+    """Return what the runs of a sweep have in common, from one that is no variant."""
     options = asdict(recipe) | {"dataset": dataset_name(recipe.dataset)}
     return {key: value for key, value in options.items() if key not in ("arch", "seed")}
 
@@ -200,19 +200,32 @@ def row(record: Mapping[str, Any]) -> dict[str, Any]:
     return {"arch": recipe["arch"], "seed": recipe["seed"], **values, "history": history}
 
 
-def read(target: Path, recipe: Recipe) -> dict[str, Any]:
-    """Return a sweep's record, or one of no runs; SweepError if damaged or of other options."""
+def read(
+    target: Path, sweep: str, recipe: Recipe, fingerprint: str | None = None
+) -> dict[str, Any]:
+    """Return a sweep's record, or one of no runs.
+
+    Raises SweepError if it is damaged, or of other networks, options or images than those of the
+    fingerprint.
+    """
     if not target.exists():
         return {"runs": [], "dataset": None}
     record = records.read_json(target)
     options, runs, needed = record.get("recipe"), record.get("runs"), {"arch", "seed", "errors"}
-    whole = isinstance(options, dict) and isinstance(runs, list)
+    dataset = record.get("dataset")
+    whole = isinstance(options, dict) and isinstance(dataset, dict) and isinstance(runs, list)
     if not whole or not all(isinstance(run, dict) and needed <= run.keys() for run in runs):
         raise SweepError(f"{target}: not a whole record of a sweep; check it out, or use --fresh")
+    if unknown := [run["arch"] for run in runs if run["arch"] not in SWEEPS[sweep]]:
+        raise SweepError(
+            f"{target}: {sweep} has no network {unknown[0]!r}; check it out, or use --fresh"
+        )
     if differing := [key for key, value in shared(recipe).items() if options.get(key) != value]:
         raise SweepError(
             f"{target}: its runs have another {', '.join(differing)}; --fresh starts a new record"
         )
+    if fingerprint and runs and dataset.get("fingerprint") != fingerprint:
+        raise SweepError(f"{target}: its runs saw other images; --fresh starts a new record")
     return record
 
 
@@ -232,6 +245,7 @@ def run(
     folder: Path,
     target: Path,
     *,
+    plain: Recipe | None = None,
     jobs: int = 1,
     options: Iterable[str] = (),
     device: str | None = None,
@@ -243,6 +257,7 @@ def run(
     Args:
         folder: of the runs' own folders.
         target: the sweep's record.
+        plain: a run that is no variant, for what all share; default, the first of `chosen`.
         options: more words for every `train`, such as --data DIR.
         device: where they run, as for `device.pick`.
         fresh: start a new record; runs whose folders are whole are filed again, not trained again.
@@ -250,9 +265,10 @@ def run(
         SweepError: the record is of other options or other data, or some runs failed; the others
             are filed.
     """
-    first, by_key = chosen[0], {(name_of(recipe, sweep), recipe.seed): recipe for recipe in chosen}
+    first = plain or chosen[0]
+    by_key = {(name_of(recipe, sweep), recipe.seed): recipe for recipe in chosen}
     folders = _places(folder, first, by_key)
-    content = {"runs": [], "dataset": None} if fresh else read(target, first)
+    content = {"runs": [], "dataset": None} if fresh else read(target, sweep, first)
     averaged_before = content.get("ensembles")
     filed = {(run["arch"], run["seed"]) for run in content["runs"]}
     waiting = [key for key in by_key if key not in filed]
