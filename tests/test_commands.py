@@ -227,6 +227,11 @@ def test_what_is_weaker_or_does_not_belong_together_is_not_shipped(trained, tmp_
 
     better = json.loads(json.dumps(record))
     better["errors"]["one_crop"]["top1_error"] -= 1
+    records.write_json(shipped, record | {"recipe": record["recipe"] | {"image_size": 224}})
+    not_shipped("sees 224 px, the new run 64 px; --by-size ships it beside")
+    assert main(["ship", str(run), "--by-size"]) == 0
+    assert weights.pretrained("zfnet", "imagenet", image_size=64).image_size == 64
+
     records.write_json(shipped, better)
     not_shipped("--replace ships it anyway")
     assert main(["ship", str(run), "--replace"]) == 0

@@ -131,15 +131,19 @@ def shipped(results, name: str) -> None:
     records.write_json(file.with_suffix(".json"), {"weights_sha256": sha})
 
 
-def test_none_shipped_names_commands_that_are_understood(results):
+@pytest.mark.parametrize("size", [None, 96])
+def test_none_shipped_names_commands_that_are_understood(results, size):
     with pytest.raises(WeightsError) as error:
-        pretrained("krizhevsky", "imagenette")
+        pretrained("krizhevsky", "imagenette", image_size=size)
     text = str(error.value)
     assert str(results) in text and "\n" not in text
     train, ship = text.split("train one: ")[1].split(", then ")
     settings = parse(train.split()[3:]).made()
     assert (settings.arch, settings.dataset) == ("krizhevsky", "imagenette")
-    assert parse(ship.split()[3:]).runs == ("runs/imagenette-krizhevsky",)
+    shipped = parse(ship.split()[3:])
+    assert shipped.runs == ("runs/imagenette-krizhevsky" + ("-96" if size else ""),)
+    assert shipped.by_size == bool(size)
+    assert settings.image_size == (size or 128)
 
 
 def test_the_shipped_network_is_found_for_its_data_set(results, monkeypatch):

@@ -266,8 +266,10 @@ class Ship:
     """Only the record, filed by seed, for the spread over seeds; by default the weights too, as the
     book's network.
     """
+    by_size: bool = False
+    """As a network besides the book's, with its image size in its name."""
     replace: bool = False
-    """Replace a pretrained network even by one with a larger error."""
+    """Replace a pretrained network even by one with a larger error or another image size."""
 
     def run(self) -> None:
         if not self.runs:
@@ -275,7 +277,7 @@ class Ship:
         by_target: dict[Path, tuple[Path, dict[str, Any]]] = {}
         for run in map(Path, self.runs):
             record = _finished(run)
-            name = _shipped_name(run, record, self.numbers_only)
+            name = _shipped_name(run, record, self.numbers_only, self.by_size)
             target = records.results_root() / f"{name}.json"
             if target in by_target:
                 raise ValueError(
@@ -733,9 +735,9 @@ def _finished(run: Path) -> dict[str, Any]:
     return record
 
 
-def _shipped_name(run: Path, record: dict[str, Any], numbers_only: bool) -> str:
-    """Return where a run is filed below results/: as the network that the book shows, or by its
-    seed.
+def _shipped_name(run: Path, record: dict[str, Any], numbers_only: bool, by_size: bool) -> str:
+    """Return where a run is filed below results/: as the network that the book shows, by its size
+    or by its seed.
 
     Raises ValueError for names in the record that would lead out of results/.
     """
@@ -748,15 +750,17 @@ def _shipped_name(run: Path, record: dict[str, Any], numbers_only: bool) -> str:
         )
     name = f"{dataset}-{recipe['arch']}"
     by_seed = f"runs/{name}-{record['scale']}-seed{recipe['seed']}"
-    return by_seed if numbers_only else f"networks/{name}"
+    size = f"-{recipe['image_size']}" if by_size else ""
+    return by_seed if numbers_only else f"networks/{name}{size}"
 
 
 def refuse_weaker(record: dict[str, Any], target: Path) -> None:
-    """Refuse to put a network in the place of one with a smaller error."""
+    """Refuse to put a network in the place of one with a smaller error or another image size."""
     if not target.is_file():
         return
     try:
-        old = records.read_json(target)["errors"]["one_crop"]["top1_error"]
+        there = records.read_json(target)
+        old, size = there["errors"]["one_crop"]["top1_error"], there["recipe"]["image_size"]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{target}: its error cannot be read, so not compared; --replace ships the run anyway"
@@ -774,3 +778,8 @@ def _below_runs(run: str) -> str:
     parts = Path(run).parts
     below = parts[len(parts) - parts[::-1].index("runs") :] if "runs" in parts[:-1] else parts[-1:]
     return "/".join(("runs", *below))
+    if size != record["recipe"]["image_size"]:
+        raise ValueError(
+            f"{target} sees {size} px, the new run {record['recipe']['image_size']} px; --by-size "
+            "ships it beside, --replace in its place"
+        )

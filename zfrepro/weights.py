@@ -196,11 +196,11 @@ def pretrained(
     if not record.is_file():
         require_known(dataset)  # or the advice would be to train on what is not there
         size = f" --image-size {image_size}" if image_size else ""
-        out = f"runs/{dataset_name(dataset)}-{arch}"
+        out = f"runs/{dataset_name(dataset)}-{arch}" + (f"-{image_size}" if image_size else "")
         raise WeightsError(
             f"no {arch} for {dataset} in {results_root()}; train one: python -m zfrepro train "
             f"--arch {arch} --dataset {dataset} --recipe modern --scale compact{size} "
-            f"--out {out}, then python -m zfrepro ship {out}"
+            f"--out {out}, then python -m zfrepro ship {out}" + (" --by-size" if size else "")
         )
     expected = read_json(record).get("weights_sha256")
     if not expected:
