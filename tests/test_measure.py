@@ -63,6 +63,17 @@ def test_single_parts_are_measured_and_join_the_record(study, tmp_path):
         studies.refuse_other(earlier | {"seed": 7}, new)
 
 
+    added = {"other": 1, "seconds": {"other": 2.0}, "added": [{"parts": [name, "other"]}]}
+    anew = studies.carried_over(earlier | added, earlier)  # what is not measured again stays
+    assert anew["other"] == 1 and anew["seconds"] == earlier["seconds"] | {"other": 2.0}
+    assert told(anew) == [(["other"], None)] and anew[name] == earlier[name]
+    assert studies.carried_over(earlier | added | {"seed": 7}, earlier) == earlier
+
+    (file,) = tmp_path.rglob(f"{name}.json")
+    file.write_text('{"value": 1')
+    with pytest.raises(ValueError, match=f"{name}.json: .*remove it to measure it again"):
+        measured(name)
+
 def test_a_folder_of_images_is_measured_under_its_own_name(own_places, tmp_path, monkeypatch):
     folder = photographs(tmp_path, "my photos")
     for arch in ("zfnet", "krizhevsky"):

@@ -373,6 +373,8 @@ class Measure:
                 record = measure.added(records.read_json(target), new, parts)
             else:
                 record = measure.record(self.chapter, study, parts, command)
+                with contextlib.suppress(FileNotFoundError, ValueError):  # none there, or damaged
+                    record = measure.carried_over(records.read_json(target), record)
             records.write_json(target, record)
         print(f"wrote {target}")
 

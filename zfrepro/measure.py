@@ -7,6 +7,7 @@ measurements, each returning something JSON can hold. They run in order and each
 so a killed run goes on where it was; but for those that the module names in `MERGED`, which add to
 the record there is."""
 
+import contextlib
 import hashlib
 import importlib
 import json
@@ -150,8 +151,10 @@ def measure(
     for number, (name, run) in enumerate(parts.items(), 1):
         file = folder / f"{name}.json"
         if file.is_file() and not fresh and name not in getattr(module, "MERGED", ()):
-            entry = records.read_json(file)
-            if not {"value", "seconds"} <= entry.keys():
+            entry = None
+            with contextlib.suppress(ValueError):  # damaged
+                entry = records.read_json(file)
+            if not entry or not {"value", "seconds"} <= entry.keys():
                 raise ValueError(f"{file}: not what `measure` keeps; remove it to measure it again")
             say(f"{number}/{len(parts)} {name}: kept from before")
         else:
@@ -191,23 +194,45 @@ def record(chapter: str, study: Study, measured: dict[str, Any], command: str) -
     return common | measured
 
 
+def _differing(earlier: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    same = ("chapter", "dataset", "image_size", "networks", "images", "seed")
+    return [name for name in same if earlier.get(name) != new[name]]
+
+
 def refuse_other(earlier: dict[str, Any], new: dict[str, Any]) -> None:
     """Refuse to add to a record of other data, networks or options."""
-    same = ("chapter", "dataset", "image_size", "networks", "images", "seed")
-    if differing := [name for name in same if earlier.get(name) != new[name]]:
+    if differing := _differing(earlier, new):
         raise ValueError(
             f"the record there is of another {', '.join(differing)}; "
             "without --only all is measured anew"
         )
 
 
-def added(earlier: dict[str, Any], new: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
-    """Return a record with parts measured since; its `added` says which and, as in `new`, how."""
-    parts = {name: value for name, value in measured.items() if name != "seconds"}
-    origin = {name: new[name] for name in ("command", "commit", "versions", "date", "device")}
+def _added_before(earlier: dict[str, Any], parts: Collection[str]) -> list[dict[str, Any]]:
+    """Return the notes on parts that were added to a record, but for some parts."""
     notes = [
         note | {"parts": [p for p in note["parts"] if p not in parts]}
         for note in earlier.get("added", [])
     ]
-    notes = [*(note for note in notes if note["parts"]), {"parts": list(parts), **origin}]
+    return [note for note in notes if note["parts"]]
+
+
+def added(earlier: dict[str, Any], new: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with parts measured since; its `added` says which and, as in `new`, how."""
+    parts = {name: value for name, value in measured.items() if name != "seconds"}
+    origin = {name: new[name] for name in ("command", "commit", "versions", "date", "device")}
+    notes = [*_added_before(earlier, parts), {"parts": list(parts), **origin}]
     return earlier | parts | {"seconds": earlier["seconds"] | measured["seconds"], "added": notes}
+
+
+def carried_over(earlier: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Return a new record with the parts that were added to the earlier one and are not in it.
+
+    An earlier record of other data, networks or options gives nothing.
+    """
+    notes = [] if _differing(earlier, new) else _added_before(earlier, new)
+    kept = {name: earlier[name] for note in notes for name in note["parts"] if name in earlier}
+    if not kept:
+        return new
+    seconds = {name: s for name, s in earlier["seconds"].items() if name in kept}
+    return new | kept | {"seconds": seconds | new["seconds"], "added": notes}
