@@ -8,6 +8,7 @@ import torch
 
 from book.deconvnet import measure as study_module
 from tests import datasets
+from tests.command_line import refused
 from tests.photographs import photographs
 from zfrepro import measure as studies
 from zfrepro import records, training
@@ -62,7 +63,6 @@ def test_single_parts_are_measured_and_join_the_record(study, tmp_path):
     with pytest.raises(ValueError, match="another seed"):
         studies.refuse_other(earlier | {"seed": 7}, new)
 
-
     added = {"other": 1, "seconds": {"other": 2.0}, "added": [{"parts": [name, "other"]}]}
     anew = studies.carried_over(earlier | added, earlier)  # what is not measured again stays
     assert anew["other"] == 1 and anew["seconds"] == earlier["seconds"] | {"other": 2.0}
@@ -73,6 +73,7 @@ def test_single_parts_are_measured_and_join_the_record(study, tmp_path):
     file.write_text('{"value": 1')
     with pytest.raises(ValueError, match=f"{name}.json: .*remove it to measure it again"):
         measured(name)
+
 
 def test_a_folder_of_images_is_measured_under_its_own_name(own_places, tmp_path, monkeypatch):
     folder = photographs(tmp_path, "my photos")
@@ -91,10 +92,13 @@ def test_a_folder_of_images_is_measured_under_its_own_name(own_places, tmp_path,
     assert shlex.split(record["command"])[-1] == str(folder)
 
 
-def test_networks_trained_again_get_a_record_of_their_own(own_places, tmp_path, monkeypatch):
+def test_networks_trained_again_get_a_record_of_their_own(
+    own_places, tmp_path, monkeypatch, capsys
+):
     folder = photographs(tmp_path, "mine")
     monkeypatch.setattr(training, "require_training", lambda record: None)
-    for arch, seed in (("zfnet", 0), ("krizhevsky", 0), ("zfnet", 1), ("zfnet", 2)):
+    for arch, seed in (("zfnet", 0), ("krizhevsky", 0), ("zfnet", 1), ("zfnet", 2),
+                       ("krizhevsky", 1)):  # fmt: skip
         run = tmp_path / f"{arch}-{seed}"
         sha = save(run / "weights.safetensors", folder, arch, seed)
         record = {"weights_sha256": sha, "recipe": {"seed": seed, "arch": arch}}
@@ -108,6 +112,12 @@ def test_networks_trained_again_get_a_record_of_their_own(own_places, tmp_path, 
     record = records.read_json(tmp_path / "results" / "deconvnet" / "mine-seed1.json")
     assert record["networks"]["zfnet"] == records.sha256(tmp_path / "zfnet-1/weights.safetensors")
     assert seen[0].networks["krizhevsky"].recipe.seed == 0 and "--trained" in record["command"]
+    refused([*command, "zfnet-1", "./zfnet-1"], capsys, "two runs of one architecture")
+    recipe = datasets.tiny(arch="krizhevsky", image_size=96, dataset=str(folder), seed=1)
+    for classes, told in ((CLASSES, "krizhevsky sees 96 px, zfnet 64"), (("a", "b"), "know 2")):
+        file, mean = tmp_path / "krizhevsky-1" / "weights.safetensors", torch.zeros(3, 110, 110)
+        save_weights(file, recipe.network(len(classes)), recipe, classes, mean)
+        refused([*command, "zfnet-1", "krizhevsky-1"], capsys, told)
     assert main([*command, "zfnet-1", "zfnet-2"]) == 1  # of two seeds
     assert main([*command, "zfnet-0"]) == 1  # of the seed of the pretrained networks
     assert main([*command, "krizhevsky-0"]) == 1  # the network that is measured is not there

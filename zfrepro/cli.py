@@ -392,11 +392,17 @@ class Measure:
                 networks[arch], hashes[arch] = _shipped(arch, name, where)
         ours = networks["zfnet"]
         dataset = data.load(name, ours.image_size, root=self.data, parts=())
-        if dataset.classes != ours.classes:
-            raise ValueError(
-                f"{name} has {len(dataset.classes)} classes, its networks know "
-                f"{len(ours.classes)}; measure on the data set they were trained on"
-            )
+        for network in networks.values():
+            if dataset.classes != network.classes:
+                raise ValueError(
+                    f"{name} has {len(dataset.classes)} classes, its networks know "
+                    f"{len(network.classes)}; measure on the data set they were trained on"
+                )
+            if network.image_size != ours.image_size:
+                raise ValueError(
+                    f"{network.recipe.arch} sees {network.image_size} px, zfnet "
+                    f"{ours.image_size} px; name --trained runs of one size"
+                )
         dataset = data.load(name, ours.image_size, root=self.data, progress=not self.quiet)
         return Study(
             dataset, networks, where, hashes=hashes, repeat=self._repeat, **self._options(name)
@@ -416,6 +422,8 @@ class Measure:
             raise ValueError("--trained: not with --network, which names a network of others")
         if "zfnet" not in self._trained or self._trained.keys() - {"zfnet", "krizhevsky"}:
             raise ValueError("--trained: name a run of zfnet, and one of krizhevsky if you have it")
+        if len(self._trained) < len(self.trained):
+            raise ValueError("--trained: two runs of one architecture; leave one out")
         seeds = {_finished(run)["recipe"]["seed"] for run in map(Path, self.trained)}
         names = {f"seed{seed}" for seed in seeds}
         if len(names) > 1 or not names <= claims.REPEATS.keys():
