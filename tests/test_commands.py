@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -168,6 +169,7 @@ def test_single_options_win_over_scale_and_scale_over_recipe():
     recipe = parse("train --recipe modern --scale mini --lr 0.5 --image-size 128".split()).made()
     chosen = (recipe.lr, recipe.image_size, recipe.width, recipe.epochs)
     assert chosen == (0.5, 128, 0.5, MODERN["epochs"])
+    assert parse(["train", "--out=~/x"]).folder(recipe) == Path.home() / "x"
 
 
 # --- from photographs to results/ ----------------------------------------------------------------

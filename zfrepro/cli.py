@@ -150,9 +150,8 @@ class Train:
 
     def folder(self, recipe: Recipe) -> Path:
         """Return the folder of the run."""
-        return Path(
-            self.out or f"runs/{data.dataset_name(recipe.dataset)}-{recipe.arch}-seed{recipe.seed}"
-        )
+        name = f"{data.dataset_name(recipe.dataset)}-{recipe.arch}-seed{recipe.seed}"
+        return Path(self.out or f"runs/{name}").expanduser()  # shells leave the ~ of --out=~/x
 
     def made(self) -> Recipe:
         """Return the recipe, checked; the path of a data set is made absolute, so that the record
