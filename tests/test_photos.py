@@ -177,7 +177,7 @@ def test_a_changed_file_is_decoded_again(tmp_path, decoded, change):
         assert second.train.images[1].float().mean((1, 2)).argmax() == 2
 
 
-@pytest.mark.parametrize("damage", ["truncated", "shape", "pickle"])
+@pytest.mark.parametrize("damage", ["truncated", "shape", "pickle", "archive"])
 def test_a_damaged_cache_is_made_again(tmp_path, cache, decoded, damage):
     photographs(tmp_path)
     expected = load(tmp_path).train.images.clone()
@@ -187,6 +187,9 @@ def test_a_damaged_cache_is_made_again(tmp_path, cache, decoded, damage):
         file.write_bytes(file.read_bytes()[:-100])
     elif damage == "shape":
         np.save(file, np.zeros((11, 32, 32, 3), np.uint8))
+    elif damage == "archive":
+        with open(file, "wb") as stream:
+            np.savez(stream, np.zeros((12, 32, 32, 3), np.uint8))
     else:
         np.save(file, np.array([object()] * 3), allow_pickle=True)
     assert torch.equal(load(tmp_path).train.images, expected)

@@ -145,7 +145,7 @@ def decode(file: Path, size: int) -> np.ndarray:
             image.draft("RGB", (size, size))
             return square(image, size)
     except Exception as error:  # of damaged files Pillow's decoders raise almost anything
-        remedy = "replace or remove it, or skip such files with --skip-damaged"
+        remedy = "replace or remove it, or skip such files: --skip-damaged, ZFREPRO_SKIP_DAMAGED=1"
         raise DataError(f"{file}: cannot be decoded ({_reason(error, file)}); {remedy}") from error
 
 
@@ -284,7 +284,7 @@ def _damaged(files: list[Path], size: int, what: str, progress: bool) -> dict[Pa
 def _cached(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     """Return the mapped cache, or None where there is none or it is damaged."""
     try:
-        images = np.load(file, mmap_mode="c")
+        images = np.lib.format.open_memmap(file, mode="c")
     except Exception:  # absent or cut short; a damaged header raises almost anything
         return None
     return images if images.shape == shape and images.dtype == np.uint8 else None
