@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 import diorama
 from tests.command_line import refused, train_words
@@ -87,6 +88,28 @@ CASES: dict[str, tuple[Callable[[], Any], list[str], list[str]]] = {
     ),
     "a checkpoint with empty epochs": (
         lambda: header(CHECKPOINT, history=[{}]), train(), ["its history is not", "remove it"],
+    ),
+    "a checkpoint with a history of numbers": (
+        lambda: header(CHECKPOINT, history=[1]), train(), ["its history is not", "remove it"],
+    ),
+    "a checkpoint without classes": (
+        lambda: header(CHECKPOINT, classes=None), train(), ["its classes is missing", "remove it"],
+    ),
+    "a checkpoint with a word for a rate": (
+        lambda: header(CHECKPOINT, rate="x"), train(), ["its rate is missing or no", "remove it"],
+    ),
+    "a checkpoint with a list for a header": (
+        lambda: save_file(load_file(f"run/{CHECKPOINT}"), f"run/{CHECKPOINT}", {"zfrepro": "[1]"}),
+        train(), ["its header is no JSON object", "remove it"],
+    ),
+    "other options, and photographs that are gone": (
+        lambda: shutil.rmtree("photos"), train(lr=0.5), [CHECKPOINT, "made with another lr"],
+    ),
+    "an epoch to keep that is over": (
+        lambda: None, train(keep=1), ["--keep 1: run has 1 epochs", "kept no epoch-001"],
+    ),
+    "a record without the hash of its weights": (
+        lambda: record("weights_sha256", to=None), SHIP, ["record.json", "weights_sha256 is no"],
     ),
     "a checkpoint with NaN": (
         lambda: header(CHECKPOINT, "network.convs.conv1.weight", lambda t: t * float("nan")),

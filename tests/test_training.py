@@ -171,7 +171,9 @@ def refused(checkpoint, dataset=WORLD) -> str:
     return text
 
 
-@pytest.mark.parametrize("damage", ["truncated", "foreign", "weights", "tensor", "average"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "foreign", "weights", "tensor", "average", "momentum"]
+)
 def test_a_damaged_or_foreign_checkpoint_is_refused(checkpoint, damage):
     tensors, info = load_tensors(checkpoint)
     tensors = {name: tensor.clone() for name, tensor in tensors.items()}  # not views of the file
@@ -184,8 +186,8 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(checkpoint, damage):
     if damage == "tensor":
         tensors["network.convs.conv2.weight"] = torch.zeros(3, 3)
         save_tensors(checkpoint, tensors, **info)
-    if damage == "average":
-        del tensors["average.fulls.fc8.bias"]
+    if damage in ("average", "momentum"):
+        del tensors[f"{damage}.fulls.fc8.bias"]
         save_tensors(checkpoint, tensors, **info)
     assert "remove it to start anew" in refused(checkpoint)
 

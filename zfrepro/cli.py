@@ -170,9 +170,10 @@ class Train:
 
     def _train(self, recipe: Recipe, where: torch.device, out: Path) -> None:
         with distributed.group(where):
-            first, processes = not distributed.rank(), distributed.count()
+            first, processes, finished = not distributed.rank(), distributed.count(), {}
             if first:
                 refuse_finished(out)
+                finished = _origin_of_finished(out, recipe, self.keep)
                 records.remove_partial(out)
             with distributed.rank0_first(where):
                 dataset = data.load(
@@ -182,7 +183,7 @@ class Train:
                 )  # fmt: skip
             command = command_of(recipe) + (" --skip-damaged" if dataset.skipped else "")
             origin = records.provenance(command)
-            origin |= _origin_of_finished(out, recipe.epochs)
+            origin |= {key: value for key, value in finished.items() if key in origin}
 
             def save(name: str, state: training.State, mean: Tensor, **more: Any) -> str:
                 network = training.evaluated(recipe, state, where)
@@ -194,7 +195,7 @@ class Train:
             def keep(state: training.State, mean: Tensor) -> None:
                 epoch = len(state.history)
                 if self.keep and epoch in (*self.keep, recipe.epochs):
-                    save(f"epoch-{epoch:03}.safetensors", state, mean, epoch=epoch)
+                    save(snapshot_name(epoch), state, mean, epoch=epoch)
 
             state, mean = training.train(
                 recipe, dataset, out, device=where, progress=not self.quiet, after_epoch=keep,
@@ -208,7 +209,7 @@ class Train:
         written = weights.load_weights(out / training.WEIGHTS, device=where)
         errors = evaluation([written], dataset, not self.quiet, out)
         record = training.record(recipe, state, dataset, where, processes, origin, sha, errors)
-        records.write_json(out / "record.json", record)
+        records.write_json(out / "record.json", record | finished)
         print_errors(errors)
         print(f"wrote {out}/{training.WEIGHTS} and record.json")
         if self.ship:
@@ -665,6 +666,11 @@ def file_lock(place: Path, wait: bool = False, option: str = "--out") -> Iterato
         ) from None
 
 
+def snapshot_name(epoch: int) -> str:
+    """Return the file of the weights that `train --keep` puts aside after an epoch."""
+    return f"epoch-{epoch:03}.safetensors"
+
+
 def refuse_finished(out: Path) -> None:
     """Refuse a folder that holds a finished run without its checkpoint: training would overwrite
     it.
@@ -677,17 +683,24 @@ def refuse_finished(out: Path) -> None:
         )
 
 
-def _origin_of_finished(out: Path, epochs: int) -> dict[str, Any]:
+def _origin_of_finished(out: Path, recipe: Recipe, keep: tuple[int, ...]) -> dict[str, Any]:
     """Return who made a run that is whole and is only evaluated again; empty for any other.
 
-    Another recipe or other images are refused with the checkpoint.
+    A checkpoint of another recipe is refused, and epochs to keep that are over.
     """
     file, checkpoint = out / "record.json", out / training.CHECKPOINT_FILE
-    if not file.is_file() or not checkpoint.is_file():
+    if not checkpoint.is_file():
         return {}
-    if len(training.read_checkpoint(checkpoint)[1]["history"]) < epochs:
+    over = len(training.read_checkpoint(checkpoint, recipe)[1]["history"])
+    for epoch in (*keep, recipe.epochs) if keep else ():
+        if epoch <= over and not (out / snapshot_name(epoch)).is_file():
+            raise ValueError(
+                f"--keep {epoch}: {out} has {over} epochs behind it and kept no "
+                f"{snapshot_name(epoch)}; choose another --out"
+            )
+    if not file.is_file() or over < recipe.epochs:
         return {}
-    keys = {"command", "commit", "versions", "date"}
+    keys = {"command", "commit", "versions", "date", "device", "precision", "processes"}
     try:
         return {key: value for key, value in records.read_json(file).items() if key in keys}
     except ValueError as error:
@@ -774,6 +787,11 @@ def refuse_weaker(record: dict[str, Any], target: Path) -> None:
         raise ValueError(
             f"{target}: its error cannot be read, so not compared; --replace ships the run anyway"
         ) from error
+    if size != record["recipe"]["image_size"]:
+        raise ValueError(
+            f"{target} sees {size} px, the new run {record['recipe']['image_size']} px; --by-size "
+            "ships it beside, --replace in its place"
+        )
     new = record["errors"]["one_crop"]["top1_error"]
     if new > old:
         raise ValueError(
@@ -787,8 +805,3 @@ def _below_runs(run: str) -> str:
     parts = Path(run).parts
     below = parts[len(parts) - parts[::-1].index("runs") :] if "runs" in parts[:-1] else parts[-1:]
     return "/".join(("runs", *below))
-    if size != record["recipe"]["image_size"]:
-        raise ValueError(
-            f"{target} sees {size} px, the new run {record['recipe']['image_size']} px; --by-size "
-            "ships it beside, --replace in its place"
-        )

@@ -31,6 +31,8 @@ def load_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(file, "pt") as opened:
             info = json.loads((opened.metadata() or {}).get("zfrepro", "{}"))
+            if not isinstance(info, dict):
+                raise ValueError("its header is no JSON object")
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except Exception as error:  # safetensors raises its own kinds for damage
         raise ValueError(brief(error)) from error

@@ -432,6 +432,8 @@ def require_training(record: dict[str, Any]) -> None:
     """
     if record["kind"] != "training" or record["scale"] not in (*SCALES, "own"):
         raise ValueError(f"its kind is {record['kind']}, its scale {record['scale']}")
+    if not isinstance(record["weights_sha256"], str):
+        raise ValueError("its weights_sha256 is no hash")
     known_recipe(record["recipe"])
     for part in ("train", "one_crop", "ten_crops"):
         for kind in ("top1_error", "top5_error"):
@@ -466,16 +468,26 @@ def save_checkpoint(file: Path, recipe: Recipe, state: State, mean: Tensor) -> N
     )  # fmt: skip
 
 
-def read_checkpoint(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a checkpoint's tensors, and its recipe, history, rate, waited, classes and data."""
+HEADER = {"recipe": dict, "history": list, "rate": float, "waited": int, "classes": int}
+"""What the header of a checkpoint holds, besides the fingerprint of the data."""
+
+
+def read_checkpoint(file: Path, recipe: Recipe) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a checkpoint's tensors and header; CheckpointError as for `load_checkpoint`."""
     try:
         tensors, info = load_tensors(file)
-        if missing := {"recipe", "history", "rate", "waited"} - info.keys():
-            raise ValueError(f"it lacks {min(missing)}")
-        if not all(EPOCH <= row.keys() for row in info["history"]):
+        if wrong := [name for name, kind in HEADER.items() if not _is(info.get(name), kind)]:
+            raise ValueError(f"its {wrong[0]} is missing or no {HEADER[wrong[0]].__name__}")
+        if not all(isinstance(row, dict) and EPOCH <= row.keys() for row in info["history"]):
             raise ValueError("its history is not of epochs")
     except ValueError as error:
         raise _not_whole(file, error) from error
+    options = asdict(recipe)
+    if differing := [name for name, value in options.items() if info["recipe"].get(name) != value]:
+        raise CheckpointError(
+            f"{file}: made with another {', '.join(differing)}; use the same options or another "
+            "--out"
+        )
     return tensors, info
 
 
@@ -485,13 +497,7 @@ def load_checkpoint(file: Path, recipe: Recipe, device: torch.device) -> tuple[S
     Raises:
         CheckpointError: the file is damaged, foreign, or of another recipe.
     """
-    tensors, info = read_checkpoint(file)
-    options = asdict(recipe)
-    if differing := [name for name, value in options.items() if info["recipe"].get(name) != value]:
-        raise CheckpointError(
-            f"{file}: made with another {', '.join(differing)}; use the same options or another "
-            "--out"
-        )
+    tensors, info = read_checkpoint(file, recipe)
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -508,13 +514,12 @@ def load_checkpoint(file: Path, recipe: Recipe, device: torch.device) -> tuple[S
         state.network.load_state_dict(part("network."))
         for name in state.average:
             state.average[name].copy_(average[name])
-    except (KeyError, RuntimeError, ValueError) as error:
-        raise _not_whole(file, error) from error
-    for name, parameter in state.network.named_parameters():
-        if name in momenta:
+        for name, parameter in state.network.named_parameters() if recipe.momentum else ():
             # in the parameter's memory format, which keeps the optimiser's fused path
             momentum = torch.empty_like(parameter).copy_(momenta[name])
             state.optimiser.state[parameter]["momentum_buffer"] = momentum
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise _not_whole(file, error) from error
     state.history, state.rate, state.waited = info["history"], info["rate"], info["waited"]
     state.data = info.get("data", "")  # which early checkpoints do not tell
     # a copy, not a view of the file, which the next checkpoint replaces
