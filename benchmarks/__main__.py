@@ -70,6 +70,8 @@ def record(results: list[Result], command: str, seconds: float, where: torch.dev
 def main(arguments: list[str] | None = None) -> int:
     """Run the comparisons, print the table; return 1 if a check failed."""
     options = parser().parse_args(arguments)
+    if options.json and options.json.is_dir():  # told before minutes of work
+        parser().error(f"--json {options.json}: is a folder; name a file")
     where = device.pick(options.device)
     began = time.perf_counter()
     results: list[Result] = []

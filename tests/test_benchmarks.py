@@ -25,6 +25,12 @@ def test_a_part_runs_is_checked_and_says_where_it_was_measured(name, tmp_path):
         assert row["checks"] and row["correct"] and row["seconds"] > 0 and row["ratio"] > 0
 
 
+def test_a_folder_for_the_record_is_refused_before_the_work(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        bench.main(["--quick", "--only", "norm", "--json", str(tmp_path)])
+    assert f"--json {tmp_path}: is a folder; name a file" in capsys.readouterr().err
+
+
 def test_a_network_that_is_trained_wrongly_is_noticed(monkeypatch):
     def biased(network):
         other = copy.deepcopy(network)
