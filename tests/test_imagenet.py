@@ -1,5 +1,7 @@
 """Networks of torchvision behind the instruments' own names, with random weights."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -128,6 +130,8 @@ def test_only_images_of_the_official_validation_set_are_unseen(tmp_path):
     unseen = imagenet.unseen(dataset, tmp_path)
     assert unseen.tolist() == [True, False] * 20
     assert split.chosen(unseen).labels.tolist() == list(range(20))
+    with pytest.raises(ValueError, match="40 validation images, 39 of them loaded; replace"):
+        imagenet.unseen(replace(dataset, val=split.chosen(torch.arange(39))), tmp_path)
     for file in tmp_path.rglob("ILSVRC*"):
         file.unlink()
     with pytest.raises(ValueError, match="no image is called ILSVRC2012_val_"):

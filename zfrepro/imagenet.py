@@ -247,7 +247,12 @@ def unseen(dataset: Dataset, root: str | Path | None = None) -> Tensor:
     folder = photos.find_folder(dataset.name, root)
     files, _ = photos.list_part(folder, "val", list(photos.class_folders(dataset.name, folder)))
     official = torch.tensor([file.name.startswith(OFFICIAL) for file in files])
-    if not official.any() or len(official) != len(dataset.val):
+    if len(official) > len(dataset.val):  # some were skipped
+        raise ValueError(
+            f"{folder}: {len(official)} validation images, {len(dataset.val)} of them loaded; "
+            "replace or remove the damaged ones"
+        )
+    if not official.any() or len(official) < len(dataset.val):
         raise ValueError(
             f"{folder}: no image is called {OFFICIAL}..., so a network trained on ImageNet may "
             "have seen them all; use imagenet20"
