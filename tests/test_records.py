@@ -1,6 +1,7 @@
 """Records: written whole or not at all, read with clear errors."""
 
 import json
+import os
 import re
 import subprocess
 
@@ -16,7 +17,8 @@ def root(tmp_path, monkeypatch):
 
 
 def test_a_record_comes_back(root):
-    content = {"errors": {"top1": 12.5}, "names": ["Köter", "château"], "none": None}
+    names = ["Köter", "château", os.fsdecode(b"caf\xe9.png")]
+    content = {"errors": {"top1": 12.5}, "names": names, "none": None}
     records.write_json(root / "networks" / "a.json", content)
     assert records.read("networks/a") == content
     text = (root / "networks" / "a.json").read_text(encoding="utf-8")
@@ -63,12 +65,16 @@ def test_provenance_says_what_is_needed_to_repeat(monkeypatch):
 
 def test_commit(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "ROOT", tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     monkeypatch.delenv("ZFREPRO_COMMIT", raising=False)
     assert records.git_commit() == "unknown"  # not a checkout
     identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    for command in (["init", "-q"], [*identity, "commit", "-q", "--allow-empty", "-m", "first"]):
+    commands = (["init", "-q"], [*identity, "commit", "-q", "--allow-empty", "-m", "first"])
+    for command in (*commands, [*identity, "tag", "-a", "v1", "-m", "first"]):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    (tmp_path / "copy").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "ROOT", tmp_path / "copy")
+        assert records.git_commit() == "unknown"  # a copy in a checkout of something else
     (tmp_path / "a").write_text("1")
     assert re.fullmatch("[0-9a-f]{12}", records.git_commit())
     subprocess.run(["git", "add", "a"], cwd=tmp_path, check=True)

@@ -119,7 +119,8 @@ def test_a_full_disk_stops_with_its_name_and_loses_nothing(
 ):
     root, _ = runs
     name = f"{file}.json" if file == "record" else f"{file}.safetensors"
-    partial, once = tmp_path / "run" / f".{name}.{os.getpid()}.part", training.train_epoch
+    monkeypatch.setattr(records, "token_hex", lambda count: "0")
+    partial, once = tmp_path / "run" / f".{name}.{os.getpid()}-0.part", training.train_epoch
 
     def filling(*arguments):
         if arguments[4] == 1:  # the second epoch; until then there was room

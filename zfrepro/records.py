@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, BinaryIO
 
 import torch
@@ -32,9 +33,11 @@ def git_commit() -> str:
     Outside a checkout it is `$ZFREPRO_COMMIT`, which says of which commit a copy without history
     is, or `unknown`.
     """
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    # a copy within another repository is none of its commits
+    own = os.environ | {"GIT_CEILING_DIRECTORIES": str(ROOT.parent)}
     try:
-        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        run = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, check=True)
         return run.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("ZFREPRO_COMMIT") or "unknown"
@@ -53,7 +56,8 @@ def writing(file: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: it cannot be written, as on a full disk, with its name; what was there stays.
     """
-    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
+    # containers that share a folder may share the number of a process
+    partial = file.with_name(f".{file.name}.{os.getpid()}-{token_hex(4)}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as stream:
@@ -93,7 +97,8 @@ def write_json(file: Path, content: Any) -> None:
     # only line breaks and what indents the next line go: spaces within strings stay
     plain = re.compile(r"\[\n *([^\[\]{}]*?)\n *\]")
     text = plain.sub(lambda match: "[" + re.sub(r"\n *", " ", match[1]) + "]", text)
-    write_atomically(file, (text + "\n").encode())
+    # of a file name of any bytes, what is no character becomes JSON's escape for it
+    write_atomically(file, (text + "\n").encode(errors="backslashreplace"))
 
 
 def provenance(command: str | None = None) -> dict[str, Any]:
