@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -140,6 +141,10 @@ def test_snapshots_are_read_in_order_and_missing_ones_are_told(tmp_path, grown):
     save(tmp_path, grown, "epoch-{}50")
     (tmp_path / "epoch-050-old.safetensors").write_bytes(b"somebody's copy")
     assert [s.epoch for s in evolution.snapshots(tmp_path, CPU)] == [150, 250, 350]
+    other = [replace(grown[0], trained=replace(grown[0].trained, recipe=tiny(seed=1)))]
+    save(tmp_path, other, "epoch-{}50")
+    with pytest.raises(ValueError, match="epoch-150.*of another recipe than the last epoch"):
+        evolution.snapshots(tmp_path, CPU)
     with pytest.raises(FileNotFoundError, match="--keep"):
         evolution.snapshots(tmp_path / "elsewhere")
 

@@ -38,7 +38,10 @@ class Snapshot:
 
 
 def snapshots(run: Path, device: torch.device | None = None) -> list[Snapshot]:
-    """Load what `train --keep` left in a run's folder, by epoch; FileNotFoundError if nothing."""
+    """Load what `train --keep` left in a run's folder, by epoch.
+
+    Raises FileNotFoundError if nothing, ValueError if not of one run.
+    """
     matches = (
         (re.fullmatch(r"epoch-(\d+)", file.stem), file) for file in run.glob("epoch-*.safetensors")
     )
@@ -47,7 +50,12 @@ def snapshots(run: Path, device: torch.device | None = None) -> list[Snapshot]:
         raise FileNotFoundError(
             f"{run}: holds no epoch-NNN.safetensors; train with --keep and --out {run}"
         )
-    return [Snapshot(epoch, load_weights(files[epoch], device=device)) for epoch in sorted(files)]
+    found = [Snapshot(epoch, load_weights(files[epoch], device=device)) for epoch in sorted(files)]
+    if other := [s for s in found if s.trained.recipe != found[-1].trained.recipe]:
+        raise ValueError(
+            f"{files[other[0].epoch]}: of another recipe than the last epoch; move it away"
+        )
+    return found
 
 
 @single_threaded()  # a small network gains little from more threads
