@@ -9,15 +9,19 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.chromium import ROOT
 from tests.photographs import photographs
 
 sys.path.insert(0, str(ROOT / "tools"))
 
+import book_extension  # noqa: E402
 import make  # noqa: E402
 import notebooks  # noqa: E402
 
@@ -99,6 +103,26 @@ def test_the_cache_is_emptied_when_what_pages_read_has_changed_only(
         installed = list(importlib.metadata.distributions())
         monkeypatch.setattr(importlib.metadata, "distributions", lambda: [*installed, Newer()])
     assert (notebooks.cache_key(checkout) != before) == (what in CHANGES)
+
+
+def test_a_shallow_clone_writes_no_log(monkeypatch):
+    monkeypatch.setattr(make.records, "write_json", None)  # calling it would fail
+    monkeypatch.setattr(subprocess, "check_output", lambda *_, **__: "true\n")
+    with pytest.raises(SystemExit, match="git fetch --unshallow"):
+        make.rules()
+
+
+def test_a_large_picture_becomes_webp_and_another_of_a_like_name_stays(tmp_path):
+    pictures = tmp_path / "_images"
+    pictures.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+    Image.fromarray(noise).save(pictures / "a.png")
+    Image.fromarray(noise[:9]).save(pictures / "a-a.png")
+    (tmp_path / "p.html").write_text('<img src="_images/a.png"><img src="../_images/a-a.png">')
+    book_extension.lighten_all(SimpleNamespace(outdir=tmp_path), None)
+    assert sorted(file.name for file in pictures.iterdir()) == ["a-a.png", "a.webp"]
+    text = (tmp_path / "p.html").read_text()
+    assert text == '<img src="_images/a.webp"><img src="../_images/a-a.png">'
 
 
 def test_two_runs_are_compared_by_what_they_show(tmp_path):

@@ -106,7 +106,7 @@ def lighten_all(app, exception) -> None:
     for page in Path(app.outdir).rglob("*.html"):
         text = page.read_text("utf-8")
         for file in heavy:
-            text = text.replace(file.name, f"{file.stem}.webp")
+            text = text.replace(f"_images/{file.name}", f"_images/{file.stem}.webp")
         page.write_text(text, "utf-8")
 
 

@@ -154,6 +154,9 @@ CLAIMS = ("zfrepro/claims", "zfrepro/claims.py", "book/*/claims.py", "zfrepro/st
 
 
 def rules() -> None:
+    shallow = ["git", "rev-parse", "--is-shallow-repository"]
+    if subprocess.check_output(shallow, cwd=ROOT, text=True).strip() == "true":
+        sys.exit("zfrepro: a shallow clone lacks the commits to log: git fetch --unshallow")
     log = ["git", "log", "--reverse", "--no-merges", "--date=short", "--format=%ad%x09%h%x09%s"]
     told = subprocess.run(
         [*log, "--", *CLAIMS], cwd=ROOT, capture_output=True, text=True, check=True
