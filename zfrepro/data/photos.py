@@ -22,6 +22,7 @@ from zfrepro.records import DAY, remove_partial, write_json, writing
 # torchvision's
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
 ORIENTATION = 0x0112  # EXIF tag
+# Pillow's own `exif_transpose` raises where it cannot write damaged EXIF data back
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
