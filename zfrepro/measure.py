@@ -234,5 +234,5 @@ def carried_over(earlier: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]
     kept = {name: earlier[name] for note in notes for name in note["parts"] if name in earlier}
     if not kept:
         return new
-    seconds = {name: s for name, s in earlier["seconds"].items() if name in kept}
+    seconds = {name: s for name, s in earlier.get("seconds", {}).items() if name in kept}
     return new | kept | {"seconds": seconds | new["seconds"], "added": notes}
