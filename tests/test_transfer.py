@@ -16,7 +16,7 @@ from book.transfer import claims, figures, measure, rivals, targets
 from tests.datasets import stripes, tiny
 from tests.networks import small
 from zfrepro import paper, probes, records
-from zfrepro.data.transforms import center_crop, mean_image
+from zfrepro.data.transforms import center_crop, mean_image, stored_size
 from zfrepro.measure import Study
 from zfrepro.models import fingerprint
 from zfrepro.networks import krizhevsky, zfnet
@@ -176,12 +176,13 @@ def study(monkeypatch) -> Study:
     half = stripes(train=48).train
     pool = targets.Pool("stripes", tuple("abc"), half.images, half.labels, "0")
 
-    def load(side, whole):
+    def load(side, view):
+        side = side if view == "middle" else stored_size(side)
         return replace(pool, images=center_crop(pool.images, min(side, 73)))
 
     target = measure.Target(load, {4: 1}, tuned=1, batch=8, sizes=(1, 4))
     monkeypatch.setattr(measure, "target_of", lambda study: target)
-    monkeypatch.setattr(measure, "SCRATCH", measure.SCRATCH | {"image_size": 28, "width": 0.1})
+    monkeypatch.setattr(measure, "SCRATCH", measure.SCRATCH | {"image_size": 64, "width": 0.1})
     monkeypatch.setattr(targets, "THRESHOLD", 2.0)
     network, mean = recipe.network(3).eval(), mean_image(dataset.train.images)
     source = Trained(network, recipe, dataset.classes, mean)
@@ -225,6 +226,19 @@ def test_a_study_measures_every_part_on_a_small_target(study):
     assert accuracies["trained-svm-conv5"][0] == pytest.approx(first, abs=0.01)
 
 
+@pytest.mark.parametrize("part", ["scratch-4-fold0", "tuned-4-fold0"])
+def test_whole_networks_are_trained_on_images_as_they_are_stored(part, study, monkeypatch):
+    made = measure.fitted
+
+    def fitted(recipe, split, *others):
+        assert any(torch.equal(split.images[0], whole) for whole in square)
+        return made(recipe, split, *others)
+
+    square = measure.target_of(study).load(64, "square").images
+    monkeypatch.setattr(measure, "fitted", fitted)
+    measure.parts(study)[part]()
+
+
 def test_networks_that_others_trained_are_probed_alike(study, monkeypatch):
     class Foreign(torch.nn.Module):
         layers = ("conv1", "conv5", "fc7", "fc8")
@@ -242,15 +256,15 @@ def test_networks_that_others_trained_are_probed_alike(study, monkeypatch):
     assert len(parts["trained-svm-conv1"]()["accuracy"]) == measure.FOLDS
 
 
-def test_sift_is_measured_without_the_test_images(study, monkeypatch):
+def test_hog_is_measured_without_the_test_images(study, monkeypatch):
     bench, seen = measure.Bench(study, measure.target_of(study)), []
 
     def rows(images, learn):
         seen.extend(learn.tolist())
         return images.flatten(1).float()
 
-    monkeypatch.setattr(rivals, "sift_pyramids", rows)
-    accuracies = bench.sift()
+    monkeypatch.setattr(rivals, "hog_pyramids", rows)
+    accuracies = bench.hog()
     assert set(accuracies) == {"1", "4"} and len(accuracies["4"]) == measure.FOLDS
     assert seen and not set(seen) & set(bench.draw(0).test.tolist())
 
@@ -268,7 +282,7 @@ def test_descriptors_are_coded_and_pooled_into_rows_of_length_one():
     assert row[2:10].view(2, 4)[1].tolist() == pytest.approx([0, 0.7, 0, 0])
 
     images = torch.stack([natural(i) for i in range(6)])
-    rows, again = (rivals.sift_pyramids(images, torch.arange(4), words=8) for _ in range(2))
+    rows, again = (rivals.hog_pyramids(images, torch.arange(4), words=8) for _ in range(2))
     assert rows.shape == (6, 21 * 8) and torch.allclose(rows.norm(dim=1), torch.ones(6), atol=1e-4)
     assert torch.equal(rows, again)
 
@@ -339,8 +353,12 @@ def test_photographs_are_squeezed_cut_square_or_kept_whole(tmp_path):
         file = tmp_path / "caltech101" / ("accordion", "wrench")[number % 2] / f"{number:04}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(wide).save(file)
-    squeezed = targets.caltech101(20, tmp_path, whole=True, progress=False)
-    middles = targets.caltech101(20, tmp_path, progress=False)
+    squeezed = targets.caltech101(20, tmp_path, view="whole", progress=False)
+    middles, squares = (
+        targets.caltech101(20, tmp_path, view=view, progress=False) for view in ("middle", "square")
+    )
+    assert squares.images.shape == (62, 3, 23, 23)  # as stored for 20 px, whose middle is seen
+    assert torch.equal(center_crop(squares.images, 20), middles.images)
     assert squeezed.images.shape == middles.images.shape == (62, 3, 20, 20)
     red, _, blue = squeezed.images[0, :, 10]
     assert (red[:4] == 200).all() and (blue[-4:] == 200).all() and (middles.images == 0).all()

@@ -42,7 +42,7 @@ def told(mean: float, deviation: float | None) -> str:
 
 
 def reached(record: Record, row: str, number: int) -> str | None:
-    """Return what was reached in a row, or None: a kind of training, `untrained` or `sift`."""
+    """Return what was reached in a row, or None: a kind of training, `untrained` or `hog`."""
     frozen = {"untrained": "curve-untrained-softmax", "pretrained": "curve-softmax"}
     if row in ("scratch", "tuned"):
         values = rules.whole(record, row, number)
@@ -137,14 +137,14 @@ def few_shot(by_source: Mapping[str, Record]) -> Figure:
         ("SqueezeNet, whole images", squeezenet["whole-images"], BLUE),
         ("SqueezeNet, middles of images", rules.curve(squeezenet), PINK),
         ("our ZFNet, pretrained on 20 classes", rules.curve(zfnet), ORANGE),
-        ("dense SIFT, linear SVM", zfnet["sift"], GREEN),
+        ("dense HOG, linear SVM", zfnet["hog"], GREEN),
     ):
         _series(our_ax, values, label, color=colour)
     scratch = {n: values for n in (15, 30) if len(values := rules.whole(zfnet, "scratch", n))}
     _series(our_ax, scratch, "from scratch", color=TEXT, marker="s", ms=6, mfc="none", ls="")
     most = rules.most(zfnet)
-    best = np.mean(zfnet["sift"][str(most)])
-    our_ax.text(6.2, best + 1.5, f"SIFT, {most} a class", size=9)
+    best = np.mean(zfnet["hog"][str(most)])
+    our_ax.text(6.2, best + 1.5, f"HOG, {most} a class", size=9)
     our_ax.set(title="ours: Caltech-101")
     lines = (paper.FEW_SHOT_BEST, best)
     for ax, sizes, line in zip(

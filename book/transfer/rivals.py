@@ -1,9 +1,9 @@
 """Features without pretraining: a method of the time, and random filters.
 
-Dense SIFT descriptors, coded by a dictionary and pooled over a spatial pyramid, were what Caltech's
-benchmarks were won with. A random two-stage network with rectification, contrast normalisation and
-average pooling is Jarrett et al.'s (2009); they print its accuracy on Caltech-101, which calibrates
-our probe.
+Dense descriptors of gradients, coded by a dictionary and pooled over a spatial pyramid, were what
+Caltech's benchmarks were won with. A random two-stage network with rectification, contrast
+normalisation and average pooling is Jarrett et al.'s (2009); they print its accuracy on
+Caltech-101, which calibrates our probe.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.transforms.functional import center_crop
 
 SIDE = 128  # px of the images that descriptors are taken of
-CELL, CELLS, ORIENTATIONS = 4, 4, 8  # SIFT: 4 x 4 cells of 4 px, 8 directions
+CELL, CELLS, ORIENTATIONS = 4, 4, 8  # as SIFT: 4 x 4 cells of 4 px
 NEAREST, BETA = 5, 10.0  # words that a descriptor is shared among, and how sharply
 LEVELS = (1, 2, 4)  # of the pyramid: 1, 4 and 16 fields
 
@@ -26,10 +26,11 @@ def grey(images: Tensor) -> Tensor:
     return torch.einsum("...chw,c->...hw", images.float(), weights) / 255
 
 
-def dense_sift(image: np.ndarray) -> Tensor:
-    """Return a SIFT descriptor every 4 px of a grey image, (rows, columns, 128), of length 1.
+def dense_hog(image: np.ndarray) -> Tensor:
+    """Return histograms of oriented gradients every 4 px of a grey image, (rows, columns, 128).
 
-    They are scikit-image's blocks of oriented gradients, with SIFT's cells and normalisation.
+    They are scikit-image's, of length 1, in the cells of SIFT and with its normalisation. Unlike
+    SIFT's they do not tell a gradient from its opposite.
     """
     from skimage.feature import hog
 
@@ -71,8 +72,8 @@ def pyramid(codes: Tensor) -> Tensor:
     return torch.cat([F.adaptive_max_pool2d(maps, level).flatten() for level in LEVELS])
 
 
-def sift_pyramids(images: Tensor, learn: Tensor, words: int = 200) -> Tensor:
-    """Return dense SIFT with a dictionary and a spatial pyramid, rows of length 1.
+def hog_pyramids(images: Tensor, learn: Tensor, words: int = 200) -> Tensor:
+    """Return dense HOG with a dictionary and a spatial pyramid, rows of length 1.
 
     Args:
         images: uint8 (N, 3, R, R).
@@ -83,11 +84,11 @@ def sift_pyramids(images: Tensor, learn: Tensor, words: int = 200) -> Tensor:
     light = grey(images).numpy()
     generator = torch.Generator().manual_seed(0)
     sample = learn[torch.randperm(len(learn), generator=generator)[:400]]
-    descriptors = torch.cat([dense_sift(light[i]).flatten(0, 1)[::4] for i in sample.tolist()])
+    descriptors = torch.cat([dense_hog(light[i]).flatten(0, 1)[::4] for i in sample.tolist()])
     centres = dictionary(descriptors, words)
     rows = torch.empty(len(light), centres.shape[0] * sum(n * n for n in LEVELS))
     for row, image in zip(rows, light, strict=True):
-        row.copy_(F.normalize(pyramid(coded(dense_sift(image), centres)), dim=0))
+        row.copy_(F.normalize(pyramid(coded(dense_hog(image), centres)), dim=0))
     return rows
 
 

@@ -7,6 +7,7 @@ drawn.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -62,38 +63,42 @@ def caltech101_files(classes: Iterable[str], root: str | Path | None = None) -> 
     return [file for part in parts for file in part]
 
 
-def caltech101(
-    side: int, root: str | Path | None = None, *, whole: bool = False, progress: bool = True
-) -> Pool:
-    """Load up to 80 images of each of the 102 classes, the background among them, side x side px.
+View = Literal["middle", "square", "whole"]
+"""What is shown of an image: the middle of its central square, as networks see the images that they
+are tested on; that square, as they are stored for training; or all of it, squeezed into a square.
+The paper does not tell which."""
 
-    Args:
-        whole: squeeze whole images into squares; else they are the middles of the central squares,
-            as networks see the images they learn from. The paper does not tell which.
+
+def caltech101(
+    side: int, root: str | Path | None = None, *, view: View = "middle", progress: bool = True
+) -> Pool:
+    """Load up to 80 images of each of the 102 classes, the background among them.
+
+    They are side x side px; squares are of the size that is stored for it.
     """
     dataset = data.load("caltech101", side, root=root, progress=progress)
     labels = torch.cat([dataset.train.labels, dataset.val.labels])
-    if whole:
+    if view == "whole":
         files = caltech101_files(dataset.classes, root)
         files = tqdm(files, "caltech101", disable=not progress)
         images = torch.stack([squeezed(file, side) for file in files])
     else:
         images = torch.cat([dataset.train.images, dataset.val.images])
-        images = center_crop(images, side)
+        images = center_crop(images, side) if view == "middle" else images
     return Pool("caltech101", dataset.classes, images, labels, dataset.fingerprint)
 
 
-def novel_diorama(side: int, *, progress: bool = True) -> Pool:
+def novel_diorama(side: int, *, view: View = "middle", progress: bool = True) -> Pool:
     """Draw the twelve classes that Diorama's networks never saw, `NOVEL` of each on average.
 
-    Returns their middles, side x side px, as the networks saw theirs.
+    They are as those of `caltech101`; whole images are squares.
     """
     import diorama
 
     count = NOVEL * len(diorama.NOVEL_CLASSES)
     cache, size = data.cache_root() / "diorama", stored_size(side)
     drawn = diorama.split(count, seed=0, size=size, novel=True, cache=cache, progress=progress)
-    images = center_crop(drawn["images"], side)
+    images = center_crop(drawn["images"], side) if view == "middle" else drawn["images"]
     return Pool("novel", diorama.NOVEL_CLASSES, images, drawn["labels"], diorama.VERSION)
 
 
