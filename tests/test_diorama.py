@@ -14,12 +14,12 @@ from torch.nn.functional import normalize
 
 import diorama
 from book.synthetic.figures import TAPER, inside
+from book.synthetic.spectrum import power_slope, thumbnails
 from diorama import splits, things
 from diorama.model import Model
 from diorama.primitives import BOX, CONE, CYLINDER, ELLIPSOID, enter, normal
 from diorama.random import Draws, uniform
 from diorama.scene import PART_NUMBER
-from zfrepro.stats import power_slope, thumbnails
 
 GOLDEN = Path(__file__).with_name("golden_diorama.npz")
 PINNED = [[4204197, 14750750], [14193507, 9142588], [5530070, 15347858]]  # seed 3: 0, 7 and 2^40

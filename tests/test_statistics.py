@@ -1,4 +1,4 @@
-"""The statistics of pictures whose statistics are known, and intervals of numbers."""
+"""Intervals of numbers."""
 
 import math
 
@@ -12,35 +12,10 @@ from zfrepro.stats import (
     newcombe,
     pooled_sd,
     pooled_t,
-    power_slope,
     rounded_all,
     summary,
     wilson,
 )
-
-
-def noise(slope: float, count: int = 64, side: int = 96) -> torch.Tensor:
-    """Pictures whose power falls as frequency to the power `slope`."""
-    white = torch.randn(count, 1, side, side, generator=torch.Generator().manual_seed(0))
-    frequency = torch.fft.fftfreq(side)
-    radius = (frequency[:, None] ** 2 + frequency**2).sqrt().clamp_min(1 / side)
-    grey = torch.fft.ifft2(torch.fft.fft2(white) * radius ** (slope / 2)).real
-    return grey.expand(-1, 3, -1, -1)
-
-
-@pytest.mark.parametrize("slope", [0.0, -2.0, -3.0])
-def test_the_slope_of_noise_is_the_one_it_was_made_with(slope):
-    assert power_slope(noise(slope)) == pytest.approx(slope, abs=0.08)
-
-
-def test_the_fit_can_be_cut_at_a_frequency():
-    bent = noise(-2.0) + noise(0.0) * 1e-1
-    assert power_slope(noise(-2.0), highest=12) == pytest.approx(-2, abs=0.2)
-    assert power_slope(bent, highest=8) < power_slope(bent)
-    with pytest.raises(ValueError, match="highest"):
-        power_slope(bent, highest=3)
-    with pytest.raises(ValueError, match="blank"):
-        power_slope(torch.full((2, 3, 32, 32), 9.0))
 
 
 def test_a_bootstrap_interval_is_as_wide_as_the_normal_one_and_leaves_nan_out():

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize, pad
 
 import diorama
+from book.synthetic.spectrum import radial_power
 from diorama.primitives import BOX, CONE, CYLINDER, ELLIPSOID, enter, normal
 from zfrepro import plots
-from zfrepro.stats import radial_power
 
 PRIMITIVES = {"ellipsoid": ELLIPSOID, "box": BOX, "cylinder": CYLINDER, "cone": CONE}
 TAPER = 0.7  # of the cone that is shown
