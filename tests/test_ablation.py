@@ -114,11 +114,19 @@ def test_runs_are_read_and_strangers_refused(networks, tmp_path):
         study.loaded(())
 
 
-def test_the_whole_network_takes_the_lead_after_the_last_epoch_that_it_does_not_lead():
+def test_differences_at_the_end_are_clear_only_beyond_their_interval():
     def record(*errors):
-        runs = [("krizhevsky", [50.0] * len(errors)), (claims.ALL, errors)]
-        runs = [{"arch": arch, "history": {"val_top1_error": e}} for arch, e in runs]
-        return {"dataset": {"train": 100}, "runs": runs}
+        runs = [("krizhevsky", (50.0,) * len(errors)), (claims.ALL, errors)]
+        return {
+            "runs": [
+                {"arch": arch, "seed": seed, "errors": dict.fromkeys(parts, {"top1_error": error})}
+                for arch, row in runs
+                for seed, error in enumerate(row)
+            ]
+        }
 
-    assert figures.crossing(record(45, 51, 50, 52, 53), claims.ALL) == 400
-    assert figures.crossing(record(51, 49), claims.ALL) is None
+    parts = ("one_crop", "ten_crops")
+    text = figures.at_the_end(record(49.8), [claims.ALL])
+    assert text == "removed layers 3,4,6,7 -0.2 and -0.2 points (one seed; no clear difference)"
+    assert figures.at_the_end(record(52.0, 52.1), [claims.ALL]).endswith("points (2 seeds)")
+    assert "no clear" in figures.at_the_end(record(51.0, 49.2), [claims.ALL])

@@ -184,12 +184,18 @@ def behind(record: Record, name: str) -> np.ndarray:
     return errors[0] - errors[1]
 
 
-def crossing(record: Record, name: str) -> int | None:
-    """Return after how many images the base's error stays below a network's, or None."""
-    points = behind(record, name)
-    late = np.flatnonzero(points <= 0)
-    epochs = int(late[-1]) + 2 if len(late) else 1
-    return epochs * record["dataset"]["train"] if epochs <= len(points) else None
+def at_the_end(record: Record, names: Sequence[str] = DEPTH[1:]) -> str:
+    """Return the errors of finished networks less their base's, with one crop and with ten."""
+    differences = {
+        name: [sweeps.difference(record, change(name), part) for part in ("one_crop", "ten_crops")]
+        for name in names
+    }
+    texts = (
+        f"{LINES[name]} {' and '.join(f'{each.estimate:+.1f}' for each in pair)}"
+        for name, pair in differences.items()
+    )
+    clear = any(each.low > 0 or each.high < 0 for pair in differences.values() for each in pair)
+    return f"{'; '.join(texts)} points ({seeds(record)}{'' if clear else '; no clear difference'})"
 
 
 def curves(record: Record) -> Figure:
