@@ -169,6 +169,12 @@ def longer() -> Record:
     return records.read("sweeps/ablation-mini-imagenet")
 
 
+def source(record: Record) -> str:
+    """Return what the networks of `longer` were trained on, in words."""
+    images, size = record["dataset"]["train"], record["recipe"]["image_size"]
+    return f"mini-ImageNet (100 classes, {images:,} training images, {size} px)"
+
+
 def seeds(record: Record) -> str:
     """Return how many seeds a record has of its networks, in words."""
     count = len({run["seed"] for run in record["runs"]})

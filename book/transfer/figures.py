@@ -55,6 +55,24 @@ def reached(record: Record, row: str, number: int) -> str | None:
     return mean_sd(values) + more if len(values) else None
 
 
+def on_whole_images(record: Record, number: int) -> float:
+    """Return the mean accuracy of a softmax on frozen features of whole images, in per cent."""
+    return float(np.mean(record["whole-images"][str(number)]))
+
+
+def best_layer(record: Record, which: str) -> int:
+    """Return the layer with the highest mean accuracy of a linear SVM.
+
+    Args:
+        which: of the `trained` network, or of the same `untrained`.
+    """
+    means = {
+        number: np.mean(record[f"{which}-svm-{layer}"]["accuracy"])
+        for number, layer in enumerate(rules.LAYERS, 1)
+    }
+    return max(means, key=means.get)
+
+
 def table4(by_source: Mapping[str, Record]) -> list[Row]:
     """Return Table 4 in the paper's rows and columns, ours beside."""
     ours = {
@@ -175,8 +193,8 @@ def by_layer(by_source: Mapping[str, Record]) -> Figure:
         name = NAMES[source] if source == "squeezenet1_0" else "our ZFNet"
         for prefix, key, label, style in (
             ("trained-svm-", "accuracy", name, {"color": colour}),
-            ("untrained-svm-", "accuracy", "the same, untrained", {"color": colour, "ls": ":"}),
-            ("source-", "trained", "its own classes", {"color": PINK, "ls": "--"}),
+            ("untrained-svm-", "accuracy", "our ZFNet, untrained", {"color": colour, "ls": ":"}),
+            ("source-", "trained", "our ZFNet, its own classes", {"color": PINK, "ls": "--"}),
         ):
             layers = enumerate(rules.LAYERS, 1)
             values = {n: record[prefix + a][key] for n, a in layers if prefix + a in record}
