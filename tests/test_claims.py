@@ -140,6 +140,7 @@ def test_a_network_of_another_maker_has_a_column_of_its_own(results, monkeypatch
     assert silent.finding(name) == Finding("not tested", reason="it has no such layer")
     told = page.third_column("gallery").data
     assert "Claims tested with it: 1 of 2; with the same outcome as our network" in told
+    assert ">says &lt;this&gt;</a> " in told and "gallery-made-up<" not in told
     assert page.outcome_label("contradicts") in told and "1 is <code>features.1<" in told
     assert title in page.badge("gallery") and title in page.claims_table("gallery").data
 
@@ -198,6 +199,23 @@ def test_three_networks_of_a_recipe_are_judged_by_their_spread(results):
     assert made_up(applicable=lambda record: "no such maps").over_networks("diorama") is None
 
 
+def test_beside_an_outcome_stands_the_quantity_that_decides(results):
+    rule = AllOf(Above(DROP, 1.5), Within(GAIN, 0, 4))
+    claim = made_up(holds=rule, size=Above(GAIN, 9))
+    assert str(claim.brief(record((4, 3, 5)))).startswith("gain: +6.0")  # the drop is large enough
+    assert str(claim.brief(record((1, 0, 1.2)))).startswith("drop: +1.0")
+    agrees = record((4, 3, 5), (3, 2, 3.5))
+    assert str(replace(claim, size=None).brief(agrees)).startswith("drop: +4.0")
+    small = claim.brief(agrees)
+    assert small.outcome == "same direction, other size" and str(small).startswith("gain: +3.0")
+    for name in ("seed1", "seed2"):
+        content = json.dumps(record((4, 3, 5)))
+        (results / "gallery" / f"diorama-{name}.json").write_text(content)
+    shown = page._cell(made_up(holds=rule), "diorama")
+    assert "another ZFNet, seed 1: contradicts, gain: +6.0" in shown
+    assert "networks as the unit: contradicts, gain: +6.0" in shown
+
+
 def test_a_claim_that_was_not_tested_shows_no_control(results):
     (results / "gallery" / "diorama-untrained.json").write_text(json.dumps(record()))
     shown = "an untrained network"
@@ -245,6 +263,7 @@ each_claim = pytest.mark.parametrize("claim", ALL, ids=lambda claim: claim.name)
 
 def test_names_are_unique_and_fit_for_links():
     names = [claim.name for claim in ALL]
+    assert set(scoreboard.LABELS) <= set(names)
     assert len(names) == len(set(names))
     assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)+", name) for name in names)
 

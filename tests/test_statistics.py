@@ -8,6 +8,7 @@ import torch
 from scipy import stats
 
 from zfrepro.stats import (
+    Interval,
     bootstrap,
     newcombe,
     pooled_sd,
@@ -75,6 +76,8 @@ def test_a_contrast_uses_the_seeds_that_all_its_networks_have():
 def test_one_seed_has_no_interval():
     interval = pooled_t(seeded((1.0,), (3.0,)), {"b": 1, "a": -1})
     assert (interval.estimate, interval.low, interval.high) == (2.0, -math.inf, math.inf)
+    assert f"{interval:+.1f}" == "+2.0 (one run, no interval)"
+    assert f"{Interval(2.0, math.nan, math.nan, 3):.1f}" == "2.0 (no interval)"
 
 
 def test_wilson_interval_by_hand():

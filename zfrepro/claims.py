@@ -143,6 +143,10 @@ class Condition:
         """Return what the condition reads."""
         raise NotImplementedError
 
+    def deciding(self, record: Record | Networks) -> "Condition":
+        """Return the part that decides: the first that is as true as the whole."""
+        return self
+
 
 def _number(value: float, like: Quantity) -> str:
     return f"{value:{like.form}}{like.unit}" if value else f"0{like.unit}"
@@ -256,6 +260,11 @@ class AllOf(Condition):
     def quantities(self) -> tuple[Quantity, ...]:
         return tuple(dict.fromkeys(q for part in self.parts for q in part.quantities()))
 
+    def deciding(self, record: Record | Networks) -> Condition:
+        whole = self.judge(record)
+        part = next(part for part in self.parts if part.judge(record) is whole)
+        return part.deciding(record)
+
 
 class Within(AllOf):
     """The quantity lies between two numbers."""
@@ -360,6 +369,17 @@ class Claim:
             return "same direction, other size"
         return "agrees"
 
+    def brief(self, record: Record | Networks) -> Finding:
+        """Judge by the rule alone, and tell the quantity that is drawn or, where it decides nothing
+        against the claim, what does.
+        """
+        outcome = self.outcome(record)
+        rule = self.size if outcome == "same direction, other size" else self.holds
+        told = rule.deciding(record).quantities()
+        if outcome == "agrees" or self.drawn in told:
+            told = (self.drawn,)
+        return Finding(outcome, tuple(quantity.told(record) for quantity in told))
+
     @cached_property
     def quantities(self) -> tuple[Quantity, ...]:
         """Everything that the rule reads."""
@@ -436,7 +456,7 @@ class Claim:
                 return None
             if any(0 < quantity.of(control).n < FEWEST for quantity in self.quantities):
                 return None
-            return Finding(self.outcome(control), (self.drawn.told(control),))
+            return self.brief(control)
         except (LookupError, FileNotFoundError):
             return None
 
@@ -450,10 +470,7 @@ class Claim:
 
         Networks without a record, or whose record cannot tell, are left out.
         """
-        return {
-            REPEATS[name]: Finding(outcome, (self.drawn.told(record),))
-            for name, (record, outcome) in self._repeated(dataset).items()
-        }
+        return {REPEATS[name]: finding for name, (_, finding) in self._repeated(dataset).items()}
 
     def over_networks(self, dataset: str) -> Finding | None:
         """Judge the rule with networks as the unit: the pretrained one and other seeds of its
@@ -466,17 +483,17 @@ class Claim:
         networks = (record, *(seed for name, (seed, _) in repeated if name.startswith("seed")))
         if len(networks) < FEWEST:
             return None
-        evidence = f"{self.drawn.told(networks)} over {len(networks)} networks"
-        return Finding(self.outcome(networks), (evidence,))
+        finding = self.brief(networks)
+        return Finding(finding.outcome, (f"{finding} over {len(networks)} networks",))
 
-    def _repeated(self, dataset: str) -> dict[str, tuple[Record, str]]:
-        """Return the records of other trained networks that can tell, and their outcomes."""
+    def _repeated(self, dataset: str) -> dict[str, tuple[Record, Finding]]:
+        """Return the records of other trained networks that can tell, and what they say."""
         result = {}
         for name in REPEATS:
             try:
                 record = records.read(f"{self.file(dataset)}-{name}")
                 if not self.untestable(record) + self.applicable(record):
-                    result[name] = record, self.outcome(record)
+                    result[name] = record, self.brief(record)
             except (LookupError, FileNotFoundError):
                 continue
         return result

@@ -77,7 +77,7 @@ def third_column(chapter: str, column: str = "squeezenet1_0") -> HTML:
         text = f"{title} Nothing is tested with it here: {html.escape(reasons)}."
         return HTML(f'<div class="zf-finding">{text}</div>')
     changed = [
-        f'<a href="#claim-{claim.name}">{html.escape(claim.name)}</a>: {outcomes}'
+        f'<li><a href="#claim-{claim.name}">{html.escape(claim.says)}</a> {outcomes}</li>'
         for claim, outcomes in changed_outcomes(badged, column)
     ]
     record = tested[0].read(column)
@@ -87,7 +87,7 @@ def third_column(chapter: str, column: str = "squeezenet1_0") -> HTML:
     )
     text = f"Claims tested with it: {len(tested)} of {len(badged)}; with the same outcome as our "
     text += f"network on photographs: {len(tested) - len(changed)}. "
-    text += f"{'; '.join(changed)}. " if changed else ""
+    text += f'<ul class="zf-listed">{"".join(changed)}</ul>' if changed else ""
     text += (
         "<details><summary>Its images and layers</summary>It was not trained on "
         f"{record['unseen']} of the {record['validation']:,} validation photographs. "

@@ -54,12 +54,16 @@ class Interval:
         return replace(self, estimate=factor * self.estimate, low=low, high=high)
 
     def __format__(self, form: str) -> str:
-        """Return `+0.36 (+0.31 to +0.39)`, or the number alone where there is no interval."""
+        """Return `+0.36 (+0.31 to +0.39)`, a plain number alone, and say where bounds are infinite.
+        """
         form = form or ".2f"
         if math.isnan(self.estimate):
             return "not defined"
-        if self.low == self.high or not math.isfinite(self.low + self.high):
+        if self.low == self.high:
             return f"{self.estimate:{form}}"
+        if not math.isfinite(self.low + self.high):
+            once = "one run, " if self.n == 1 else ""
+            return f"{self.estimate:{form}} ({once}no interval)"
         return f"{self.estimate:{form}} ({self.low:{form}} to {self.high:{form}})"
 
     def __iter__(self) -> Iterator[float]:
