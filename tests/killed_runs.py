@@ -25,7 +25,7 @@ from zfrepro.cli import main
 from zfrepro.data import photos
 
 ROOT, WORDS = Path(sys.argv[1]), sys.argv[2:]
-MOST = 12  # starts of work that is killed at no particular moment
+MOST = 16  # starts of work that is killed at no particular moment, the last after a minute
 
 
 def die() -> None:
