@@ -288,7 +288,8 @@ def papers_table(masks: Masks, seed: int, times: int = FIVES) -> dict[str, Any]:
 
     Returns:
         {row: [mean of Delta, mean standard deviation over the ten pairs, which a +- may mean]}, and
-        `all below`, the share of fives in which all three parts are below random.
+        `all below`, the share of fives in which all three parts are below random. Of random masks
+        all draws count together.
     """
     groups = fives(masks.faces, times, torch.Generator().manual_seed(seed))
     upper = torch.triu_indices(5, 5, 1)
