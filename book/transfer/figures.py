@@ -193,8 +193,8 @@ def by_layer(by_source: Mapping[str, Record]) -> Figure:
         name = NAMES[source] if source == "squeezenet1_0" else "our ZFNet"
         for prefix, key, label, style in (
             ("trained-svm-", "accuracy", name, {"color": colour}),
-            ("untrained-svm-", "accuracy", "our ZFNet, untrained", {"color": colour, "ls": ":"}),
-            ("source-", "trained", "our ZFNet, its own classes", {"color": PINK, "ls": "--"}),
+            ("untrained-svm-", "accuracy", f"{name}, untrained", {"color": colour, "ls": ":"}),
+            ("source-", "trained", f"{name}, its own classes", {"color": PINK, "ls": "--"}),
         ):
             layers = enumerate(rules.LAYERS, 1)
             values = {n: record[prefix + a][key] for n, a in layers if prefix + a in record}
