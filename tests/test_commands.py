@@ -48,7 +48,7 @@ pytestmark = pytest.mark.usefixtures("own_places")
         ("eval", ["name at least one .safetensors file"]),
         ("ship nowhere", ["nowhere: no record.json there"]),
         ("sweep ablation --networks vgg", ["ablation has no vgg; it has: krizhevsky, "]),
-        ("measure colours", ["no measurement called 'colours'; there are: ablation, "]),
+        ("measure colours", ["no measurement called 'colours'; there are: architecture, "]),
         ("train --keep 99 --epochs 3", ["--keep 99: this run has epochs 1 to 3"]),
         ("sweep training --jobs -1", ["--jobs -1: must be at least 1"]),
         ("measure gallery --images -3", ["--images -3: must be at least 1"]),

@@ -326,9 +326,7 @@ class Measure:
     seed: int = 0
     """Seed of everything drawn at random."""
     runs: tuple[str, ...] = ()
-    """Folders of finished runs: of `train --keep` for evolution, of `sweep` for ablation and
-    architecture.
-    """
+    """Folders of finished runs: of `train --keep` for evolution, of `sweep` for architecture."""
     only: tuple[str, ...] = ()
     """Measure these parts alone, and put them into the record that is there."""
     scratch: str = "runs/measure"

@@ -1,4 +1,4 @@
-"""Draw and tabulate Table 2, what each change does, and what it does to the features."""
+"""Draw and tabulate Table 2, and what each change does."""
 
 from collections.abc import Mapping, Sequence
 
@@ -71,11 +71,6 @@ def columns() -> dict[str, Record]:
 def shown(column: str) -> str:
     """Return the name of a data set as it stands in a sentence."""
     return "the diorama" if column == "Diorama" else column
-
-
-def studied() -> dict[str, Record]:
-    """Return the recorded studies of features by the name of their data set."""
-    return {name: records.read(f"ablation/{key}") for key, name in DATASETS.items()}
 
 
 def means(record: Record | None, column: str = "val1") -> dict[str, float]:
@@ -271,26 +266,3 @@ def sizes() -> HTML:
 
 
 # --- features --------------------------------------------------------------------------------
-
-
-def features(studies: Mapping[str, Record]) -> Figure:
-    """Draw CKA of each row's layers with those of its base from another seed."""
-    layers = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
-    size = (plots.WIDTH, 2.6)
-    figure, axes = plt.subplots(1, len(studies), figsize=size, squeeze=False, sharey=True)
-    for ax, (title, study) in zip(axes[0], studies.items(), strict=True):
-        cka = study["features"]["cka"]
-        names = [name for name in TABLE2 if name in cka]
-        grid = np.array([[np.mean(cka[name].get(k) or [np.nan]) for k in layers] for name in names])
-        ax.imshow(np.ma.masked_invalid(grid), cmap="viridis", vmin=0, vmax=1, aspect="auto")
-        for (i, j), value in np.ndenumerate(grid):
-            if np.isfinite(value):
-                colour = "black" if value > 0.6 else "white"
-                ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
-        ax.set_xticks(range(len(layers)), range(1, len(layers) + 1))
-        ax.set_yticks(range(len(names)), [LINES[name] for name in names])
-        ax.set(title=title, xlabel="layer")
-        ax.tick_params(length=0)
-        ax.spines[:].set_visible(False)
-    figure.tight_layout(pad=0.4)
-    return plots.detached(figure)
