@@ -11,7 +11,7 @@ from book.evolution import claims, figures, measure
 from tests.datasets import stripes, tiny
 from zfrepro import evolution, records, training
 from zfrepro.data.transforms import mean_image
-from zfrepro.evolution import cka, converged, cosine, grow, image_changed, probe_accuracy
+from zfrepro.evolution import cka, converged, cosine, grow, image_changed
 from zfrepro.gallery import Top
 from zfrepro.measure import Study
 from zfrepro.weights import save_weights
@@ -76,18 +76,6 @@ def test_cosine_and_change_of_image_on_known_pictures():
     assert image_changed(*tops).tolist() == [False, True]
 
 
-def test_a_probe_reads_what_is_linear_and_nothing_else():
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.randint(0, 4, (400,), generator=generator)
-    one_hot = torch.nn.functional.one_hot(labels, 4)
-    linear = one_hot + 0.1 * torch.randn(400, 4, generator=generator)
-    noise = torch.randn(400, 20, generator=generator)
-    dead = torch.where(torch.arange(400) < 300, 0.0, 1e3)[:, None]  # constant in training
-    linear = torch.cat([linear, dead], 1)
-    assert probe_accuracy(linear[:300], labels[:300], linear[300:], labels[300:]) > 95
-    assert probe_accuracy(noise[:300], labels[:300], noise[300:], labels[300:]) < 45
-
-
 def test_training_keeps_the_asked_epochs_and_repeats_itself(dataset, grown):
     assert [s.epoch for s in grown] == [1, 2, 3]
     networks = [s.trained.network for s in grown]
@@ -106,15 +94,6 @@ def test_a_network_is_grown_as_train_evaluates_it(dataset):
         training.train_epoch(recipe, state, dataset.train, mean, epoch, progress=False)
     for name, weight in last.trained.network.state_dict().items():
         torch.testing.assert_close(weight, state.average[name])
-
-
-def test_frozen_layers_stay_and_the_others_go_on(dataset, grown):
-    stop = {"frozen": ("conv1",), "frozen_after": 1}
-    snapshots = grow(RECIPE, dataset, (1, 3), device=CPU, progress=False, **stop)
-    first, last = (s.trained.network.convs for s in snapshots)
-    assert torch.equal(first["conv1"].weight, grown[0].trained.network.convs["conv1"].weight)
-    assert torch.equal(first["conv1"].weight, last["conv1"].weight)
-    assert not torch.equal(first["conv2"].weight, last["conv2"].weight)
 
 
 def test_the_strongest_unit_is_projected_and_a_dead_map_is_blank(dataset, grown):
@@ -177,7 +156,7 @@ def test_a_run_is_measured_and_the_figure_needs_one(dataset, grown, tmp_path, mo
         measure.parts(Study(dataset, {}, CPU))["pictures"]()
     save(tmp_path, grown, "epoch-{}")
     parts = measure.parts(Study(dataset, {}, CPU, runs=(tmp_path,)))
-    assert list(parts) == ["pictures", "64px plateau seed0", "freezing"]
+    assert list(parts) == ["pictures", "64px plateau seed0"]
     trained = {"command": "train", "weights_sha256": "0"}
     history = [{"val_top1_error": 50.0}] * 3
     monkeypatch.setattr(measure.records, "read_json", lambda _: trained | {"history": history})

@@ -2,8 +2,7 @@
 
 The paper shows, for some maps, the projection of the strongest activation over the training set at
 several epochs. A maximum over a data set is an extreme statistic: it can jump while the map hardly
-changes. So measures of the whole layer stand beside it: linear CKA with the final layer, and the
-accuracy of a linear probe.
+changes. So a measure of the whole layer stands beside it: linear CKA with the final layer.
 """
 
 import copy
@@ -65,26 +64,18 @@ def grow(
     epochs: Iterable[int],
     *,
     device: torch.device,
-    frozen: Sequence[str] = (),
-    frozen_after: int = 0,
     progress: bool = True,
 ) -> list[Snapshot]:
     """Train a small network in memory and return its weights after the given epochs.
 
     Args:
         epochs: those that the recipe does not reach are left out.
-        frozen: layers that no longer learn once `frozen_after` epochs are over.
     """
     state = start(recipe, len(dataset.classes), device)
     mean = mean_image(dataset.train.images).to(device)
     wanted, checkpoints = set(epochs), []
     bar = tqdm(range(1, recipe.epochs + 1), desc="training", unit="epoch", disable=not progress)
     for epoch in bar:
-        if frozen and epoch == frozen_after + 1:
-            for name in frozen:
-                layer = {**state.network.convs, **state.network.fulls}[name].requires_grad_(False)
-                for parameter in layer.parameters():
-                    parameter.grad = None  # without one the optimiser skips it, momentum and all
         row = train_epoch(recipe, state, dataset.train, mean, epoch - 1, progress=False)
         bar.set_postfix_str(f"loss {row['loss']:.2f}, train error {row['train_error']:.0f} %")
         if epoch in wanted:
@@ -200,19 +191,3 @@ def converged(epochs: Sequence[int], similarity: Sequence[float], threshold: flo
     low, high = similarity[last], similarity[last + 1]
     share = (threshold - low) / (high - low) if low == low else 1.0
     return math.exp((1 - share) * math.log(epochs[last]) + share * math.log(epochs[last + 1]))
-
-
-def probe_accuracy(train: Tensor, train_labels: Tensor, test: Tensor, test_labels: Tensor) -> float:
-    """Return the accuracy in per cent of a ridge classifier, its penalty chosen on training images.
-
-    train, test: (N, D) and (M, D), standardised here by the training images.
-    """
-    from sklearn.linear_model import RidgeClassifierCV
-
-    mean, scale = train.mean(0), train.std(0)
-    dead = scale <= 1e-6 * scale.amax().clamp_min(1e-12)
-    scale = scale.masked_fill(dead, torch.inf)
-    a, b = (((x - mean) / scale).numpy() for x in (train, test))
-    penalties = [len(train) * s for s in (0.1, 1.0, 10.0, 100.0)]
-    fitted = RidgeClassifierCV(penalties).fit(a, train_labels.numpy())
-    return 100 * float(fitted.score(b, test_labels.numpy()))

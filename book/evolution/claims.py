@@ -94,16 +94,6 @@ def remaining_change_of(run: Record) -> float:
     return 100 * float(np.mean(by_layer))
 
 
-def costs_of_freezing(record: Record) -> dict[str, list[float]]:
-    """Return, for each epoch of freezing, the points of accuracy that it costs, one a seed."""
-    accuracy = record["freezing"]["accuracy"]
-    return {
-        after: [whole - part for whole, part in zip(accuracy["never"], values, strict=True)]
-        for after, values in accuracy.items()
-        if after != "never"
-    }
-
-
 _EARLY, _LATE = ([0.0, 1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 1.0, 1.0])
 _RUN = {
     "epochs": [1, 5, 40, 50, PAPER_EPOCHS],

@@ -12,7 +12,6 @@ from torch import Tensor
 from book.evolution import claims as rules
 from zfrepro import page, plots, records
 from zfrepro.claims import DATASETS, Record
-from zfrepro.stats import t_interval
 
 CONDITIONS = {
     rules.SMALL: {"learning rate": "cosine", "image size": "96 px"},
@@ -23,7 +22,6 @@ CONDITIONS = {
 GUTTER = 0.25  # dark grey between the pictures of an explorer, for light and dark pages
 RED = torch.tensor([0.85, 0.1, 0.1])[:, None, None]
 MEASURES = {
-    "probe": "accuracy of a\nlinear probe, %",
     "changed": "another strongest\nimage, % of maps",
     "cosine": "cosine of successive\nprojections",
 }
@@ -157,17 +155,6 @@ def conditions(by_dataset: Mapping[str, Record]) -> HTML:
                 rows.append(row | {f"layer {k[-1]}": time.estimate for k, time in times.items()})
     caption = "Share of the training after which each layer has converged, %, by schedule and size"
     return page.table(rows, caption=caption, digits=0)
-
-
-def freezing(by_dataset: Mapping[str, Record]) -> Figure:
-    """Draw what it costs to freeze layers 1 and 2 after some epochs, over seeds."""
-    rows, groups = [], []
-    for dataset, record in by_dataset.items():
-        total = record["freezing"]["epochs"]
-        for after, costs in rules.costs_of_freezing(record).items():
-            rows.append((f"frozen after epoch {after} of {total}", t_interval(costs), None))
-            groups.append(DATASETS[dataset])
-    return plots.intervals(rows, unit="accuracy lost, points", groups=groups)
 
 
 def sensitivity(by_dataset: Mapping[str, Record]) -> HTML:

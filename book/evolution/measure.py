@@ -1,4 +1,4 @@
-"""Recorded: convergence of each layer (Fig. 4), and what freezing the lower layers costs.
+"""Recorded: Fig. 4, and the convergence of each layer.
 
 python -m zfrepro train --recipe modern --scale mini --dataset diorama ... --keep --out runs/e-0
 python -m zfrepro measure evolution --dataset diorama --runs runs/e-0 runs/e-1 runs/e-2
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from zfrepro import plots, records
@@ -21,32 +22,28 @@ from zfrepro.evolution import (
     Snapshot,
     cka,
     cosine,
-    grow,
     image_changed,
     layer_features,
-    probe_accuracy,
     project,
     snapshots,
     strongest,
     strongest_projections,
 )
+from zfrepro.gallery import Top
 from zfrepro.measure import Parts, Study
-from zfrepro.training import MODERN, Recipe, errors
+from zfrepro.training import MODERN, Recipe
 from zfrepro.weights import Trained
 
-COMPARED = 1000  # validation images on which layers are compared and probes are tested
-PROBED = 1000  # training images a probe is fitted to
+COMPARED = 1000  # validation images on which layers are compared
 IMAGE_SIZE = 96  # of the small network, and of runs that are not named by their size
 SMALL = 800  # training images of the small network
 MAPS = 6  # a layer in the figure, as in the paper
 TILE = 96  # pixels; the pictures of deeper layers are reduced to it for the record
 PROJECTED = 32  # maps a layer whose projections are compared between snapshots
-FROZEN = ("conv1", "conv2")
-FROZEN_AFTER = (10, 20, 30)  # epochs of the small network
 
 
 def parts(study: Study) -> Parts:
-    """Return the measurements: the figure of the first run, curves of every run, and freezing."""
+    """Return the measurements: the figure of the first run, and curves of every run."""
     recipes = {run: snapshots(run)[0].trained.recipe for run in study.runs}
 
     def images(recipe: Recipe) -> Dataset:
@@ -72,8 +69,7 @@ def parts(study: Study) -> Parts:
         alike = [end for end in ends if replace(end.recipe, seed=zfnet.recipe.seed) == zfnet.recipe]
         if alike:
             measurements["between"] = lambda: between([zfnet, *alike], study.dataset, compared)
-    small = small_recipe(study.dataset.name)
-    return measurements | {"freezing": lambda: freezing(images(small), study.progress)}
+    return measurements
 
 
 def part_of(recipe: Recipe) -> str:
@@ -139,13 +135,12 @@ def errors_after(trained: dict[str, Any], checkpoints: list[Snapshot]) -> list[f
 
 
 def curves(run: Path, dataset: Dataset, compared: int, progress: bool) -> dict[str, Any]:
-    """Return a run's CKA with its final layer, probe accuracy, and changes of projections.
+    """Return a run's CKA with its final layer, by layer and epoch, and how its projections change.
 
-    By layer and epoch; changes are those of the strongest images and of their projections.
+    Changes are those of the strongest images and of their projections.
     """
     checkpoints, trained = snapshots(run), records.read_json(run / "record.json")
     images, val = dataset.train.images, dataset.val.shuffled(compared)
-    train = dataset.train.shuffled(PROBED)
     maps = figure_maps(checkpoints[-1].trained.network, 1, PROJECTED)
     by_epoch = [layer_features(snapshot.trained, val.images) for snapshot in checkpoints]
     record: dict[str, Any] = {
@@ -159,24 +154,21 @@ def curves(run: Path, dataset: Dataset, compared: int, progress: bool) -> dict[s
             for name in maps
         },
     }
-    for measure in ("probe", "changed", "cosine", "same_cosine"):
+    for measure in ("changed", "cosine", "same_cosine"):
         record[measure] = {name: [] for name in maps}
-    before = None
-    for snapshot, on_val in zip(checkpoints, by_epoch, strict=True):
-        on_train = layer_features(snapshot.trained, train.images)
-        top = strongest(snapshot.trained, images, progress=progress)
-        now = {n: (top[n], project(snapshot.trained, images, top[n], maps[n])) for n in maps}
+
+    def projected(trained: Trained) -> dict[str, tuple[Top, Tensor]]:
+        top = strongest(trained, images, progress=progress)
+        return {name: (top[name], project(trained, images, top[name], maps[name])) for name in maps}
+
+    for before, now in itertools.pairwise(projected(s.trained) for s in checkpoints):
         for name, chosen in maps.items():
-            accuracy = probe_accuracy(on_train[name], train.labels, on_val[name], val.labels)
-            record["probe"][name].append(round(accuracy, 2))
-            if before:
-                tops, projected = zip(before[name], now[name], strict=True)
-                changed, alike = image_changed(*tops), cosine(*projected)
-                same = alike[~changed[chosen]].nanmean().item()
-                record["changed"][name].append(round(100 * changed.float().mean().item(), 2))
-                record["cosine"][name].append(round(alike.nanmean().item(), 4))
-                record["same_cosine"][name].append(None if math.isnan(same) else round(same, 4))
-        before = now
+            tops, pictures = zip(before[name], now[name], strict=True)
+            changed, alike = image_changed(*tops), cosine(*pictures)
+            same = alike[~changed[chosen]].nanmean().item()
+            record["changed"][name].append(round(100 * changed.float().mean().item(), 2))
+            record["cosine"][name].append(round(alike.nanmean().item(), 4))
+            record["same_cosine"][name].append(None if math.isnan(same) else round(same, 4))
     return record
 
 
@@ -191,22 +183,3 @@ def between(finals: Sequence[Trained], dataset: Dataset, compared: int) -> dict[
         name: [round(cka(a[name], b[name]), 4) for a, b in itertools.combinations(features, 2)]
         for name in finals[0].network.convs
     }
-
-
-def freezing(dataset: Dataset, progress: bool, seeds: int = 3) -> dict[str, Any]:
-    """Measure what freezing layers 1 and 2 after 10, 20 or 30 epochs costs a small network.
-
-    Returns:
-        accuracy: epoch of the freezing, or "never" -> validation accuracy in per cent, one a seed.
-    """
-    stops = {"never": 0} | {str(after): after for after in FROZEN_AFTER}
-    accuracy: dict[str, list[float]] = {name: [] for name in stops}
-    for seed, (name, after) in itertools.product(range(seeds), stops.items()):
-        recipe = small_recipe(dataset.name, seed)
-        options = {"frozen": FROZEN, "frozen_after": after} if after else {}
-        train, cpu = small_set(dataset, seed), torch.device("cpu")
-        (last,) = grow(recipe, train, (recipe.epochs,), device=cpu, progress=progress, **options)
-        probabilities = last.trained.predict_proba(dataset.val.images)
-        wrong = errors(probabilities, dataset.val.labels)["top1_error"]
-        accuracy[name].append(round(100 - wrong, 2))
-    return {"accuracy": accuracy, "epochs": recipe.epochs}
