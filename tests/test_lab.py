@@ -221,7 +221,7 @@ def bring_pictures(page: Page) -> None:
 
 
 EXPLORERS = ("gallery", "invariance", "occlusion")
-WALK = (*EXPLORERS, "ablation", "network", "training")
+WALK = (*EXPLORERS, "ablation", "network")
 """Those with explorers, and others whose cells are short."""
 
 

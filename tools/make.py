@@ -3,7 +3,7 @@
 book   runs the notebooks that are not cached and builds _build/html; a warning or a failing cell is
        an error
 test   ruff, the unit tests, every notebook once, the book from those runs, its pages in a browser,
-       six notebooks in JupyterLab
+       five notebooks in JupyterLab
 twice  runs every notebook twice and compares all that they show: numbers, tables and pictures
 lock   writes requirements.lock from what is installed
 cells  writes the first cell of every notebook, which installs the package where it is missing
