@@ -27,29 +27,6 @@ VERBS = {
     "not applicable": ("is not applicable", "are not applicable"),
     "not tested": ("is not tested", "are not tested"),
 }  # fmt: skip
-LABELS = {  # of the figure, where the name of a claim does not read as words
-    "gallery-hierarchy": "hierarchy of features", "gallery-objects": "entire objects",
-    "gallery-variation": "patches and projections", "training-better": "ZFNet and AlexNet",
-    "training-wide": "wide layers", "training-ensemble": "average of networks",
-    "training-both": "average with a wide network", "training-clipping": "rescaling filters",
-    "evolution-lower": "lower layers", "evolution-upper": "upper layers",
-    "architecture-dead": "dead filters", "architecture-bands": "frequency bands",
-    "invariance-small": "small changes", "invariance-linear": "quasi-linear effect",
-    "invariance-stable": "stable output", "invariance-symmetry": "rotational symmetry",
-    "occlusion-pointing": "place of the object", "occlusion-label": "most probable class",
-    "deconvnet-resembles": "resemblance to the input", "correspondence-layer5": "layer 5",
-    "correspondence-layer5-controlled": "layer 5, other distances",
-    "correspondence-layer7": "layer 7",
-    "correspondence-layer7-controlled": "layer 7, other distances",
-    "correspondence-breeds": "breeds of dogs", "ablation-full": "without layers 6, 7",
-    "ablation-middle": "without layers 3, 4", "ablation-ruin": "without layers 3, 4, 6, 7",
-    "ablation-sizes": "size of layers 6, 7", "ablation-overfit": "overfitting",
-    "transfer-pretrained": "pretrained or from scratch", "transfer-few": "few images",
-    "transfer-depth": "layers 1 to 5", "transfer-flat": "flat from layer 5 to 7",
-    "transfer-top": "all seven layers", "transfer-caltech256": "Caltech-256",
-    "transfer-voc": "PASCAL VOC", "projections-mask": "ReLU mask",
-    "projections-part": "parts of the object",
-}  # fmt: skip
 LIMIT = 5.0  # half-widths beyond which the plot stops
 POWER = 1 + norm.ppf(0.8) / norm.ppf(0.975)  # half-widths to a detectable effect
 
@@ -85,7 +62,7 @@ def judged(chosen: Sequence[Claim], dataset: str) -> Iterator[tuple[Claim, str, 
 def short(claim: Claim) -> str:
     """Return the label of a claim in a figure: `occlusion: object`."""
     name = claim.name.removeprefix(f"{claim.chapter}-").replace("-", " ")
-    return f"{claim.chapter}: {LABELS.get(claim.name, name)}"
+    return f"{claim.chapter}: {claim.label or name}"
 
 
 def margins(dataset: str) -> Figure:

@@ -328,6 +328,7 @@ class Claim:
     # from a record to the same of an untrained network
     untrained: Callable[[Record], Record] | None = None
     note: str = ""  # such as: rule changed after the numbers were known
+    label: str = ""  # in a figure, where the name does not read as words
 
     @property
     def chapter(self) -> str:

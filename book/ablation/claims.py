@@ -112,13 +112,14 @@ def _claim(
 
 def _removal(
     name: str, says: str, row: str, words: str, judged: Callable[[Quantity], Condition],
-    note: str = "",
+    note: str = "", label: str = "",
 ) -> Claim:  # fmt: skip
     """Return a claim on what the removal of layers costs."""
     weights = change(row)
     effect = rise(f"change of error without {words}", weights)
     holds = judged(lost(f"without {words}", row))
-    return _claim(name, says, LOSS, holds, effect, weights, note=f"{NOTE} {note}".rstrip())
+    note = f"{NOTE} {note}".rstrip()
+    return _claim(name, says, LOSS, holds, effect, weights, note=note, label=label)
 
 
 UNITS = {"fc2048": "half the units", "fc8192": "twice the units"}
@@ -146,6 +147,7 @@ CLAIMS = (
         "layers 6 and 7",
         lambda cost: Within(cost, 0, LITTLE),
         "A drop is not a slight increase; an earlier rule counted it in part.",
+        label="without layers 6, 7",
     ),
     _removal(
         "middle",
@@ -153,6 +155,7 @@ CLAIMS = (
         MIDDLE,
         "layers 3 and 4",
         lambda cost: Within(cost, -LITTLE, LITTLE),
+        label="without layers 3, 4",
     ),
     _removal(
         "ruin",
@@ -160,6 +163,7 @@ CLAIMS = (
         ALL,
         "layers 3, 4, 6 and 7",
         lambda cost: Above(cost, RUIN),
+        label="without layers 3, 4, 6, 7",
     ),
     _claim(
         "depth",
@@ -180,6 +184,7 @@ CLAIMS = (
         change("zfnet-fc2048"),
         (*BASES, *(f"{base}-{units}" for base in BASES for units in UNITS)),
         note=NOTE,
+        label="size of layers 6, 7",
     ),
     _claim(
         "overfit",
@@ -189,6 +194,7 @@ CLAIMS = (
         AllOf(Above(VALIDATION, 0), Below(TRAINING, 0)),
         VALIDATION,
         change(WIDEST, WIDE),
+        label="overfitting",
     ),
     Claim(
         "ablation-order",

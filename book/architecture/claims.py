@@ -174,6 +174,7 @@ CLAIMS = (
         Above(points("share of dead filters in Krizhevsky's layer less ZFNet's", fewer_dead,
                      scale=100), 0),
         note="Where no filter is dead, the interval still leaves a difference open.",
+        label="dead filters",
     ),
     Claim(
         "architecture-bands", f"{PLACE}(b)",
@@ -190,6 +191,7 @@ CLAIMS = (
         "for both networks. It began at a plain patch of each network's own filter size, so the "
         "shares were of unequal bands; a second reading, from one cycle across the filter, "
         "decided nothing.",
+        label="frequency bands",
     ),
     Claim(
         "architecture-aliasing", f"{PLACE}(d)",

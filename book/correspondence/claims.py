@@ -136,6 +136,7 @@ CLAIMS = (
         untrained=untrained,
         note="The size asked for is half the paper's. An earlier rule judged each part alone and "
         "asked for a permutation test as well; the outcome is the same.",
+        label="layer 5",
     ),
     Claim(
         "correspondence-layer5-controlled",
@@ -153,6 +154,7 @@ CLAIMS = (
         ),
         untrained=untrained,
         note=f"The controls are ours, not the paper's. {DECIDES}",
+        label="layer 5, other distances",
     ),
     Claim(
         "correspondence-layer7",
@@ -167,6 +169,7 @@ CLAIMS = (
         untestable=lacks_full_layers,
         note="About the same is taken as within 10 % of random's score, between the paper's 6 % "
         "here and 33 % in layer 5. An earlier rule judged each part alone, with the same outcome.",
+        label="layer 7",
     ),
     Claim(
         "correspondence-layer7-controlled",
@@ -183,6 +186,7 @@ CLAIMS = (
         untrained=untrained,
         untestable=lacks_full_layers,
         note=f"The controls are ours. An earlier rule had a bound of 0. {DECIDES}",
+        label="layer 7, other distances",
     ),
     Claim(
         "correspondence-breeds",
@@ -200,6 +204,7 @@ CLAIMS = (
         untestable=lacks_full_layers,
         note="After the numbers were known the rule was made to ask first for a loss from layer 5 "
         "to layer 7; without one the claim is not applicable.",
+        label="breeds of dogs",
     ),
     Claim(
         "correspondence-learned",

@@ -44,5 +44,6 @@ CLAIMS = (
         untrained=lambda record: {**record, "resemblance": record["untrained"]},
         note="The control is an untrained network: what it has too comes from the switches of the "
         "image, not from what was learned.",
+        label="resemblance to the input",
     ),
 )

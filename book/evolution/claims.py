@@ -141,6 +141,7 @@ def claims(threshold: float = THRESHOLD) -> tuple[Claim, ...]:
             paper="a few epochs of 70",
             printed=PRINTED,
             note=CHANGED,
+            label="lower layers",
         ),
         Claim(
             "evolution-upper",
@@ -154,6 +155,7 @@ def claims(threshold: float = THRESHOLD) -> tuple[Claim, ...]:
             paper_effect=(LATE + LATEST) / 2,
             printed=PRINTED,
             note=CHANGED,
+            label="upper layers",
         ),
         Claim(
             "evolution-jumps",

@@ -43,6 +43,7 @@ CLAIMS = (
         note="Rule changed after the numbers were known: every step must be above zero, where "
         "before none had to be below it; that layer 5 exceeds layer 2, which follows, was taken "
         "out. It includes that layer 4 is more class-specific than layer 3.",
+        label="hierarchy of features",
     ),
     claim(
         name="gallery-objects",
@@ -61,6 +62,7 @@ CLAIMS = (
         note="Rule changed after the numbers were known: the margin was first taken over random "
         "pixels, without untrained networks. Then layer 5 had to exceed layer 1 too, whose fields "
         "of a few pixels say nothing of entire objects.",
+        label="entire objects",
     ),
     claim(
         name="gallery-variation",
@@ -71,6 +73,7 @@ CLAIMS = (
         effect=_leads("pixels")[-1],
         note="Pictures were aligned on the unit after the numbers were first known. The similarity "
         "by contrast, added then, is judged apart.",
+        label="patches and projections",
     ),
     claim(
         name="gallery-variation-contrast",

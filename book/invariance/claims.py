@@ -72,6 +72,7 @@ CLAIMS = (
         measure="Distance of features in units of the distance between two images, at the "
         "smallest change (5 of 224 px, 5 % larger, 5 degrees): layer 1 less layer 7",
         holds=AllOf(*(Above(lead, 0) for lead in SMALL)),
+        label="small changes",
     ),
     claim(
         name="invariance-linear",
@@ -85,6 +86,7 @@ CLAIMS = (
         size=AllOf(*(Above(_r_squared("fc7", family, False), LINEAR) for family in FAMILIES[:2])),
         note="Changed after the numbers were known: the first rule asked for a line through zero "
         "alone, but 'quasi-linear' does not say whether the curve may start with a jump.",
+        label="quasi-linear effect",
     ),
     claim(
         name="invariance-stable",
@@ -95,6 +97,7 @@ CLAIMS = (
         note="Changed after the numbers were known: the first rule counted predictions that "
         "stay the same, and chance counted only classes with a hit, which are few in untrained "
         "networks. The bound of 80 % is older; at 75 % both data sets would agree.",
+        label="stable output",
     ),
     claim(
         name="invariance-rotation",
@@ -116,6 +119,7 @@ CLAIMS = (
         "where the intervals of both were not to overlap. The best other class is the highest of "
         "many, so its share is biased upwards, against the claim. A class can stay correct because "
         "of its colour or texture alone.",
+        label="rotational symmetry",
     ),
     claim(
         name="invariance-rendered",

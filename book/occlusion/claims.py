@@ -69,6 +69,7 @@ CLAIMS = (
             ),
         ),
         untestable=_where_is_unknown,
+        label="place of the object",
     ),
     Claim(
         name="occlusion-projection",
@@ -115,6 +116,7 @@ CLAIMS = (
         },
         note="Measured on the printed figure. The sentence is about row 1; in rows 2 and 3 the "
         "true class wins at 14.3 % and 84.7 % of the positions.",
+        label="most probable class",
     ),
     Claim(
         name="occlusion-networks",

@@ -105,6 +105,7 @@ CLAIMS = (
         paper="no number: markedly",
         note="The threshold for markedly was raised once, when the coherence of white noise was "
         "known. Fineness had no bound of its own before: no interval was to lie above 0.",
+        label="ReLU mask",
     ),
     Claim(
         "projections-part",
@@ -121,6 +122,7 @@ CLAIMS = (
         untestable=lambda record: (
             "" if f"truth-{LAYERS[0]}" in record else "the parts in photographs are not known"
         ),
+        label="parts of the object",
     ),
     later_claim(
         "projections-switches",

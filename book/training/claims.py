@@ -134,6 +134,7 @@ CLAIMS = (
         untestable=partial(sweeps.lacking, networks=BETTER),
         note="Judged on the small networks, which have more seeds; the page shows those of the "
         "paper's size too.",
+        label="ZFNet and AlexNet",
     ),
     _claim(
         "wide",
@@ -144,6 +145,7 @@ CLAIMS = (
         "zfnet-wide",
         "zfnet",
         untestable=partial(sweeps.lacking, networks=WIDE),
+        label="wide layers",
     ),
     _claim(
         "ensemble",
@@ -156,6 +158,7 @@ CLAIMS = (
         "zfnet",
         untestable=lacking_averages,
         note=f"An earlier rule asked whether the average beats its best network. {COUNTED}",
+        label="average of networks",
     ),
     _claim(
         "both",
@@ -168,6 +171,7 @@ CLAIMS = (
         "zfnet-5",
         untestable=lacking_averages,
         note=COUNTED,
+        label="average with a wide network",
     ),
     Claim(
         "training-clipping",
@@ -181,5 +185,6 @@ CLAIMS = (
         note="Judged with inputs of unit scale and with weight decay, so not where the paper calls "
         "it crucial above all. With raw inputs no filter reached the bound: rescaling never acted, "
         "and the runs with and without it are the same.",
+        label="rescaling filters",
     ),
 )

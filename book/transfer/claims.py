@@ -262,6 +262,7 @@ CLAIMS = (
         "once they fit their training images; earlier rules asked for less. They are small ZFNets, "
         "whatever network is frozen. When these numbers were recorded they saw a tighter crop of "
         "the images than frozen networks, which costs them accuracy and favours the claim.",
+        label="pretrained or from scratch",
     ),
     TransferClaim(
         "transfer-few",
@@ -281,6 +282,7 @@ CLAIMS = (
         "is dense HOG with a spatial pyramid, added after the first numbers were known. It and "
         "frozen networks see the same middles of images; networks from scratch see less of them, "
         "which costs them accuracy. On whole images SqueezeNet is more accurate.",
+        label="few images",
     ),
     TransferClaim(
         "transfer-depth",
@@ -296,6 +298,7 @@ CLAIMS = (
         printed=TABLE7,
         untrained=untrained,
         note=f"{CORRECTED} The size is half of the paper's gain.",
+        label="layers 1 to 5",
     ),
     TransferClaim(
         "transfer-flat",
@@ -312,6 +315,7 @@ CLAIMS = (
         untestable=unprobed("conv1", "conv5", "fc7"),
         note=f"{CORRECTED} Changed after the numbers were known: a clear loss at the top no longer "
         "counts as flat, and that accuracy rises below, which follows, was taken out.",
+        label="flat from layer 5 to 7",
     ),
     TransferClaim(
         "transfer-top",
@@ -327,6 +331,7 @@ CLAIMS = (
         note=f"{CORRECTED} The paper's own linear SVM says the opposite on Caltech-101 (86.2 % on "
         "layer 5, 85.5 % on layer 7), by less than its spread. An earlier claim asked for that "
         "exception, and the printed numbers fail it; so the rule reads the softmax.",
+        label="all seven layers",
     ),
     Claim(
         "transfer-caltech256",
@@ -339,6 +344,7 @@ CLAIMS = (
         paper_effect=56.7,
         printed=TABLE5,
         **UNTESTED,
+        label="Caltech-256",
     ),
     Claim(
         "transfer-voc",
@@ -350,6 +356,7 @@ CLAIMS = (
         paper_effect=-3.2,
         printed={"table6": {"mean": paper.VOC2012_MEAN[2]}},
         **UNTESTED,
+        label="PASCAL VOC",
     ),
     TransferClaim(
         "transfer-learned",
