@@ -29,21 +29,19 @@ class Interval:
     estimate: float
     low: float
     high: float
-    n: int = 0  # how many units were seen; 0 if not said
-    unit: str = ""  # of replication: images, maps, seeds, folds
-    method: str = ""
+    n: int = 0  # how many units of replication (images, maps, seeds) were seen; 0 if not said
 
     @classmethod
     def of(cls, value: Any) -> "Interval":
         """Read an interval from a record: a number, (mean, low, high), or a mapping of these.
 
-        None, which stands for nan in records, stays nan; a missing bound is infinite.
+        None, which stands in records for what is not finite, is nan.
         """
         if isinstance(value, Interval):
             return value
         if isinstance(value, Mapping):
             values = (value["mean"], value["low"], value["high"])
-            return cls(*map(_float, values), n=int(value.get("n") or 0), unit=value.get("unit", ""))
+            return cls(*map(_float, values), n=int(value.get("n") or 0))
         if isinstance(value, (list, tuple)):
             return cls(*map(_float, value[:3]))
         return cls(*(_float(value),) * 3)
@@ -80,19 +78,17 @@ def _float(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def bootstrap(
-    values: Tensor, seed: int = 0, *, unit: str = "images", draws: int = 2000
-) -> Interval:
+def bootstrap(values: Tensor, seed: int = 0) -> Interval:
     """Return the mean and its percentile bootstrap interval, nan left out. values: (N,)."""
     values = values.double().cpu()
     values = values[~values.isnan()]
     if not len(values):
-        return Interval(math.nan, math.nan, math.nan, 0, unit, "bootstrap")
+        return Interval(math.nan, math.nan, math.nan)
     generator = torch.Generator().manual_seed(seed)
-    picks = torch.randint(len(values), (draws, len(values)), generator=generator)
+    picks = torch.randint(len(values), (2000, len(values)), generator=generator)
     ends = torch.tensor([0.025, 0.975], dtype=torch.double)
     low, high = torch.quantile(values[picks].mean(1), ends).tolist()
-    return Interval(values.mean().item(), low, high, len(values), unit, "bootstrap")
+    return Interval(values.mean().item(), low, high, len(values))
 
 
 def summary(values: Tensor, seed: int = 0) -> dict[str, float | int | None]:
@@ -100,15 +96,13 @@ def summary(values: Tensor, seed: int = 0) -> dict[str, float | int | None]:
     return bootstrap(values, seed).record()
 
 
-def by_t(mean: float, error: float, freedom: int, n: int, unit: str, method: str) -> Interval:
+def by_t(mean: float, error: float, freedom: int, n: int) -> Interval:
     """Return an interval by Student's t; without freedom it has no bounds."""
     half = float(stats.t.ppf(0.975, freedom)) * error if freedom else math.inf
-    return Interval(mean, mean - half, mean + half, n, unit, method)
+    return Interval(mean, mean - half, mean + half, n)
 
 
-def t_interval(
-    differences: Sequence[float], unit: str = "seeds", correlation: float = 0.0
-) -> Interval:
+def t_interval(differences: Sequence[float], correlation: float = 0.0) -> Interval:
     """Return the mean and its interval by Student's t; of one value, without bounds.
 
     Args:
@@ -119,7 +113,7 @@ def t_interval(
     """
     values, n = np.asarray(differences, float), len(differences)
     error = values.std(ddof=min(1, n - 1)) * math.sqrt(1 / n + correlation / (1 - correlation))
-    return by_t(float(values.mean()), error, n - 1, n, unit, "t")
+    return by_t(float(values.mean()), error, n - 1, n)
 
 
 def pooled_sd(values: Mapping[str, Mapping[int, float]]) -> tuple[float, int]:
@@ -142,9 +136,7 @@ def pooled_sd(values: Mapping[str, Mapping[int, float]]) -> tuple[float, int]:
     return (math.sqrt(rest / freedom), freedom) if freedom else (math.nan, 0)
 
 
-def pooled_t(
-    values: Mapping[str, Mapping[int, float]], weights: Mapping[str, float], unit: str = "seeds"
-) -> Interval:
+def pooled_t(values: Mapping[str, Mapping[int, float]], weights: Mapping[str, float]) -> Interval:
     """Return a contrast of groups, taken seed by seed, and its interval by Student's t.
 
     The standard deviation is that of `pooled_sd`, from all groups; of two groups alone this is the
@@ -155,37 +147,28 @@ def pooled_t(
         weights: such as {changed: 1, base: -1}. Only seeds that all of these have are used;
             LookupError if there is none.
     """
-    if missing := [name for name in weights if not values.get(name)]:
-        raise LookupError(f"no run of {', '.join(missing)}")
-    seeds = sorted(set.intersection(*(set(values[name]) for name in weights)))
+    seeds = sorted(set.intersection(*(set(values.get(name, ())) for name in weights)))
     if not seeds:
         raise LookupError(f"no seed in common of {', '.join(weights)}")
     by_seed = [sum(w * values[name][seed] for name, w in weights.items()) for seed in seeds]
     sd, freedom = pooled_sd(values)
     error = sd * math.sqrt(sum(w**2 for w in weights.values()) / len(seeds))
-    return by_t(float(np.mean(by_seed)), error, freedom, len(seeds), unit, "pooled t")
+    return by_t(float(np.mean(by_seed)), error, freedom, len(seeds))
 
 
-def wilson(count: int, n: int, unit: str = "images") -> Interval:
+def wilson(count: int, n: int) -> Interval:
     """Return a share and its Wilson score interval."""
     low, high = stats.binomtest(count, n).proportion_ci(method="wilson")
-    return Interval(count / n, low, high, n, unit, "Wilson")
-
-
-def newcombe(count: int, n: int, other: int, m: int, unit: str = "images") -> Interval:
-    """Return count / n less other / m, with its hybrid score interval.
-
-    As in Newcombe (1998, method 10): distances to the Wilson intervals' ends add as variances do.
-    """
-    return replace(less(wilson(count, n), wilson(other, m)), unit=unit, method="Newcombe")
+    return Interval(count / n, low, high, n)
 
 
 def less(a: Interval, b: Interval) -> Interval:
     """Return a less b, which are independent: distances to their ends add as variances do.
 
-    For any intervals, as in Zou and Donner (2008).
+    For any intervals, as in Zou and Donner (2008); of two shares by `wilson` it is the hybrid score
+    interval of Newcombe (1998, method 10).
     """
     difference = a.estimate - b.estimate
     low = difference - math.hypot(a.estimate - a.low, b.high - b.estimate)
     high = difference + math.hypot(a.high - a.estimate, b.estimate - b.low)
-    return Interval(difference, low, high, a.n + b.n, a.unit)
+    return Interval(difference, low, high, a.n + b.n)

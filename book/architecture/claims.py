@@ -119,19 +119,19 @@ def middle_counts(record: Record, arch: str, low: float = LOW) -> tuple[int, int
 
 def middle_share(record: Record, low: float = LOW) -> Interval:
     """Return the share of Krizhevsky's filters in the middle band."""
-    return stats.wilson(*middle_counts(record, "krizhevsky", low), "filters")
+    return stats.wilson(*middle_counts(record, "krizhevsky", low))
 
 
 def middle_gain(record: Record) -> Interval:
     """Return the share of ZFNet's filters in the middle band less that of Krizhevsky's."""
     zfnet, krizhevsky = (middle_counts(record, arch) for arch in ("zfnet", "krizhevsky"))
-    return stats.newcombe(*zfnet, *krizhevsky, "filters")
+    return stats.less(stats.wilson(*zfnet), stats.wilson(*krizhevsky))
 
 
 def fewer_dead(record: Record) -> Interval:
     """Return the share of dead filters in Krizhevsky's layer 1 less that in ZFNet's."""
     dead = (record["filters"][arch]["dead"]["any"] for arch in ("krizhevsky", "zfnet"))
-    return stats.newcombe(*(n for which in dead for n in (sum(which), len(which))), "filters")
+    return stats.less(*(stats.wilson(sum(which), len(which)) for which in dead))
 
 
 def before_training(record: Record) -> Record:

@@ -45,7 +45,7 @@ def time_of(run: Record, layer: str, threshold: float) -> float:
 
 def over_runs(chosen: Sequence[Record], value: Callable[[Record], float]) -> Interval:
     """Return the mean of a value over runs, with its interval by Student's t."""
-    return t_interval([value(run) for run in chosen], "runs")
+    return t_interval([value(run) for run in chosen])
 
 
 def convergence(record: Record, layer: str, threshold: float = THRESHOLD) -> Interval:
