@@ -2,6 +2,7 @@
 
 Errors are in per cent; sections and figures are numbered as in the ECCV text."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -9,89 +10,65 @@ from dataclasses import dataclass
 class Errors:
     """Errors on ImageNet 2012 in per cent; None where the paper prints no number."""
 
+    name: str  # of the row, in the paper's words; empty where no table has it
     train1: float | None = None  # top-1, training images
     val1: float | None = None  # top-1, validation images
     val5: float | None = None  # top-5, validation images
     test5: float | None = None  # top-5, test images
 
 
-TABLE1: dict[str, Errors] = {
-    "gunji": Errors(test5=26.2),
-    "decaf": Errors(test5=19.2),
-    "krizhevsky-1": Errors(val1=40.7, val5=18.2),
-    "krizhevsky-5": Errors(val1=38.1, val5=16.4, test5=16.4),
-    "krizhevsky-2011-1": Errors(val1=39.0, val5=16.6),
-    "krizhevsky-2011-7": Errors(val1=36.7, val5=15.4, test5=15.3),
-    "replication": Errors(val1=40.5, val5=18.1),
-    "zfnet": Errors(val1=38.4, val5=16.5),
-    "zfnet-5": Errors(val1=36.7, val5=15.3, test5=15.3),
-    "zfnet-wide": Errors(val1=37.5, val5=16.0, test5=16.1),
-    "both-6": Errors(val1=36.0, val5=14.7, test5=14.8),
-    "howard": Errors(test5=13.5),
-    "clarifai": Errors(test5=11.7),
-}
-"""Table 1, ImageNet 2012. A number in a name is how many networks are averaged; `2011` marks extra
-training images."""
+def contrast(
+    table: Mapping[str, Errors], weights: Mapping[str, float], column: str = "val1"
+) -> float:
+    """Return a contrast of printed errors in points; of a pair, weights are {new: 1, old: -1}."""
+    return round(sum(w * getattr(table[name], column) for name, w in weights.items()), 1)
 
-TABLE1_NAMES = {
-    "gunji": "Gunji et al.",
-    "decaf": "DeCAF",
-    "krizhevsky-1": "Krizhevsky et al., 1 convnet",
-    "krizhevsky-5": "Krizhevsky et al., 5 convnets",
-    "krizhevsky-2011-1": "Krizhevsky et al.*, 1 convnet",
-    "krizhevsky-2011-7": "Krizhevsky et al.*, 7 convnets",
-    "replication": "Our replication of Krizhevsky et al., 1 convnet",
-    "zfnet": "1 convnet as per Fig. 3",
-    "zfnet-5": "5 convnets as per Fig. 3 – (a)",
-    "zfnet-wide": "1 convnet as per Fig. 3 but with layers 3,4,5: 512,1024,512 maps – (b)",
-    "both-6": "6 convnets, (a) & (b) combined",
-    "howard": "Howard",
-    "clarifai": "Clarifai",
+
+TABLE1: dict[str, Errors] = {
+    "gunji": Errors("Gunji et al.", test5=26.2),
+    "decaf": Errors("DeCAF", test5=19.2),
+    "krizhevsky-1": Errors("Krizhevsky et al., 1 convnet", val1=40.7, val5=18.2),
+    "krizhevsky-5": Errors("Krizhevsky et al., 5 convnets", val1=38.1, val5=16.4, test5=16.4),
+    "krizhevsky-2011-1": Errors("Krizhevsky et al.*, 1 convnet", val1=39.0, val5=16.6),
+    "krizhevsky-2011-7": Errors("Krizhevsky et al.*, 7 convnets", val1=36.7, val5=15.4, test5=15.3),
+    "replication": Errors("Our replication of Krizhevsky et al., 1 convnet", val1=40.5, val5=18.1),
+    "zfnet": Errors("1 convnet as per Fig. 3", val1=38.4, val5=16.5),
+    "zfnet-5": Errors("5 convnets as per Fig. 3 – (a)", val1=36.7, val5=15.3, test5=15.3),
+    "zfnet-wide": Errors(
+        "1 convnet as per Fig. 3 but with layers 3,4,5: 512,1024,512 maps – (b)",
+        val1=37.5,
+        val5=16.0,
+        test5=16.1,
+    ),
+    "both-6": Errors("6 convnets, (a) & (b) combined", val1=36.0, val5=14.7, test5=14.8),
+    "howard": Errors("Howard", test5=13.5),
+    "clarifai": Errors("Clarifai", test5=11.7),
 }
-"""The rows of Table 1 in the paper's words; * with extra training images of ImageNet 2011."""
+"""Table 1, ImageNet 2012. A number in a key is how many networks are averaged; `2011` and * mark
+extra training images of ImageNet 2011."""
 
 TABLE2: dict[str, Errors] = {
-    "krizhevsky": Errors(35.1, 40.5, 18.1),
-    "krizhevsky-without-3-4": Errors(41.8, 45.4, 22.1),
-    "krizhevsky-without-7": Errors(27.4, 40.0, 18.4),
-    "krizhevsky-without-6-7": Errors(27.4, 44.8, 22.4),
-    "krizhevsky-without-3-4-6-7": Errors(71.1, 71.3, 50.1),
-    "krizhevsky-fc2048": Errors(40.3, 41.7, 18.8),
-    "krizhevsky-fc8192": Errors(26.8, 40.0, 18.1),
-    "zfnet": Errors(33.1, 38.4, 16.5),
-    "zfnet-fc2048": Errors(38.2, 40.2, 17.6),
-    "zfnet-fc8192": Errors(22.0, 38.8, 17.0),
-    "zfnet-wide": Errors(18.8, 37.5, 16.0),
-    "zfnet-wide-fc8192": Errors(10.0, 38.3, 16.9),
+    "krizhevsky": Errors("Our replication of Krizhevsky et al., 1 convnet", 35.1, 40.5, 18.1),
+    "krizhevsky-without-3-4": Errors("Removed layers 3,4", 41.8, 45.4, 22.1),
+    "krizhevsky-without-7": Errors("Removed layer 7", 27.4, 40.0, 18.4),
+    "krizhevsky-without-6-7": Errors("Removed layers 6,7", 27.4, 44.8, 22.4),
+    "krizhevsky-without-3-4-6-7": Errors("Removed layers 3,4,6,7", 71.1, 71.3, 50.1),
+    "krizhevsky-fc2048": Errors("Adjust layers 6,7: 2048 units", 40.3, 41.7, 18.8),
+    "krizhevsky-fc8192": Errors("Adjust layers 6,7: 8192 units", 26.8, 40.0, 18.1),
+    "zfnet": Errors("Our Model (as per Fig. 3)", 33.1, 38.4, 16.5),
+    "zfnet-fc2048": Errors("Adjust layers 6,7: 2048 units", 38.2, 40.2, 17.6),
+    "zfnet-fc8192": Errors("Adjust layers 6,7: 8192 units", 22.0, 38.8, 17.0),
+    "zfnet-wide": Errors("Adjust layers 3,4,5: 512,1024,512 maps", 18.8, 37.5, 16.0),
+    "zfnet-wide-fc8192": Errors(
+        "Adjust layers 6,7: 8192 units and layers 3,4,5: 512,1024,512 maps", 10.0, 38.3, 16.9
+    ),
 }
 """Table 2, the ablations, by the names of `networks.ARCHITECTURES`. The 27.4 printed twice may be a
 slip."""
 
-TABLE2_NAMES = {
-    "krizhevsky": "Our replication of Krizhevsky et al., 1 convnet",
-    "krizhevsky-without-3-4": "Removed layers 3,4",
-    "krizhevsky-without-7": "Removed layer 7",
-    "krizhevsky-without-6-7": "Removed layers 6,7",
-    "krizhevsky-without-3-4-6-7": "Removed layers 3,4,6,7",
-    "krizhevsky-fc2048": "Adjust layers 6,7: 2048 units",
-    "krizhevsky-fc8192": "Adjust layers 6,7: 8192 units",
-    "zfnet": "Our Model (as per Fig. 3)",
-    "zfnet-fc2048": "Adjust layers 6,7: 2048 units",
-    "zfnet-fc8192": "Adjust layers 6,7: 8192 units",
-    "zfnet-wide": "Adjust layers 3,4,5: 512,1024,512 maps",
-    "zfnet-wide-fc8192": "Adjust layers 6,7: 8192 units and layers 3,4,5: 512,1024,512 maps",
-}
-"""The rows of Table 2 in the paper's words."""
-
-STEM_BY_WIDTH: dict[tuple[str, str], Errors] = {
-    ("11x11/4", "narrow"): Errors(val1=40.5, val5=18.1),
-    ("11x11/4", "wide"): Errors(val1=38.3, val5=16.4),
-    ("7x7/2", "narrow"): Errors(val1=38.4, val5=16.5),
-    ("7x7/2", "wide"): Errors(val1=37.5, val5=16.0),
-}
-"""Two changes at once, which no table of the paper shows together: the repaired first layers, and
-512, 1024 and 512 maps in layers 3 to 5. From Table 1 of the last version, the old wide network from
-the first arXiv version."""
+KRIZHEVSKY_WIDE = Errors("", val1=38.3, val5=16.4)
+"""Krizhevsky's network with 512, 1024 and 512 maps in layers 3 to 5, from the first arXiv version.
+"""
 
 FIG3_SIZES: dict[str, int] = {
     "conv1": 110, "pool1": 55, "conv2": 26, "pool2": 13, "conv3": 13, "conv4": 13, "conv5": 13,

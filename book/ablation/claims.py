@@ -9,8 +9,8 @@ from scipy import stats
 
 from diorama import CLASSES as KINDS
 from zfrepro import sweeps
-from zfrepro.claims import Above, AllOf, Below, Claim, Condition, Quantity, Record, Within
-from zfrepro.paper import TABLE2
+from zfrepro.claims import Above, AllOf, Below, Claim, Condition, Quantity, Record, Within, points
+from zfrepro.paper import TABLE2, contrast
 from zfrepro.stats import Interval
 
 # Limits, in per cent of the base's accuracy above chance. They are what 0.2, 0.5 and 0.1 of the
@@ -71,8 +71,7 @@ def rank_correlation(record: Record) -> Interval:
 
 def rise(name: str, weights: Mapping[str, float], part: str = "one_crop") -> Quantity:
     """Return a contrast of top-1 errors with one crop as a quantity of claims, in points."""
-    source = partial(sweeps.difference, weights=weights, part=part)
-    return Quantity(name, source, unit=" points", form="+.1f")
+    return points(name, partial(sweeps.difference, weights=weights, part=part))
 
 
 def lost(what: str, name: str) -> Quantity:
@@ -80,10 +79,8 @@ def lost(what: str, name: str) -> Quantity:
     return Quantity(f"accuracy lost {what}", partial(loss, name=name), unit=" %", form="+.0f")
 
 
-def printed(weights: Mapping[str, float], column: str = "val1") -> float:
-    """Return a contrast of the numbers of Table 2, in points."""
-    return round(sum(w * getattr(TABLE2[name], column) for name, w in weights.items()), 1)
-
+printed = partial(contrast, TABLE2)
+"""Return a contrast of the numbers of Table 2, in points, from its weights and a column."""
 
 PLACE = "section 5.1, Table 2"
 LOSS = (

@@ -24,7 +24,7 @@ from book.ablation.claims import (
 from zfrepro import page, plots, receptive_field, records, sweeps
 from zfrepro.claims import DATASETS, Record
 from zfrepro.networks import ARCHITECTURES, Architecture, architecture
-from zfrepro.paper import TABLE2, TABLE2_NAMES
+from zfrepro.paper import TABLE2
 
 COLUMNS = {
     "train1": ("train", "top1_error"),
@@ -113,8 +113,8 @@ def table2(by_dataset: Mapping[str, Record]) -> Figure:
 def as_table(by_dataset: Mapping[str, Record]) -> HTML:
     """Return Table 2 with our means beside the paper's numbers, in the paper's wording."""
     rows = []
-    for name in TABLE2:
-        row = {"Error %": TABLE2_NAMES[name]}
+    for name, of_paper in TABLE2.items():
+        row = {"Error %": of_paper.name}
         for title, record in {"the paper": None, **by_dataset}.items():
             cells = [means(record, column).get(name) for column in COLUMNS]
             complete = None not in cells

@@ -5,10 +5,9 @@ from functools import partial
 from typing import Any
 
 from book.architecture.filters import HIGH, LOW, PLAIN, middle
-from zfrepro import stats, sweeps
+from zfrepro import paper, stats, sweeps
 from zfrepro.claims import Above, AllOf, Below, Claim, Condition, Quantity, Record, points
 from zfrepro.networks import STEMS
-from zfrepro.paper import STEM_BY_WIDTH
 from zfrepro.stats import Interval
 
 Weights = dict[str, float]
@@ -16,11 +15,12 @@ Weights = dict[str, float]
 OLD, REPAIRED = "11s4-5s1", "7s2-5s2"  # Krizhevsky's first two layers and the paper's
 OLD_WIDE, REPAIRED_WIDE = f"{OLD}-wide", f"{REPAIRED}-wide"
 PRINTED = {
-    OLD: STEM_BY_WIDTH["11x11/4", "narrow"],
-    OLD_WIDE: STEM_BY_WIDTH["11x11/4", "wide"],
-    REPAIRED: STEM_BY_WIDTH["7x7/2", "narrow"],
-    REPAIRED_WIDE: STEM_BY_WIDTH["7x7/2", "wide"],
+    OLD: paper.TABLE1["replication"],
+    OLD_WIDE: paper.KRIZHEVSKY_WIDE,
+    REPAIRED: paper.TABLE1["zfnet"],
+    REPAIRED_WIDE: paper.TABLE1["zfnet-wide"],
 }
+"""Two changes at once, which no table of the paper shows together."""
 FIRST_LAYER = ("kernel", "stride", "blur")  # changes that concern layer 1 only
 THIRD = 100 / 3  # % of the filters, if they were spread evenly over low, middle and high
 
@@ -157,7 +157,7 @@ def contrast(new: str, old: str) -> Callable[[Record], Interval]:
 
 def printed_change(new: str, old: str) -> float:
     """Return the difference of two top-1 errors that the paper prints, in points."""
-    return round(PRINTED[new].val1 - PRINTED[old].val1, 1)
+    return paper.contrast(PRINTED, {new: 1, old: -1})
 
 
 def lowered(name: str, source: Callable[[Record], Interval]) -> Condition:

@@ -7,7 +7,7 @@ from typing import Any
 
 from zfrepro import stats, sweeps
 from zfrepro.claims import Above, Below, Claim, Includes, Record, points
-from zfrepro.paper import TABLE1
+from zfrepro.paper import TABLE1, contrast
 from zfrepro.stats import Interval
 
 VIEW = "ten_crops"  # by which Table 1 is judged
@@ -70,11 +70,6 @@ def between(weights: Mapping[str, float]) -> Callable[[Record], Interval]:
     return partial(sweeps.difference, weights=weights, part=VIEW)
 
 
-def printed_change(name: str, base: str, column: str = "val1") -> float:
-    """Return a difference of two rows of Table 1, in points."""
-    return round(getattr(TABLE1[name], column) - getattr(TABLE1[base], column), 1)
-
-
 def _printed_ensemble(name: str, row: str, *joining: tuple[str, int]) -> dict[str, Any]:
     members = [("zfnet", 0), ("zfnet", 1), *joining]
     return {"name": name, "members": members, "errors": {VIEW: {"top1_error": TABLE1[row].val1}}}
@@ -113,7 +108,8 @@ def _claim(
 ) -> Claim:  # fmt: skip
     """Return a claim that a change lowers the error as two rows of Table 1 do."""
     quantity = points(f"change of error {words}", source)
-    printed, five = (printed_change(row, base, column) for column in ("val1", "val5"))
+    rows = {row: 1, base: -1}
+    printed, five = (contrast(TABLE1, rows, column) for column in ("val1", "val5"))
     return Claim(
         f"training-{name}", PLACE, says, measure,
         holds=Below(quantity, 0), size=Includes(quantity, printed), paper_effect=printed,

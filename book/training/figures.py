@@ -104,7 +104,7 @@ def table1(records: Mapping[str, Record]) -> HTML:
     rows = []
     for key in ROWS:
         printed = paper.TABLE1[key]
-        row = {"Error %": paper.TABLE1_NAMES[key]}
+        row = {"Error %": printed.name}
         row["the paper"] = f"{printed.val1:.1f}\u00a0/\u00a0{printed.val5:.1f}"
         for name, record in records.items():
             pair = [error(record, key, kind) for kind in ("top1_error", "top5_error")]
@@ -116,8 +116,8 @@ def table1(records: Mapping[str, Record]) -> HTML:
 def table1_of_the_paper() -> HTML:
     """Return all rows and columns of the paper's Table 1."""
     rows = [
-        {"Error %": name, "Val Top-1": row.val1, "Val Top-5": row.val5, "Test Top-5": row.test5}
-        for name, row in zip(paper.TABLE1_NAMES.values(), paper.TABLE1.values(), strict=True)
+        {"Error %": row.name, "Val Top-1": row.val1, "Val Top-5": row.val5, "Test Top-5": row.test5}
+        for row in paper.TABLE1.values()
     ]
     return page.table(rows, caption="Table 1 as the paper prints it; * with ImageNet 2011 added")
 
