@@ -13,58 +13,18 @@ PACKAGES = (
     "ipywidgets",
 )  # fmt: skip
 
-MADE = ("command", "commit", "versions", "date", "device", "dataset", "seconds")
-KEYS: dict[str, tuple[str, ...]] = {
-    "training": (*MADE, "scale", "recipe", "parameters", "errors", "history"),
-    "study": (*MADE, "chapter", "image_size", "networks", "images", "seed"),
-    "sweep": ("chapter", "scale", "dataset", "recipe", "runs"),
-    "benchmark": ("command", "commit", "versions", "date", "device", "seconds", "results"),
-    "support": ("command", "commit", "versions", "date", "networks"),
-    "annotation": ("set", "what", "check"),
-    "log": ("changes",),
-}
-"""What a record of each kind has at least."""
-
-RUN = (
-    "arch", "seed", "command", "commit", "versions", "date", "device", "seconds", "parameters",
-    "multiply_adds", "errors", "history",
-)  # fmt: skip
-"""What each run of a sweep has."""
-
-
-def check(name: str, record: dict[str, Any]) -> None:
-    """Refuse a record that cannot be repeated or shown.
-
-    Raises:
-        ValueError: a record of unknown kind or without a key of its kind, by name.
-    """
-    kind = record.get("kind")
-    if kind not in KEYS:
-        raise ValueError(f"results/{name}.json: kind {kind!r}, known are {', '.join(KEYS)}")
-    parts = [(f"a record of kind {kind}", record, KEYS[kind])]
-    if kind == "sweep":
-        parts += [(f"run {i}", run, RUN) for i, run in enumerate(record.get("runs", ()))]
-    for what, part, keys in parts:
-        if missing := [key for key in keys if key not in part]:
-            raise ValueError(
-                f"results/{name}.json: {what} without {', '.join(missing)}; measure it again"
-            )
-
 
 def all_records() -> dict[str, dict[str, Any]]:
     """Return every record, by its path below `results/` without `.json`.
 
     Raises:
-        ValueError: a record that is damaged or lacks something.
+        ValueError: a record that is damaged.
     """
     root = records.results_root()
-    by_path = {
+    return {
         f.relative_to(root).with_suffix("").as_posix(): records.read_json(f)
         for f in sorted(root.rglob("*.json"))
     }
-    for name, record in by_path.items():
-        check(name, record)
-    return by_path
 
 
 def environment() -> list[dict[str, object]]:
@@ -80,23 +40,32 @@ def environment() -> list[dict[str, object]]:
 
 
 def recorded() -> list[dict[str, object]]:
-    """Return rows of all measured records: what made them, when, where and how long it took."""
+    """Return rows of all measured records: what made them, when, where and how long it took.
+
+    Raises:
+        ValueError: a record that does not say so, by name.
+    """
     rows = []
     for name, record in all_records().items():
-        if record["kind"] in ("annotation", "log"):
-            continue  # made by hand, or by the history
-        runs = record["runs"] if record["kind"] == "sweep" else [record]
-        made = [*runs, *record.get("added", [])]  # parts may have been measured later, or elsewhere
-        rows.append({
-            "record": name,
-            "command": _command(record),
-            "minutes": round(sum(map(_seconds, runs)) / 60, 1),
-            "device": _each(run.get("device", "any") for run in made),
-            "torch": _each(run["versions"]["torch"] for run in made),
-            "date": max((run["date"] for run in made), default=None),
-            "commit": _each(run["commit"] for run in made),
-        })  # fmt: skip
+        try:
+            if record["kind"] not in ("annotation", "log"):  # made by hand, or by the history
+                rows.append({"record": name, **_made(record)})
+        except KeyError as error:
+            raise ValueError(f"results/{name}.json lacks {error}; measure it again") from error
     return rows
+
+
+def _made(record: dict[str, Any]) -> dict[str, object]:
+    runs = record["runs"] if record["kind"] == "sweep" else [record]
+    made = [*runs, *record.get("added", [])]  # parts may have been measured later, or elsewhere
+    return {
+        "command": _command(record),
+        "minutes": round(sum(map(_seconds, runs)) / 60, 1),
+        "device": _each(run.get("device", "any") for run in made),
+        "torch": _each(run["versions"]["torch"] for run in made),
+        "date": max((run["date"] for run in made), default=None),
+        "commit": _each(run["commit"] for run in made),
+    }
 
 
 def benchmarks() -> dict[str, dict[str, Any]]:
