@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from zfrepro.claims import Above, AllOf, Below, Claim, Quantity, Record, Within
+from zfrepro.claims import FEWEST, Above, AllOf, Below, Claim, Quantity, Record, Within
 from zfrepro.evolution import converged
 from zfrepro.stats import Interval, t_interval
 
@@ -18,7 +18,6 @@ PAPER_EPOCHS = 70
 FEW, LATE, LATEST = (100 * epoch / PAPER_EPOCHS for epoch in (10, 40, 50))  # % of the training
 LEAD = (LATE - FEW) / 2  # % of the training; half of what lies between the paper's two remarks
 LARGE, SMALL = "224px", ""  # what sets runs of a size apart in a record
-FEWEST = 3  # runs that claims rest on
 
 
 def runs_of(record: Record, apart: str) -> list[Record]:
@@ -27,7 +26,7 @@ def runs_of(record: Record, apart: str) -> list[Record]:
 
 
 def size_of(record: Record, measure: str = "cka") -> str:
-    """Return the largest size of which three runs hold a measure, which claims then read."""
+    """Return the largest size of which `FEWEST` runs hold a measure, which claims then read."""
     held = sum(measure in run for run in runs_of(record, LARGE))
     return LARGE if held >= FEWEST else SMALL
 
@@ -37,7 +36,7 @@ def runs(record: Record, measure: str = "cka") -> list[Record]:
     return runs_of(record, size_of(record, measure))
 
 
-def time_of(run: Record, layer: str, threshold: float) -> float:
+def time_of(run: Record, layer: str, threshold: float = THRESHOLD) -> float:
     """Return the share of the training after which a layer has converged, in per cent."""
     epochs = run["epochs"]
     return 100 * converged(epochs, run["cka"][layer], threshold) / epochs[-1]
@@ -48,31 +47,9 @@ def over_runs(chosen: Sequence[Record], value: Callable[[Record], float]) -> Int
     return t_interval([value(run) for run in chosen])
 
 
-def convergence(record: Record, layer: str, threshold: float = THRESHOLD) -> Interval:
-    """Return the share of the training after which a layer has converged, over `runs`."""
-    return over_runs(runs(record), lambda run: time_of(run, layer, threshold))
-
-
-def delay(record: Record, lower: str, upper: str, threshold: float) -> Interval:
-    """Return by which share of the training an upper layer converges later, over runs."""
-    times = partial(time_of, threshold=threshold)
-    return over_runs(runs(record), lambda run: times(run, upper) - times(run, lower))
-
-
-def slope(record: Record, threshold: float) -> Interval:
-    """Return the slope of a line through the times of layers 1 to 5, over runs."""
-
-    def fitted(run: Record) -> float:
-        times = [time_of(run, layer, threshold) for layer in LAYERS]
-        return float(np.polyfit(range(len(LAYERS)), times, 1)[0])
-
-    return over_runs(runs(record), fitted)
-
-
 def times(chosen: Sequence[Record]) -> dict[str, Interval]:
     """Return the time of convergence of every layer, over runs."""
-    of_layer = {name: partial(time_of, layer=name, threshold=THRESHOLD) for name in LAYERS}
-    return {layer: over_runs(chosen, value) for layer, value in of_layer.items()}
+    return {layer: over_runs(chosen, partial(time_of, layer=layer)) for layer in LAYERS}
 
 
 def remaining_change(record: Record) -> Interval:
@@ -118,17 +95,28 @@ CHANGED = (
 def claims(threshold: float = THRESHOLD) -> tuple[Claim, ...]:
     """Return the claims, with the CKA from which a layer counts as converged."""
 
+    at = partial(time_of, threshold=threshold)
+
+    def share(name: str, value: Callable[[Record], float], form: str) -> Quantity:
+        """Return the mean over `runs` of a share of the training as a quantity of claims."""
+
+        def source(record: Record) -> Interval:
+            return over_runs(runs(record), value)
+
+        return Quantity(name, source, " % of training", form=form)
+
     def time(layer: str) -> Quantity:
-        source = partial(convergence, layer=layer, threshold=threshold)
         name = f"time of convergence, layer {layer[-1]}"
-        return Quantity(name, source, " % of training", form=".0f")
+        return share(name, lambda run: at(run, layer), ".0f")
 
     def lead(lower: str, upper: str) -> Quantity:
-        source = partial(delay, lower=lower, upper=upper, threshold=threshold)
         name = f"delay from layer {lower[-1]} to layer {upper[-1]}"
-        return Quantity(name, source, " % of training", form="+.0f")
+        return share(name, lambda run: at(run, upper) - at(run, lower), "+.0f")
 
-    order = partial(slope, threshold=threshold)
+    def slope(run: Record) -> float:
+        times_of = [at(run, layer) for layer in LAYERS]
+        return float(np.polyfit(range(len(LAYERS)), times_of, 1)[0])
+
     return (
         Claim(
             "evolution-lower",
@@ -174,7 +162,7 @@ def claims(threshold: float = THRESHOLD) -> tuple[Claim, ...]:
             "Raghu et al. 2017, abstract",
             "Layers converge from the bottom up.",
             MEASURE,
-            Above(Quantity("delay from layer to layer", order, " % of training", form="+.1f"), 0),
+            Above(share("delay from layer to layer", slope, "+.1f"), 0),
             source="later",
             note="The delay is the slope of a line through the times of layers 1 to 5 in each run. "
             "Changed after the numbers were known: the earlier rule asked for a strict order.",

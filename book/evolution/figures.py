@@ -91,11 +91,12 @@ def pages(projections: Mapping[str, Tensor]) -> np.ndarray:
 def convergence(by_dataset: Mapping[str, Record]) -> Figure:
     """Draw after which share of the training each layer has converged, by data set."""
     paper = dict.fromkeys(("conv4", "conv5"), (rules.LATE + rules.LATEST) / 2)
+    by_record = [rules.times(rules.runs(record)) for record in by_dataset.values()]
     return plots.intervals(
         [
-            (f"layer {layer[-1]}", rules.convergence(record, layer), paper.get(layer))
+            (f"layer {layer[-1]}", times[layer], paper.get(layer))
             for layer in rules.LAYERS
-            for record in by_dataset.values()
+            for times in by_record
         ],
         unit="share of the training after which the layer has converged, %",
         zero=None,
