@@ -11,7 +11,7 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
-from zfrepro import claims, page, plots, records
+from zfrepro import claims, page, plots
 from zfrepro.claims import CHAPTERS, COLUMNS, DATASETS, OUTCOMES, Claim, Record
 
 COLOURS = {
@@ -54,9 +54,9 @@ def counted(dataset: str, chosen: Sequence[Claim]) -> str:
 def judged(chosen: Sequence[Claim], dataset: str) -> Iterator[tuple[Claim, str, Record]]:
     """Yield the claims that are tested on a data set, with their outcome and the record."""
     for claim in chosen:
-        outcome = claim.finding(dataset).outcome
-        if outcome not in ("not tested", "not applicable"):
-            yield claim, outcome, claim.read(dataset)
+        finding = claim.finding(dataset)
+        if finding.evidence:
+            yield claim, finding.outcome, claim.read(dataset)
 
 
 def short(claim: Claim) -> str:
@@ -230,12 +230,6 @@ def over_networks(dataset: str) -> list[tuple[Claim, str]]:
     return [(claim, finding.outcome) for claim, finding in pairs if finding]
 
 
-def rule_log() -> HTML:
-    """Show the commits that changed claims or their rules, from `results/rule_log.json`."""
-    log = records.read("rule_log")["changes"]
-    return page.table(log, caption="Commits that changed claims or the rules that judge them")
-
-
 def listed(*outcomes: str) -> HTML:
     """List the paper's claims that have one of some outcomes on photographs."""
     rows = []
@@ -247,11 +241,6 @@ def listed(*outcomes: str) -> HTML:
             label = page.outcome_label(finding.outcome) if len(outcomes) > 1 else ""
             rows.append((claim, f"{label}{reason}"))
     return linked(rows)
-
-
-def changed() -> HTML:
-    """List the paper's claims that have another outcome with a network trained on ImageNet."""
-    return linked(page.changed_outcomes(of_source("paper")))
 
 
 def linked(rows: Iterable[tuple[Claim, str]]) -> HTML:
