@@ -1,6 +1,5 @@
 """The shipped networks are what their records say."""
 
-import json
 import math
 import os
 import statistics
@@ -19,13 +18,9 @@ from zfrepro.training import command_of, scale_of
 RECORDS = sorted((results_root() / "networks").glob("*.json"))
 
 
-def record_of(file: Path) -> dict:
-    return json.loads(file.read_text())
-
-
 @pytest.mark.parametrize("file", RECORDS, ids=lambda f: f.stem)
 def test_record_and_weights_agree(file):
-    record = record_of(file)
+    record = records.read_json(file)
     sha = record["weights_sha256"]
     trained = weights.load_weights(file.with_suffix(".safetensors"), expected_sha256=sha)
     assert vars(trained.recipe) == record["recipe"]
@@ -47,13 +42,13 @@ def test_the_readmes_commands_are_those_that_made_the_networks():
         line.split()[3:] for line in block.splitlines() if line.startswith("python -m zfrepro")
     ]
     told = [parse(words).made() for words in commands]
-    recorded = [training.Recipe(**record_of(file)["recipe"]) for file in RECORDS]
+    recorded = [training.Recipe(**records.read_json(file)["recipe"]) for file in RECORDS]
     assert len(told) == len(recorded) and all(recipe in recorded for recipe in told)
 
 
 def test_the_recorded_command_gives_the_same_accuracy_with_other_seeds():
     files = sorted((results_root() / "runs").glob("diorama-zfnet-own-seed*.json"))
-    runs = [records.read("networks/diorama-zfnet"), *map(record_of, files)]
+    runs = [records.read("networks/diorama-zfnet"), *map(records.read_json, files)]
     recipes = [run["recipe"] | {"seed": None} for run in runs]
     assert all(recipe == recipes[0] for recipe in recipes)
     assert len({run["recipe"]["seed"] for run in runs}) == len(runs) >= 3
@@ -76,7 +71,7 @@ def some_images(record: dict, count: int) -> Dataset:
 
 @pytest.mark.parametrize("file", RECORDS, ids=lambda f: f.stem)
 def test_recorded_error_is_found_again(file):
-    record = record_of(file)
+    record = records.read_json(file)
     dataset = some_images(record, 400)
     trained = weights.load_weights(file.with_suffix(".safetensors"), device=torch.device("cpu"))
     assert trained.classes == dataset.classes

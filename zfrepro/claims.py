@@ -91,11 +91,6 @@ class Quantity:
         value = self.source(record) if callable(self.source) else lookup(record, self.source)
         return Interval.of(value).scaled(self.scale)
 
-    @property
-    def highest(self) -> float:
-        """What shares (in per cent) and correlations (without a unit) cannot exceed."""
-        return {" %": 100.0, "": 1.0}.get(self.unit, math.inf)
-
     def told(self, record: Record | Networks) -> str:
         """Return the quantity with its interval, in words."""
         return f"{self.name}: {self.of(record):{self.form}}{self.unit}"
@@ -182,7 +177,9 @@ class _Compared(Condition):
         if isinstance(self.bound, Quantity):
             return self
         bound = factor * self.bound
-        return self if abs(bound) >= self.quantity.highest else replace(self, bound=bound)
+        # what shares (in per cent) and correlations (without a unit) cannot exceed
+        most = {" %": 100.0, "": 1.0}.get(self.quantity.unit, math.inf)
+        return self if abs(bound) >= most else replace(self, bound=bound)
 
     def sentence(self) -> str:
         quantity, bound = self.quantity, self.bound
