@@ -1,6 +1,6 @@
 """Claims of section 4.1 (arXiv Fig. 6, ECCV Fig. 5) on the first two layers and their repair."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -111,27 +111,25 @@ def undiagnosed(record: Record) -> str:
 # --- the pretrained networks ---------------------------------------------------------------------
 
 
-def middle_counts(record: Record, arch: str, low: float = LOW) -> tuple[int, int]:
-    """Return how many filters lie in the middle band, and how many there are."""
-    in_band = middle(record["filters"][arch]["centroid"], low)
-    return sum(in_band), len(in_band)
+def share(marked: Sequence[bool]) -> Interval:
+    """Return the share of filters that are marked."""
+    return stats.wilson(sum(marked), len(marked))
 
 
-def middle_share(record: Record, low: float = LOW) -> Interval:
-    """Return the share of Krizhevsky's filters in the middle band."""
-    return stats.wilson(*middle_counts(record, "krizhevsky", low))
+def middle_share(record: Record, low: float = LOW, arch: str = "krizhevsky") -> Interval:
+    """Return the share of a network's filters in the middle band."""
+    return share(middle(record["filters"][arch]["centroid"], low))
 
 
 def middle_gain(record: Record) -> Interval:
     """Return the share of ZFNet's filters in the middle band less that of Krizhevsky's."""
-    zfnet, krizhevsky = (middle_counts(record, arch) for arch in ("zfnet", "krizhevsky"))
-    return stats.less(stats.wilson(*zfnet), stats.wilson(*krizhevsky))
+    return stats.less(middle_share(record, arch="zfnet"), middle_share(record))
 
 
 def fewer_dead(record: Record) -> Interval:
     """Return the share of dead filters in Krizhevsky's layer 1 less that in ZFNet's."""
-    dead = (record["filters"][arch]["dead"]["any"] for arch in ("krizhevsky", "zfnet"))
-    return stats.less(*(stats.wilson(sum(which), len(which)) for which in dead))
+    filters = record["filters"]
+    return stats.less(*(share(filters[arch]["dead"]["any"]) for arch in ("krizhevsky", "zfnet")))
 
 
 def before_training(record: Record) -> Record:
