@@ -68,9 +68,9 @@ class Interval:
         """Give estimate, low and high."""
         return iter((self.estimate, self.low, self.high))
 
-    def record(self, digits: int = 4) -> dict[str, float | int | None]:
+    def record(self) -> dict[str, float | int | None]:
         """Return the interval as a record holds it."""
-        mean, low, high = rounded_all(self, digits)
+        mean, low, high = rounded_all(self)
         return {"mean": mean, "low": low, "high": high, "n": self.n}
 
 
