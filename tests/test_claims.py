@@ -2,7 +2,6 @@
 book.
 """
 
-import json
 import math
 import re
 from dataclasses import replace
@@ -12,30 +11,19 @@ import pytest
 from scipy.stats import norm, sem, t
 
 from book import scoreboard
-from zfrepro import claims, page
-from zfrepro.claims import (
-    Above,
-    AllOf,
-    Below,
-    Claim,
-    Finding,
-    Includes,
-    Quantity,
-    Truth,
-    Within,
-)
+from zfrepro import claims, page, records
+from zfrepro.claims import Above, AllOf, Below, Claim, Finding, Includes, Quantity, Truth, Within
 from zfrepro.stats import Interval
 
 YES, OPEN, NO = Truth.YES, Truth.UNRESOLVED, Truth.NO
 DROP = Quantity("drop", "drop", " points", form="+.1f")
 GAIN = Quantity("gain", "gain", " points", form="+.1f")
 NONE, BARE = Quantity("nan", "none"), Quantity("a number without interval", "bare")
-NAN = (math.nan,) * 3
 
 
-def record(drop=(2.0, 1.0, 3.0), gain=(6.0, 5.0, 7.0)) -> dict:
+def record(drop=(2.0, 1.0, 3.0), gain=(6.0, 5.0, 7.0), **more) -> dict:
     """Two quantities as mean, low and high."""
-    return {"drop": list(drop), "gain": list(gain)}
+    return {"drop": list(drop), "gain": list(gain)} | more
 
 
 @pytest.mark.parametrize(
@@ -55,7 +43,7 @@ def record(drop=(2.0, 1.0, 3.0), gain=(6.0, 5.0, 7.0)) -> dict:
     ],
 )  # fmt: skip
 def test_conditions_are_judged_by_intervals(condition, truth, margin):
-    content = record() | {"none": [math.nan] * 3, "bare": 2.0}
+    content = record(none=[math.nan] * 3, bare=2.0)
     assert condition.judge(content) is truth
     assert condition.margin(content) == pytest.approx(margin)
 
@@ -70,11 +58,9 @@ def test_quantities_are_read_by_path_scale_and_form():
         Quantity("none", "runs/1/share").of(nested)
 
 
-def made_up(**changes) -> Claim:
-    parts = dict(name="gallery-made-up", place="Fig. 0", says="says <this>",
-    measure="points",
-                 holds=Above(DROP, 1.5), paper="12 points")  # fmt: skip
-    return Claim(**parts | changes)
+def made_up(name="gallery-made-up", **changes) -> Claim:
+    parts = {"holds": Above(DROP, 1.5), "paper": "12 points"} | changes
+    return Claim(name, place="Fig. 0", says="says <this>", measure="points", **parts)
 
 
 def test_a_rule_is_put_into_words():
@@ -84,20 +70,21 @@ def test_a_rule_is_put_into_words():
     ).rule()
     assert rule == (
         "Agrees if drop is above +1.5 points and drop is below gain and gain is between 0 points "
-        "and +2.0 points; "
-        "same direction, other size, unless the interval of the drop includes +3.0 points. Judged "
-        "by 95 % intervals."
+        "and +2.0 points; same direction, other size, unless the interval of the drop includes "
+        "+3.0 points. Judged by 95 % intervals."
     )
 
 
 @pytest.mark.parametrize(
     "drop, outcome",
     [
-        ((4, 3, 5), "agrees"), ((2.4, 2, 2.8), "same direction, other size"), ((2, 1, 3),
-        "not resolved"),
-        ((1, 0, 1.2), "contradicts"), (NAN, "not resolved"),
+        ((4, 3, 5), "agrees"),
+        ((2.4, 2, 2.8), "same direction, other size"),
+        ((2, 1, 3), "not resolved"),
+        ((1, 0, 1.2), "contradicts"),
+        ((math.nan,) * 3, "not resolved"),
     ],
-)  # fmt: skip
+)
 def test_outcomes_follow_the_record(drop, outcome):
     claim = made_up(size=Above(DROP, 2.9))
     finding = claim.judge(record(drop))
@@ -113,11 +100,14 @@ def test_a_premise_that_is_absent_is_told_before_the_rule_is_put():
 
 @pytest.fixture
 def results(tmp_path, monkeypatch):
-    """A folder of records with one for the gallery on the synthetic data set."""
+    """Write records of the gallery; there is one of the synthetic data set, and no other."""
     monkeypatch.setenv("ZFREPRO_RESULTS", str(tmp_path))
-    (tmp_path / "gallery").mkdir()
-    (tmp_path / "gallery" / "diorama.json").write_text(json.dumps(record()))
-    return tmp_path
+
+    def write(name: str, content: dict) -> None:
+        records.write_json(tmp_path / "gallery" / f"{name}.json", content)
+
+    write("diorama", record())
+    return write
 
 
 def test_a_network_of_another_maker_has_a_column_of_its_own(results, monkeypatch):
@@ -130,9 +120,8 @@ def test_a_network_of_another_maker_has_a_column_of_its_own(results, monkeypatch
     assert "Nothing is tested with it here" in page.third_column("gallery").data
     assert title not in page.badge("gallery")
 
-    content = record() | {"layers": {"conv1": "features.1"}, "unseen": 5, "validation": 9}
-    (results / "gallery" / f"{name}.json").write_text(json.dumps(content))
-    (results / "gallery" / "imagenet20.json").write_text(json.dumps(record(drop=(1, 0, 1.2))))
+    results(name, record(layers={"conv1": "features.1"}, unseen=5, validation=9))
+    results("imagenet20", record(drop=(1, 0, 1.2)))
     assert claim.finding(name).outcome == "not resolved"
     # what it cannot speak to stays untested, whatever the record holds
     assert silent.finding(name) == Finding("not tested", reason="it has no such layer")
@@ -156,23 +145,21 @@ def test_sensitivity_and_control_are_computed_from_the_record(results):
 
 
 def test_a_record_of_untrained_networks_is_a_control(results):
-    file = results / "gallery" / "diorama-untrained.json"
-    file.write_text(json.dumps(record(drop=(-2.0, -3.0, -1.0))))
+    results("diorama-untrained", record(drop=(-2.0, -3.0, -1.0)))
     assert made_up().control_outcome("diorama") == "contradicts"
     no_premise = made_up(untestable=lambda record: "" if record["drop"][0] > 0 else "no drop")
     assert no_premise.control_outcome("diorama") is None
     few = {"mean": 2.0, "low": 1.9, "high": 2.1, "n": 1}
-    file.write_text(json.dumps({"drop": few}))
+    results("diorama-untrained", {"drop": few})
     assert made_up().control("diorama") is None  # one image shows nothing
-    file.write_text(json.dumps({"other": 1}))  # measured with --only
+    results("diorama-untrained", {"other": 1})  # measured with --only
     assert made_up().control_outcome("diorama") is None
 
 
 def test_records_of_other_networks_are_judged_beside_the_first(results):
     assert made_up().repeats("diorama") == {}
-    file = results / "gallery" / "diorama-seed1.json"
-    file.write_text(json.dumps(record(drop=(-2.0, -3.0, -1.0))))
-    (results / "gallery" / "diorama-seed2.json").write_text(json.dumps({"other": 1}))
+    results("diorama-seed1", record(drop=(-2.0, -3.0, -1.0)))
+    results("diorama-seed2", {"other": 1})
     ((title, finding),) = made_up().repeats("diorama").items()
     assert title == "another ZFNet, seed 1" and finding.outcome == "contradicts"
     shown = page._cell(made_up(), "diorama")
@@ -181,12 +168,11 @@ def test_records_of_other_networks_are_judged_beside_the_first(results):
 
 def test_three_networks_of_a_recipe_are_judged_by_their_spread(results):
     claim = made_up(holds=Above(DROP, 0))
-    file = results / "gallery" / "diorama-seed1.json"
-    file.write_text(json.dumps(record(drop=(2.0, 1.9, 2.1))))
+    results("diorama-seed1", record(drop=(2.0, 1.9, 2.1)))
     # two networks, and one that sees another number of pixels, have no spread
-    (results / "gallery" / "diorama-96px.json").write_text(json.dumps(record()))
+    results("diorama-96px", record())
     assert claim.over_networks("diorama") is None
-    (results / "gallery" / "diorama-seed2.json").write_text(json.dumps(record(drop=(4, 3, 5))))
+    results("diorama-seed2", record(drop=(4, 3, 5)))
     estimates = [DROP.of(record()).estimate, 2.0, 4.0]
     networks = claim.over_networks("diorama")
     low, high = t.interval(0.95, 2, np.mean(estimates), sem(estimates))
@@ -207,15 +193,14 @@ def test_beside_an_outcome_stands_the_quantity_that_decides(results):
     small = claim.brief(agrees)
     assert small.outcome == "same direction, other size" and str(small).startswith("gain: +3.0")
     for name in ("seed1", "seed2"):
-        content = json.dumps(record((4, 3, 5)))
-        (results / "gallery" / f"diorama-{name}.json").write_text(content)
+        results(f"diorama-{name}", record((4, 3, 5)))
     shown = page._cell(made_up(holds=rule), "diorama")
     assert "another ZFNet, seed 1: contradicts, gain: +6.0" in shown
     assert "networks as the unit: contradicts, gain: +6.0" in shown
 
 
 def test_a_claim_that_was_not_tested_shows_no_control(results):
-    (results / "gallery" / "diorama-untrained.json").write_text(json.dumps(record()))
+    results("diorama-untrained", record())
     shown = "an untrained network"
     assert shown in page._cell(made_up(), "diorama")
     assert shown not in page._cell(made_up(applicable=lambda record: "no such maps"), "diorama")
@@ -227,9 +212,9 @@ def test_without_a_record_a_claim_is_not_tested_and_says_what_to_run(results):
     assert finding == Finding("not tested", reason=command)
 
 
-@pytest.mark.parametrize("content", ['{"other": 1}', '{"drop": "three"}', '{"drop": []}'])
+@pytest.mark.parametrize("content", [{"other": 1}, {"drop": "three"}, {"drop": []}])
 def test_a_record_of_another_form_is_one_clear_error(results, content):
-    (results / "gallery" / "diorama.json").write_text(content)
+    results("diorama", content)
     with pytest.raises(ValueError, match=r"diorama\.json does not hold .* gallery-made-up reads"):
         made_up().finding("diorama")
 
@@ -303,8 +288,7 @@ def test_claims_with_another_outcome_on_another_network_are_told(results, monkey
     same = made_up()
     other, alone = (replace(same, name=name) for name in ("gallery-other", "occlusion-alone"))
     monkeypatch.setattr(claims, "all_claims", lambda: (same, other, alone))
-    write = (results / "gallery" / "diorama-128px.json").write_text
-    write(json.dumps(record()))
+    results("diorama-128px", record())
     assert scoreboard.repeated("diorama") == ([same, other], [])
-    write(json.dumps(record(drop=(0.0, -1.0, 1.0))))
+    results("diorama-128px", record(drop=(0.0, -1.0, 1.0)))
     assert scoreboard.repeated("diorama") == ([same, other], [same, other])
