@@ -125,7 +125,7 @@ class Condition:
 
     def quantities(self) -> tuple[Quantity, ...]:
         """Return what the condition reads."""
-        raise NotImplementedError
+        return tuple(value for value in vars(self).values() if isinstance(value, Quantity))
 
     def judge(self, record: Record | Networks) -> Truth:
         """Return whether the condition holds for the record."""
@@ -186,9 +186,6 @@ class _Compared(Condition):
         limit = bound.name if isinstance(bound, Quantity) else _number(bound, quantity)
         return f"{quantity.name} is {self.word} {limit}"
 
-    def quantities(self) -> tuple[Quantity, ...]:
-        return (self.quantity, self.bound) if isinstance(self.bound, Quantity) else (self.quantity,)
-
 
 class Above(_Compared):
     """The quantity lies above a bound: a number, or another quantity."""
@@ -217,9 +214,6 @@ class Includes(Condition):
     def sentence(self) -> str:
         value = _number(self.value, self.quantity)
         return f"the interval of the {self.quantity.name} includes {value}"
-
-    def quantities(self) -> tuple[Quantity, ...]:
-        return (self.quantity,)
 
 
 class AllOf(Condition):
