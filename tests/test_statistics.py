@@ -43,7 +43,7 @@ def test_two_networks_give_the_paired_t_interval_of_scipy():
     paired = stats.ttest_rel(b, a).confidence_interval(0.95)
     assert (interval.low, interval.high) == pytest.approx((paired.low, paired.high))
     assert interval.estimate == pytest.approx(np.mean(b) - np.mean(a))
-    assert interval.n == 4
+    assert (interval.n, interval.unit) == (4, "seeds")
 
 
 def test_the_pooled_deviation_of_a_table_worked_by_hand():

@@ -87,7 +87,7 @@ class Quantity:
         Of several networks it is the mean of their estimates, with its interval by Student's t.
         """
         if isinstance(record, tuple):
-            return t_interval([self.of(each).estimate for each in record])
+            return t_interval([self.of(each).estimate for each in record], "networks")
         value = self.source(record) if callable(self.source) else lookup(record, self.source)
         return Interval.of(value).scaled(self.scale)
 

@@ -29,7 +29,9 @@ class Interval:
     estimate: float
     low: float
     high: float
-    n: int = 0  # how many units of replication (images, maps, seeds) were seen; 0 if not said
+    n: int = 0  # how many units were seen; 0 if not said
+    unit: str = ""  # of replication: images, maps, seeds, folds
+    method: str = ""
 
     @classmethod
     def of(cls, value: Any) -> "Interval":
@@ -41,7 +43,7 @@ class Interval:
             return value
         if isinstance(value, Mapping):
             values = (value["mean"], value["low"], value["high"])
-            return cls(*map(_float, values), n=int(value.get("n") or 0))
+            return cls(*map(_float, values), n=int(value.get("n") or 0), unit=value.get("unit", ""))
         if isinstance(value, (list, tuple)):
             return cls(*map(_float, value[:3]))
         return cls(*(_float(value),) * 3)
@@ -78,17 +80,17 @@ def _float(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def bootstrap(values: Tensor, seed: int = 0) -> Interval:
+def bootstrap(values: Tensor, seed: int = 0, *, unit: str = "images") -> Interval:
     """Return the mean and its percentile bootstrap interval, nan left out. values: (N,)."""
     values = values.double().cpu()
     values = values[~values.isnan()]
     if not len(values):
-        return Interval(math.nan, math.nan, math.nan)
+        return Interval(math.nan, math.nan, math.nan, 0, unit, "bootstrap")
     generator = torch.Generator().manual_seed(seed)
     picks = torch.randint(len(values), (2000, len(values)), generator=generator)
     ends = torch.tensor([0.025, 0.975], dtype=torch.double)
     low, high = torch.quantile(values[picks].mean(1), ends).tolist()
-    return Interval(values.mean().item(), low, high, len(values))
+    return Interval(values.mean().item(), low, high, len(values), unit, "bootstrap")
 
 
 def summary(values: Tensor, seed: int = 0) -> dict[str, float | int | None]:
@@ -96,13 +98,15 @@ def summary(values: Tensor, seed: int = 0) -> dict[str, float | int | None]:
     return bootstrap(values, seed).record()
 
 
-def by_t(mean: float, error: float, freedom: int, n: int) -> Interval:
+def by_t(mean: float, error: float, freedom: int, n: int, unit: str, method: str) -> Interval:
     """Return an interval by Student's t; without freedom it has no bounds."""
     half = float(stats.t.ppf(0.975, freedom)) * error if freedom else math.inf
-    return Interval(mean, mean - half, mean + half, n)
+    return Interval(mean, mean - half, mean + half, n, unit, method)
 
 
-def t_interval(differences: Sequence[float], correlation: float = 0.0) -> Interval:
+def t_interval(
+    differences: Sequence[float], unit: str = "seeds", correlation: float = 0.0
+) -> Interval:
     """Return the mean and its interval by Student's t; of one value, without bounds.
 
     Args:
@@ -113,7 +117,7 @@ def t_interval(differences: Sequence[float], correlation: float = 0.0) -> Interv
     """
     values, n = np.asarray(differences, float), len(differences)
     error = values.std(ddof=min(1, n - 1)) * math.sqrt(1 / n + correlation / (1 - correlation))
-    return by_t(float(values.mean()), error, n - 1, n)
+    return by_t(float(values.mean()), error, n - 1, n, unit, "t")
 
 
 def pooled_sd(values: Mapping[str, Mapping[int, float]]) -> tuple[float, int]:
@@ -153,13 +157,13 @@ def pooled_t(values: Mapping[str, Mapping[int, float]], weights: Mapping[str, fl
     by_seed = [sum(w * values[name][seed] for name, w in weights.items()) for seed in seeds]
     sd, freedom = pooled_sd(values)
     error = sd * math.sqrt(sum(w**2 for w in weights.values()) / len(seeds))
-    return by_t(float(np.mean(by_seed)), error, freedom, len(seeds))
+    return by_t(float(np.mean(by_seed)), error, freedom, len(seeds), "seeds", "pooled t")
 
 
-def wilson(count: int, n: int) -> Interval:
+def wilson(count: int, n: int, unit: str = "images") -> Interval:
     """Return a share and its Wilson score interval."""
     low, high = stats.binomtest(count, n).proportion_ci(method="wilson")
-    return Interval(count / n, low, high, n)
+    return Interval(count / n, low, high, n, unit, "Wilson")
 
 
 def less(a: Interval, b: Interval) -> Interval:
@@ -171,4 +175,4 @@ def less(a: Interval, b: Interval) -> Interval:
     difference = a.estimate - b.estimate
     low = difference - math.hypot(a.estimate - a.low, b.high - b.estimate)
     high = difference + math.hypot(a.high - a.estimate, b.estimate - b.low)
-    return Interval(difference, low, high, a.n + b.n)
+    return Interval(difference, low, high, a.n + b.n, a.unit, a.method)

@@ -60,7 +60,7 @@ def rank_correlation(record: Record) -> Interval:
     pairs = [(errors[name], row.val1) for name, row in TABLE2.items()]
     result = stats.pearsonr(*stats.rankdata(pairs, axis=0).T)
     ends = result.confidence_interval()
-    return Interval(result.statistic, *ends, len(pairs))
+    return Interval(result.statistic, *ends, len(pairs), "networks", "Fisher")
 
 
 def rise(name: str, weights: Mapping[str, float], part: str = "one_crop") -> Quantity:

@@ -113,7 +113,7 @@ def undiagnosed(record: Record) -> str:
 
 def share(marked: Sequence[bool]) -> Interval:
     """Return the share of filters that are marked."""
-    return stats.wilson(sum(marked), len(marked))
+    return stats.wilson(sum(marked), len(marked), "filters")
 
 
 def middle_share(record: Record, low: float = LOW, arch: str = "krizhevsky") -> Interval:

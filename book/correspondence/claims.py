@@ -48,7 +48,7 @@ def untrained_margin(record: Record, layer: str, measure: str, control: str) -> 
     """Return the mean margin of the untrained networks, with its interval over networks."""
     networks = record["untrained"].values()
     estimates = [margin(network, layer, measure, control).estimate for network in networks]
-    return t_interval(estimates)
+    return t_interval(estimates, "networks")
 
 
 def untrained(record: Record) -> Record:

@@ -44,7 +44,7 @@ def time_of(run: Record, layer: str, threshold: float = THRESHOLD) -> float:
 
 def over_runs(chosen: Sequence[Record], value: Callable[[Record], float]) -> Interval:
     """Return the mean of a value over runs, with its interval by Student's t."""
-    return t_interval([value(run) for run in chosen])
+    return t_interval([value(run) for run in chosen], "runs")
 
 
 def times(chosen: Sequence[Record]) -> dict[str, Interval]:

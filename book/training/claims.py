@@ -47,7 +47,7 @@ def _over_seeds(record: Record, difference: float, variance: float) -> Interval:
     errors = sweeps.errors(record, VIEW)
     sd, freedom = stats.pooled_sd(errors)
     error, seeds = sd * variance**0.5, len(errors["zfnet"])
-    return stats.by_t(difference, error, freedom, seeds)
+    return stats.by_t(difference, error, freedom, seeds, "seeds", "pooled t")
 
 
 def lacking_averages(record: Record) -> str:

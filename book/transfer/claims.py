@@ -23,7 +23,7 @@ def over_folds(record: Record, values: np.ndarray) -> Interval:
     Folds have as many test images in common however few of the first part are learned from.
     """
     target = record["target"]
-    return t_interval(values, target["test"] / (target["train"] + target["test"]))
+    return t_interval(values, "folds", target["test"] / (target["train"] + target["test"]))
 
 
 def probe(record: Record, layer: str, kind: str = "svm") -> np.ndarray:
