@@ -6,7 +6,6 @@ the training images of a draw, its regularisation chosen inside those images, an
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,7 +17,6 @@ from tqdm.auto import tqdm
 from zfrepro import device as devices
 from zfrepro.models import Layered
 from zfrepro.networks import Network
-from zfrepro.tensors import load_tensors, save_tensors
 
 MOST = 3500
 """Numbers kept of one layer of one image. Layers with more are averaged over a coarser grid."""
@@ -76,16 +74,6 @@ def features(
         for name, output in by_layer.items():
             rows.setdefault(name, []).append(reduced(output.float()).cpu())
     return {name: torch.cat(parts) for name, parts in rows.items()}
-
-
-def cached(file: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Read features from a file, or make and keep them there in half precision."""
-    try:
-        stored, _ = load_tensors(file)
-    except ValueError:  # absent or damaged
-        stored = {name: values.half() for name, values in make().items()}
-        save_tensors(file, stored)
-    return {name: values.float() for name, values in stored.items()}
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,6 @@ from zfrepro import data, probes, training
 from zfrepro.data import Split
 from zfrepro.data.transforms import center_crop, mean_image
 from zfrepro.measure import Parts, Study
-from zfrepro.models import fingerprint
 from zfrepro.training import MODERN, SCALES, Recipe
 from zfrepro.weights import Trained, load_weights
 
@@ -123,15 +122,11 @@ class Bench:
         # what the classifier reads: layer 7, or the maps of a network without full layers
         self.top = "fc7" if "fc6" in self.layers else "conv5"
         self.most = max(target.sizes)
-        self._features: dict[tuple[str, str], dict[str, Tensor]] = {}
+        self._features: dict[str, dict[str, Tensor]] = {}
 
-    @cached_property
-    def networks(self) -> dict[str, Trained]:
-        """The source, and the same before any training."""
-        return {
-            "trained": self.source,
-            "untrained": self.source.untrained(self.study.seed),
-        }
+    def networks(self, trained: Trained) -> dict[str, Trained]:
+        """Return a network, and the same before any training."""
+        return {"trained": trained, "untrained": trained.untrained(self.study.seed)}
 
     def load(self, side: int, view: View = "middle") -> Pool:
         """Return the target, or only its first classes where the study asks for few images."""
@@ -166,27 +161,26 @@ class Bench:
         """The target at the source's image size."""
         return self.of_size(self.source.image_size)
 
-    def features(self, which: str, images: Tensor, name: str) -> dict[str, Tensor]:
-        """Return every layer's features of the trained or the untrained network, cached."""
-        if (which, name) not in self._features:
-            net, sample = self.networks[which], images[:: max(1, len(images) // 64)]
-            key = fingerprint(net.network, net.scale, sample, len(images))
-            batches = images.split(32)
-            self._features[which, name] = probes.cached(
-                data.cache_root() / "features" / f"{name}-{key}.safetensors",
-                lambda: probes.features(
-                    net.network,
-                    map(net.preprocess_crop, batches),
-                    precision="bf16",
-                    total=len(batches),
-                    progress=self.study.progress,
-                ),
-            )
-        return self._features[which, name]
+    def features(self, trained: Trained, images: Tensor) -> dict[str, Tensor]:
+        """Return every layer's features of a network."""
+        batches, progress = images.split(32), self.study.progress
+        seen = map(trained.preprocess_crop, batches)
+        return probes.features(
+            trained.network, seen, precision="bf16", total=len(batches), progress=progress
+        )
 
     def rows(self, which: str, layer: str) -> Tensor:
-        """Return one layer's features of the target, (N, numbers)."""
-        return self.features(which, self.pool.images, self.pool.name)[layer]
+        """Return one layer's features of the target, trained or untrained, (N, numbers)."""
+        if which not in self._features:
+            network = self.networks(self.source)[which]
+            self._features[which] = self.features(network, self.pool.images)
+        return self._features[which][layer]
+
+    @cached_property
+    def own(self) -> dict[str, Tensor]:
+        """Every layer's features of the source's own validation images."""
+        images = center_crop(self.study.dataset.val.images, self.source.image_size)
+        return self.features(self.source, images)
 
     def draw(self, fold: int, number: int | None = None) -> probes.Draw:
         """Return a fold's training and test images."""
@@ -238,7 +232,7 @@ class Bench:
     def whole_images(self) -> dict[str, list[float]]:
         """Measure the same for whole images, squeezed into squares."""
         images = self.of_size(self.source.image_size, "whole").images
-        return self.curve(self.features("trained", images, "whole")[self.top], "softmax")
+        return self.curve(self.features(self.source, images)[self.top], "softmax")
 
     def hog(self) -> dict[str, list[float]]:
         """Measure the same of a method of the time: dense HOG, a pyramid, a linear SVM.
@@ -267,12 +261,10 @@ class Bench:
 
     def on_source(self, layer: str) -> dict[str, list[float]]:
         """Probe a layer on the source's own classes, with 30 new images of each to learn from."""
-        images, labels = self.study.dataset.val.images, self.study.dataset.val.labels
-        images = center_crop(images, self.source.image_size)
-        rows = self.features("trained", images, self.study.dataset.name)[layer]
-        number, seed = min(30, int(labels.bincount().min()) // 2), self.study.seed
+        labels, seed = self.study.dataset.val.labels, self.study.seed
+        number = min(30, int(labels.bincount().min()) // 2)
         draws = [probes.draw(labels, number, fold=fold, seed=seed) for fold in range(FOLDS)]
-        return {"trained": accuracies(rows, labels, draws, "svm")}
+        return {"trained": accuracies(self.own[layer], labels, draws, "svm")}
 
     def limits(self, run: Path) -> dict[str, Any]:
         """Probe every layer of another source, and of it before training, one fold.
@@ -281,15 +273,13 @@ class Bench:
         """
         trained = load_weights(run / "weights.safetensors")
         pool, one = self.of_size(trained.image_size), self.draw(0)
-        networks = {"trained": trained, "untrained": trained.untrained(self.study.seed)}
-        accuracy: dict[str, dict[str, float]] = {}
-        for which, net in networks.items():
-            batches = map(net.preprocess_crop, pool.images.split(32))
-            rows = probes.features(net.network, batches, precision="bf16")
-            accuracy[which] = {
-                layer: accuracies(values, pool.labels, [one], "svm")[0]
-                for layer, values in rows.items()
+        accuracy = {
+            which: {
+                layer: accuracies(rows, pool.labels, [one], "svm")[0]
+                for layer, rows in self.features(network, pool.images).items()
             }
+            for which, network in self.networks(trained).items()
+        }
         recipe = trained.recipe
         names = ("dataset", "image_size", "width", "units", "epochs")
         described = {name: getattr(recipe, name) for name in names}
