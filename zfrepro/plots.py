@@ -5,10 +5,11 @@ mid-grey, the nine of a map share one scale, the .99 quantile of their absolute 
 of 0.7 lifts what is faint."""
 
 import base64
+import contextlib
 import io
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -23,7 +24,7 @@ from matplotlib.transforms import blended_transform_factory
 from PIL import Image
 from torch import Tensor
 
-from zfrepro.claims import DATASETS, Record, lookup
+from zfrepro.claims import DATASETS, Quantity, Record
 from zfrepro.stats import Interval
 
 GREY = 0.5
@@ -317,24 +318,25 @@ def intervals_by_group(values: Mapping[str, Mapping[str, Any]], **options: Any) 
 
 
 def intervals_by_dataset(
-    records: Mapping[str, Record], rows: Mapping[str, str], **options: Any
-) -> Figure:
-    """Draw `intervals` of what records hold, a row a label and data set, a colour a data set.
+    records: Mapping[str, Record], rows: Mapping[str, str | Callable[[Record], Any]],
+    printed: Mapping[str, float] | None = None, **options: Any,
+) -> Figure:  # fmt: skip
+    """Draw `intervals` of what records hold, a row a label and record, a colour a record.
 
     Args:
-        records: data set -> record; one that lacks the part is left out.
-        rows: label -> path in the record, such as `objects/drop`.
+        records: data set, or another title -> record; one that lacks a row's value has no such row.
+        rows: label -> source of a `Quantity`: a path such as `objects/drop`, or a function.
+        printed: label -> the paper's value.
         options: of `intervals`.
     """
-    table = {
-        label: {
-            DATASETS[name]: lookup(record, path)
-            for name, record in records.items()
-            if path.split("/")[0] in record
-        }
-        for label, path in rows.items()
-    }
-    return intervals_by_group(table, **options)
+    drawn, groups = [], []
+    for label, source in rows.items():
+        for name, record in records.items():
+            with contextlib.suppress(LookupError):
+                value = Quantity(label, source).of(record)
+                drawn.append((label, value, (printed or {}).get(label)))
+                groups.append(DATASETS.get(name, name))
+    return intervals(drawn, groups=groups, **options)
 
 
 def mean_and_range(ax: Axes, runs: Sequence, step: float = 1, **style: Any) -> None:

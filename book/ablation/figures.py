@@ -1,6 +1,7 @@
 """Draw and tabulate Table 2, and what each change does."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -146,14 +147,10 @@ def with_spread(record: Record, title: str) -> HTML:
 
 def effects(by_dataset: Mapping[str, Record]) -> Figure:
     """Draw what each change does to the validation top-1 error, beside the paper's change."""
-    rows, groups = [], []
-    for label, weights in CONTRASTS.items():
-        for title, record in by_dataset.items():
-            if not sweeps.lacking(record, weights):
-                rows.append((label, sweeps.difference(record, weights), printed(weights)))
-                groups.append(title)
+    rows = {label: partial(sweeps.difference, weights=w) for label, w in CONTRASTS.items()}
+    by_label = {label: printed(weights) for label, weights in CONTRASTS.items()}
     unit = "change of validation top-1 error with one crop, points"
-    return plots.intervals(rows, unit=unit, groups=groups)
+    return plots.intervals_by_dataset(by_dataset, rows, by_label, unit=unit)
 
 
 DEPTH = ("krizhevsky", ONE_FULL, MIDDLE, FULL, ALL)  # fewer and fewer layers

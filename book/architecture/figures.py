@@ -115,16 +115,9 @@ def effects(by_dataset: Mapping[str, Record]) -> Figure:
     sources |= {label: partial(claims.effect, factor=factor) for label, factor in factors.items()}
     printed = {label: claims.printed_change(*pair) for label, pair in contrasts.items()}
     whole = {name: record for name, record in by_dataset.items() if not claims.LACKING(record)}
-    return plots.intervals(
-        [
-            (label, source(record), printed.get(label))
-            for label, source in sources.items()
-            for record in whole.values()
-        ],
-        unit="change of the top-1 error, points (left of zero is better)",
-        paper="the paper, ImageNet",
-        groups=[DATASETS[name] for name in whole] * len(sources),
-    )
+    unit = "change of the top-1 error, points (left of zero is better)"
+    paper = "the paper, ImageNet"
+    return plots.intervals_by_dataset(whole, sources, printed, unit=unit, paper=paper)
 
 
 def two_by_two(by_dataset: Mapping[str, Record]) -> list[dict[str, object]]:

@@ -1,6 +1,7 @@
 """Fig. 4, features through the epochs, and the curves that the paper does not have."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -90,18 +91,13 @@ def pages(projections: Mapping[str, Tensor]) -> np.ndarray:
 
 def convergence(by_dataset: Mapping[str, Record]) -> Figure:
     """Draw after which share of the training each layer has converged, by data set."""
-    paper = dict.fromkeys(("conv4", "conv5"), (rules.LATE + rules.LATEST) / 2)
-    by_record = [rules.times(rules.runs(record)) for record in by_dataset.values()]
-    return plots.intervals(
-        [
-            (f"layer {layer[-1]}", times[layer], paper.get(layer))
-            for layer in rules.LAYERS
-            for times in by_record
-        ],
+    return plots.intervals_by_dataset(
+        {titled(*item): item[1] for item in by_dataset.items()},
+        {f"layer {name[-1]}": partial(rules.convergence, layer=name) for name in rules.LAYERS},
+        dict.fromkeys(("layer 4", "layer 5"), (rules.LATE + rules.LATEST) / 2),
         unit="share of the training after which the layer has converged, %",
         zero=None,
         paper="the paper, upper layers (epochs 40 to 50 of 70)",
-        groups=[titled(*item) for item in by_dataset.items()] * len(rules.LAYERS),
     )
 
 

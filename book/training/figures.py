@@ -80,13 +80,8 @@ def effects(records: Mapping[str, Record]) -> Figure:
 
 def variants(records: Mapping[str, Record]) -> Figure:
     """Draw what other crops, and filters that are not clipped, change in the error."""
-    rows, groups = [], []
-    for label, weights in VARIANTS.items():
-        for name, record in records.items():
-            if not sweeps.lacking(record, weights):
-                rows.append((label, between(weights)(record), None))
-                groups.append(name)
-    return plots.intervals(rows, unit="change of top-1 error, points", groups=groups)
+    rows = {label: between(weights) for label, weights in VARIANTS.items()}
+    return plots.intervals_by_dataset(records, rows, unit="change of top-1 error, points")
 
 
 def error(record: Record, row: str, kind: str = "top1_error") -> float:

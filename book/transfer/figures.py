@@ -1,6 +1,7 @@
 """Draw and tabulate Tables 4 to 7 and Fig. 9, ours beside the paper's."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -210,13 +211,9 @@ def by_layer(by_source: Mapping[str, Record]) -> Figure:
 
 def gains(by_source: Mapping[str, Record]) -> Figure:
     """Draw what training adds to each layer, in points of the linear SVM."""
-    rows, groups = [], []
-    for layer in rules.LAYERS:
-        for source, record in by_source.items():
-            if f"untrained-svm-{layer}" in record:
-                rows.append((f"layer {layer[-1]}", rules.learned(record, layer), None))
-                groups.append(NAMES[source])
-    return plots.intervals(rows, unit="trained less untrained, points", groups=groups)
+    rows = {f"layer {layer[-1]}": partial(rules.learned, layer=layer) for layer in rules.LAYERS}
+    by_name = {NAMES[source]: record for source, record in by_source.items()}
+    return plots.intervals_by_dataset(by_name, rows, unit="trained less untrained, points")
 
 
 LIMITED = {
