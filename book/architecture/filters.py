@@ -53,23 +53,16 @@ def above_nyquist(height: int, width: int, stride: int) -> Tensor:
 # --- filters -------------------------------------------------------------------------------------
 
 
-def spectrum(weight: Tensor, size: int | None = SPECTRUM) -> Tensor:
+def spectrum(weight: Tensor, size: int = SPECTRUM) -> Tensor:
     """Return the power of each filter by frequency, its colours summed.
 
     Args:
         weight: (C, 3, k, k).
-        size: points on each axis, at least k; None for k.
+        size: points on each axis, at least k.
     Returns:
         (C, size, size), as `axes`.
-    Raises:
-        ValueError: the filters are larger than `size`.
     """
-    if size and size < weight.shape[-1]:
-        raise ValueError(
-            f"a spectrum of {size} points cannot hold filters of {weight.shape[-1]} px"
-        )
-    transform = torch.fft.fft2(weight.float(), s=size and (size, size))
-    return transform.abs().square().sum(1)
+    return torch.fft.fft2(weight.float(), s=(size, size)).abs().square().sum(1)
 
 
 def centroid(weight: Tensor) -> Tensor:
@@ -97,7 +90,7 @@ def flatness(weight: Tensor) -> Tensor:
 
     Near 1 for noise, 0 for order. (C, 3, k, k) -> (C,).
     """
-    power = spectrum(weight, None).flatten(1).clamp_min(1e-30)
+    power = spectrum(weight, weight.shape[-1]).flatten(1).clamp_min(1e-30)
     return power.log().mean(1).exp() / power.mean(1)
 
 
