@@ -19,7 +19,6 @@ from torch.nn.functional import interpolate
 from zfrepro import plots, records
 from zfrepro.data import Dataset
 from zfrepro.evolution import (
-    Snapshot,
     cka,
     cosine,
     image_changed,
@@ -36,7 +35,6 @@ from zfrepro.weights import Trained
 
 COMPARED = 1000  # validation images on which layers are compared
 IMAGE_SIZE = 96  # of the small network, and of runs that are not named by their size
-SMALL = 800  # training images of the small network
 MAPS = 6  # a layer in the figure, as in the paper
 TILE = 96  # pixels; the pictures of deeper layers are reduced to it for the record
 PROJECTED = 32  # maps a layer whose projections are compared between snapshots
@@ -91,11 +89,6 @@ def small_recipe(dataset: str, seed: int = 0) -> Recipe:
     return Recipe(**(MODERN | changes))
 
 
-def small_set(dataset: Dataset, seed: int = 0, count: int = SMALL) -> Dataset:
-    """Return the data set with few training images."""
-    return replace(dataset, train=dataset.train.shuffled(count, seed))
-
-
 def figure_maps(network, seed: int, count: int = MAPS) -> dict[str, list[int]]:
     """Return random maps of each conv layer, the same at every epoch."""
     generator = torch.Generator().manual_seed(seed)
@@ -112,7 +105,7 @@ def pictures(run: Path, dataset: Dataset, seed: int) -> dict[str, Any]:
     record: dict[str, Any] = {
         "command": trained["command"],
         "epochs": [s.epoch for s in checkpoints],
-        "val_error": errors_after(trained, checkpoints),
+        "val_error": [trained["history"][s.epoch - 1]["val_top1_error"] for s in checkpoints],
         "maps": maps,
         "images": {},
         "sheets": {},
@@ -129,11 +122,6 @@ def pictures(run: Path, dataset: Dataset, seed: int) -> dict[str, Any]:
     return record
 
 
-def errors_after(trained: dict[str, Any], checkpoints: list[Snapshot]) -> list[float]:
-    """Return the validation error after each checkpoint, in per cent, of a training's record."""
-    return [trained["history"][s.epoch - 1]["val_top1_error"] for s in checkpoints]
-
-
 def curves(run: Path, dataset: Dataset, compared: int, progress: bool) -> dict[str, Any]:
     """Return a run's CKA with its final layer, by layer and epoch, and how its projections change.
 
@@ -147,8 +135,6 @@ def curves(run: Path, dataset: Dataset, compared: int, progress: bool) -> dict[s
         "epochs": [s.epoch for s in checkpoints],
         "command": trained["command"],
         "weights_sha256": trained["weights_sha256"],
-        "precision": trained.get("precision"),
-        "val_error": errors_after(trained, checkpoints),
         "cka": {
             name: [round(cka(now[name], by_epoch[-1][name]), 4) for now in by_epoch]
             for name in maps
