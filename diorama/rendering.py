@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from . import casting, textures
-from .casting import LANES, NEAR, TILE, View, shown, untiled
+from .casting import NEAR, TILE, View, untiled
 from .materials import COLUMN, M, albedo
 from .primitives import normal
 from .scene import Drawing, Scene
@@ -74,7 +74,7 @@ def render_chunk(scene: Scene, size: int) -> dict[str, Tensor]:
     dark = _blurred(dark, 0.5 + 1.5 * scene.light.softness, 2.0, size)[:, 0]
     lit = 1 - casting.tiled(dark, grid)
 
-    color = _behind(view, table, hit, far, ray, lit)
+    color = _background(view, table, far, ray, u, v, lit)
     _shade(view, color, slot, depth, ray, lit)
     images = _photographed(view, [untiled(channel, grid)[:, :size, :size] for channel in color])
     keypoints, visible = _keypoints(scene, untiled(slot, grid)[:, :size, :size], size)
@@ -83,44 +83,52 @@ def render_chunk(scene: Scene, size: int) -> dict[str, Tensor]:
     return {"images": images} | truth
 
 
-def _behind(
-    view: View, table: Tensor, hit: Tensor, far: Tensor, ray: list[Tensor], lit: Tensor
+def _background(
+    view: View, table: Tensor, far: Tensor, ray: list[Tensor], u: Tensor, v: Tensor, lit: Tensor
 ) -> list[Tensor]:
-    """Return the linear light of table and backdrop, three (B, N), in tiles that show them."""
-    color = [torch.zeros(far.numel() // LANES, LANES, device=far.device) for _ in range(3)]
-    bare = ~hit
-    tile = shown(view, table & bare).flatten().nonzero()[:, 0]
-    for total, value in zip(color, _table(view, tile, far, ray, lit), strict=True):
-        total.index_copy_(0, tile, value)
-    tile = shown(view, ~table & bare).flatten().nonzero()[:, 0]
-    backdrop = (~table).view(-1, LANES).index_select(0, tile)
-    for total, value in zip(color, _backdrop(view, tile), strict=True):
-        # A tile can show both.
-        total.index_copy_(0, tile, torch.where(backdrop, value, total.index_select(0, tile)))
-    return [channel.view(far.shape) for channel in color]
+    """Return the linear light of table and backdrop, three (B, N), also where the object hides it.
 
+    The table is a plane in the world; the backdrop is placed by the ray's direction.
+    """
+    scene, light = view.scene, view.scene.light
+    x = torch.addcmul(scene.camera.eye[:, :1], far, ray[0])
+    z = torch.addcmul(scene.camera.eye[:, 2:], far, ray[2])
+    # A pixel covers more of the table the farther and the flatter it is seen.
+    cover = far.clamp(1e-3, 1e3).square() / (-ray[1]).clamp(min=0.02)
+    near_level = _level(view, 0, textures.SIDE, view.size)[:, None] + 0.5 * torch.log2(cover)
+    side = textures.SIDE * TANGENT
+    blurred = scene.background.blur + _level(view, 1, side, 128)
+    far_level = torch.maximum(_level(view, 1, side, view.size), blurred)[:, None]
+    places = ((x, u * TANGENT), (z, v * TANGENT), (near_level, far_level))
+    albedo = _recolored(view, table, *(torch.where(table, *pair) for pair in places))
 
-def _recolored(
-    view: View, layer: int, tile: Tensor, a: Tensor, b: Tensor, level: Tensor
-) -> list[Tensor]:
-    """Return a layer's albedo, three (T, 64), at its plane coordinates a and b in tiles (T,)."""
-    scene, tiles = view.scene, view.grid * view.grid
-    image = tile // tiles
-
-    def columns(values: Tensor) -> Tensor:
-        return values[:, layer].flatten(1).t().contiguous().index_select(1, image)[..., None]
-
-    place, mean, mixing = (
-        columns(values)
-        for values in (scene.background.place, scene.background.mean, scene.background.mixing)
+    aside, along = x - scene.base[:, :1], z - scene.base[:, 2:]
+    near = torch.exp((aside * aside + along * along) * (-1 / (0.3 * scene.size**2))[:, None])
+    sky = 1 - 0.6 * near  # the object's foot sees less of it
+    lit = lit * light.direction[:, 1:2]
+    lamp, above, onto = (
+        values[..., None].unbind(1)
+        for values in (light.color, light.sky, 0.55 * light.color + light.sky)
     )
+    return [
+        albedo[k] * torch.where(table, lamp[k] * lit + above[k] * sky, onto[k]) for k in range(3)
+    ]
+
+
+def _recolored(view: View, table: Tensor, a: Tensor, b: Tensor, level: Tensor) -> list[Tensor]:
+    """Return the albedo of table and backdrop, three (B, N), at their plane coordinates a and b."""
+    background = view.scene.background
+
+    def columns(values: Tensor) -> tuple[Tensor, ...]:
+        return torch.where(table[:, None], *values.flatten(2)[..., None].unbind(1)).unbind(1)
+
+    place, mean, mixing = map(columns, (background.place, background.mean, background.mixing))
     x = torch.addcmul(torch.addcmul(place[2], a, place[0]), b, place[1])
     y = torch.addcmul(torch.addcmul(place[5], a, place[3]), b, place[4])
-    number = torch.arange(LANES, device=a.device) + LANES * (tile % tiles)[:, None]
     # Between two levels of the mipmap lies a dither, not a line.
-    grain = scene.lens.grain.index_select(0, image)[:, None]
-    level = level + 0.3 * textures.sensor_noise(grain + number)
-    texture = scene.background.texture[:, layer].index_select(0, image)[:, None]
+    number = torch.arange(a.shape[1], device=a.device)
+    level = level + 0.3 * textures.sensor_noise(view.scene.lens.grain[:, None] + number)
+    texture = torch.where(table, *background.texture[..., None].unbind(1))
     values = textures.look_up(texture, x, y, level)
     albedo = []
     for k in range(3):
@@ -130,48 +138,6 @@ def _recolored(
         mixed = mixed.clamp_(0.02, 1)
         albedo.append(mixed * mixed)
     return albedo
-
-
-def _table(view: View, tile: Tensor, far: Tensor, ray: list[Tensor], lit: Tensor) -> list[Tensor]:
-    """Return the linear light of the table in some tiles (T,): three (T, 64)."""
-    scene, light = view.scene, view.scene.light
-    image = tile // (view.grid * view.grid)
-
-    def tiles(values: Tensor) -> Tensor:
-        return values.view(-1, LANES).index_select(0, tile)
-
-    def each(values: Tensor) -> Tensor:
-        return values.index_select(0, image)[:, None]
-
-    far = tiles(far)
-    x = torch.addcmul(each(scene.camera.eye[:, 0]), far, tiles(ray[0]))
-    z = torch.addcmul(each(scene.camera.eye[:, 2]), far, tiles(ray[2]))
-    # A pixel covers more of the table the farther and the flatter it is seen.
-    cover = far.clamp(1e-3, 1e3).square() / (-tiles(ray[1])).clamp(min=0.02)
-    level = each(_level(view, 0, textures.SIDE, view.size)) + 0.5 * torch.log2(cover)
-    albedo = _recolored(view, 0, tile, x, z, level)
-    aside, along = x - each(scene.base[:, 0]), z - each(scene.base[:, 2])
-    near = torch.exp((aside * aside + along * along) * each(-1 / (0.3 * scene.size**2)))
-    sky = 1 - 0.6 * near  # the object's foot sees less of it
-    lit = tiles(lit) * each(light.direction[:, 1])
-    lamp, above = ([each(c) for c in values.unbind(1)] for values in (light.color, light.sky))
-    return [albedo[k] * (lamp[k] * lit + above[k] * sky) for k in range(3)]
-
-
-def _backdrop(view: View, tile: Tensor) -> list[Tensor]:
-    """Return the linear light of the backdrop, placed by the ray's direction: three (T, 64)."""
-    scene, light, grid = view.scene, view.scene.light, view.grid
-    image, within = tile // (grid * grid), tile % (grid * grid)
-    u = view.u.view(-1, TILE).index_select(0, image * grid + within % grid)[:, None, :]
-    v = view.v.view(-1, TILE).index_select(0, image * grid + within // grid)[:, :, None]
-    a = u.expand(-1, TILE, -1).reshape(-1, LANES) * TANGENT
-    b = v.expand(-1, -1, TILE).reshape(-1, LANES) * TANGENT
-    side = textures.SIDE * TANGENT
-    blurred = scene.background.blur + _level(view, 1, side, 128)
-    level = torch.maximum(_level(view, 1, side, view.size), blurred)
-    albedo = _recolored(view, 1, tile, a, b, level.index_select(0, image)[:, None])
-    onto = (0.55 * light.color + light.sky).index_select(0, image)
-    return [albedo[k] * onto[:, k, None] for k in range(3)]
 
 
 def _level(view: View, layer: int, side: float, size: int) -> Tensor:
