@@ -39,9 +39,7 @@ class View:
     outline: Tensor  # (B, P, 4), left, right, top, bottom in pixels
     to_local: Tensor  # (B, P, 3, 4), from the world to unit space
     origin: Tensor  # the camera, in unit space
-    ahead: Tensor  # its axes, in unit space
-    across: Tensor
-    upward: Tensor
+    axes: list[Tensor]  # its directions right, up and ahead, in unit space
     towards_light: Tensor
     u: Tensor  # (B, G * 8), columns as tangents
     v: Tensor  # (B, G * 8), rows as tangents
@@ -69,9 +67,7 @@ def prepare(scene: Scene, size: int) -> View:
         _outline(scene, corners, size),
         to_local,
         origin=local(camera.eye) + to_local[..., 3],
-        ahead=local(camera.axes[:, 2]),
-        across=local(camera.axes[:, 0]),
-        upward=local(camera.axes[:, 1]),
+        axes=[local(axis) for axis in camera.axes.unbind(1)],
         towards_light=local(scene.light.direction),
         u=(pixel - camera.shift[:, :1]) * tangent,
         v=(-pixel - camera.shift[:, 1:]) * tangent,
@@ -147,8 +143,8 @@ def _pairs(view: View, wanted: Tensor) -> Iterator[Pairs]:
         u = us.index_select(0, image * view.grid + column)[:, None, :]
         v = vs.index_select(0, image * view.grid + row)[:, :, None]
         primitive, tile = image * slots + slot, (image * view.grid + row) * view.grid + column
-        axes = (_per_pair(values, primitive) for values in (view.ahead, view.across, view.upward))
-        direction = tuple((a + u * b) + v * c for a, b, c in zip(*axes, strict=True))
+        axes = (_per_pair(values, primitive) for values in view.axes)
+        direction = tuple((c + u * a) + v * b for a, b, c in zip(*axes, strict=True))
         taper = tapers.index_select(0, primitive)[:, None, None]
         yield kind, primitive, tile, _per_pair(view.origin, primitive), direction, taper
 
