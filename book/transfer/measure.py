@@ -249,14 +249,16 @@ class Bench:
         Args:
             uncut: whole photographs, as its authors have them; else the squares that networks see.
         """
-        model, one = rivals.RandomStages(self.study.seed), self.draw(0)
-        pool = self.of_size(model.SIZE)
+        filters, one = rivals.random_filters(self.study.seed), self.draw(0)
+        side = rivals.STAGES_SIDE
+        pool = self.of_size(side)
         images = list(pool.images)
         if uncut:
             files = targets.caltech101_files(pool.classes, self.study.root)
-            images = [targets.longest(f, model.SIZE) for f in compress(files, self.kept)]
+            images = [targets.longest(file, side) for file in compress(files, self.kept)]
         batches = torch.arange(len(images)).split(16)
-        rows = torch.cat([model(rivals.grey(images[i]) for i in batch) for batch in batches])
+        greys = ((rivals.grey(images[i]) for i in batch) for batch in batches)
+        rows = torch.cat([rivals.random_stages(batch, filters) for batch in greys])
         return {kind: accuracies(rows, pool.labels, [one], kind)[0] for kind in probes.KINDS}
 
     def on_source(self, layer: str) -> dict[str, list[float]]:

@@ -18,6 +18,7 @@ SIDE = 128  # px of the images that descriptors are taken of
 CELL, CELLS, ORIENTATIONS = 4, 4, 8  # as SIFT: 4 x 4 cells of 4 px
 NEAREST, BETA = 5, 10.0  # words that a descriptor is shared among, and how sharply
 LEVELS = (1, 2, 4)  # of the pyramid: 1, 4 and 16 fields
+STAGES_SIDE = 151  # px of the grey images that random filters see
 
 
 def grey(images: Tensor) -> Tensor:
@@ -38,14 +39,6 @@ def dense_hog(image: np.ndarray) -> Tensor:
         image, ORIENTATIONS, (CELL, CELL), (CELLS, CELLS), "L2-Hys", feature_vector=False
     )  # (rows, columns, 4, 4, 8)
     return torch.from_numpy(blocks).flatten(2).float()
-
-
-def dictionary(descriptors: Tensor, words: int) -> Tensor:
-    """Return the centres of k-means on descriptors. (M, D) -> (words, D)."""
-    from sklearn.cluster import MiniBatchKMeans
-
-    model = MiniBatchKMeans(words, random_state=0, batch_size=4096, n_init=1, max_iter=30)
-    return torch.from_numpy(model.fit(descriptors.numpy()).cluster_centers_).float()
 
 
 def coded(descriptors: Tensor, words: Tensor) -> Tensor:
@@ -81,15 +74,16 @@ def hog_pyramids(images: Tensor, learn: Tensor, words: int = 200) -> Tensor:
     Returns:
         (N, 21 words).
     """
+    from sklearn.cluster import MiniBatchKMeans
+
     light = grey(images).numpy()
     generator = torch.Generator().manual_seed(0)
     sample = learn[torch.randperm(len(learn), generator=generator)[:400]]
     descriptors = torch.cat([dense_hog(light[i]).flatten(0, 1)[::4] for i in sample.tolist()])
-    centres = dictionary(descriptors, words)
-    rows = torch.empty(len(light), centres.shape[0] * sum(n * n for n in LEVELS))
-    for row, image in zip(rows, light, strict=True):
-        row.copy_(F.normalize(pyramid(coded(dense_hog(image), centres)), dim=0))
-    return rows
+    means = MiniBatchKMeans(words, random_state=0, batch_size=4096, n_init=1, max_iter=30)
+    centres = torch.from_numpy(means.fit(descriptors.numpy()).cluster_centers_).float()
+    rows = (pyramid(coded(dense_hog(image), centres)) for image in light)
+    return F.normalize(torch.stack([*rows]))
 
 
 def local_norm(maps: Tensor) -> Tensor:
@@ -111,35 +105,30 @@ def local_norm(maps: Tensor) -> Tensor:
     return centred / torch.maximum(deviation, least).clamp_min(1e-6)
 
 
-class RandomStages(torch.nn.Module):
-    """Two stages of random filters, tanh, rectification, contrast normalisation and pooling.
+def random_filters(seed: int = 0) -> list[Tensor]:
+    """Return 64 random filters of 9 px, and 256 of 9 px on 16 random maps each, of length 1."""
+    generator = torch.Generator().manual_seed(seed)
+    first = torch.randn(64, 1, 9, 9, generator=generator)
+    second = torch.randn(256, 64, 9, 9, generator=generator)
+    joined = torch.rand(256, 64, generator=generator).argsort(1) < 16
+    second = second * joined[:, :, None, None]
+    return [w / w.flatten(1).norm(dim=1)[:, None, None, None] for w in (first, second)]
 
-    Of 143 px images, 64 filters of 9 px, fields of 10 px every 5; then 256 filters of 9 px on 16
-    random maps each, fields of 6 every 4: 256 maps of 4 x 4.
+
+def random_stages(images: Iterable[Tensor], filters: Iterable[Tensor]) -> Tensor:
+    """Return features by two stages of filters, tanh, rectification, contrast norm and pooling.
+
+    The first stage averages fields of 10 px every 5, the second of 6 every 4: 256 maps of 4 x 4.
+
+    Args:
+        images: N grey ones of 0 to 1, with up to `STAGES_SIDE` px a side. A smaller one lies in the
+            middle of zeros, once its contrast is normalised.
+        filters: of `random_filters`.
+    Returns:
+        (N, 4096).
     """
-
-    SIZE = 151  # px of the grey image
-
-    def __init__(self, seed: int = 0):
-        super().__init__()
-        generator = torch.Generator().manual_seed(seed)
-        first = torch.randn(64, 1, 9, 9, generator=generator)
-        second = torch.randn(256, 64, 9, 9, generator=generator)
-        joined = torch.rand(256, 64, generator=generator).argsort(1) < 16
-        second = second * joined[:, :, None, None]
-        self.filters = [w / w.flatten(1).norm(dim=1)[:, None, None, None] for w in (first, second)]
-
-    def stage(self, x: Tensor, weights: Tensor, field: int, stride: int) -> Tensor:
-        """Apply one stage. (N, C, H, W) -> (N, K, H', W')."""
-        return F.avg_pool2d(local_norm(F.conv2d(x, weights).tanh_().abs_()), field, stride)
-
-    @torch.no_grad()
-    def forward(self, images: Iterable[Tensor]) -> Tensor:
-        """Return features (N, 4096) of N grey images of 0 to 1, with up to 151 px a side.
-
-        A smaller one lies in the middle of zeros, once its contrast is normalised.
-        """
-        normalised = (local_norm(image[None, None]) for image in images)
-        x = torch.cat([center_crop(image, [self.SIZE] * 2) for image in normalised])
-        x = self.stage(x, self.filters[0], 10, 5)
-        return self.stage(x, self.filters[1], 6, 4).flatten(1)
+    normalised = (local_norm(image[None, None]) for image in images)
+    x = torch.cat([center_crop(image, [STAGES_SIDE] * 2) for image in normalised])
+    for weights, field, stride in zip(filters, (10, 6), (5, 4), strict=True):
+        x = F.avg_pool2d(local_norm(F.conv2d(x, weights).tanh_().abs_()), field, stride)
+    return x.flatten(1)
