@@ -23,11 +23,6 @@ COLOURS = {"krizhevsky": plots.PALETTE[1], "zfnet": plots.PALETTE[0]}
 PERIOD = 48  # px of a picture with a grating, so frequencies are whole numbers over 48
 
 
-def recorded() -> dict[str, Record]:
-    """Return the records, by data set."""
-    return {dataset: records.read(f"architecture/{dataset}") for dataset in DATASETS}
-
-
 # --- the paper's five panels ---------------------------------------------------------------------
 
 

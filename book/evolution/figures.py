@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from book.evolution import claims as rules
-from zfrepro import page, plots, records
+from zfrepro import page, plots
 from zfrepro.claims import DATASETS, Record
 
 CONDITIONS = {
@@ -26,11 +26,6 @@ MEASURES = {
     "changed": "another strongest\nimage, % of maps",
     "cosine": "cosine of successive\nprojections",
 }
-
-
-def recorded() -> dict[str, Record]:
-    """Return the records, by data set."""
-    return {dataset: records.read(f"evolution/{dataset}") for dataset in DATASETS}
 
 
 def titled(dataset: str, record: Record, measure: str = "cka") -> str:

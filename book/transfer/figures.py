@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from book.transfer import claims as rules
-from zfrepro import paper, plots, records
+from zfrepro import paper, plots
 from zfrepro.claims import Record
 from zfrepro.plots import PALETTE, TEXT, mean_sd
 
@@ -30,11 +30,6 @@ NAMES = {
 CALTECH = [source for source, target in TARGETS.items() if target == "Caltech-101"]
 ROWS = {"from scratch": "Non-pretrained convnet", "pretrained": "ImageNet-pretrained convnet"}
 SIZES = (15, 30)  # training images a class in Table 4
-
-
-def recorded() -> dict[str, Record]:
-    """Return the records, by source."""
-    return {source: records.read(f"transfer/{source}") for source in TARGETS}
 
 
 def told(mean: float, deviation: float | None) -> str:
