@@ -208,7 +208,7 @@ def test_whole_networks_are_trained_on_images_as_they_are_stored(part, study, mo
         assert any(torch.equal(split.images[0], whole) for whole in square)
         return made(recipe, split, *others)
 
-    square = measure.target_of(study).load(64, "square").images
+    square = measure.target_of(study).load(64, view="square").images
     monkeypatch.setattr(measure, "fitted", fitted)
     measure.parts(study)[part]()
 

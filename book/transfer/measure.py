@@ -53,7 +53,7 @@ TUNED: dict[str, Any] = {"lr": 0.01, "ema": 0.0, "schedule": "cosine", "warmup":
 class Target:
     """How a target is loaded with so many pixels a side, and how much is trained on it."""
 
-    load: Callable[[int, View], Pool]
+    load: Callable[..., Pool]  # of (side, view=...)
     epochs: dict[int, int]  # from scratch, by training images a class
     tuned: int  # epochs of fine-tuning
     batch: int  # few images need small batches, to make some hundred steps
@@ -63,19 +63,10 @@ class Target:
 def target_of(study: Study) -> Target:
     """Return the target: Caltech-101 for photographs, novel classes for Diorama."""
     if study.dataset.name == "diorama":
-        return Target(
-            lambda side, view: targets.novel_diorama(side, view=view, progress=study.progress),
-            epochs={15: 300, 30: 150},
-            tuned=20,
-            batch=16,
-        )
-    options = {"root": study.root, "progress": study.progress}
-    return Target(
-        lambda side, view: targets.caltech101(side, view=view, **options),
-        epochs={15: 120, 30: 80},
-        tuned=5,
-        batch=32,
-    )
+        load = partial(targets.novel_diorama, progress=study.progress)
+        return Target(load, epochs={15: 300, 30: 150}, tuned=20, batch=16)
+    load = partial(targets.caltech101, root=study.root, progress=study.progress)
+    return Target(load, epochs={15: 120, 30: 80}, tuned=5, batch=32)
 
 
 def parts(study: Study) -> Parts:
@@ -130,7 +121,7 @@ class Bench:
 
     def load(self, side: int, view: View = "middle") -> Pool:
         """Return the target, or only its first classes where the study asks for few images."""
-        pool = self.target.load(side, view)
+        pool = self.target.load(side, view=view)
         if self.study.images:  # whole classes, so that draws still work
             pool = pool.where(pool.labels < max(2, self.study.images // 80))
         return pool
