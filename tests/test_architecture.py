@@ -16,7 +16,8 @@ from zfrepro import deconvnet, records
 from zfrepro import measure as studies
 from zfrepro.deconvnet import Units
 from zfrepro.layers import blur_down
-from zfrepro.networks import STEMS
+from zfrepro.networks import STEMS, architecture
+from zfrepro.receptive_field import empirical_receptive_field, stage
 from zfrepro.rules import project
 from zfrepro.weights import save_weights
 
@@ -114,6 +115,15 @@ def test_blur_down_by_hand():
     assert blur_down(x)[0, 0].tolist() == [[1, 1, 0], [1, 1 + 8, 0], [0, 0, 0]]
     stripes_ = torch.tensor([1.0, -1.0]).repeat(8).expand(1, 1, 16, 16)
     assert blur_down(stripes_)[..., 1:-1, 1:-1].abs().max() < 1e-6
+
+
+def test_receptive_field_of_a_blurred_network_is_what_its_gradient_says():
+    net = architecture(BLURRED)
+    field = stage(net, 96, "conv2").field
+    seen = empirical_receptive_field(net.with_maps(2, 2, 2, 2, 2), 96, "conv2", 5, 4)
+    for axis, place in ((1, 5), (0, 4)):
+        inside = seen.any(axis).nonzero().flatten().tolist()
+        assert (inside[0], inside[-1] + 1) == field.window(place)
 
 
 def test_the_deconvnet_refuses_networks_that_blur_and_says_what_to_use():
