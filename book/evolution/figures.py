@@ -1,7 +1,6 @@
 """Fig. 4, features through the epochs, and the curves that the paper does not have."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -87,8 +86,8 @@ def pages(projections: Mapping[str, Tensor]) -> np.ndarray:
 def convergence(by_dataset: Mapping[str, Record]) -> Figure:
     """Draw after which share of the training each layer has converged, by data set."""
     return plots.intervals_by_dataset(
-        {titled(*item): item[1] for item in by_dataset.items()},
-        {f"layer {name[-1]}": partial(rules.convergence, layer=name) for name in rules.LAYERS},
+        {titled(*item): rules.times(rules.runs(item[1])) for item in by_dataset.items()},
+        {f"layer {name[-1]}": name for name in rules.LAYERS},
         dict.fromkeys(("layer 4", "layer 5"), (rules.LATE + rules.LATEST) / 2),
         unit="share of the training after which the layer has converged, %",
         zero=None,
