@@ -70,14 +70,8 @@ def truth(drawing: diorama.Drawing) -> Figure:
                 row[0].text(x + dx, y + dy, name, color="white", fontsize=9.5, bbox=box)
         patches = [plt.Rectangle((0, 0), 1, 1, color=colour.tolist()) for colour in colours]
         names = [diorama.PART_NAMES[number] for number in numbers]
-        row[2].legend(
-            patches,
-            names,
-            loc="center left",
-            bbox_to_anchor=(1.02, 0.5),
-            fontsize=9.5,
-            labelspacing=0.3,
-        )
+        beside = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5)}
+        row[2].legend(patches, names, fontsize=9.5, labelspacing=0.3, **beside)
     figure.tight_layout(pad=0.3)
     return plots.detached(figure)
 
@@ -100,10 +94,8 @@ def cast(kind: int, side: int = 160) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     facing = torch.stack(normal(torch.full_like(reached, kind).long(), taper, *points))
     lamp = torch.tensor([0.77, 0.51, 0.38])
     bright = 0.15 + 0.8 * (lamp @ normalize(facing, dim=0)).clamp_min(0)
-    picture = (
-        torch.where(reached.isfinite(), bright, plots.GREY).view(1, side, side).expand(3, -1, -1)
-    )
-    return start, forward, reached, picture
+    picture = torch.where(reached.isfinite(), bright, plots.GREY).view(1, side, side)
+    return start, forward, reached, picture.expand(3, -1, -1)
 
 
 def inside(kind: int, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
@@ -135,8 +127,7 @@ def filters(weights: Mapping[str, Tensor]) -> Figure:
     """Draw first-layer filters side by side. weights: name -> (C, 3, k, k)."""
     tiles = []
     for weight in weights.values():
-        sheet = plots.tiled(
-            plots.display(weight), round((1.2 * len(weight)) ** 0.5), ground=plots.GREY
-        )
+        columns = round((1.2 * len(weight)) ** 0.5)
+        sheet = plots.tiled(plots.display(weight), columns, ground=plots.GREY)
         tiles.append(pad(plots.enlarged(sheet, 6), (12, 12), value=plots.GREY))
     return plots.side_by_side(tiles, list(weights), width=7.4)
