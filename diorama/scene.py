@@ -29,12 +29,10 @@ class Batched:
 
     def rows(self, rows: slice | Tensor):
         """Return some of the images: a slice, or an int64 or bool tensor (n,)."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        for name, value in values.items():
-            if isinstance(value, Tensor):
-                values[name] = value[rows]
-            elif isinstance(value, Batched):
-                values[name] = value.rows(rows)
+        values = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            values[field.name] = value.rows(rows) if isinstance(value, Batched) else value[rows]
         return type(self)(**values)
 
 
