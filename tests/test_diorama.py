@@ -105,22 +105,21 @@ def test_intersections_agree_with_a_march(kind):
     assert (outward * direction[hit]).sum(1).max() < 1e-4  # a ray enters against the normal
 
 
-def one_primitive(kind: int, half: tuple, eye: tuple, focal: float, height: float) -> diorama.Scene:
-    """One primitive at x = z = 0, nothing else, before a camera at `eye` that looks along -z."""
+def one_primitive(kind: int, half: tuple, focal: float) -> diorama.Scene:
+    """One primitive 5 above the table, nothing else, before a camera 4 in front of it."""
     scene = diorama.sample([0])
     p, first = scene.primitives, torch.arange(scene.primitives.kind.shape[1])[None] == 0
-    offset = torch.tensor([[0.0], [height], [0.0]])
+    linear, centre = torch.diag(torch.tensor(half)), torch.tensor([[0.0], [5.0], [0.0]])
     p = replace(
         p,
-        kind=torch.where(first, kind, p.kind),
+        kind=torch.full_like(p.kind, kind),
         alive=first,
-        part=torch.where(first, PART_NUMBER["body"], p.part),
-        to_world=torch.cat([torch.diag(torch.tensor(half)), offset], 1).expand_as(p.to_world),
+        part=first * PART_NUMBER["body"],
+        to_world=torch.cat([linear, centre], 1).expand_as(p.to_world),
         taper=torch.zeros_like(p.taper),
     )
-    axes = torch.diag(torch.tensor([1.0, 1.0, -1.0]))[None]
-    eye, focal = torch.tensor([eye]), torch.tensor([focal])
-    camera = replace(scene.camera, eye=eye, axes=axes, focal=focal)
+    eye, axes = torch.tensor([[0.0, 5.0, 4.0]]), torch.diag(torch.tensor([1.0, 1.0, -1.0]))[None]
+    camera = replace(scene.camera, eye=eye, axes=axes, focal=torch.tensor([focal]))
     return replace(scene, primitives=p, camera=camera)
 
 
@@ -135,8 +134,8 @@ BOX_AREA = 0.5 * 0.8 * (2 / 3.7) ** 2
     [(ELLIPSOID, (0.7, 0.7, 0.7), 2.5, BALL_AREA), (BOX, (0.5, 0.8, 0.3), 2.0, BOX_AREA)],
 )
 def test_outlines_are_those_that_geometry_gives(kind, half, focal, area):
-    scene = one_primitive(kind, half, (0.0, 5.0, 4.0), focal, height=5.0)
-    assert float(diorama.render(scene, 200).mask.float().mean()) == pytest.approx(area, rel=0.02)
+    mask = diorama.render(one_primitive(kind, half, focal), 200).mask
+    assert mask.float().mean().item() == pytest.approx(area, rel=0.02)
 
 
 # The truth about an image
