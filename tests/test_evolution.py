@@ -93,7 +93,7 @@ def test_a_network_is_grown_as_train_evaluates_it(dataset):
     for epoch in range(2):
         training.train_epoch(recipe, state, dataset.train, mean, epoch, progress=False)
     for name, weight in last.trained.network.state_dict().items():
-        torch.testing.assert_close(weight, state.average[name])
+        torch.testing.assert_close(weight, state.average.get_parameter(name))
 
 
 def test_the_strongest_unit_is_projected_and_a_dead_map_is_blank(dataset, grown):

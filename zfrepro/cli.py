@@ -186,9 +186,8 @@ class Train:
             origin |= {key: value for key, value in finished.items() if key in origin}
 
             def save(name: str, state: training.State, mean: Tensor, **more: Any) -> str:
-                network = training.evaluated(recipe, state, where)
                 return weights.save_weights(
-                    out / name, network, recipe, dataset.classes, mean,
+                    out / name, state.evaluated, recipe, dataset.classes, mean,
                     data=dataset.fingerprint, **more, **origin,
                 )  # fmt: skip
 

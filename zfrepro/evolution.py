@@ -22,7 +22,7 @@ from zfrepro import gallery
 from zfrepro.data import Dataset
 from zfrepro.data.transforms import mean_image
 from zfrepro.gallery import Top
-from zfrepro.training import Recipe, evaluated, start, train_epoch
+from zfrepro.training import Recipe, start, train_epoch
 from zfrepro.weights import Trained, load_weights
 
 GRID = 6  # feature maps are averaged to at most this many places a side before layers are compared
@@ -79,7 +79,7 @@ def grow(
         row = train_epoch(recipe, state, dataset.train, mean, epoch - 1, progress=False)
         bar.set_postfix_str(f"loss {row['loss']:.2f}, train error {row['train_error']:.0f} %")
         if epoch in wanted:
-            network = copy.deepcopy(evaluated(recipe, state, device))
+            network = copy.deepcopy(state.evaluated)
             network.eval().requires_grad_(False)
             checkpoints.append(Snapshot(epoch, Trained(network, recipe, dataset.classes, mean)))
     return checkpoints

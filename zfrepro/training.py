@@ -1,5 +1,6 @@
 """Train with the paper's recipe (section 3) or a modern one; a killed run resumes bit for bit."""
 
+import copy
 import math
 import shlex
 import time
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from zfrepro import device as devices
@@ -39,14 +41,7 @@ from zfrepro.tensors import brief, load_tensors, save_tensors
 
 CHECKPOINT_FILE, WEIGHTS = "checkpoint.safetensors", "weights.safetensors"  # in a run's folder
 SCHEDULES = ("plateau", "cosine")
-KINDS = {str: "a word", int: "a whole number", float: "a number"}
-
-
-def _is(value: Any, kind: type) -> bool:
-    """Return whether a value is of a kind; a float may be whole but must be finite."""
-    if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
-        return False
-    return kind is not float or math.isfinite(value)
+KINDS = {str: "a word", int: "a whole number", float: "a number"}  # what a recipe's values are
 
 
 @dataclass(frozen=True)
@@ -106,9 +101,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if not _is(value, field.type):
-                raise ValueError(f"{field.name} {value!r}: must be {KINDS[field.type]}")
+            value, kind = getattr(self, field.name), field.type
+            fits = isinstance(value, (int, float) if kind is float else kind)
+            if not fits or isinstance(value, bool) or kind is float and not math.isfinite(value):
+                raise ValueError(f"{field.name} {value!r}: must be {KINDS[kind]}")
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(
@@ -190,13 +186,13 @@ def command_of(recipe: Recipe) -> str:
         words = (f"--{n.replace('_', '-')} {shlex.quote(str(v))}" for n, v in changed.items())
         return " ".join(words)
 
-    choices = []
-    for kind, modern in (("", {}), ("--recipe modern ", MODERN)):
-        for scale, sizes in (
-            ("", {}),
-            *((f"--scale {name} ", sizes) for name, sizes in SCALES.items()),
-        ):
-            choices.append(f"python -m zfrepro train {kind}{scale}{flags(modern | sizes)}")
+    kinds = {"": {}, "--recipe modern ": MODERN}
+    scales = {"": {}} | {f"--scale {name} ": sizes for name, sizes in SCALES.items()}
+    choices = [
+        f"python -m zfrepro train {kind}{scale}{flags(modern | sizes)}"
+        for kind, modern in kinds.items()
+        for scale, sizes in scales.items()
+    ]
     return min(choices, key=lambda text: len(text.split())).strip()
 
 
@@ -214,12 +210,17 @@ class State:
 
     network: Network
     optimiser: torch.optim.Optimizer
-    average: dict[str, Tensor]  # moving average of the weights; empty when the recipe has none
+    average: Network | None  # of the moving average of the weights, if the recipe has one
     history: list[dict[str, float]]
     rate: float  # learning rate of the plateau schedule
     waited: int = 0  # epochs since the best validation error
     data: str = ""  # fingerprint of the images it learns from
     trained: Callable | None = None  # the network as it is trained: compiled, or for DDP
+
+    @property
+    def evaluated(self) -> Network:
+        """The network that counts: of averaged weights if there are any."""
+        return self.network if self.average is None else self.average
 
 
 def start(recipe: Recipe, classes: int, device: torch.device) -> State:
@@ -232,7 +233,7 @@ def start(recipe: Recipe, classes: int, device: torch.device) -> State:
         weight_decay=recipe.weight_decay,
         fused=True,
     )
-    average = {k: v.detach().clone() for k, v in network.state_dict().items()} if recipe.ema else {}
+    average = copy.deepcopy(network) if recipe.ema else None
     return State(network, optimiser, average, [], recipe.lr)
 
 
@@ -325,15 +326,11 @@ def train_epoch(
     return {"loss": loss_so_far, "train_error": 100 * wrong_so_far / seen}
 
 
-@torch.no_grad()
 def _update_average(recipe: Recipe, state: State, step: int) -> None:
-    if recipe.ema:
+    if state.average is not None:
         decay = min(recipe.ema, (1 + step) / (10 + step))  # a young average forgets its start
-        weights = state.network.state_dict()
-        names = list(state.average)
-        torch._foreach_lerp_(
-            [state.average[n] for n in names], [weights[n] for n in names], 1 - decay
-        )
+        averaged, weights = (list(n.parameters()) for n in (state.average, state.network))
+        get_ema_multi_avg_fn(decay)(averaged, weights, None)
 
 
 @torch.no_grad()
@@ -365,20 +362,11 @@ def errors(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
     return {f"top{k}_error": 100 * count / len(labels) for k, count in missed.items()}
 
 
-def evaluated(recipe: Recipe, state: State, device: torch.device) -> Network:
-    """Return the network that counts: of averaged weights if the recipe keeps them."""
-    if not state.average:
-        return state.network
-    network = recipe.network(state.network.classes).to(device, memory_format=torch.channels_last)
-    network.load_state_dict(state.average)
-    return network
-
-
 def evaluate(recipe: Recipe, state: State, split: Split, mean: Tensor) -> dict[str, float]:
     """Return the errors on a split at the centre crop; each process evaluates its share."""
     share = distributed.shard(len(split))
     probabilities = predict_proba(
-        evaluated(recipe, state, mean.device), split.images[share], mean, scale=recipe.input_scale,
+        state.evaluated, split.images[share], mean, scale=recipe.input_scale,
         image_size=recipe.image_size, precision=devices.precision(mean.device, recipe.precision),
     )  # fmt: skip
     rates = errors(probabilities, split.labels[share])
@@ -421,10 +409,6 @@ def record(
     }
 
 
-EPOCH = {"loss", "train_error", "val_top1_error", "val_top5_error", "seconds"}
-"""What a row of a history holds."""
-
-
 def require_training(record: dict[str, Any]) -> None:
     """Refuse what is not the record of a training, or tells an error that is no per cent.
 
@@ -457,7 +441,8 @@ class CheckpointError(Exception):
 def save_checkpoint(file: Path, recipe: Recipe, state: State, mean: Tensor) -> None:
     """Write everything a run needs to continue in one file, atomically."""
     tensors = {f"network.{k}": v for k, v in state.network.state_dict().items()} | {"mean": mean}
-    tensors |= {f"average.{k}": v for k, v in state.average.items()}
+    if state.average is not None:
+        tensors |= {f"average.{k}": v for k, v in state.average.state_dict().items()}
     for name, parameter in state.network.named_parameters():
         momentum = state.optimiser.state.get(parameter, {}).get("momentum_buffer")
         if momentum is not None:
@@ -468,22 +453,22 @@ def save_checkpoint(file: Path, recipe: Recipe, state: State, mean: Tensor) -> N
     )  # fmt: skip
 
 
-HEADER = {"recipe": dict, "history": list, "rate": float, "waited": int, "classes": int}
-"""What the header of a checkpoint holds, besides the fingerprint of the data."""
+EPOCH = ("loss", "train_error", "val_top1_error", "val_top5_error", "seconds")
+"""What a row of a history holds."""
+DAMAGE = (AttributeError, KeyError, RuntimeError, TypeError, ValueError)
+"""What is raised where a file lacks something, or has another thing in its place."""
 
 
 def read_checkpoint(file: Path, recipe: Recipe) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a checkpoint's tensors and header; CheckpointError as for `load_checkpoint`."""
     try:
         tensors, info = load_tensors(file)
-        if wrong := [name for name, kind in HEADER.items() if not _is(info.get(name), kind)]:
-            raise ValueError(f"its {wrong[0]} is missing or no {HEADER[wrong[0]].__name__}")
-        if not all(isinstance(row, dict) and EPOCH <= row.keys() for row in info["history"]):
-            raise ValueError("its history is not of epochs")
-    except ValueError as error:
+        options = asdict(recipe).items()
+        differing = [name for name, value in options if info["recipe"].get(name) != value]
+        info["history"] = [{key: float(row[key]) for key in EPOCH} for row in info["history"]]
+    except DAMAGE as error:
         raise _not_whole(file, error) from error
-    options = asdict(recipe)
-    if differing := [name for name, value in options.items() if info["recipe"].get(name) != value]:
+    if differing:
         raise CheckpointError(
             f"{file}: made with another {', '.join(differing)}; use the same options or another "
             "--out"
@@ -499,31 +484,31 @@ def load_checkpoint(file: Path, recipe: Recipe, device: torch.device) -> tuple[S
     """
     tensors, info = read_checkpoint(file, recipe)
 
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    def load(network: Network, prefix: str) -> None:
+        parts = {k: v for k, v in tensors.items() if k.startswith(prefix)}
+        network.load_state_dict({k.removeprefix(prefix): v for k, v in parts.items()})
 
-    state, side = start(recipe, info["classes"], device), stored_size(recipe.image_size)
-    average, momenta = part("average."), part("momentum.")
+    side = stored_size(recipe.image_size)
     try:
-        if len(info["history"]) > recipe.epochs:
-            raise ValueError(f"its history is longer than {recipe.epochs} epochs")
-        shapes = dict(state.network.named_parameters()) | {"mean": torch.empty(3, side, side)}
-        for name, tensor in (average | momenta | {"mean": tensors["mean"]}).items():
-            if tensor.shape != shapes[name].shape:
-                raise ValueError(f"{name} has another shape")
-        state.network.load_state_dict(part("network."))
-        for name in state.average:
-            state.average[name].copy_(average[name])
+        state = start(recipe, info["classes"], device)
+        load(state.network, "network.")
+        if state.average is not None:
+            load(state.average, "average.")
         for name, parameter in state.network.named_parameters() if recipe.momentum else ():
             # in the parameter's memory format, which keeps the optimiser's fused path
-            momentum = torch.empty_like(parameter).copy_(momenta[name])
+            momentum = tensors[f"momentum.{name}"].view(parameter.shape)
+            momentum = torch.empty_like(parameter).copy_(momentum)
             state.optimiser.state[parameter]["momentum_buffer"] = momentum
-    except (KeyError, RuntimeError, ValueError) as error:
+        # a copy, not a view of the file, which the next checkpoint replaces
+        mean = tensors["mean"].view(3, side, side).to(device, copy=True)
+        state.history, state.rate = info["history"], float(info["rate"])
+        state.waited = int(info["waited"])
+        if len(state.history) > recipe.epochs:
+            raise ValueError(f"its history is longer than {recipe.epochs} epochs")
+    except DAMAGE as error:
         raise _not_whole(file, error) from error
-    state.history, state.rate, state.waited = info["history"], info["rate"], info["waited"]
     state.data = info.get("data", "")  # which early checkpoints do not tell
-    # a copy, not a view of the file, which the next checkpoint replaces
-    return state, tensors["mean"].to(device, copy=True)
+    return state, mean
 
 
 def _not_whole(file: Path, error: Exception) -> CheckpointError:
@@ -563,15 +548,11 @@ def train(
     checkpoint = out / CHECKPOINT_FILE
     if checkpoint.exists():
         state, mean = load_checkpoint(checkpoint, recipe, device)
-        if state.network.classes != len(dataset.classes):
+        classes, others = len(dataset.classes), state.data not in ("", dataset.fingerprint)
+        if state.network.classes != classes or others:
             raise CheckpointError(
-                f"{checkpoint}: made with {state.network.classes} classes, "
-                f"{dataset.name} has {len(dataset.classes)}; use the same data or another --out"
-            )
-        if state.data not in ("", dataset.fingerprint):
-            raise CheckpointError(
-                f"{checkpoint}: made with other images than those of {dataset.name} here; "
-                "use the same data or another --out"
+                f"{checkpoint}: made with other images than those of {dataset.name} here, or with "
+                f"other than its {classes} classes; use the same data or another --out"
             )
         if first:
             say(f"continuing {checkpoint} after epoch {len(state.history)}")
