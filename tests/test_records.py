@@ -35,7 +35,7 @@ def test_a_damaged_record_is_named(root, content):
     (root / "x.json").write_bytes(content)
     with pytest.raises(ValueError) as error:
         records.read("x")
-    assert str(root / "x.json") in str(error.value) and "measure it again" in str(error.value)
+    assert str(root / "x.json") in str(error.value) and "give its command again" in str(error.value)
     assert "\n" not in str(error.value)
 
 

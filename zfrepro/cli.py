@@ -22,6 +22,7 @@ from zfrepro.networks import ARCHITECTURES
 from zfrepro.tensors import brief
 from zfrepro.training import MODERN, SCALES, Recipe, command_of
 
+RECORD = "record.json"  # in the folder of a run, written last
 MOST_SEEDS = 100  # of a sweep: more would be years
 TRAIN_IMAGES = 20_000  # of which the training error is taken: more would only cost time
 
@@ -166,14 +167,29 @@ class Train:
             raise ValueError(f"--keep {late[0]}: this run has epochs 1 to {recipe.epochs}")
         out = self.folder(recipe)
         with file_lock(out, self.wait):
-            self._train(recipe, where, out)
+            over = epochs_over(out, recipe)
+            for epoch in (*self.keep, recipe.epochs) if self.keep else ():
+                if epoch <= over and not (out / snapshot_name(epoch)).is_file():
+                    raise ValueError(
+                        f"--keep {epoch}: {out} has {over} epochs behind it and kept no "
+                        f"{snapshot_name(epoch)}; choose another --out"
+                    )
+            if not (out / RECORD).is_file():
+                self._train(recipe, where, out)
+        if int(os.environ.get("RANK", "0")):  # of several processes the first says and ships
+            return
+        print_errors(records.read_json(out / RECORD)["errors"])
+        print(f"{out} holds {training.WEIGHTS} and {RECORD}")
+        if self.ship:
+            Ship((str(out),)).run()
+        else:
+            print(f"`python -m zfrepro ship {out}` puts them into results/")
 
     def _train(self, recipe: Recipe, where: torch.device, out: Path) -> None:
+        """Train, and write weights and record, which of several processes the first does."""
         with distributed.group(where):
-            first, processes, finished = not distributed.rank(), distributed.count(), {}
+            first, processes = not distributed.rank(), distributed.count()
             if first:
-                refuse_finished(out)
-                finished = _origin_of_finished(out, recipe, self.keep)
                 records.remove_partial(out)
             with distributed.rank0_first(where):
                 dataset = data.load(
@@ -183,7 +199,6 @@ class Train:
                 )  # fmt: skip
             command = command_of(recipe) + (" --skip-damaged" if dataset.skipped else "")
             origin = records.provenance(command)
-            origin |= {key: value for key, value in finished.items() if key in origin}
 
             def save(name: str, state: training.State, mean: Tensor, **more: Any) -> str:
                 return weights.save_weights(
@@ -208,13 +223,7 @@ class Train:
         written = weights.load_weights(out / training.WEIGHTS, device=where)
         errors = evaluation([written], dataset, not self.quiet, out)
         record = training.record(recipe, state, dataset, where, processes, origin, sha, errors)
-        records.write_json(out / "record.json", record | finished)
-        print_errors(errors)
-        print(f"wrote {out}/{training.WEIGHTS} and record.json")
-        if self.ship:
-            Ship((str(out),)).run()
-        else:
-            print(f"`python -m zfrepro ship {out}` puts them into results/")
+        records.write_json(out / RECORD, record)
 
 
 @dataclass
@@ -276,7 +285,7 @@ class Ship:
         by_target: dict[Path, tuple[Path, dict[str, Any]]] = {}
         for run in map(Path, self.runs):
             record = _finished(run)
-            name = _shipped_name(run, record, self.numbers_only, self.by_size)
+            name = _shipped_name(record, self.numbers_only, self.by_size)
             target = records.results_root() / f"{name}.json"
             if target in by_target:
                 raise ValueError(
@@ -668,40 +677,25 @@ def snapshot_name(epoch: int) -> str:
     return f"epoch-{epoch:03}.safetensors"
 
 
-def refuse_finished(out: Path) -> None:
-    """Refuse a folder that holds a finished run without its checkpoint: training would overwrite
-    it.
+def epochs_over(out: Path, recipe: Recipe) -> int:
+    """Return how many epochs the run in a folder has behind it.
+
+    Raises:
+        CheckpointError: they were of another recipe.
+        ValueError: weights lie there that training would overwrite, or a damaged record.
     """
-    finished = [name for name in (training.WEIGHTS, "record.json") if (out / name).exists()]
-    if finished and not (out / training.CHECKPOINT_FILE).exists():
+    checkpoint = out / training.CHECKPOINT_FILE
+    if (out / RECORD).is_file():
+        training.refuse_other(out / RECORD, _finished(out)["recipe"], recipe)
+        return recipe.epochs
+    if checkpoint.is_file():
+        return len(training.read_checkpoint(checkpoint, recipe)[1]["history"])
+    if (out / training.WEIGHTS).exists():
         raise ValueError(
-            f"{out}: holds a finished run without its checkpoint; choose another --out, or remove "
-            + " and ".join(finished)
+            f"{out}: holds weights without their checkpoint; choose another --out, or remove "
+            f"{training.WEIGHTS}"
         )
-
-
-def _origin_of_finished(out: Path, recipe: Recipe, keep: tuple[int, ...]) -> dict[str, Any]:
-    """Return who made a run that is whole and is only evaluated again; empty for any other.
-
-    A checkpoint of another recipe is refused, and epochs to keep that are over.
-    """
-    file, checkpoint = out / "record.json", out / training.CHECKPOINT_FILE
-    if not checkpoint.is_file():
-        return {}
-    over = len(training.read_checkpoint(checkpoint, recipe)[1]["history"])
-    for epoch in (*keep, recipe.epochs) if keep else ():
-        if epoch <= over and not (out / snapshot_name(epoch)).is_file():
-            raise ValueError(
-                f"--keep {epoch}: {out} has {over} epochs behind it and kept no "
-                f"{snapshot_name(epoch)}; choose another --out"
-            )
-    if not file.is_file() or over < recipe.epochs:
-        return {}
-    keys = {"command", "commit", "versions", "date", "device", "precision", "processes"}
-    try:
-        return {key: value for key, value in records.read_json(file).items() if key in keys}
-    except ValueError as error:
-        raise ValueError(f"{error}; once it is removed, this command writes it anew") from error
+    return 0
 
 
 def evaluation(
@@ -738,10 +732,10 @@ def print_errors(errors: dict[str, dict[str, float]]) -> None:
 
 def _finished(run: Path) -> dict[str, Any]:
     """Return the record of a finished training; raises where it is not there or of another kind."""
-    file = run / "record.json"
+    file = run / RECORD
     if not file.is_file():
         raise FileNotFoundError(
-            f"{run}: no record.json there; give the --out folder of a finished `train`"
+            f"{run}: no {RECORD} there; give the --out folder of a finished `train`"
         )
     record = records.read_json(file)
     try:
@@ -749,25 +743,17 @@ def _finished(run: Path) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{file}: not the record of a training ({brief(error)}); "
-            "give the --out folder of a `train`"
+            "remove it and give the `train` command of this folder again"
         ) from error
     return record
 
 
-def _shipped_name(run: Path, record: dict[str, Any], numbers_only: bool, by_size: bool) -> str:
+def _shipped_name(record: dict[str, Any], numbers_only: bool, by_size: bool) -> str:
     """Return where a run is filed below results/: as the network that the book shows, by its size
     or by its seed.
-
-    Raises ValueError for names in the record that would lead out of results/.
     """
     recipe = record["recipe"]
-    dataset = data.dataset_name(recipe["dataset"])
-    if not dataset or ".." in recipe["dataset"] or "\\" in dataset:
-        raise ValueError(
-            f"{run / 'record.json'}: names the data set {recipe['dataset']!r}, which would lead "
-            "out of results/; mend its recipe"
-        )
-    name = f"{dataset}-{recipe['arch']}"
+    name = f"{data.dataset_name(recipe['dataset'])}-{recipe['arch']}"
     by_seed = f"runs/{name}-{record['scale']}-seed{recipe['seed']}"
     size = f"-{recipe['image_size']}" if by_size else ""
     return by_seed if numbers_only else f"networks/{name}{size}"

@@ -133,6 +133,7 @@ def read_json(file: Path) -> dict[str, Any]:
             raise ValueError("it is no JSON object")
     except ValueError as error:  # JSON and UTF-8 errors are both ValueErrors
         raise ValueError(
-            f"{file}: not a whole record ({error}); restore it from git or measure it again"
+            f"{file}: not a whole record ({error}); restore it from git, or remove it and give its "
+            "command again"
         ) from error
     return record

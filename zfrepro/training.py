@@ -463,17 +463,21 @@ def read_checkpoint(file: Path, recipe: Recipe) -> tuple[dict[str, Tensor], dict
     """Read a checkpoint's tensors and header; CheckpointError as for `load_checkpoint`."""
     try:
         tensors, info = load_tensors(file)
-        options = asdict(recipe).items()
-        differing = [name for name, value in options if info["recipe"].get(name) != value]
+        options = dict(info["recipe"])
         info["history"] = [{key: float(row[key]) for key in EPOCH} for row in info["history"]]
     except DAMAGE as error:
         raise _not_whole(file, error) from error
-    if differing:
+    refuse_other(file, options, recipe)
+    return tensors, info
+
+
+def refuse_other(file: Path, options: dict[str, Any], recipe: Recipe) -> None:
+    """Refuse to go on with a file of a run that has other options than a recipe."""
+    if differing := [name for name, value in asdict(recipe).items() if options.get(name) != value]:
         raise CheckpointError(
             f"{file}: made with another {', '.join(differing)}; use the same options or another "
             "--out"
         )
-    return tensors, info
 
 
 def load_checkpoint(file: Path, recipe: Recipe, device: torch.device) -> tuple[State, Tensor]:
