@@ -6,7 +6,7 @@ import errno
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
@@ -242,26 +242,12 @@ class Eval:
         if not self.weights:
             raise ValueError("name at least one .safetensors file")
         where = device.pick(self.device)
-        networks = [weights.load_weights(file, device=where) for file in self.weights]
-        recipe = networks[0].recipe
+        networks = {file: weights.load_weights(file, device=where) for file in self.weights}
+        recipe = networks[self.weights[0]].recipe
         name = recipe.dataset if self.dataset is None else self.dataset
-        dataset = data.load(name, recipe.image_size, root=self.data, parts=())
-        for file, network in zip(self.weights, networks, strict=True):
-            if dataset.classes != network.classes:
-                raise ValueError(
-                    f"{file} knows other classes than {dataset.name}; name the data set it was "
-                    "trained on"
-                )
-            if network.recipe.image_size != recipe.image_size:
-                raise ValueError(
-                    f"{file} sees {network.recipe.image_size} px, {self.weights[0]} "
-                    f"{recipe.image_size} px"
-                )
-        dataset = data.load(
-            name, recipe.image_size, root=self.data, skip_damaged=self.skip_damaged or None
-        )
+        dataset = load_for(networks, name, self.data, skip_damaged=self.skip_damaged or None)
         print(f"{dataset.name}, {len(dataset.val):,} validation images at {recipe.image_size} px")
-        print_errors(evaluation(networks, dataset, True))
+        print_errors(evaluation(list(networks.values()), dataset, True))
 
 
 @dataclass
@@ -371,16 +357,13 @@ class Measure:
         study = study.before_training() if self.untrained else study
         command, scratch = self._command(name), Path(self.scratch)
         with file_lock(scratch / f"{self.chapter}-{study.name}", option="--scratch"):
-            new = measure.record(self.chapter, study, {}, command)
             if added:
+                new = measure.record(self.chapter, study, {}, command)
                 measure.refuse_other(records.read_json(target), new)
             parts = measure.measure(self.chapter, study, scratch, only=self.only, fresh=self.fresh)
-            if added:  # read again, for other parts may have been measured meanwhile
-                record = measure.added(records.read_json(target), new, parts)
-            else:
-                record = measure.record(self.chapter, study, parts, command)
-                with contextlib.suppress(FileNotFoundError, ValueError):  # none there, or damaged
-                    record = measure.carried_over(records.read_json(target), record)
+            record = measure.record(self.chapter, study, parts, command)
+            if target.is_file():  # read again, for other parts may have been measured meanwhile
+                record = measure.joined(records.read_json(target), record, added)
             records.write_json(target, record)
         print(f"wrote {target}")
 
@@ -396,20 +379,7 @@ class Measure:
                 hashes[arch] = records.sha256(file)
             else:
                 networks[arch], hashes[arch] = _shipped(arch, name, where)
-        ours = networks["zfnet"]
-        dataset = data.load(name, ours.image_size, root=self.data, parts=())
-        for network in networks.values():
-            if dataset.classes != network.classes:
-                raise ValueError(
-                    f"{name} has {len(dataset.classes)} classes, its networks know "
-                    f"{len(network.classes)}; measure on the data set they were trained on"
-                )
-            if network.image_size != ours.image_size:
-                raise ValueError(
-                    f"{network.recipe.arch} sees {network.image_size} px, zfnet "
-                    f"{ours.image_size} px; name --trained runs of one size"
-                )
-        dataset = data.load(name, ours.image_size, root=self.data, progress=not self.quiet)
+        dataset = load_for(networks, name, self.data, progress=not self.quiet)
         return Study(
             dataset, networks, where, hashes=hashes, repeat=self._repeat, **self._options(name)
         )
@@ -426,16 +396,16 @@ class Measure:
             return ""
         if self.network != "zfnet":
             raise ValueError("--trained: not with --network, which names a network of others")
-        if "zfnet" not in self._trained or self._trained.keys() - {"zfnet", "krizhevsky"}:
-            raise ValueError("--trained: name a run of zfnet, and one of krizhevsky if you have it")
-        if len(self._trained) < len(self.trained):
-            raise ValueError("--trained: two runs of one architecture; leave one out")
-        seeds = {_finished(run)["recipe"]["seed"] for run in map(Path, self.trained)}
-        names = {f"seed{seed}" for seed in seeds}
-        if len(names) > 1 or not names <= claims.REPEATS.keys():
-            listed = ", ".join(map(str, sorted(seeds)))
-            raise ValueError(f"--trained: runs of seed {listed}; name runs of one seed of 1 to 4")
-        return names.pop()
+        recipes = [_finished(Path(run))["recipe"] for run in self.trained]
+        archs = sorted(recipe["arch"] for recipe in recipes)
+        first, *others = {f"seed{recipe['seed']}" for recipe in recipes}
+        whole = archs in (["zfnet"], ["krizhevsky", "zfnet"])
+        if not whole or others or first not in claims.REPEATS:
+            raise ValueError(
+                f"--trained {' '.join(self.trained)}: name a run of zfnet, and one of krizhevsky "
+                "if you have it, both of one seed of 1 to 4"
+            )
+        return first
 
     def _adapted(self, name: str, where):
         """Return the study of a network that others trained, asked for the data set's classes."""
@@ -721,6 +691,29 @@ def evaluation(
     if folder:
         ensembles.save_probabilities(folder, views, labels)
     return {"train": train} | {name: training.errors(p, labels) for name, p in views.items()}
+
+
+def load_for(
+    networks: Mapping[str, weights.Trained], name: str, root: str | None, **options: Any
+) -> data.Dataset:
+    """Load the data set that networks, by what to call them, were trained on.
+
+    Raises ValueError, before an image is decoded, where they see another size or know other
+    classes.
+    """
+    (first, one), *_ = networks.items()
+    classes = data.load(name, one.image_size, root=root, parts=()).classes
+    for other, network in networks.items():
+        if network.image_size != one.image_size:
+            raise ValueError(
+                f"{other} sees {network.image_size} px, {first} {one.image_size} px; "
+                "name networks of one size"
+            )
+        if network.classes != classes:
+            raise ValueError(
+                f"{other} knows other classes than {name}; name the data set it was trained on"
+            )
+    return data.load(name, one.image_size, root=root, **options)
 
 
 def print_errors(errors: dict[str, dict[str, float]]) -> None:

@@ -208,31 +208,25 @@ def refuse_other(earlier: dict[str, Any], new: dict[str, Any]) -> None:
         )
 
 
-def _added_before(earlier: dict[str, Any], parts: Collection[str]) -> list[dict[str, Any]]:
-    """Return the notes on parts that were added to a record, but for some parts."""
-    notes = [
-        note | {"parts": [p for p in note["parts"] if p not in parts]}
-        for note in earlier.get("added", [])
-    ]
-    return [note for note in notes if note["parts"]]
+def joined(earlier: dict[str, Any], new: dict[str, Any], added: bool) -> dict[str, Any]:
+    """Return the record there is and a new one as one.
 
-
-def added(earlier: dict[str, Any], new: dict[str, Any], measured: dict[str, Any]) -> dict[str, Any]:
-    """Return a record with parts measured since; its `added` says which and, as in `new`, how."""
-    parts = {name: value for name, value in measured.items() if name != "seconds"}
-    origin = {name: new[name] for name in ("command", "commit", "versions", "date", "device")}
-    notes = [*_added_before(earlier, parts), {"parts": list(parts), **origin}]
-    return earlier | parts | {"seconds": earlier["seconds"] | measured["seconds"], "added": notes}
-
-
-def carried_over(earlier: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Return a new record with the parts that were added to the earlier one and are not in it.
-
-    An earlier record of other data, networks or options gives nothing.
+    With `added`, the earlier record gets the parts of the new one, and its `added` says which
+    these are and, as in the new record, how they were measured. Without, the new one keeps the
+    parts that were so added to the earlier one and are not in it; an earlier record of other data,
+    networks or options gives nothing.
     """
-    notes = [] if _differing(earlier, new) else _added_before(earlier, new)
+    measured = new["seconds"]
+    before = [] if _differing(earlier, new) else earlier.get("added", [])
+    notes = [note | {"parts": [p for p in note["parts"] if p not in measured]} for note in before]
+    notes = [note for note in notes if note["parts"]]
+    if added:
+        parts = {name: new[name] for name in measured}
+        origin = {name: new[name] for name in ("command", "commit", "versions", "date", "device")}
+        notes.append({"parts": list(measured), **origin})
+        return earlier | parts | {"seconds": earlier["seconds"] | measured, "added": notes}
     kept = {name: earlier[name] for note in notes for name in note["parts"] if name in earlier}
     if not kept:
         return new
-    seconds = {name: s for name, s in earlier.get("seconds", {}).items() if name in kept}
-    return new | kept | {"seconds": seconds | new["seconds"], "added": notes}
+    seconds = {name: earlier["seconds"][name] for name in kept}
+    return new | kept | {"seconds": seconds | measured, "added": notes}
