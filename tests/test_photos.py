@@ -2,7 +2,6 @@
 
 import os
 import re
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -213,12 +212,11 @@ def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path, cache):
 
 
 def test_only_a_few_images_are_decoded_ahead():
-    begun = []
-    with ThreadPoolExecutor(2) as pool:
-        stream = photos._in_order(pool, lambda i: begun.append(i) or i, list(range(100)), ahead=5)
-        for i, decoded in enumerate(stream):
-            assert decoded == i and len(begun) <= i + 5
-    assert len(begun) == 100
+    begun, count = [], 2 * photos.AHEAD + 1
+    stream = photos._each(list(range(count)), lambda i: begun.append(i) or i, "", False)
+    for i, decoded in enumerate(stream):
+        assert decoded == i and len(begun) <= i + photos.AHEAD
+    assert len(begun) == count
 
 
 def test_caltech101_is_split_class_by_class(tmp_path):

@@ -261,7 +261,7 @@ def test_variants_alone_join_the_record_of_the_images_it_is_of(own_places, capsy
     refused(command, capsys, f"{target}: its runs saw other images")
     record["runs"][0]["arch"] = "vgg"
     records.write_json(target, record)
-    refused(command, capsys, f"{target}: training has no network 'vgg'")
+    refused(command, capsys, f"{target}: not a whole record of training")
 
 
 def test_a_folder_of_images_is_recorded_by_its_name():

@@ -19,7 +19,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from zfrepro import claims, data, device, distributed, records, training, weights
 from zfrepro.networks import ARCHITECTURES
-from zfrepro.tensors import brief
+from zfrepro.tensors import brief, save_tensors
 from zfrepro.training import MODERN, SCALES, Recipe, command_of
 
 RECORD = "record.json"  # in the folder of a run, written last
@@ -689,7 +689,7 @@ def evaluation(
         "ten_crops": probabilities(dataset.val.images, ten=True),
     }
     if folder:
-        ensembles.save_probabilities(folder, views, labels)
+        save_tensors(folder / ensembles.FILE, views | {"labels": labels})
     return {"train": train} | {name: training.errors(p, labels) for name, p in views.items()}
 
 

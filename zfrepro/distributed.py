@@ -7,8 +7,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 PATIENCE = timedelta(hours=24)  # the others wait while the first decodes a data set
 
@@ -57,10 +56,3 @@ def all_reduce_sum(values: Tensor) -> Tensor:
         values = values.clone()
         dist.all_reduce(values)
     return values
-
-
-def wrap_ddp(network: nn.Module) -> nn.Module:
-    """Return the network as it is trained, wrapped if several processes average gradients."""
-    return (
-        DistributedDataParallel(network, gradient_as_bucket_view=True) if count() > 1 else network
-    )

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zfrepro.tensors import load_tensors, save_tensors
+from zfrepro.tensors import load_tensors
 from zfrepro.training import errors
 
 FILE = "probabilities.safetensors"
-"""In the folder of a finished run: the probabilities of the validation images at one crop and ten.
+"""In the folder of a finished run: the probabilities of the validation images, (N, classes) at one
+crop and at ten, and their labels, (N,).
 """
 
 TABLE1: dict[str, tuple[str, str | None]] = {
@@ -22,24 +23,12 @@ TABLE1: dict[str, tuple[str, str | None]] = {
 """Ensemble -> the network whose runs are all in it, and the network that joins with one run."""
 
 
-def save_probabilities(folder: Path, probabilities: Mapping[str, Tensor], labels: Tensor) -> None:
-    """Write a run's probabilities, (N, classes) for each way to crop, and labels, (N,)."""
-    save_tensors(folder / FILE, {**probabilities, "labels": labels})
-
-
-def has_probabilities(folder: Path) -> bool:
-    """Return whether a run's folder holds its probabilities."""
-    return (folder / FILE).is_file()
-
-
 def average(folders: Sequence[Path]) -> dict[str, dict[str, float]]:
     """Return the errors of the mean of several runs' probabilities, for each way to crop.
 
-    Raises ValueError for no runs, a damaged file, or runs evaluated on different images.
+    Raises ValueError for a damaged file, or runs evaluated on different images.
     """
     runs = [_load(folder / FILE) for folder in folders]
-    if not runs:
-        raise ValueError("an ensemble needs at least one run")
     labels = runs[0].pop("labels")
     for folder, run in zip(folders[1:], runs[1:], strict=True):
         if not torch.equal(run.pop("labels"), labels):
@@ -71,7 +60,7 @@ def ensemble_errors(sweep: str, folders: Mapping[tuple[str, int], Path]) -> list
     """
     if sweep != "training":
         return []
-    runs = {key: folder for key, folder in folders.items() if has_probabilities(folder)}
+    runs = {key: folder for key, folder in folders.items() if (folder / FILE).is_file()}
     rows = []
     for name, (network, joining) in TABLE1.items():
         core = [key for key in runs if key[0] == network]

@@ -211,20 +211,21 @@ def read(
     if not target.exists():
         return {"runs": [], "dataset": None}
     record = records.read_json(target)
-    options, runs, needed = record.get("recipe"), record.get("runs"), {"arch", "seed", "errors"}
-    dataset = record.get("dataset")
-    whole = isinstance(options, dict) and isinstance(dataset, dict) and isinstance(runs, list)
-    if not whole or not all(isinstance(run, dict) and needed <= run.keys() for run in runs):
-        raise SweepError(f"{target}: not a whole record of a sweep; check it out, or use --fresh")
-    if unknown := [run["arch"] for run in runs if run["arch"] not in SWEEPS[sweep]]:
+    try:
+        options, seen = dict(record["recipe"]), record["dataset"]["fingerprint"]
+        known = errors(record).keys() <= set(SWEEPS[sweep])
+    except (KeyError, TypeError, ValueError):
+        known = False
+    if not known:
         raise SweepError(
-            f"{target}: {sweep} has no network {unknown[0]!r}; check it out, or use --fresh"
+            f"{target}: not a whole record of {sweep} and its networks; check it out, or use "
+            "--fresh"
         )
     if differing := [key for key, value in shared(recipe).items() if options.get(key) != value]:
         raise SweepError(
             f"{target}: its runs have another {', '.join(differing)}; --fresh starts a new record"
         )
-    if fingerprint and runs and dataset.get("fingerprint") != fingerprint:
+    if fingerprint and seen != fingerprint:
         raise SweepError(f"{target}: its runs saw other images; --fresh starts a new record")
     return record
 
@@ -306,7 +307,8 @@ def run(
             filed.add(key)
             # runs made elsewhere cannot be averaged here: what was averaged there stays
             places = _places(folder, first, filed)
-            if not averaged_before or all(map(ensembles.has_probabilities, places.values())):
+            here = all((place / ensembles.FILE).is_file() for place in places.values())
+            if here or not averaged_before:
                 content["ensembles"] = ensembles.ensemble_errors(sweep, places)
             write(target, sweep, first, content)
             cost += _cost(by_key[key])

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
@@ -566,7 +567,9 @@ def train(
         )
         state, mean = start(recipe, len(dataset.classes), device), (total / len(split)).float()
         state.data = dataset.fingerprint
-    state.trained = distributed.wrap_ddp(state.network)
+    state.trained = state.network
+    if distributed.count() > 1:
+        state.trained = DistributedDataParallel(state.network, gradient_as_bucket_view=True)
     if compiled:
         state.trained = torch.compile(state.trained, dynamic=False)
     for epoch in range(len(state.history), recipe.epochs):

@@ -5,9 +5,8 @@ import hashlib
 import json
 import os
 import sys
-import warnings
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,10 +27,8 @@ TURNS = {
     4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
     6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
+AHEAD = 256  # images decoded at once
 DECODER = 2  # raised when the same file is decoded to other pixels
-
-# `decode` says it with the file's name
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 IMAGENETTE = {
     "n01440764": "tench", "n02102040": "English springer", "n02979186": "cassette player",
@@ -138,11 +135,6 @@ def decode(file: Path, size: int) -> np.ndarray:
     """
     try:
         with Image.open(file) as image:
-            if image.width * image.height > Image.MAX_IMAGE_PIXELS:
-                pixels = image.width * image.height / 1e6
-                tqdm.write(
-                    f"{file}: {pixels:.0f} megapixels, this takes memory and time", file=sys.stderr
-                )
             image.draft("RGB", (size, size))
             return square(image, size)
     except Exception as error:  # of damaged files Pillow's decoders raise almost anything
@@ -240,10 +232,7 @@ def _decoded(files: list[Path], target: Path, size: int, what: str, progress: bo
     shape = (len(files), size, size, 3)
     images = _cached(target, shape)
     if images is None:
-        with ThreadPoolExecutor() as pool:
-            pictures = _in_order(pool, lambda file: decode(file, size), files)
-            bar = tqdm(pictures, what, len(files), unit="image", disable=not progress)
-            _write_array(target, shape, bar)
+        _write_array(target, shape, _each(files, lambda file: decode(file, size), what, progress))
         images = np.load(target, mmap_mode="c")
     return torch.from_numpy(images).permute(0, 3, 1, 2)
 
@@ -275,11 +264,8 @@ def _damaged(files: list[Path], size: int, what: str, progress: bool) -> dict[Pa
             return _reason(error.__cause__ or error, file)
         return ""
 
-    with ThreadPoolExecutor() as pool:
-        reasons = tqdm(
-            _in_order(pool, reason, files), what, len(files), unit="image", disable=not progress
-        )
-        return {file: text for file, text in zip(files, reasons, strict=True) if text}
+    reasons = _each(files, reason, what, progress)
+    return {file: text for file, text in zip(files, reasons, strict=True) if text}
 
 
 def _cached(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -291,15 +277,16 @@ def _cached(file: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     return images if images.shape == shape and images.dtype == np.uint8 else None
 
 
-def _in_order(pool: ThreadPoolExecutor, function, items: list, ahead: int = 128) -> Iterator:
-    """`pool.map` with at most `ahead` results waiting, so that a large set never lies in memory."""
-    waiting: deque = deque()
-    for item in items:
-        waiting.append(pool.submit(function, item))
-        if len(waiting) == ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+def _each(files: list[Path], function: Callable, what: str, progress: bool) -> Iterator:
+    """Yield `function` of each file, by threads, a few ahead: a large set never lies in memory."""
+    with (
+        ThreadPoolExecutor() as pool,
+        tqdm(desc=what, total=len(files), unit="image", disable=not progress) as bar,
+    ):
+        for start in range(0, len(files), AHEAD):
+            for result in pool.map(function, files[start : start + AHEAD]):
+                bar.update()
+                yield result
 
 
 def _write_array(file: Path, shape: tuple[int, ...], rows: Iterable[np.ndarray]) -> None:
