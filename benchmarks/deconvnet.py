@@ -86,7 +86,7 @@ def projection(
 
 def projections(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     """Projections on conv1 to conv5 of the full-width ZFNet, sixteen units at once."""
-    repeats, sizes, each = (1, (2,), 2) if quick else (7, (1, 4, 16), 8)
+    repeats, sizes, each = (1, (2,), 2) if quick else (15, (1, 4, 16), 8)
     network, generator = full_width(device)
     images = torch.randn((max(sizes), 3, 224, 224), generator=generator).to(device)
     for layer, goal in GOALS.items():
@@ -107,7 +107,7 @@ def units(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     one_by_one = partial(captum_projections, model, model.get_submodule(layer), image[of], chosen)
     checks = (Check("pictures", difference(together(), one_by_one()), 1e-4),)
     name, rivals = f"{count} units of one resnet18 image", {"Captum in a loop": one_by_one}
-    yield compare(name, together, rivals, checks, 1 if quick else 5, items=count, goal=2.2)
+    yield compare(name, together, rivals, checks, 1 if quick else 9, items=count, goal=2.2)
 
 
 # --- all of Fig. 2 -------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ def figure2(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     of a search cost more, since nearly all of them enter the lists: so two lengths of the search
     are timed, the first counts once and their difference for every further image.
     """
-    repeats, count, many, per_layer = (1, 10, 20, 1) if quick else (3, 32, 96, 4)
+    repeats, count, many, per_layer = (1, 10, 20, 1) if quick else (5, 32, 96, 4)
     network, generator = full_width(device)
     images = torch.randn((many, 3, 224, 224), generator=generator).to(device)
     models = {layer: as_modules(network, layer) for layer in network.convs}

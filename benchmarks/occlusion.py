@@ -50,7 +50,7 @@ def averaged(drops: Tensor, result: Occlusion, size: tuple[int, int]) -> Tensor:
 
 def squares(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     """Occlusion by a 50 px square over 224 px, in fp32 and, where this machine has it, bf16."""
-    size, units, repeats, batches = (108, 32, 1, (3,)) if quick else (224, 4096, 2, (8, 25))
+    size, units, repeats, batches = (108, 32, 1, (3,)) if quick else (224, 4096, 5, (8, 25))
     strides = (29, 29) if quick else STRIDES
     network, generator = random_zfnet(size, units, 1000)
     network.fulls["fc8"].weight.mul_(30)  # so that classes differ

@@ -28,7 +28,7 @@ def largest_error(network: Network, images: Tensor) -> float:
 
 def search(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     """The top-9 search of five layers at 128 px against the forward pass that it needs."""
-    repeats, count = (1, 2) if quick else (5, 32)
+    repeats, count = (1, 2) if quick else (9, 32)
     network, generator = random_zfnet(128)
     network = network.to(device, memory_format=torch.channels_last)
     images = torch.randn((count * 16, 3, 128, 128), generator=generator)
@@ -50,7 +50,7 @@ def search(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
 
 def drawing(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     """Synthetic images with their masks at 128 px, nothing cached, on the CPU in any case."""
-    repeats, count = (1, 16) if quick else (3, 512)
+    repeats, count = (1, 16) if quick else (7, 512)
     draw = partial(diorama.split, count, size=128, progress=False)
     whole, chosen = draw(), [0, count // 2, count - 1]
     alone = [diorama.draw([i], size=128) for i in chosen]

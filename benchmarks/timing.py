@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-ROUNDS = 6
 CPU = torch.device("cpu")
 
 
@@ -25,29 +24,16 @@ def medians(
 ) -> list[float]:
     """Return the median seconds a call of each function.
 
-    All are measured again, `ROUNDS` times at most, until two rounds in a row differ by less than a
-    tenth in the ratio of the first to each other function, or in the time of one that is alone. One
-    measurement of each is a check and is not repeated.
-
     Args:
-        repeats: measurements of each in a round, after one call that warms up.
+        repeats: measurements of each, in turn, after one call that warms up.
         at_least: seconds a measurement lasts; a fast function is called several times for it.
     """
     calls = []
     for function in functions:
         fast = _seconds(function, 1) < at_least
         calls.append(max(1, round(at_least / max(_seconds(function, 1), 1e-9))) if fast else 1)
-
-    def measure() -> np.ndarray:
-        return np.median([[*map(_seconds, functions, calls)] for _ in range(repeats)], axis=0)
-
-    rounds = [measure()]
-    while repeats > 1 and len(rounds) < ROUNDS:
-        rounds.append(measure())
-        one, other = (t[0] / t[1:] if len(t) > 1 else t for t in rounds[-2:])
-        if (np.abs(np.log(one / other)) < np.log(1.1)).all():
-            break
-    return np.mean(rounds[-2:], axis=0).tolist()
+    times = [[*map(_seconds, functions, calls)] for _ in range(repeats)]
+    return np.median(times, axis=0).tolist()
 
 
 def matmul_rate(precision: str, device: torch.device) -> float:
@@ -61,4 +47,4 @@ def matmul_rate(precision: str, device: torch.device) -> float:
             product = matrix @ matrix
         product[0, 0].item()  # a GPU works on while we go on, until it is asked for a number
 
-    return products * side**3 / medians([work], 5)[0]
+    return products * side**3 / medians([work], 9)[0]

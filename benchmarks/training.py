@@ -35,7 +35,7 @@ def _both_ways(norm: Callable, x: Tensor, above: Tensor) -> tuple[Tensor, Tensor
 
 def norm(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     """Contrast norm, forward and backward, on pooled maps of layers 1 and 2 at 224 px."""
-    batch, repeats = (2, 1) if quick else (16, 15)
+    batch, repeats = (2, 1) if quick else (16, 31)
     generator = torch.Generator().manual_seed(0)
     for layer, maps, size in (("conv1", 96, 55), ("conv2", 256, 13)):
         shape, last = (batch, maps, size, size), torch.channels_last
@@ -136,7 +136,7 @@ def _checks(
 
 def step(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     """A training step at 128 px against a plain loop in fp32 with torch's response norm."""
-    repeats, batch = (1, 8) if quick else (5, Recipe().batch)
+    repeats, batch = (1, 8) if quick else (11, Recipe().batch)
     recipe = recipe_of("compact", device, batch=batch)
     split, mean = made_up(recipe, batch, device)
     state = start(recipe, CLASSES, device)
@@ -176,7 +176,7 @@ def _check(recipe: Recipe, state: State, images: Tensor) -> Check:
 def absolute(quick: bool, device: torch.device = CPU) -> Iterator[Result]:
     """ZFNet and its rival with 4096 units at 224 px, views drawn and images kept on the device."""
     on_gpu = device.type == "cuda"
-    batch, steps, repeats = (2, 1, 1) if quick else (256, 8, 5) if on_gpu else (16, 1, 3)
+    batch, steps, repeats = (2, 1, 1) if quick else (256, 8, 9) if on_gpu else (16, 1, 5)
     for arch in ("zfnet", "krizhevsky"):
         recipe = recipe_of("micro" if quick else "paper", device, arch=arch, batch=batch)
         number = batch * steps
