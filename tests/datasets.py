@@ -18,17 +18,6 @@ TINY = {
 }  # fmt: skip
 
 
-PLATEAU = {
-    "schedule": "plateau",
-    "patience": 0,
-    "epochs": 4,
-    "ema": 0.95,
-    "momentum": 0.9,
-    "weight_decay": 5e-4,
-}
-"""Changes to `TINY` that give a checkpoint everything it can hold."""
-
-
 def tiny(**changes) -> Recipe:
     return Recipe(**(TINY | changes))
 

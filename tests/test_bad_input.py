@@ -30,69 +30,6 @@ from zfrepro.weights import Trained, save_weights
 pytestmark = pytest.mark.usefixtures("own_places")
 
 
-# --- folders of photographs ----------------------------------------------------------------------
-
-
-def without_folders(root: Path) -> str:
-    photographs(root / "imagenet")
-    return "no imagenet/train/CLASS/"
-
-
-def without_classes(root: Path) -> str:
-    folder = photographs(root) / "train"
-    (folder / "class1" / "0.png").rename(folder / "0.png")
-    for name in ("class0", "class1", "class2"):
-        shutil.rmtree(folder / name)
-    return f"{folder}: no class folders inside; images must lie in train/CLASS/"
-
-
-def an_empty_class(root: Path) -> str:
-    folder = photographs(root) / "val" / "class2"
-    shutil.rmtree(folder)
-    folder.mkdir()
-    return f"{folder}: no images"
-
-
-def other_classes(root: Path) -> str:
-    folder = photographs(root)
-    (folder / "val" / "class2").rename(folder / "val" / "class3")
-    return f"{folder}: class folder 'class2' is in only one of train and val"
-
-
-def truncated(root: Path) -> str:
-    file = photographs(root) / "train" / "class1" / "0.png"
-    file.write_bytes(file.read_bytes()[:300])
-    return f"{file}: cannot be decoded"
-
-
-FOLDERS: dict[str, Callable[[Path], str]] = {
-    "nested too deep": without_folders,
-    "not nested": without_classes,
-    "an empty class": an_empty_class,
-    "a class in one part only": other_classes,
-    "truncated": truncated,
-}
-"""What makes a folder of photographs that cannot be used, and returns what the message tells."""
-
-
-@pytest.mark.parametrize("kind", FOLDERS)
-def test_a_folder_that_cannot_be_used_stops_every_command_and_nothing_changes(
-    kind, tmp_path, capsys
-):
-    told = FOLDERS[kind](tmp_path / "photos")
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "notes.txt").write_text("somebody's")
-    recipe, mean = tiny(dataset="imagenet"), torch.zeros(3, stored_size(64), stored_size(64))
-    classes = ("class0", "class1", "class2")
-    save_weights(tmp_path / "a.safetensors", recipe.network(3), recipe, classes, mean)
-    before, root = listing(tmp_path), str(tmp_path / "photos")
-    refused(["data", "imagenet", "--data", root, "--image-size", "28"], capsys, told)
-    refused(train_words(root), capsys, told)
-    refused(["eval", "a.safetensors", "--data", root], capsys, told)
-    after = listing(tmp_path)
-    assert after.pop(os.path.join("run", ".lock")) and after == before
-
-
 # --- one damaged photograph among many -----------------------------------------------------------
 
 

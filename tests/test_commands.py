@@ -21,8 +21,8 @@ from zfrepro import records, weights
 from zfrepro.cli import COMMANDS, file_lock, main, parse
 from zfrepro.data import DATASETS
 from zfrepro.data.transforms import CROPS
-from zfrepro.networks import ARCHITECTURES, INITIAL_WEIGHTS
-from zfrepro.training import MODERN, SCHEDULES, WEIGHTS, Recipe, command_of
+from zfrepro.networks import ARCHITECTURES
+from zfrepro.training import MODERN, WEIGHTS, Recipe, command_of
 
 pytestmark = pytest.mark.usefixtures("own_places")
 
@@ -137,23 +137,13 @@ def test_table(capsys):
 
 # --- recipes -------------------------------------------------------------------------------------
 
-positive = st.floats(1e-6, 10, allow_nan=False)
-share = st.floats(0, 0.999)
 recipes = st.builds(
     Recipe,
     arch=st.sampled_from(list(ARCHITECTURES)), dataset=st.sampled_from([*DATASETS, "/some photos"]),
     image_size=st.sampled_from([96, 128, 224]), width=st.sampled_from([0.25, 0.5, 1.0]),
-    units=st.sampled_from([32, 256, 512, 4096]), epochs=st.sampled_from([1, 30, 70]),
-    batch=st.sampled_from([128, 8]),
-    lr=st.one_of(positive, st.sampled_from([0.01, 0.04])), momentum=st.sampled_from([0.9, 0.0]),
-    weight_decay=st.sampled_from([0.0, 5e-4, 0.01]), dropout=share,
-    clip=st.sampled_from([0.1, 0.0]),
-    crops=st.sampled_from(CROPS), area=st.floats(0.01, 1), init=st.sampled_from(INITIAL_WEIGHTS),
-    input_scale=st.sampled_from([1.0, 64.0]), schedule=st.sampled_from(SCHEDULES),
-    patience=st.integers(0, 9),
-    warmup=st.floats(0, 5), label_smoothing=st.sampled_from([0.0, 0.1]), ema=st.sampled_from([0.0,
-    0.998]),
-    precision=st.sampled_from(["fp32", "bf16"]), seed=st.integers(0, 2**31),
+    units=st.sampled_from([256, 512, 4096]), epochs=st.sampled_from([1, 30, 70]),
+    lr=st.floats(1e-6, 10) | st.sampled_from([0.01, 0.04]), ema=st.sampled_from([0.0, 0.998]),
+    crops=st.sampled_from(CROPS), dropout=st.floats(0, 0.999), seed=st.integers(0, 2**31),
 )  # fmt: skip
 
 

@@ -71,6 +71,7 @@ def write(name: str, content: bytes | str) -> None:
 
 
 SHIP, BY_SEED, EVAL = ["ship", "run"], ["ship", "run", "--numbers-only"], ["eval", f"run/{WEIGHTS}"]
+PHOTOS, EVAL_THEM = "photos/imagenet", [*EVAL, "--data", "photos"]
 CASES: dict[str, tuple[Callable[[], Any], list[str], list[str]]] = {
     # what spoils it, the command, and what its line tells
     "an error of NaN": (
@@ -87,12 +88,6 @@ CASES: dict[str, tuple[Callable[[], Any], list[str], list[str]]] = {
     ),
     "a checkpoint with empty epochs": (
         lambda: header(CHECKPOINT, history=[{}]), train(), [CHECKPOINT, "remove it"],
-    ),
-    "a checkpoint with a history of numbers": (
-        lambda: header(CHECKPOINT, history=[1]), train(), [CHECKPOINT, "remove it"],
-    ),
-    "a checkpoint without classes": (
-        lambda: header(CHECKPOINT, classes=None), train(), [CHECKPOINT, "remove it"],
     ),
     "a checkpoint with a word for a rate": (
         lambda: header(CHECKPOINT, rate="x"), train(), [CHECKPOINT, "remove it"],
@@ -173,7 +168,27 @@ CASES: dict[str, tuple[Callable[[], Any], list[str], list[str]]] = {
     ),
     "a folder in the place of a record": (
         lambda: os.makedirs("results/networks/imagenet-zfnet.json"),
-        SHIP, ["imagenet-zfnet.json", "a folder has the name of a file"],
+        SHIP, ["imagenet-zfnet.json", "choose another folder"],
+    ),
+    "photographs nested too deep": (
+        lambda: shutil.copytree("photos", "deep/imagenet"), ["data", "imagenet", "--data", "deep"],
+        ["no imagenet/train/CLASS/"],
+    ),
+    "photographs in no folder of a class": (
+        lambda: (shutil.rmtree(f"{PHOTOS}/train"), write(f"{PHOTOS}/train/0.png", b"")),
+        EVAL_THEM, [f"{PHOTOS}/train: no class folders inside; images must lie in train/CLASS/"],
+    ),
+    "a class without photographs": (
+        lambda: [file.unlink() for file in Path(PHOTOS, "val/class2").iterdir()],
+        train("new"), [f"{PHOTOS}/val/class2: no images"],
+    ),
+    "a class in one part only": (
+        lambda: os.rename(f"{PHOTOS}/val/class2", f"{PHOTOS}/val/class3"),
+        train("new"), [f"{PHOTOS}: class folder 'class2' is in only one of train and val"],
+    ),
+    "a truncated photograph": (
+        lambda: os.truncate(f"{PHOTOS}/train/class1/0.png", 300),
+        EVAL_THEM, [f"{PHOTOS}/train/class1/0.png: cannot be decoded", "--skip-damaged"],
     ),
     "a folder named without ./": (
         lambda: None, train("new", dataset="photos"), ["unknown data set 'photos'", "./photos"],

@@ -13,11 +13,13 @@ from safetensors.torch import load_file
 from tests.photographs import photographs
 from zfrepro import data, records, training
 from zfrepro.cli import main
+from zfrepro.tensors import load_tensors
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no signals and no /dev/full")
 
 OPTIONS = "--dataset imagenet --image-size 64 --width 0.125 --units 16 --epochs 3 --batch 8"
 OPTIONS += " --ema 0.9 --init modern --input-scale 64 --precision fp32 --device cpu --quiet"
+OPTIONS += " --patience 0 --weight-decay 5e-4"
 
 KILLED = ("in the second epoch", "a checkpoint half written", "weights half written",
           "before the record")  # fmt: skip
@@ -74,6 +76,8 @@ def differing(ours, theirs) -> list[str]:
 def test_a_run_that_is_killed_ends_as_if_it_had_not_been(runs, moment):
     root, codes = runs
     assert codes["whole"] == [0] and codes[moment] == [-signal.SIGKILL, 0]
+    # the plateau rule acted, so its state was carried over
+    assert load_tensors(root / moment / "checkpoint.safetensors")[1]["rate"] < training.Recipe().lr
     assert differing(root / moment, root / "whole") == []
     # no halves of files
     assert sorted(os.listdir(root / moment)) == sorted(os.listdir(root / "whole"))

@@ -194,39 +194,26 @@ def wait_for(condition, seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
-def test_an_interrupted_sweep_ends_its_runs_and_goes_on_where_it_was(sweep):
+@pytest.mark.parametrize(
+    ("sign", "ending"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_a_sweep_that_is_stopped_ends_its_runs_and_goes_on_where_it_was(sweep, sign, ending):
     sweep.scripts["zfnet"] = ENDLESS
+    handler = signal.getsignal(signal.SIGTERM)
 
-    def interrupted(text: str) -> None:
+    def stopped(text: str) -> None:
         if text.startswith("1/3"):
             wait_for(sweep.pids)
-            raise KeyboardInterrupt  # as Ctrl-C does
+            signal.raise_signal(sign)
 
-    with pytest.raises(KeyboardInterrupt):
-        sweep.run(jobs=2, say=interrupted)
+    with pytest.raises(ending):
+        sweep.run(jobs=2, say=stopped)
     assert sweep.filed() == ["krizhevsky 0"] and not any(map(alive, sweep.pids()))
+    assert signal.getsignal(signal.SIGTERM) is handler
     sweep.scripts.clear()
     sweep.run(jobs=2)
     assert sorted(sweep.started) == ["krizhevsky 0", "zfnet 0", "zfnet 0", "zfnet-wide 0"]
     assert len(sweep.filed()) == 3
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to catch")
-def test_a_terminated_sweep_ends_its_runs_and_puts_the_old_handler_back(sweep):
-    def mine(*_):
-        raise AssertionError("the sweep did not catch SIGTERM")
-
-    before = signal.signal(signal.SIGTERM, mine)
-    try:
-        kill = "os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)"
-        sweep.scripts = {"krizhevsky": ENDLESS.replace("time.sleep(60)", kill), "zfnet": ENDLESS}
-        with pytest.raises(SystemExit) as ended:
-            sweep.run(jobs=2)
-        assert ended.value.code == 128 + signal.SIGTERM
-        assert sweep.pids() and not any(map(alive, sweep.pids()))
-        assert signal.getsignal(signal.SIGTERM) is mine
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 # --- the command ---------------------------------------------------------------------------------

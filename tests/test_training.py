@@ -1,4 +1,5 @@
-"""Training learns, resumes bit for bit, and stops with a clear word when it cannot go on."""
+"""Training learns, and stops with a clear word when it cannot go on; that it resumes bit for bit
+is in `test_survival`."""
 
 import math
 from dataclasses import replace
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from sklearn.metrics import top_k_accuracy_score
 
-from tests.datasets import PLATEAU, stripes, tiny
+from tests.datasets import stripes, tiny
 from zfrepro import device, training
 from zfrepro.data.transforms import mean_image, ten_crops
 from zfrepro.tensors import load_tensors, save_tensors
@@ -35,23 +36,6 @@ def quiet(*_, **__) -> None:
 
 def run(recipe: Recipe, out, dataset=WORLD, **options):
     return train(recipe, dataset, out, device=CPU, progress=False, say=quiet, **options)
-
-
-def same(a: State, b: State) -> bool:
-    """Weights, averages, momentum, schedule and history (but for the clock) are equal to the last
-    bit.
-    """
-    networks = [(a.network, b.network), (a.average, b.average)]
-    pairs = [p for n in networks for p in zip(*(m.parameters() for m in n), strict=True)]
-    momenta = [
-        [s.optimiser.state[p]["momentum_buffer"] for p in s.network.parameters()] for s in (a, b)
-    ]
-    pairs += zip(*momenta, strict=True)
-    one, two = (
-        [{k: v for k, v in row.items() if k != "seconds"} for row in s.history] for s in (a, b)
-    )
-    same_rule = (a.rate, a.waited, one) == (b.rate, b.waited, two)
-    return same_rule and all(torch.equal(x, y) for x, y in pairs)
 
 
 # --- learning ------------------------------------------------------------------------------------
@@ -126,26 +110,6 @@ def test_the_average_follows_the_weights():
 
 
 # --- stop and go on ------------------------------------------------------------------------------
-
-
-def test_an_interrupted_run_ends_bit_for_bit_the_same(tmp_path, monkeypatch):
-    recipe, once = tiny(**PLATEAU), training.train_epoch
-    whole, whole_mean = run(recipe, tmp_path / "whole")
-
-    def interrupted(recipe, state, split, mean, epoch, progress):
-        row = once(recipe, state, split, mean, epoch, progress)
-        if epoch == 3:
-            raise KeyboardInterrupt  # in the middle of an epoch: its steps are lost
-        return row
-
-    monkeypatch.setattr(training, "train_epoch", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run(recipe, tmp_path / "in two")
-    monkeypatch.undo()
-    state, mean = run(recipe, tmp_path / "in two")
-    assert same(state, whole) and torch.equal(mean, whole_mean)
-    # the plateau rule acted, so its state was carried over
-    assert state.rate < recipe.lr and len(state.history) == 4
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import errno
 import os
 import shlex
 import sys
@@ -584,20 +583,13 @@ def resume_hint(command: Command | None) -> str:
 
 
 def remedy(error: BaseException) -> str:
-    """Return what to do about a failure of the file system."""
-    if not isinstance(error, OSError) or error.errno is None:
+    """Return what to do about a file or folder that the system refuses."""
+    name = str(getattr(error, "filename", None) or "")
+    if not name:
         return ""
-    name = str(error.filename or "")
-    if name and data.cache_root() in (Path(name), *Path(name).parents):
+    if data.cache_root() in (Path(name), *Path(name).parents):
         return "; free some space or set ZFREPRO_CACHE to another folder"
-    kinds = {errno.EACCES: "change its permissions or choose another folder",
-             errno.EISDIR: "a folder has the name of a file: remove it or choose another folder",
-             errno.ENOENT: "choose another folder",
-             errno.EEXIST: "a file has the name of a folder: choose another",
-             errno.ENOTDIR: "a file has the name of a folder: choose another",
-             errno.ENOSPC: "free some space or choose another folder",
-             errno.EROFS: "choose a folder on a disk that can be written to"}  # fmt: skip
-    return f"; {kinds[error.errno]}" if error.errno in kinds else ""
+    return "; free some space, change its permissions or choose another folder"
 
 
 def named_anywhere(dataset: str | None) -> str:
