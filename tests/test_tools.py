@@ -119,7 +119,7 @@ def test_a_large_picture_becomes_webp_and_another_of_a_like_name_stays(tmp_path)
     Image.fromarray(noise).save(pictures / "a.png")
     Image.fromarray(noise[:9]).save(pictures / "a-a.png")
     (tmp_path / "p.html").write_text('<img src="_images/a.png"><img src="../_images/a-a.png">')
-    book_extension.lighten_all(SimpleNamespace(outdir=tmp_path), None)
+    book_extension.finish(SimpleNamespace(outdir=tmp_path), None)
     assert sorted(file.name for file in pictures.iterdir()) == ["a-a.png", "a.webp"]
     text = (tmp_path / "p.html").read_text()
     assert text == '<img src="_images/a.webp"><img src="../_images/a-a.png">'

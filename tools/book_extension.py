@@ -53,31 +53,7 @@ def visit_block(writer, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
-def drop_useless_scripts(app, pagename, templatename, context, doctree) -> None:
-    """sphinx-thebe adds its inline settings twice, which browsers report as an error on every page.
-
-    And the state of widgets weighs much and is of no use without a kernel.
-    """
-    scripts = {}
-    for position, script in enumerate(context.get("script_files", [])):
-        attributes = getattr(script, "attributes", {})
-        if attributes.get("type") != "application/vnd.jupyter.widget-state+json":
-            scripts.setdefault(attributes.get("body") or position, script)
-    context["script_files"] = list(scripts.values())
-
-
-ANSWER = re.compile(r'<div class="zf-answer"><p>(.*?)</p>', re.DOTALL)
-DESCRIPTION = re.compile(r'((?:name="description"|property="og:description") content=")[^"]*')
-
-
-def describe_by_answer(app, pagename, templatename, context, doctree) -> None:
-    """Let a link to a page show its answer; sphinxext.opengraph takes the first figure's words."""
-    if match := ANSWER.search(context.get("body") or ""):
-        words = html.escape(html.unescape(re.sub("<[^>]+>", "", match[1])))
-        context["metatags"] = DESCRIPTION.sub(lambda tag: tag[1] + words, context["metatags"])
-
-
-REPAIRS = {  # what axe-core and eyes find in the pages that Sphinx writes
+REPAIRS = {  # what axe-core, browsers and eyes find in the pages that Sphinx writes
     # sphinx-exercise: the same id many times
     r'<section id="(?:exercise|solution)-content">': "<section>",
     # what a list, such as that of the references, is made of
@@ -85,17 +61,30 @@ REPAIRS = {  # what axe-core and eyes find in the pages that Sphinx writes
     # in the table of run times, for which many machines have no glyph
     "\N{WHITE HEAVY CHECK MARK}": "done",
     "\N{CROSS MARK}": "failed",
+    # inline settings that are there twice, which browsers report as an error on every page
+    r"(<script>(?:const THEBE_JS_URL|var togglebutton)[^<]*</script>)(?=.*\1)": "",
+    # the state of widgets weighs much and is of no use without a kernel
+    r'<script type="application/vnd\.jupyter\.widget-state\+json">.*?</script>': "",
 }
+ANSWER = re.compile(r'<div class="zf-answer"><p>(.*?)</p>', re.DOTALL)
+DESCRIPTION = re.compile(r'((?:name="description"|property="og:description") content=")[^"]*')
 
 
-def repair_markup(app, pagename, templatename, context, doctree) -> None:
+def repaired(text: str) -> str:
+    """Return a page with its markup repaired.
+
+    A link to it shows its answer, where sphinxext.opengraph takes the first figure's words.
+    """
     for pattern, better in REPAIRS.items():
-        if "body" in context:
-            context["body"] = re.sub(pattern, better, context["body"])
+        text = re.sub(pattern, better, text, flags=re.DOTALL)
+    if match := ANSWER.search(text):
+        words = html.escape(html.unescape(re.sub("<[^>]+>", "", match[1])))
+        text = DESCRIPTION.sub(lambda tag: tag[1] + words, text)
+    return text
 
 
-def lighten_all(app, exception) -> None:
-    """Store large PNGs as WebP, a fifth of their size, and let the pages show these."""
+def finish(app, exception) -> None:
+    """Repair all pages, and store large PNGs as WebP, a fifth of their size, for them to show."""
     if exception is not None:
         return
     heavy = [f for f in Path(app.outdir, "_images").glob("*.png") if f.stat().st_size >= HEAVY]
@@ -104,7 +93,7 @@ def lighten_all(app, exception) -> None:
             picture.save(file.with_suffix(".webp"), quality=90)
         file.unlink()
     for page in Path(app.outdir).rglob("*.html"):
-        text = page.read_text("utf-8")
+        text = repaired(page.read_text("utf-8"))
         for file in heavy:
             text = text.replace(f"_images/{file.name}", f"_images/{file.stem}.webp")
         page.write_text(text, "utf-8")
@@ -112,8 +101,5 @@ def lighten_all(app, exception) -> None:
 
 def setup(app) -> dict:
     app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
-    app.connect("html-page-context", drop_useless_scripts, priority=900)
-    app.connect("html-page-context", repair_markup)
-    app.connect("html-page-context", describe_by_answer, priority=900)
-    app.connect("build-finished", lighten_all)
+    app.connect("build-finished", finish)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
