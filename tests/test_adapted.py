@@ -52,7 +52,7 @@ def study() -> Study:
     ours = Trained(small(networks.zfnet(), 64), tiny(image_size=64), classes, mean)
     return Study(
         replace(dataset, classes=classes, val=val), {NAME: adapted}, CPU, images=12,
-        progress=False, hashes={NAME: "0"}, network=NAME, ours=ours,
+        progress=False, network=NAME, ours=ours,
         rows=torch.arange(len(val)) % 2 == 0,
     )  # fmt: skip
 

@@ -370,18 +370,14 @@ class Measure:
         """Return the study of the two shipped networks of a data set, or of those trained again."""
         from zfrepro.measure import Study
 
-        networks, hashes = {}, {}
+        networks = {}
         for arch in ("zfnet", "krizhevsky"):
             if run := self._trained.get(arch):
-                file = run / training.WEIGHTS
-                networks[arch] = weights.load_weights(file, device=where)
-                hashes[arch] = records.sha256(file)
+                networks[arch] = weights.load_weights(run / training.WEIGHTS, device=where)
             else:
-                networks[arch], hashes[arch] = _shipped(arch, name, where)
+                networks[arch] = weights.pretrained(arch, name, device=where)
         dataset = load_for(networks, name, self.data, progress=not self.quiet)
-        return Study(
-            dataset, networks, where, hashes=hashes, repeat=self._repeat, **self._options(name)
-        )
+        return Study(dataset, networks, where, repeat=self._repeat, **self._options(name))
 
     @property
     def _trained(self) -> dict[str, Path]:
@@ -412,19 +408,16 @@ class Measure:
 
         measure.refuse_adapted(self.chapter)
         adapted = imagenet.load(self.network, self.weights, device=where)
-        file = self.weights or imagenet.default_file(self.network)
         dataset = data.load(
             name, adapted.image_size, root=self.data, parts=("val",), progress=not self.quiet
         )
         if not dataset.photographs:
             raise ValueError(f"--network {self.network} wants photographs: --dataset imagenet20")
-        ours, sha = _shipped("zfnet", name, where)
         options = self._options(name)
         return measure.Study(
             dataset, {self.network: adapted.restrict_classes(dataset.classes)}, where,
-            hashes={self.network: records.sha256(Path(file).expanduser()), "zfnet": sha},
-            network=self.network, ours=ours, rows=imagenet.unseen(dataset, options["root"]),
-            **options,
+            network=self.network, ours=weights.pretrained("zfnet", name, device=where),
+            rows=imagenet.unseen(dataset, options["root"]), **options,
         )  # fmt: skip
 
     def _options(self, name: str) -> dict[str, Any]:
@@ -445,12 +438,6 @@ class Measure:
         words += f" --seed {self.seed}" if self.seed else ""
         words += " ".join([" --runs", *map(_below_runs, self.runs)]) if self.runs else ""
         return words + (" --only " + shlex.join(self.only) if self.only else "")
-
-
-def _shipped(arch: str, dataset: str, where: torch.device) -> tuple[weights.Trained, str]:
-    """Return the pretrained network of a data set and the SHA-256 of its file."""
-    network = weights.pretrained(arch, dataset, device=where)
-    return network, records.read(weights.record_name(arch, dataset))["weights_sha256"]
 
 
 @dataclass

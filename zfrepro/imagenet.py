@@ -197,7 +197,9 @@ def adapt(
     categories = torchvision.models.get_model_weights(name).DEFAULT.meta["categories"]
     every = torch.arange(len(categories))
     network = Adapted(model, LAYERS[name], size, every).eval().to(device)
-    return Pretrained(network, None, tuple(categories), mean.to(device), name, preparation)
+    return Pretrained(
+        network, None, tuple(categories), mean.to(device), name=name, preparation=preparation
+    )
 
 
 def load(
@@ -218,7 +220,8 @@ def load(
     file = Path(file).expanduser() if file else default_file(name)
     if not file.is_file():
         raise WeightsError(f"{file}: no such file; {download(name)}")
-    preparation = CAFFE if sha256(file) == HAN else TORCHVISION
+    digest = sha256(file)
+    preparation = CAFFE if digest == HAN else TORCHVISION
     model = skeleton(name, preparation)
     try:
         if file.suffix == ".safetensors":
@@ -230,7 +233,7 @@ def load(
         raise WeightsError(
             f"{file}: no weights of {name} ({brief(error)}); {download(name)}"
         ) from error
-    return adapt(name, model, preparation, device)
+    return replace(adapt(name, model, preparation, device), sha256=digest)
 
 
 def default_file(name: str) -> Path:

@@ -13,7 +13,7 @@ import importlib
 import json
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,7 +39,6 @@ class Study:
     seed: int = 0
     root: Path | None = None  # folder of the photographs
     progress: bool = True
-    hashes: dict[str, str] = field(default_factory=dict)  # SHA-256 of the networks' files
     runs: tuple[Path, ...] = ()  # folders of `train --keep`, for what follows a training
     network: str = "zfnet"  # which of the networks is studied
     ours: Trained | None = None  # the shipped ZFNet, where the network studied is not our own
@@ -69,6 +68,12 @@ class Study:
         """Name of the record: the network that others trained, or the data set."""
         name = self.network if self.adapted else self.dataset.name
         return "-".join(filter(None, (name, self.repeat, "untrained" if self.untrained else "")))
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of the networks' files."""
+        networks = self.networks | ({"zfnet": self.ours} if self.ours else {})
+        return {name: trained.sha256 for name, trained in networks.items()}
 
     @property
     def val(self) -> Split:

@@ -30,6 +30,7 @@ class Trained:
     recipe: Recipe
     classes: tuple[str, ...]
     mean: Tensor  # (3, R, R), of the training images
+    sha256: str = ""  # of the file it was loaded from
 
     @property
     def image_size(self) -> int:
@@ -85,7 +86,7 @@ class Trained:
             weights[name] = weights[name][rows]
         network = self.recipe.network(len(classes))
         network.load_state_dict(weights)
-        return Trained(_frozen(network, self.mean.device), self.recipe, classes, self.mean)
+        return replace(self, network=_frozen(network, self.mean.device), classes=classes)
 
     def center_crop(self, images: Tensor) -> Tensor:
         """Cut out what the network sees of stored images. (B, 3, R, R) -> (B, 3, S, S)."""
@@ -136,7 +137,8 @@ def load_weights(
         raise WeightsError(
             f"{file}: no such file; `python -m zfrepro train --help` says how networks are trained"
         )
-    if expected_sha256 and (digest := sha256(file)) != expected_sha256:
+    digest = sha256(file)
+    if expected_sha256 and digest != expected_sha256:
         raise WeightsError(
             f"{file}: SHA-256 is {digest[:12]}..., the record says {expected_sha256[:12]}...; "
             "check it out again"
@@ -156,7 +158,8 @@ def load_weights(
             f"{file}: not whole weights of this package ({brief(error)}); train them again or "
             "restore them from git"
         ) from error
-    return Trained(_frozen(network, device), recipe, tuple(info["classes"]), mean.to(device))
+    network, classes = _frozen(network, device), tuple(info["classes"])
+    return Trained(network, recipe, classes, mean.to(device), digest)
 
 
 def record_name(arch: str, dataset: str, image_size: int | None = None) -> str:
