@@ -71,7 +71,7 @@ def test_single_parts_are_measured_and_join_the_record(study, tmp_path):
 
     (file,) = tmp_path.rglob(f"{name}.json")
     file.write_text('{"value": 1')
-    with pytest.raises(ValueError, match=f"{name}.json: .*remove it to measure it again"):
+    with pytest.raises(ValueError, match=f"{name}.json: .*remove it"):
         measured(name)
 
 

@@ -269,7 +269,7 @@ class Ship:
             raise ValueError("name at least one folder that `train` wrote")
         by_target: dict[Path, tuple[Path, dict[str, Any]]] = {}
         for run in map(Path, self.runs):
-            record = _finished(run)
+            record = training_record(run / RECORD)
             name = _shipped_name(record, self.numbers_only, self.by_size)
             target = records.results_root() / f"{name}.json"
             if target in by_target:
@@ -382,7 +382,8 @@ class Measure:
     @property
     def _trained(self) -> dict[str, Path]:
         """The runs of `--trained` by architecture."""
-        return {_finished(Path(run))["recipe"]["arch"]: Path(run) for run in self.trained}
+        runs = map(Path, self.trained)
+        return {training_record(run / RECORD)["recipe"]["arch"]: run for run in runs}
 
     @property
     def _repeat(self) -> str:
@@ -391,7 +392,7 @@ class Measure:
             return ""
         if self.network != "zfnet":
             raise ValueError("--trained: not with --network, which names a network of others")
-        recipes = [_finished(Path(run))["recipe"] for run in self.trained]
+        recipes = [training_record(Path(run, RECORD))["recipe"] for run in self.trained]
         archs = sorted(recipe["arch"] for recipe in recipes)
         first, *others = {f"seed{recipe['seed']}" for recipe in recipes}
         whole = archs in (["zfnet"], ["krizhevsky", "zfnet"])
@@ -485,8 +486,6 @@ class Sweep:
             sweeps.read(target, self.sweep, plain)
         # decoded once, before all runs ask for it
         dataset = data.load(name, plain.image_size, root=self.data)
-        if not self.fresh:
-            sweeps.read(target, self.sweep, plain, dataset.fingerprint)
         options = ["--data", self.data] if self.data else []
         options += ["--device", self.device] if self.device else []
         budget = f"-{self.epochs}epochs" if self.epochs else ""
@@ -494,7 +493,8 @@ class Sweep:
         with file_lock(folder, option="--scratch"), file_lock(target, option="ZFREPRO_RESULTS"):
             sweeps.run(
                 self.sweep, recipes, folder, target, plain=plain, jobs=self.jobs, options=options,
-                device=self.device, fresh=self.fresh, say=lambda text: print(text, flush=True),
+                device=self.device, fresh=self.fresh, fingerprint=dataset.fingerprint,
+                say=lambda text: print(text, flush=True),
             )  # fmt: skip
         print(f"wrote {target}")
 
@@ -550,9 +550,7 @@ def main(words: list[str] | None = None) -> int:
         code, message = 130, "stopped" + resume_hint(command)
     except BrokenPipeError:  # such as `table | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(command, (Train, Ship, Measure, Sweep)):  # the others only print
-            return 0
-        code, message = 1, f"zfrepro {name}: standard output was closed" + resume_hint(command)
+        return 1
     except (*foreseen, FloatingPointError, OSError, RuntimeError, ValueError) as error:
         code, message = 1, f"zfrepro {name}: {' '.join(str(error).split())}{remedy(error)}"
     # the exception is gone by now, and progress bars that it kept open are closed
@@ -635,7 +633,7 @@ def epochs_over(out: Path, recipe: Recipe) -> int:
     """
     checkpoint = out / training.CHECKPOINT_FILE
     if (out / RECORD).is_file():
-        training.refuse_other(out / RECORD, _finished(out)["recipe"], recipe)
+        training.refuse_other(out / RECORD, training_record(out / RECORD)["recipe"], recipe)
         return recipe.epochs
     if checkpoint.is_file():
         return len(training.read_checkpoint(checkpoint, recipe)[1]["history"])
@@ -702,20 +700,19 @@ def print_errors(errors: dict[str, dict[str, float]]) -> None:
         print(f"{name.replace('_', ' '):9}  top-1 error {top1:5.2f} %   top-5 error {top5:5.2f} %")
 
 
-def _finished(run: Path) -> dict[str, Any]:
-    """Return the record of a finished training; raises where it is not there or of another kind."""
-    file = run / RECORD
+def training_record(file: Path) -> dict[str, Any]:
+    """Read the record of a finished training; raises where it is not there or of another kind."""
     if not file.is_file():
         raise FileNotFoundError(
-            f"{run}: no {RECORD} there; give the --out folder of a finished `train`"
+            f"{file.parent}: no {file.name} there; give the --out folder of a finished `train`"
         )
     record = records.read_json(file)
     try:
         training.require_training(record)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{file}: not the record of a training ({brief(error)}); "
-            "remove it and give the `train` command of this folder again"
+            f"{file}: not the record of a training ({brief(error)}); remove it, and train or ship "
+            "the network again"
         ) from error
     return record
 
@@ -735,23 +732,13 @@ def refuse_weaker(record: dict[str, Any], target: Path) -> None:
     """Refuse to put a network in the place of one with a smaller error or another image size."""
     if not target.is_file():
         return
-    try:
-        there = records.read_json(target)
-        old, size = there["errors"]["one_crop"]["top1_error"], there["recipe"]["image_size"]
-    except (KeyError, TypeError, ValueError) as error:
+    pair = records.read_json(target), record
+    size, new_size = (one["recipe"]["image_size"] for one in pair)
+    error, new_error = (one["errors"]["one_crop"]["top1_error"] for one in pair)
+    if new_size != size or new_error > error:
         raise ValueError(
-            f"{target}: its error cannot be read, so not compared; --replace ships the run anyway"
-        ) from error
-    if size != record["recipe"]["image_size"]:
-        raise ValueError(
-            f"{target} sees {size} px, the new run {record['recipe']['image_size']} px; --by-size "
-            "ships it beside, --replace in its place"
-        )
-    new = record["errors"]["one_crop"]["top1_error"]
-    if new > old:
-        raise ValueError(
-            f"{target} has {old:.1f} % top-1 error, the new run {new:.1f} %; --replace ships it "
-            "anyway"
+            f"{target} has {error:.1f} % top-1 error at {size} px, the new run {new_error:.1f} % "
+            f"at {new_size} px; --replace ships it anyway, --by-size beside"
         )
 
 

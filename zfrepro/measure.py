@@ -7,7 +7,6 @@ measurements, each returning something JSON can hold. They run in order and each
 so a killed run goes on where it was; but for those that the module names in `MERGED`, which add to
 the record there is."""
 
-import contextlib
 import hashlib
 import importlib
 import json
@@ -156,11 +155,7 @@ def measure(
     for number, (name, run) in enumerate(parts.items(), 1):
         file = folder / f"{name}.json"
         if file.is_file() and not fresh and name not in getattr(module, "MERGED", ()):
-            entry = None
-            with contextlib.suppress(ValueError):  # damaged
-                entry = records.read_json(file)
-            if not entry or not {"value", "seconds"} <= entry.keys():
-                raise ValueError(f"{file}: not what `measure` keeps; remove it to measure it again")
+            entry = records.read_json(file)
             say(f"{number}/{len(parts)} {name}: kept from before")
         else:
             began = time.perf_counter()

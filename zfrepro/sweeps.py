@@ -251,6 +251,7 @@ def run(
     options: Iterable[str] = (),
     device: str | None = None,
     fresh: bool = False,
+    fingerprint: str | None = None,
     say: Callable[[str], None] = print,
 ) -> None:
     """Train what `target` does not hold yet, `jobs` at a time, and file each run when it is done.
@@ -262,6 +263,7 @@ def run(
         options: more words for every `train`, such as --data DIR.
         device: where they run, as for `device.pick`.
         fresh: start a new record; runs whose folders are whole are filed again, not trained again.
+        fingerprint: of the images, which must be those of the record.
     Raises:
         SweepError: the record is of other options or other data, or some runs failed; the others
             are filed.
@@ -269,7 +271,9 @@ def run(
     first = plain or chosen[0]
     by_key = {(name_of(recipe, sweep), recipe.seed): recipe for recipe in chosen}
     folders = _places(folder, first, by_key)
-    content = {"runs": [], "dataset": None} if fresh else read(target, sweep, first)
+    content = {"runs": [], "dataset": None}
+    if not fresh:
+        content = read(target, sweep, first, fingerprint)
     averaged_before = content.get("ensembles")
     filed = {(run["arch"], run["seed"]) for run in content["runs"]}
     waiting = [key for key in by_key if key not in filed]
