@@ -535,10 +535,7 @@ def parse(words: list[str] | None = None) -> Command:
 
 def main(words: list[str] | None = None) -> int:
     """Run a command; a foreseen failure is one line on standard error and exit code 1."""
-    from zfrepro.sweeps import SweepError
-
     device.keep_freed_memory()
-    foreseen = (training.CheckpointError, data.DataError, SweepError, weights.WeightsError)
     command, name = None, ""
     try:
         command = parse(words)
@@ -551,7 +548,7 @@ def main(words: list[str] | None = None) -> int:
     except BrokenPipeError:  # such as `table | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (*foreseen, FloatingPointError, OSError, RuntimeError, ValueError) as error:
+    except (FloatingPointError, OSError, RuntimeError, ValueError) as error:
         code, message = 1, f"zfrepro {name}: {' '.join(str(error).split())}{remedy(error)}"
     # the exception is gone by now, and progress bars that it kept open are closed
     print(message, file=sys.stderr)

@@ -69,7 +69,7 @@ LARGE: dict[str, Any] = {"epochs": 10, "batch": 64, "lr": 0.02}
 """What runs of the paper's size change besides, for a GPU."""
 
 
-class SweepError(Exception):
+class SweepError(ValueError):
     """A sweep that cannot go on or did not finish, with the remedy in one line."""
 
 

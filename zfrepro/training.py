@@ -435,7 +435,7 @@ def known_recipe(options: dict[str, Any]) -> Recipe:
 # --- checkpoints ---------------------------------------------------------------------------------
 
 
-class CheckpointError(Exception):
+class CheckpointError(ValueError):
     """A checkpoint that cannot be used, with its name and the remedy in one line."""
 
 

@@ -18,7 +18,7 @@ from zfrepro.training import Recipe, known_recipe, predict_proba
 BATCH = 64  # images evaluated at once, or fewer where they do not fit
 
 
-class WeightsError(Exception):
+class WeightsError(ValueError):
     """Weights that cannot be used, with the file and the remedy in one line."""
 
 

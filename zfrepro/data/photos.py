@@ -45,7 +45,7 @@ IMAGEWOOF = {
 WNIDS = {"imagenette": IMAGENETTE, "imagewoof": IMAGEWOOF, "imagenet20": IMAGENETTE | IMAGEWOOF}
 
 
-class DataError(Exception):
+class DataError(ValueError):
     """Data that cannot be used, with the file and the remedy in one line."""
 
 
