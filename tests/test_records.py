@@ -54,11 +54,9 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(root, monkeypatch, 
     assert [f.name for f in root.iterdir()] == ["a.json"]
 
 
-def test_provenance_says_what_is_needed_to_repeat(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["zfrepro", "train", "--seed", "3"])
-    origin = records.provenance()
-    assert origin["command"] == "python -m zfrepro train --seed 3"
-    assert {"python", "torch"} <= set(origin["versions"])
+def test_provenance_says_what_is_needed_to_repeat():
+    origin = records.provenance("make it")
+    assert origin["command"] == "make it" and {"python", "torch"} <= set(origin["versions"])
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", origin["date"])
     json.dumps(origin)
 

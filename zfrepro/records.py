@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -101,10 +100,10 @@ def write_json(file: Path, content: Any) -> None:
     write_atomically(file, (text + "\n").encode(errors="backslashreplace"))
 
 
-def provenance(command: str | None = None) -> dict[str, Any]:
+def provenance(command: str) -> dict[str, Any]:
     """Return who made a number: command, commit, versions and date."""
     return {
-        "command": command or " ".join(["python -m zfrepro", *sys.argv[1:]]),
+        "command": command,
         "commit": git_commit(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),

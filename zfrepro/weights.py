@@ -15,8 +15,6 @@ from zfrepro.records import read_json, results_root, sha256
 from zfrepro.tensors import brief, load_tensors, save_tensors
 from zfrepro.training import Recipe, known_recipe, predict_proba
 
-BATCH = 64  # images evaluated at once, or fewer where they do not fit
-
 
 class WeightsError(ValueError):
     """Weights that cannot be used, with the file and the remedy in one line."""
@@ -73,7 +71,7 @@ class Trained:
         """
         return predict_proba(
             self.network, images, self.mean, scale=self.scale,
-            image_size=self.image_size, ten=ten, batch=BATCH, progress=progress,
+            image_size=self.image_size, ten=ten, progress=progress,
         )  # fmt: skip
 
     def restrict_classes(self, classes: tuple[str, ...]) -> "Trained":
