@@ -28,18 +28,7 @@ both sides give the same result. Ratios carry over between machines better than 
 machine neither is worth much.
 
 """
-EXAMPLES = """
-
-examples:
-  make bench                                     everything, some minutes on two cores
-  python -m benchmarks --only projections        one part
-  python -m benchmarks --quick                   all checks, with times of one repeat on few images
-  OMP_NUM_THREADS=1 python -m benchmarks         on one core
-  python -m benchmarks --device cuda             the same table on a GPU, in under three minutes
-  python -m benchmarks --json bench.json         also write a record with hardware and versions
-
-exit code: 0 if every check passed, 1 if not; a missed goal is shown and is no failure.
-"""
+EXIT = "Exit code: 0 if every check passed, 1 if not; a missed goal is shown and is no failure."
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,12 +36,12 @@ def parser() -> argparse.ArgumentParser:
         f"{name:12} {run.__doc__.splitlines()[0]}" for name, run in BENCHMARKS.items()
     )
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description=ABOUT + parts, epilog=EXAMPLES,
+        prog="python -m benchmarks", description=ABOUT + parts, epilog=EXIT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--only", metavar="NAME", choices=list(BENCHMARKS), help="one part")
-    parser.add_argument("--quick", action="store_true", help="the checks, not the speeds")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda: the same table on a GPU")
+    parser.add_argument("--quick", action="store_true", help="all checks, few images and repeats")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda: in under three minutes")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the results as a record")
     return parser
 
