@@ -24,7 +24,6 @@ IMAGES = 200  # whose layer-1 maps are analysed for aliasing
 PANEL_MAPS = 15  # as in the published figure: five by three
 COLUMNS, GAP = 5, 4  # of a recorded sheet: maps a row, pixels between them
 REVISION = 2  # other first weights of the untrained control
-ADAPTED = True  # takes networks that others trained
 MERGED = ("runs",)
 
 

@@ -21,7 +21,6 @@ from zfrepro.stats import Interval, bootstrap, rounded
 from zfrepro.weights import Trained
 
 REVISION = 2
-ADAPTED = True  # takes networks that others trained
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "pool5", "fc6", "fc7")
 PAPERS = ("conv5", "pool5", "fc7")  # layers 5 and 7; the paper does not name a side of the pool
 TESTED = ("conv5", "fc7")  # by all distances

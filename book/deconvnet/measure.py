@@ -13,7 +13,6 @@ from zfrepro.measure import Parts, Study
 from zfrepro.stats import bootstrap, rounded, rounded_all
 from zfrepro.weights import Trained
 
-ADAPTED = True  # takes networks that others trained
 COUNT = 60  # images
 
 

@@ -17,7 +17,6 @@ from zfrepro.measure import Parts, Study
 from zfrepro.stats import bootstrap, rounded, rounded_all
 from zfrepro.weights import Trained
 
-ADAPTED = True  # takes networks that others trained
 MAPS = 24  # a layer, at random, whose pictures are compared
 DRAWS = 2000
 CONVS = ("conv1", *DEEP)

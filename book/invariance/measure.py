@@ -27,7 +27,6 @@ SYMMETRIC = {"diorama": ("ball",), "imagenet20": ("golf ball",)}
 """Spheres, which look alike after any turn in the picture plane. A box, like the cassette player or
 the paper's entertainment center, does so at right angles only, and is left with the others."""
 QUANTILES = (0.1, 0.5, 0.9)
-ADAPTED = True  # takes networks that others trained
 
 
 def parts(study: Study) -> Parts:

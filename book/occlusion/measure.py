@@ -27,7 +27,6 @@ from zfrepro.weights import Trained
 
 REVISION = 2  # rows of the figure by how much the probability varies
 BOXES = "occlusion/boxes"  # record of the objects' boxes, drawn by hand on photographs
-ADAPTED = True  # takes networks that others trained
 LAYER = "conv5"
 ROWS, SCANNED, SCAN_POSITIONS = 3, 100, 5  # of the figure; images tried for it; positions a side
 COUNTS = {"diorama": 200}  # images of the main measurement

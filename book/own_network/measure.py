@@ -17,7 +17,6 @@ from zfrepro.data import Split
 from zfrepro.measure import Parts, Study
 from zfrepro.stats import rounded
 
-ADAPTED = True  # takes networks that others trained, and no others
 LAYERS = ("conv2", "conv4", "conv5")  # ends of the early, the middle and the last stage
 IMAGES, CANDIDATES, MAPS = 500, 10, 2
 

@@ -32,7 +32,6 @@ SEEDS = 2  # networks with random weights
 RADIUS = 2.0  # of adversarial changes, in grey levels of 255
 REVISION = 2
 PAIRS_ADAPTED = 16
-ADAPTED = True  # takes networks that others trained
 RULES = ("deconvnet", "gradient", "guided")
 CONTROLS = ("area", "contrast", "another unit")  # of the share of energy inside a part
 

@@ -35,7 +35,6 @@ from zfrepro.training import MODERN, SCALES, Recipe
 from zfrepro.weights import Trained, load_weights
 
 REVISION = 4  # whole networks see as much of an image as frozen ones
-ADAPTED = True  # takes networks that others trained
 FOLDS = 5
 
 SCRATCH: dict[str, Any] = (
