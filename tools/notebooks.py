@@ -19,7 +19,6 @@ from jupyter_cache.executors import load_executor
 from tqdm import tqdm
 
 from zfrepro import data, device
-from zfrepro.data import photos
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "_build"
@@ -59,9 +58,8 @@ def photographs() -> list[str]:
     hashes = []
     for name in (chosen, "caltech101"):
         try:
-            folder = photos.find_folder(name, None)
-            hashes.append(photos.fingerprint(folder, list(photos.class_folders(name, folder))))
-        except (data.DataError, OSError) as error:
+            hashes.append(data.load(name, parts=()).fingerprint)
+        except (OSError, ValueError) as error:
             hashes.append(str(error))
     return hashes
 

@@ -270,7 +270,8 @@ def train_epoch(
     bar = tqdm(
         range(steps),
         desc=f"epoch {epoch + 1}/{recipe.epochs}",
-        unit="step",
+        unit=" images",
+        unit_scale=recipe.batch,
         disable=not progress,
         mininterval=1,
     )
@@ -311,20 +312,15 @@ def train_epoch(
                     f"epoch {epoch + 1}, step {step + 1}: the loss is not finite; "
                     f"lower --lr (now {recipe.lr}). The last checkpoint is untouched."
                 )
-            rate = bar.format_dict["rate"] or 0
-            text = f"{rate * recipe.batch:.0f} images/s, loss {loss_so_far:.3f}"
-            text += f", train error {100 * wrong_so_far / seen:.1f} %"
-            if state.history:
-                text += f", last val error {state.history[-1]['val_top1_error']:.1f} %"
-            bar.set_postfix_str(text)
+            train_error = 100 * wrong_so_far / seen
+            bar.set_postfix_str(f"loss {loss_so_far:.3f}, train error {train_error:.1f} %")
     # the last step's update comes after its loss
     if not torch.nn.utils.get_total_norm(list(network.parameters())).isfinite():
         raise FloatingPointError(
             f"epoch {epoch + 1}: weights are no longer finite; lower --lr (now {recipe.lr}). "
             "The last checkpoint is untouched."
         )
-
-    return {"loss": loss_so_far, "train_error": 100 * wrong_so_far / seen}
+    return {"loss": loss_so_far, "train_error": train_error}
 
 
 def _update_average(recipe: Recipe, state: State, step: int) -> None:
