@@ -43,7 +43,7 @@ pytestmark = pytest.mark.usefixtures("own_places")
         ("data cifar --download --data nowhere", ["unknown data set 'cifar'", "caltech101"]),
         ("train --device tpu", ["device 'tpu': choose cpu, cuda or cuda:NUMBER"]),
         ("eval none.safetensors", ["none.safetensors: no such file", "zfrepro train --help"]),
-        ("eval .", ["is a folder; name the weights.safetensors in it"]),
+        ("eval .", [".: no such file; name the weights.safetensors in the folder of a run"]),
         ("ship", ["name at least one folder"]),
         ("eval", ["name at least one .safetensors file"]),
         ("ship nowhere", ["nowhere: no record.json there"]),

@@ -129,17 +129,16 @@ def load_weights(
     """
     file = Path(file)
     device = device or devices.pick()
-    if file.is_dir():
-        raise WeightsError(f"{file}: is a folder; name the weights.safetensors in it")
     if not file.is_file():
         raise WeightsError(
-            f"{file}: no such file; `python -m zfrepro train --help` says how networks are trained"
+            f"{file}: no such file; name the weights.safetensors in the folder of a run "
+            "(`python -m zfrepro train --help`)"
         )
     digest = sha256(file)
     if expected_sha256 and digest != expected_sha256:
         raise WeightsError(
             f"{file}: SHA-256 is {digest[:12]}..., the record says {expected_sha256[:12]}...; "
-            "check it out again"
+            "restore both from git, or ship the run again"
         )
     try:
         tensors, info = load_tensors(file)
@@ -203,9 +202,7 @@ def pretrained(
             f"--arch {arch} --dataset {dataset} --recipe modern --scale compact{size} "
             f"--out {out}, then python -m zfrepro ship {out}" + (" --by-size" if size else "")
         )
-    expected = read_json(record).get("weights_sha256")
-    if not expected:
-        raise WeightsError(f"{record}: no weights_sha256; restore it or ship the run again")
+    expected = read_json(record).get("weights_sha256", "no hash")
     trained = load_weights(file, expected_sha256=expected, device=device)
     by_wnid = photos.WNIDS.get(dataset_name(dataset), {})
     classes = tuple(by_wnid[wnid] for wnid in sorted(by_wnid))
