@@ -126,21 +126,16 @@ def with_oom_backoff(
                 start += len(part)
                 continue
             # not inside an `except`, which would keep the failed batch alive
-            most = _fewer(len(part))
-
-
-def _fewer(count: int) -> int:
-    if count == 1:
-        raise RuntimeError(
-            "out of GPU memory with one image at a time; free some, or use --device cpu"
-        )
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    tqdm.write(
-        f"out of GPU memory with {count} images at once: going on with {count // 2}",
-        file=sys.stderr,
-    )
-    return count // 2
+            most = len(part) // 2
+            if not most:
+                raise RuntimeError(
+                    "out of GPU memory with one image at a time; free some, or use --device cpu"
+                )
+            torch.cuda.empty_cache()
+            tqdm.write(
+                f"out of GPU memory with {len(part)} images at once: going on with {most}",
+                file=sys.stderr,
+            )
 
 
 def describe(device: torch.device) -> str:

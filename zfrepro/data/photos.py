@@ -1,8 +1,6 @@
 """Photographs in torchvision's folder layout, decoded once into a uint8 cache."""
 
-import contextlib
 import hashlib
-import json
 import os
 import sys
 from collections import Counter
@@ -16,7 +14,7 @@ import torch
 from PIL import Image
 from tqdm.auto import tqdm
 
-from zfrepro.records import DAY, remove_partial, write_json, writing
+from zfrepro.records import DAY, read_json, remove_partial, write_json, writing
 
 # torchvision's
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp"}
@@ -212,15 +210,16 @@ def load_images(
         OSError: a file or the cache cannot be read or written, with its name.
     """
     target = _cache_file(files, root, size, cache)
-    if not skip_damaged:
-        return _decoded(files, target, size, f"decoding {root.name}", progress), {}
     list_file = target.with_suffix(".damaged.json")
-    bad = _read_damaged(list_file, root)
-    if bad is None:
+    if skip_damaged and list_file.is_file():
+        bad = {root / name: reason for name, reason in read_json(list_file).items()}
+    else:
         try:
             return _decoded(files, target, size, f"decoding {root.name}", progress), {}
         except DataError:
-            bad = _damaged(files, size, f"checking {root.name}", progress)
+            if not skip_damaged:
+                raise
+        bad = _damaged(files, size, f"checking {root.name}", progress)
         write_json(list_file, {str(file.relative_to(root)): reason for file, reason in bad.items()})
     sound = [file for file in files if file not in bad]
     if not sound:
@@ -244,14 +243,6 @@ def _cache_file(files: list[Path], root: Path, size: int, cache: Path) -> Path:
         for f, s in zip(files, stats, strict=True)
     ]
     return cache / f"{root.name}-{size}-{DECODER}-{_digest(lines)}.npy"
-
-
-def _read_damaged(file: Path, root: Path) -> dict[Path, str] | None:
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # absent, or not such a list
-        return {
-            root / name: str(reason) for name, reason in json.loads(file.read_text("utf-8")).items()
-        }
-    return None
 
 
 def _damaged(files: list[Path], size: int, what: str, progress: bool) -> dict[Path, str]:
