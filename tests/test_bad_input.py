@@ -62,7 +62,7 @@ def test_a_damaged_photograph_is_skipped_counted_and_named(one_bad, tmp_path, ca
     decode, again = photos.decode, []
     monkeypatch.setattr(photos, "decode", lambda *of: again.append(of) or decode(*of))
     monkeypatch.setenv("ZFREPRO_SKIP_DAMAGED", "1")  # for pages and for commands without the option
-    skipping = sound(tmp_path, skip_damaged=None)
+    skipping = sound(tmp_path, skip_damaged=False)
     assert not again and skipping.skipped == CUT
     assert "skipped 1 damaged" in capsys.readouterr().err  # said each time
     one_bad.rename(tmp_path / "cut.jpeg")

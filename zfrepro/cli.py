@@ -94,7 +94,7 @@ class Data:
                 )
             print(f"{self.name} is in {photos.download(self.name, Path(root).expanduser())}")
         loaded = data.load(
-            self.name, self.image_size, root=self.data, skip_damaged=self.skip_damaged or None
+            self.name, self.image_size, root=self.data, skip_damaged=self.skip_damaged
         )
         for part in ("train", "val"):
             split = getattr(loaded, part)
@@ -193,8 +193,7 @@ class Train:
             with distributed.rank0_first(where):
                 dataset = data.load(
                     recipe.dataset, recipe.image_size, root=self.data,
-                    progress=first and not self.quiet,
-                    skip_damaged=self.skip_damaged or None,
+                    progress=first and not self.quiet, skip_damaged=self.skip_damaged,
                 )  # fmt: skip
             command = command_of(recipe) + (" --skip-damaged" if dataset.skipped else "")
             origin = records.provenance(command)
@@ -244,7 +243,7 @@ class Eval:
         networks = {file: weights.load_weights(file, device=where) for file in self.weights}
         recipe = networks[self.weights[0]].recipe
         name = recipe.dataset if self.dataset is None else self.dataset
-        dataset = load_for(networks, name, self.data, skip_damaged=self.skip_damaged or None)
+        dataset = load_for(networks, name, self.data, skip_damaged=self.skip_damaged)
         print(f"{dataset.name}, {len(dataset.val):,} validation images at {recipe.image_size} px")
         print_errors(evaluation(list(networks.values()), dataset, True))
 

@@ -114,7 +114,7 @@ def require_known(name: str) -> None:
 
 def load(
     name: str | None = None, image_size: int = 128, *, root: str | Path | None = None,
-    parts: tuple[str, ...] = PARTS, progress: bool = True, skip_damaged: bool | None = None,
+    parts: tuple[str, ...] = PARTS, progress: bool = True, skip_damaged: bool = False,
 ) -> Dataset:  # fmt: skip
     """Load a data set at the resolution that a network of `image_size` px needs.
 
@@ -127,7 +127,7 @@ def load(
         root: folder of the photographs; default `$ZFREPRO_DATA`.
         parts: which splits to load.
         skip_damaged: leave out photographs that cannot be decoded, and say which, instead of
-            refusing the set; default, whether `$ZFREPRO_SKIP_DAMAGED` is set.
+            refusing the set; also if `$ZFREPRO_SKIP_DAMAGED` is set.
     Raises:
         ValueError: unknown name or part.
         DataError: photographs that are not there or cannot be read, with the file and the remedy.
@@ -140,8 +140,7 @@ def load(
         raise ValueError(f"parts {parts!r}: choose among {', '.join(PARTS)}")
     if name == "diorama":
         return _diorama(image_size, parts, progress)
-    if skip_damaged is None:
-        skip_damaged = bool(os.environ.get("ZFREPRO_SKIP_DAMAGED"))
+    skip_damaged = skip_damaged or bool(os.environ.get("ZFREPRO_SKIP_DAMAGED"))
     return _photographs(name, image_size, root, parts, progress, skip_damaged)
 
 
