@@ -95,15 +95,6 @@ def test_training_says_what_it_left_out(one_bad, tmp_path, capsys):
     assert main([*line, "--skip-damaged"]) == 0
 
 
-def test_a_damaged_list_of_damaged_files_is_named(one_bad, tmp_path):
-    sound(tmp_path)
-    (listed,) = (tmp_path / "cache").rglob("*.damaged.json")
-    assert list(records.read_json(listed)) == ["class1/cut.jpeg"]
-    listed.write_text("[]")
-    with pytest.raises(ValueError, match=f"{listed}: .*remove it"):
-        sound(tmp_path)
-
-
 def test_a_class_or_a_set_without_one_sound_photograph_is_refused(one_bad, tmp_path):
     for folder, told in (
         (one_bad.parent, "class1: none of its images can be decoded; each class needs one"),

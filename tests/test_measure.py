@@ -69,11 +69,6 @@ def test_single_parts_are_measured_and_join_the_record(study, tmp_path):
     assert told(anew) == [(["other"], None)] and anew[name] == earlier[name]
     assert studies.joined(earlier | added | {"seed": 7}, earlier, False) == earlier
 
-    (file,) = tmp_path.rglob(f"{name}.json")
-    file.write_text('{"value": 1')
-    with pytest.raises(ValueError, match=f"{name}.json: .*remove it"):
-        measured(name)
-
 
 def test_a_folder_of_images_is_measured_under_its_own_name(own_places, tmp_path, monkeypatch):
     folder = photographs(tmp_path, "my photos")

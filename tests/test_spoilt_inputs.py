@@ -81,10 +81,6 @@ CASES: dict[str, tuple[Callable[[], Any], list[str], list[str]]] = {
         lambda: record("recipe", "seed", to="../../x"),
         BY_SEED, ["record.json", "seed '../../x': must be a whole number"],
     ),
-    "a finished run with half a record": (
-        lambda: write("run/record.json", '{"kind": '),
-        train(), ["record.json", "remove it and give its command again"],
-    ),
     "a checkpoint with empty epochs": (
         lambda: header(CHECKPOINT, history=[{}]), train(), [CHECKPOINT, "remove it"],
     ),
@@ -115,15 +111,6 @@ CASES: dict[str, tuple[Callable[[], Any], list[str], list[str]]] = {
     "a part that nothing measured": (
         lambda: None, ["measure", "gallery", "--only", "purity"], ["no record", "leave --only out"],
     ),
-    "weight decay beyond the weights": (
-        lambda: None, train("new", weight_decay=1e30), ["weight_decay 1e+30", "lower it"],
-    ),
-    "a seed of 25 digits": (
-        lambda: None, train("new", seed=10**25), ["seed 1", "below 2**32"],
-    ),
-    "units without end": (
-        lambda: None, train("new", units=10**13), ["units 1", "at most 65,536"],
-    ),
     "an image larger than memory": (
         lambda: None, ["data", "imagenet", "--data", "photos", "--image-size", "1000000"],
         ["image size 1000000: must be 1 to 4,096 px"],
@@ -139,10 +126,6 @@ CASES: dict[str, tuple[Callable[[], Any], list[str], list[str]]] = {
         ["data", "imagenet", "--data", "photos", "--image-size", "40"],
         ["taken/cache", "set ZFREPRO_CACHE to another folder"],
     ),
-    "results below a file": (
-        lambda: (write("taken", b""), os.environ.update(ZFREPRO_RESULTS="taken/results")),
-        SHIP, ["taken/results", "choose another"],
-    ),
     "a run without its checkpoint and record": (
         lambda: (os.remove(f"run/{CHECKPOINT}"), os.remove("run/record.json")),
         train(), ["run: holds weights", f"another --out, or remove {WEIGHTS}"],
@@ -150,10 +133,6 @@ CASES: dict[str, tuple[Callable[[], Any], list[str], list[str]]] = {
     "a shipped record that cannot be read": (
         lambda: write("results/networks/imagenet-zfnet.json", "[]"),
         SHIP, ["imagenet-zfnet.json: not a whole record", "remove it"],
-    ),
-    "a folder in the place of a record": (
-        lambda: os.makedirs("results/networks/imagenet-zfnet.json"),
-        SHIP, ["imagenet-zfnet.json", "choose another folder"],
     ),
     "photographs nested too deep": (
         lambda: shutil.copytree("photos", "deep/imagenet"), ["data", "imagenet", "--data", "deep"],
@@ -192,8 +171,7 @@ CASES: dict[str, tuple[Callable[[], Any], list[str], list[str]]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_a_spoilt_input_is_one_line_and_nothing_is_lost(name, place, monkeypatch, capsys):
     spoil, command, words = CASES[name]
-    for variable in ("ZFREPRO_CACHE", "ZFREPRO_RESULTS"):
-        monkeypatch.setenv(variable, os.environ[variable])  # put back, whatever the case sets
+    monkeypatch.setenv("ZFREPRO_CACHE", os.environ["ZFREPRO_CACHE"])  # put back, if a case sets it
     spoil()
     before = listing(place)
     drawn: list = []

@@ -192,6 +192,7 @@ def test_divergence_stops_and_leaves_the_last_checkpoint(tmp_path, monkeypatch, 
     [
         {"crops": "five"}, {"arch": "alexnet"}, {"lr": 0.0}, {"lr": math.nan}, {"epochs": 2.5},
         {"momentum": 1.0}, {"dropout": -0.1}, {"area": 1.1}, {"clip": -1.0}, {"image_size": 16},
+        {"weight_decay": 1e30}, {"seed": 10**25}, {"units": 10**13},
     ],
     ids=str,
 )  # fmt: skip
