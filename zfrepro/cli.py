@@ -22,7 +22,6 @@ from zfrepro.tensors import brief, save_tensors
 from zfrepro.training import MODERN, SCALES, Recipe, command_of
 
 RECORD = "record.json"  # in the folder of a run, written last
-MOST_SEEDS = 100  # of a sweep: more would be years
 TRAIN_IMAGES = 20_000  # of which the training error is taken: more would only cost time
 
 
@@ -472,8 +471,6 @@ class Sweep:
         from zfrepro import sweeps
 
         require_positive(seeds=self.seeds, epochs=self.epochs, jobs=self.jobs)
-        if self.seeds and self.seeds > MOST_SEEDS:
-            raise ValueError(f"--seeds {self.seeds}: must be at most {MOST_SEEDS}")
         name = named_anywhere(self.dataset)
         seeds = range(self.seeds) if self.seeds else None
         recipes = sweeps.recipes(
