@@ -22,9 +22,9 @@ from tests.photographs import listing, photographs, picture
 from zfrepro import data, deconvnet, device, gallery, networks, occlusion, records, rules
 from zfrepro.cli import main
 from zfrepro.data import DataError, photos
-from zfrepro.data.transforms import mean_image, stored_size
+from zfrepro.data.transforms import mean_image
 from zfrepro.deconvnet import Units
-from zfrepro.weights import Trained, save_weights
+from zfrepro.weights import Trained
 
 pytestmark = pytest.mark.usefixtures("own_places")
 
@@ -123,25 +123,6 @@ def test_what_a_failing_machine_cannot_read_is_not_listed_as_damaged(
             sound(tmp_path)
     assert listing(tmp_path / "cache") == {}
     assert sound(tmp_path).skipped == CUT
-
-
-# --- weights -------------------------------------------------------------------------------------
-
-
-def test_a_measurement_on_other_classes_than_the_networks_is_refused(tmp_path, capsys):
-    for part in ("train", "val"):
-        for wnid in photos.WNIDS["imagenet20"]:
-            (tmp_path / "photos" / "imagenet20" / part / wnid).mkdir(parents=True)
-            picture(0, 1).save(tmp_path / "photos" / "imagenet20" / part / wnid / "a.png")
-    mean, names = torch.zeros(3, stored_size(64), stored_size(64)), tuple("abcdefghij")
-    for arch in ("zfnet", "krizhevsky"):
-        recipe = tiny(arch=arch, dataset="imagenet20")
-        file = tmp_path / "results" / "networks" / f"imagenet20-{arch}.safetensors"
-        sha = save_weights(file, recipe.network(10), recipe, names, mean)
-        records.write_json(file.with_suffix(".json"), {"weights_sha256": sha})
-    line = f"measure gallery --dataset imagenet20 --data {tmp_path}/photos --quiet".split()
-    refused(line, capsys, "zfnet knows other classes than imagenet20", "trained on")
-    assert not (tmp_path / "results" / "gallery").exists()
 
 
 # --- layers, maps, places, sizes, NaN ------------------------------------------------------------
