@@ -271,9 +271,7 @@ def run(
     first = plain or chosen[0]
     by_key = {(name_of(recipe, sweep), recipe.seed): recipe for recipe in chosen}
     folders = _places(folder, first, by_key)
-    content = {"runs": [], "dataset": None}
-    if not fresh:
-        content = read(target, sweep, first, fingerprint)
+    content = {"runs": [], "dataset": None} if fresh else read(target, sweep, first, fingerprint)
     averaged_before = content.get("ensembles")
     filed = {(run["arch"], run["seed"]) for run in content["runs"]}
     waiting = [key for key in by_key if key not in filed]
