@@ -115,13 +115,14 @@ def test_a_pipe_that_closes_early_is_no_error():
     assert done.stdout.split()[0] == "layer" and done.stderr == ""
 
 
-def test_work_that_a_closed_pipe_stops_has_failed(monkeypatch):
+def test_work_that_a_closed_pipe_stops_has_failed(monkeypatch, capfd):
     def closed(_):
         raise BrokenPipeError
 
     monkeypatch.setattr(COMMANDS["sweep"], "run", closed)
     monkeypatch.setattr(os, "dup2", lambda *_: None)  # pytest still needs its output
     assert main(["sweep", "ablation"]) == 1
+    assert "closed; give the same command again" in capfd.readouterr().err
 
 
 def test_table(capsys):

@@ -130,6 +130,9 @@ CASES: dict[str, tuple[Callable[[], Any], list[str], list[str]]] = {
         lambda: (os.remove(f"run/{CHECKPOINT}"), os.remove("run/record.json")),
         train(), ["run: holds weights", f"another --out, or remove {WEIGHTS}"],
     ),
+    "a finished run without its weights": (
+        lambda: os.remove(f"run/{WEIGHTS}"), train(), ["run: holds record.json", "remove record"],
+    ),
     "a shipped record that cannot be read": (
         lambda: write("results/networks/imagenet-zfnet.json", "[]"),
         SHIP, ["imagenet-zfnet.json: not a whole record", "remove it"],

@@ -347,6 +347,8 @@ class Measure:
             raise ValueError(
                 f"--runs {unfinished[0]}: no {training.WEIGHTS} there; name finished runs"
             )
+        if target.is_file():
+            records.read_json(target)  # a damaged one is refused
         added = bool(self.only) and target.is_file()
         if self.only and not (added or self.untrained):
             raise ValueError(f"{target}: no record to add to; leave --only out")
@@ -543,7 +545,9 @@ def main(words: list[str] | None = None) -> int:
         code, message = 130, "stopped" + resume_hint(command)
     except BrokenPipeError:  # such as `table | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        if not (hint := resume_hint(command)):
+            return 1
+        code, message = 1, f"zfrepro {name}: standard output was closed{hint}"
     except (FloatingPointError, OSError, RuntimeError, ValueError) as error:
         code, message = 1, f"zfrepro {name}: {' '.join(str(error).split())}{remedy(error)}"
     # the exception is gone by now, and progress bars that it kept open are closed
@@ -622,11 +626,13 @@ def epochs_over(out: Path, recipe: Recipe) -> int:
 
     Raises:
         CheckpointError: they were of another recipe.
-        ValueError: weights lie there that training would overwrite, or a damaged record.
+        ValueError: weights lie there that training would overwrite, or a record without weights.
     """
     checkpoint = out / training.CHECKPOINT_FILE
     if (out / RECORD).is_file():
         training.refuse_other(out / RECORD, training_record(out / RECORD)["recipe"], recipe)
+        if not (out / training.WEIGHTS).is_file():
+            raise ValueError(f"{out}: holds {RECORD} without {training.WEIGHTS}; remove {RECORD}")
         return recipe.epochs
     if checkpoint.is_file():
         return len(training.read_checkpoint(checkpoint, recipe)[1]["history"])
