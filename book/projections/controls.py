@@ -6,7 +6,8 @@ receptive field.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from zfrepro import deconvnet, rules
 from zfrepro.deconvnet import Units
 from zfrepro.models import Layered
-from zfrepro.networks import POOL_STRIDE, Conv, Network
+from zfrepro.networks import POOL_STRIDE, Network
 
 RULES = {  # name -> rule of the ReLU, and whether contrast norm is skipped on the way down
     "deconvnet": ("deconvnet", True),
@@ -37,21 +38,6 @@ class Middle(nn.Module):
         return x[..., 1::POOL_STRIDE, 1::POOL_STRIDE]
 
 
-class Subsampled(Network):
-    """A network that takes the middle of each pooling window, not its maximum: no switches."""
-
-    @classmethod
-    def of(cls, network: Network) -> "Subsampled":
-        """Return a subsampled network that shares the weights of another."""
-        subsampled = cls(network.architecture, network.image_size, network.classes, network.dropout)
-        subsampled.convs, subsampled.fulls = network.convs, network.fulls
-        return subsampled.train(network.training)
-
-    def pool_and_norm(self, conv: Conv, x: Tensor) -> Tensor:
-        """Subsample and normalise, in the architecture's order."""
-        return super().pool_and_norm(conv, x, Middle())
-
-
 def subsampled(network: Layered) -> Layered:
     """Return a network of the same weights that takes the middle of each pooling window.
 
@@ -61,7 +47,9 @@ def subsampled(network: Layered) -> Layered:
         ValueError: a max-pool of another kind than 3x3 with stride 2 and no padding.
     """
     if isinstance(network, Network):
-        return Subsampled.of(network)
+        changed = copy.copy(network)
+        changed.pool_and_norm = partial(network.pool_and_norm, pool=Middle())
+        return changed
     memo = {id(tensor): tensor for tensor in network.state_dict(keep_vars=True).values()}
     changed = copy.deepcopy(network, memo)
     for parent in list(changed.modules()):
@@ -73,39 +61,18 @@ def subsampled(network: Layered) -> Layered:
     return changed
 
 
-def before_relu(network: Layered, layer: str) -> Callable[[Tensor], Tensor]:
-    """Return the function from images to a layer's values before its ReLU, for `fc8` the scores.
+def module_of(network: Layered, layer: str) -> str | None:
+    """Return the name of the module that gives a layer before its ReLU; None for the scores.
 
     Of a network that others trained, after it: a layer may join branches with ReLUs of their own.
-
-    Raises:
-        ValueError: a layer that is neither a conv layer nor `fc8`.
     """
-    if layer == "fc8":
-        return network
-    if not isinstance(network, Network):
-        return network.output(layer)
-    if layer not in network.convs:
-        raise ValueError(f"layer {layer!r}: choose among {', '.join((*network.convs, 'fc8'))}")
-    convs = network.architecture.convs
-    place = [c.name for c in convs].index(layer)
-
-    def run(images: Tensor) -> Tensor:
-        x = images
-        if place:
-            below = convs[place - 1]
-            x = network.pool_and_norm(below, network.features(images, [below.name])[below.name])
-        return network.convs[layer](x)
-
-    return run
+    return None if layer == "fc8" else network.module(layer)
 
 
-def unit_values(values: Tensor, units: Units) -> Tensor:
-    """Return the value of each unit. values: (B, C, H, W) or (B, classes) -> (B,)."""
-    batch = torch.arange(len(units), device=values.device)
-    if units.rows is None:
-        return values[batch, units.maps]
-    return values[batch, units.maps, units.rows, units.columns]
+def unit_values(network: Layered, images: Tensor, layer: str, units: Units) -> Tensor:
+    """Return the value of one unit of each image before the ReLU: (B,)."""
+    values = rules.activations_of(network, images, module_of(network, layer))
+    return values[(torch.arange(len(units)), *units.places)]
 
 
 def project_by_rule(
@@ -113,16 +80,11 @@ def project_by_rule(
 ) -> Tensor:
     """Project one unit of each image by one of `RULES`, seeded with 1: (B, 3, S, S).
 
-    Raises:
-        ValueError: unknown rule or layer.
+    layer: above the first, for below that is no ReLU, whose rule the others are.
     """
-    if rule not in RULES:
-        raise ValueError(f"rule {rule!r}: choose among {', '.join(RULES)}")
     name, skip_norm = RULES[rule]
-    model = before_relu(network, layer)
-    if layer == network.layers[0]:
-        name = "gradient"  # below it is no ReLU, whose rule the others are
-    return rules.project(model, images, units, rule=name, skip_norm=skip_norm, seed="one")
+    options = {"rule": name, "skip_norm": skip_norm, "seed": "one"}
+    return rules.project(network, images, units, module_of(network, layer), **options)
 
 
 def cut_to_field(
@@ -171,8 +133,6 @@ def project_by_switches(
         at the same place with either, the last telling how alike unrelated projections are; and, in
         this package's networks, with the own switches and collisions overwritten.
     """
-    if layer == "fc8" or layer not in network.layers:
-        raise ValueError(f"layer {layer!r}: switches are compared for conv layers")
     other = another_unit(network, layer, images, units, generator)
     seen = ((images, units), (other_images, units), (images, other), (other_images, other))
     ways = {
@@ -225,19 +185,13 @@ def cascading_randomization(
 
 
 def weighted(network: Layered, layer: str) -> list[nn.Module]:
-    """Return the modules with weights of a layer.
-
-    Of a network that others trained, all between the layer below it in its list and itself.
-    """
-    if isinstance(network, Network):
-        return [(network.convs if layer in network.convs else network.fulls)[layer]]
-    names = [name for name, _ in network.model.named_modules()]
-    ends = [0]
+    """Return the modules with weights of a layer: all behind the layer below, up to its own."""
+    modules = dict(network.named_modules())
+    names, ends = list(modules), [0]
     for name in network.layers[: network.layers.index(layer) + 1]:
-        module = network.module(name).removeprefix("model.")
+        module = network.module(name)
         inside = [k for k, n in enumerate(names) if n == module or n.startswith(f"{module}.")]
         ends.append(len(names) if name == "fc8" else max(ends[-1], inside[-1] + 1))
-    modules = dict(network.model.named_modules())
     return [m for n in names[ends[-2] : ends[-1]] if hasattr(m := modules[n], "weight")]
 
 
@@ -250,23 +204,24 @@ def randomized(network: Layered, generator: torch.Generator) -> Layered:
 FRACTIONS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75)
 
 
-@torch.no_grad()
-def deletion_curve(
+def deletion_height(
     network: Layered, images: Tensor, layer: str, units: Units, ranking: Tensor,
     fractions: Sequence[float] = FRACTIONS,
 ) -> Tensor:  # fmt: skip
-    """Return what is left of each unit's activation as pixels become those of the mean image.
+    """Return the mean height of each unit's deletion curve: low if the right pixels go first.
+
+    The curve is what is left of the activation, over that of the whole image and not below 0, as
+    pixels become those of the mean image.
 
     Args:
         ranking: (B, S, S), highest goes first.
         fractions: of the pixels of the unit's field that are deleted.
     Returns:
-        (B, len(fractions)), activation over that of the whole image, not below 0.
+        (B,)
     Raises:
         ValueError: a unit that does not respond to its image.
     """
-    model = before_relu(network, layer)
-    start = unit_values(model(images), units)
+    start = unit_values(network, images, layer, units)
     if not bool((start > 0).all()):
         raise ValueError(
             f"{layer}: a unit does not respond to its image, so there is nothing to lose"
@@ -280,8 +235,9 @@ def deletion_curve(
     for fraction in fractions:
         gone = (place < (fraction * count).round()[:, None]).view(ranking.shape)
         deleted = images.masked_fill(gone[:, None], 0)
-        left.append(unit_values(model(deleted), units).clamp_min(0) / start)
-    return torch.stack(left, 1)
+        left.append(unit_values(network, deleted, layer, units).clamp_min(0) / start)
+    shares = torch.tensor(fractions, device=start.device)
+    return torch.trapezoid(torch.stack(left, 1), shares, dim=1) / (shares[-1] - shares[0])
 
 
 def field_mask(network: Layered, layer: str, units: Units, images: Tensor) -> Tensor:
@@ -296,56 +252,51 @@ def field_mask(network: Layered, layer: str, units: Units, images: Tensor) -> Te
     return (rows[:, :, None] & columns[:, None, :]).to(images.device)
 
 
-def area_under(curves: Tensor, fractions: Sequence[float] = FRACTIONS) -> Tensor:
-    """Return the mean height of curves (B, len(fractions)): low if the right pixels go first."""
-    x = torch.tensor(fractions)
-    return torch.trapezoid(curves, x, dim=1) / (x[-1] - x[0])
+SMALLEST = 9  # pixels
 
 
-@torch.no_grad()
 def most_needed_part(
-    network: Layered, images: Tensor, layer: str, units: Units, parts: Tensor, smallest: int = 9
+    network: Layered, images: Tensor, layer: str, units: Units, parts: Tensor
 ) -> Tensor:
     """Return the part of the object whose masking by the mean image costs each unit most.
 
     Args:
-        parts: (B, S, S) integers, 0 off the object.
-        smallest: parts with fewer visible pixels in the field are passed over.
+        parts: (B, S, S) integers, 0 off the object. Parts with fewer than `SMALLEST` visible pixels
+            in the field are passed over.
     Returns:
         (B,) number of the part; 0 where masking none lowers the activation.
     """
-    model, field = before_relu(network, layer), field_mask(network, layer, units, images)
-    start = unit_values(model(images), units)
+    field = field_mask(network, layer, units, images)
+    start = unit_values(network, images, layer, units)
     best, loss = parts.new_zeros(len(images)), torch.zeros_like(start)
     for part in parts.unique().tolist():
         covered = (parts == part) & field
-        visible = covered.flatten(1).sum(1) >= smallest
+        visible = covered.flatten(1).sum(1) >= SMALLEST
         if part == 0 or not visible.any():
             continue
         chosen = visible.nonzero().flatten()
         masked = images[chosen].masked_fill(covered[chosen, None], 0)
-        drop = start[chosen] - unit_values(model(masked), units[chosen])
+        drop = start[chosen] - unit_values(network, masked, layer, units[chosen])
         larger = drop > loss[chosen]
         best[chosen[larger]], loss[chosen[larger]] = part, drop[larger]
     return best
 
 
-def adversarial_images(
-    network: Layered, images: Tensor, labels: Tensor, radius: float, steps: int = 10
-) -> Tensor:
+STEPS = 10  # of an adversarial change
+
+
+def adversarial_images(network: Layered, images: Tensor, labels: Tensor, radius: float) -> Tensor:
     """Change each pixel by at most `radius` so that the network answers another class, if it can.
 
     Projected gradient ascent of the loss (Madry et al. 2018) from the image itself.
 
     images: (B, 3, S, S), as the network sees them -> the same; labels: (B,), those to be left.
     """
-    network.eval()
-    moved = images.clone()
-    for _ in range(steps):
+    moved, step = images, 2.5 * radius / STEPS
+    for _ in range(STEPS):
         moved = moved.detach().requires_grad_()
         with torch.enable_grad():
             loss = F.cross_entropy(network(moved), labels.to(moved.device), reduction="sum")
             (slope,) = torch.autograd.grad(loss, moved)
-        step = 2.5 * radius / steps if steps > 1 else radius
         moved = images + (moved.detach() + step * slope.sign() - images).clamp(-radius, radius)
-    return moved.detach()
+    return moved

@@ -23,13 +23,8 @@ class Toy:
 def fit_toy(angle: float) -> Toy:
     """Fit y from 2,000 pictures, with a bar as the signal and a grating as the distractor.
 
-    Args:
-        angle: cosine between signal and distractor, 0 to below 1.
-    Raises:
-        ValueError: another cosine.
+    angle: cosine between signal and distractor, 0 to below 1.
     """
-    if not 0 <= angle < 1:
-        raise ValueError(f"angle {angle}: a cosine from 0 to below 1 wanted")
     side, generator = 12, torch.Generator().manual_seed(0)
     place = torch.linspace(-1, 1, side)
     signal = F.normalize(torch.exp(-((place / 0.25) ** 2)).expand(side, side).flatten(), dim=0)

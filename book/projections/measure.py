@@ -7,7 +7,6 @@ with a bootstrap 95 % interval over pairs.
 import dataclasses
 import functools
 import itertools
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -24,6 +23,7 @@ from zfrepro.deconvnet import Units
 from zfrepro.layers import contrast_norm
 from zfrepro.measure import Parts, Study
 from zfrepro.models import Layered
+from zfrepro.networks import max_pool
 from zfrepro.stats import rounded, summary
 
 PAIRS, SEARCHED, BATCH = 80, 1000, 20
@@ -65,7 +65,6 @@ class Bench:
         order = torch.randperm(len(self.split), generator=self.generator())
         self.searched = order[: study.images or SEARCHED]
         self.pairs_of = functools.cache(self._pairs_of)
-        self.tops = functools.cache(self._tops)
 
     def generator(self, stream: int = 0) -> torch.Generator:
         """Return a generator with a stream of its own."""
@@ -75,7 +74,8 @@ class Bench:
         """Return validation images as the network sees them."""
         return self.trained.preprocess(self.split.images[indices])
 
-    def _tops(self) -> dict[str, gallery.Top]:
+    @functools.cached_property
+    def tops(self) -> dict[str, gallery.Top]:
         batches = map(self.fetch, self.searched.split(32))
         return gallery.top_units(self.network, batches, LAYERS, progress=self.progress)
 
@@ -87,7 +87,7 @@ class Bench:
             right = (scores.argmax(1) == self.split.labels[chosen]) & (scores.amax(1) > 0)
             images, units = chosen[right], Units(scores.argmax(1)[right])
         else:
-            top = self.tops()[layer]
+            top = self.tops[layer]
             alive = (top.values > 0).all(1).nonzero().flatten()
             maps = alive[torch.randperm(len(alive), generator=draw)[: self.pairs]]
             rank = torch.randint(top.values.shape[1], (len(maps),), generator=draw)
@@ -172,19 +172,15 @@ def rules(bench: Bench, layer: str) -> dict:
 
 def norm_factor(bench: Bench) -> dict:
     """Find the least and the most that contrast norm multiplies active units with."""
-    convs = [conv for conv in bench.network.architecture.convs if conv.norm]
-    ranges = {conv.name: [math.inf, -math.inf] for conv in convs}
+    names = [conv.name for conv in bench.network.architecture.convs if conv.norm]
+    factors = Gathered()
     for part in bench.searched.split(BATCH):
-        maps = bench.network.features(bench.fetch(part), ranges)
-        for conv in convs:
-            pooled = dataclasses.replace(conv, norm=False)  # ZFNet pools first
-            x = bench.network.pool_and_norm(pooled, maps[conv.name])
-            least, most = (contrast_norm(x)[x > 0] / x[x > 0]).aminmax()
-            earlier = ranges[conv.name]
-            ranges[conv.name] = [min(earlier[0], least.item()), max(earlier[1], most.item())]
+        for name, maps in bench.network.features(bench.fetch(part), names).items():
+            x = max_pool(maps)  # ZFNet pools first
+            factors.add(name, torch.stack((contrast_norm(x)[x > 0] / x[x > 0]).aminmax()))
     layers = {
-        name: {"least": rounded(least, 6), "most": rounded(most, 6)}
-        for name, (least, most) in ranges.items()
+        name: {"least": rounded(values.min(), 6), "most": rounded(values.max(), 6)}
+        for name, values in factors.items()
     }
     return {"images": len(bench.searched), "layers": layers}
 
@@ -270,14 +266,16 @@ def rankings(
 
 def deletions(bench: Bench, layer: str) -> dict:
     """Measure by how much the mean height of deletion curves differs, within pairs."""
-    areas, draw = Gathered(), bench.generator(80)
+    heights, draw = Gathered(), bench.generator(80)
+    compared = ("gradient", "another unit", "random")
     for pairs in bench.pairs_of(layer).chunks(bench.few):
         images = bench.fetch(pairs.images)
-        for name, ranking in rankings(bench, pairs, images, draw).items():
-            curve = controls.deletion_curve(bench.network, images, layer, pairs.units, ranking)
-            areas.add(name, controls.area_under(curve.cpu()))
-    compared = ("gradient", "another unit", "random")
-    return {"deconvnet_minus": {name: areas.minus("deconvnet", name) for name in compared}}
+        ranking = rankings(bench, pairs, images, draw)
+        for name in ("deconvnet", *compared):
+            units = pairs.units
+            height = controls.deletion_height(bench.network, images, layer, units, ranking[name])
+            heights.add(name, height)
+    return {"deconvnet_minus": {name: heights.minus("deconvnet", name) for name in compared}}
 
 
 def truth(bench: Bench, layer: str) -> dict:
@@ -296,9 +294,8 @@ def truth(bench: Bench, layer: str) -> dict:
         area = area.masked_fill((area == 0) | (area > 0.95), torch.nan)
         shares.add("area", area)
         energies = rankings(bench, pairs, images, draw)
-        del energies["random"]
-        for name, energy in energies.items():
-            share = measures.share_inside(energy * field, mask)
+        for name in ("deconvnet", "contrast", "another unit"):
+            share = measures.share_inside(energies[name] * field, mask)
             shares.add(name, share.masked_fill(area.isnan(), torch.nan))
     gain = {name: shares.minus("deconvnet", name) for name in CONTROLS}
     return {"shares": shares.summaries(), "deconvnet_minus": gain}

@@ -4,22 +4,17 @@ All take pictures (B, C, H, W), signed, zero meaning nothing, and return one num
 None depends on a picture's scale, since a projection's is arbitrary.
 """
 
-import numpy as np
+import warnings
+
 import torch
 import torch.nn.functional as F
-from scipy.stats import rankdata
+from scipy.stats import ConstantInputWarning, spearmanr
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 from torchvision.transforms.functional import gaussian_blur
 
 LOUDEST = 0.998  # quantile of absolute values that a picture is scaled by
 SMOOTH = 1.5  # px, standard deviation of the neighbourhood over which directions must agree
-
-
-def _require_pairs(a: Tensor, b: Tensor) -> None:
-    if a.shape != b.shape or a.ndim != 4:
-        shapes = f"{tuple(a.shape)} and {tuple(b.shape)}"
-        raise ValueError(f"pictures of one shape (B, C, H, W) wanted, got {shapes}")
 
 
 def _scaled(pictures: Tensor) -> Tensor:
@@ -33,37 +28,23 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     """Return the structural similarity (Wang et al. 2004) of pictures, each normalised per image.
 
     1 for equal pictures. Two pictures that are blank in the same places are alike there: read it
-    against a floor.
-
-    Raises:
-        ValueError: shapes that differ, or below 11 px, the width of its window.
+    against a floor. It compares windows of 11 px, so none may be smaller.
     """
-    _require_pairs(a, b)
-    if min(a.shape[-2:]) < 11:
-        raise ValueError(
-            f"SSIM compares windows of 11 px; these pictures are {tuple(a.shape[-2:])}"
-        )
     a, b = (_scaled(t).contiguous() for t in (a, b))
     return structural_similarity_index_measure(a, b, data_range=2.0, reduction="none").reshape(-1)
 
 
-def rank_correlation(a: Tensor, b: Tensor, where: Tensor | None = None) -> Tensor:
+def rank_correlation(a: Tensor, b: Tensor, where: Tensor) -> Tensor:
     """Return Spearman's correlation over all values; 0 where one of them is constant.
 
     Args:
-        where: (B, H, W) bool, the pixels to compare; default, all. What both leave blank would make
-            them alike.
+        where: (B, H, W) bool, the pixels to compare. What both leave blank would make them alike.
     """
-    _require_pairs(a, b)
-    if where is not None:
-        chosen = where[:, None].expand_as(a)
-        rows = [[t[i][m].view(1, 1, 1, -1) for t in (a, b)] for i, m in enumerate(chosen)]
-        return torch.cat([rank_correlation(*row) for row in rows])
-    ranks = [rankdata(t.flatten(1).cpu().numpy(), axis=1) for t in (a, b)]
-    x, y = (r - r.mean(1, keepdims=True) for r in ranks)
-    norms = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
-    correlations = np.divide((x * y).sum(1), norms, out=np.zeros(len(x)), where=norms > 0)
-    return torch.from_numpy(correlations).float()
+    chosen = where[:, None].expand_as(a)
+    pairs = [(x[m].cpu(), y[m].cpu()) for x, y, m in zip(a, b, chosen, strict=True)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConstantInputWarning)
+        return torch.tensor([spearmanr(*pair).statistic for pair in pairs]).nan_to_num(0).float()
 
 
 def energy(pictures: Tensor) -> Tensor:
@@ -84,12 +65,6 @@ def local_contrast(pictures: Tensor) -> Tensor:
     return F.pad((down.square() + across.square()).sum(1), (1, 1, 1, 1))
 
 
-def _blur(x: Tensor, sigma: float) -> Tensor:
-    """Blur (B, H, W) by a Gaussian; reflect at the border."""
-    radius = min(int(3 * sigma + 0.5), min(x.shape[-2:]) - 1)
-    return gaussian_blur(x, [2 * radius + 1] * 2, [sigma] * 2)
-
-
 def coherence(pictures: Tensor) -> Tensor:
     """Return how much of a picture's contrast lies in lines.
 
@@ -103,7 +78,8 @@ def coherence(pictures: Tensor) -> Tensor:
     """
     down, across = _gradients(pictures)
     pairs = (down * down, across * across, down * across)
-    jyy, jxx, jxy = (_blur(t.sum(1), SMOOTH) for t in pairs)
+    # a neighbourhood ends at three standard deviations
+    jyy, jxx, jxy = (gaussian_blur(t.sum(1), [11, 11], [SMOOTH] * 2) for t in pairs)
     difference = ((jxx - jyy).square() + 4 * jxy.square()).sqrt()
     return difference.sum((1, 2)) / (jxx + jyy).sum((1, 2))
 
