@@ -66,7 +66,7 @@ def fig5(
             view = warp_view(trained, image[None], Change(family, amount))[0].cpu() / 255
             _picture(ax, view, colour)
             ax.set_xlabel(f"{name}\n{axis_amount(family, amount):.3g} {UNITS[family]}")
-        curves = (answer.distance["conv1"], answer.unit["fc7"], answer.probability)
+        curves = (answer.distance["conv1"], answer.unit, answer.probability)
         for ax, values in zip(row[2:], curves, strict=True):
             for k in range(len(names)):
                 ax.plot(at, values[:, k], lw=1.4, color=plots.PALETTE[k])
@@ -239,7 +239,7 @@ def fills(by_dataset: Mapping[str, Record]) -> HTML:
         for fill in FILLS:
             row: dict[str, object] = {"data set": DATASETS[dataset], "fill": fill}
             for family, curves in record[f"fill {fill}"].items():
-                row[f"{family}: consistency, %"] = float(np.mean(curves["kept"]))
+                row[f"{family}: consistency, %"] = curves["kept_share"]["mean"]
                 row[f"{family}: layer 7"] = f"{np.mean(curves['fc7']):.2f}"
             rows.append(row)
     caption = "Prediction consistency and distance in layer 7, by fill, on some of the images"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import diorama
-from book.invariance.warps import FILLS, Response, changes_of, one_pixel, respond, respond_to
+from book.invariance.warps import BATCH, FILLS, changes_of, one_pixel, respond, respond_to
 from diorama.scene import Scene
 from zfrepro.data.transforms import stored_size
 from zfrepro.measure import Parts, Study
@@ -21,7 +21,6 @@ DEGREES = (5, 10, 20, 45, 90, 135, 180, 225, 270, 315)
 AMOUNTS = {"translation": tuple(p / 224 for p in PIXELS), "scale": FACTORS, "rotation": DEGREES}
 SMALLEST = {"translation": (-5 / 224, 5 / 224), "scale": (1.05,), "rotation": (5,)}
 PLACES = (-0.2, -0.1, -0.05, 0.05, 0.1, 0.2)  # sides of the picture, on the table
-BATCH = 16
 COMPARED = 300  # pictures for the comparison of fills, and scenes that are rendered again
 SYMMETRIC = {"diorama": ("ball",), "imagenet20": ("golf ball",)}
 """Spheres, which look alike after any turn in the picture plane. A box, like the cassette player or
@@ -64,14 +63,6 @@ def kept_share(unchanged: Tensor) -> Tensor:
     return 100 * unchanged.float().mean(0)
 
 
-def labels_kept(response: Response) -> dict[str, Any]:
-    """Return the prediction consistency at each amount and over all of them, in per cent."""
-    return {
-        "kept": rounded_all(100 * response.label_kept.float().mean(1)),
-        "kept_share": summary(kept_share(response.label_kept)),
-    }
-
-
 def whole(
     study: Study, trained: Trained, seen: Tensor, labels: Tensor, family: str
 ) -> dict[str, Any]:
@@ -86,7 +77,7 @@ def whole(
     share = 100 * right.float().mean(0)  # of each picture, over the amounts
     record = {
         "amounts": rounded_all(amounts),
-        **labels_kept(response),
+        "kept_share": summary(kept_share(response.label_kept)),
         "relative": {
             layer: {
                 "mean": rounded_all(distances.mean(1)),
@@ -117,8 +108,10 @@ def filled(
     for family, amounts in AMOUNTS.items():
         changes = changes_of(family, amounts)
         response = respond_to(trained, seen, labels, changes, fill, progress=study.progress)
-        relative = rounded_all(response.relative("fc7").mean(1))
-        record[family] = labels_kept(response) | {"fc7": relative}
+        record[family] = {
+            "kept_share": summary(kept_share(response.label_kept)),
+            "fc7": rounded_all(response.relative("fc7").mean(1)),
+        }
     return record
 
 
@@ -152,16 +145,19 @@ def rendered(study: Study, trained: Trained) -> dict[str, Any]:
     def view(scene: Scene) -> Tensor:
         return trained.preprocess(diorama.render(scene, stored).images)
 
-    def views(change, amounts):
-        for rows in steps:
-            scene = scenes.rows(rows)
-            yield view(scene), [view(change(scene, amount)) for amount in amounts]
+    def views(change, amounts, rows):
+        scene = scenes.rows(rows)
+        return view(scene), [view(change(scene, amount)) for amount in amounts]
 
     record: dict[str, Any] = {}
     for name, (change, amounts) in renderings(size / stored).items():
-        pairs = views(change, amounts)
-        response = respond(trained, pairs, scenes.labels, total=len(steps), progress=study.progress)
-        record[name] = {"amounts": rounded_all(amounts)} | labels_kept(response)
+        pairs = partial(views, change, amounts)
+        response = respond(trained, steps, pairs, scenes.labels, progress=study.progress)
+        record[name] = {
+            "amounts": rounded_all(amounts),
+            "kept": rounded_all(100 * response.label_kept.float().mean(1)),
+            "kept_share": summary(kept_share(response.label_kept)),
+        }
         if name in AMOUNTS:
             seen = trained.center_crop(diorama.render(scenes, stored).images)
             changes = changes_of(name, amounts)

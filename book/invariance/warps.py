@@ -7,8 +7,9 @@ another image" in every layer.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,7 @@ FILLS = {"zero": "zeros", "reflected": "reflection", "edge": "border"}
 """What comes in from outside the picture, and its name in `torch.nn.functional.grid_sample`."""
 
 FAMILIES = ("translation", "scale", "rotation")
+BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -32,22 +34,18 @@ class Change:
     family: str
     amount: float  # picture sides, a factor, or degrees
 
-    def __post_init__(self) -> None:
-        if self.family not in FAMILIES:
-            raise ValueError(
-                f"unknown transformation {self.family!r}; there are: {', '.join(FAMILIES)}"
-            )
-        if self.family == "scale" and not self.amount > 0:
-            raise ValueError(f"scale {self.amount}: must be above 0")
-
     def matrix(self) -> Tensor:
         """Return (2, 3), from places in the new picture to places in the old one, -1 to 1."""
         if self.family == "translation":
             return torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, -2 * self.amount]])
         if self.family == "scale":
             return torch.tensor([[1 / self.amount, 0.0, 0.0], [0.0, 1 / self.amount, 0.0]])
-        cos, sin = math.cos(math.radians(self.amount)), math.sin(math.radians(self.amount))
-        return torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]])
+        if self.family == "rotation":
+            cos, sin = math.cos(math.radians(self.amount)), math.sin(math.radians(self.amount))
+            return torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]])
+        raise ValueError(
+            f"unknown transformation {self.family!r}; there are: {', '.join(FAMILIES)}"
+        )
 
 
 def changes_of(family: str, amounts: Iterable[float]) -> list[Change]:
@@ -57,8 +55,6 @@ def changes_of(family: str, amounts: Iterable[float]) -> list[Change]:
 
 def warp(images: Tensor, change: Change, fill: str = "zero") -> Tensor:
     """Transform pictures about their middle, bilinearly. float (B, C, S, S) -> the same."""
-    if fill not in FILLS:
-        raise ValueError(f"unknown fill {fill!r}; there are: {', '.join(FILLS)}")
     matrix = change.matrix().to(images).expand(len(images), 2, 3)
     grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, "bilinear", FILLS[fill], align_corners=False)
@@ -83,10 +79,10 @@ class Response:
     """What the network answers to N pictures under T changes."""
 
     distance: dict[str, Tensor]  # layer -> (T, N), Euclidean
-    unit: dict[str, Tensor]  # layer -> (T, N), of features scaled to unit length, at most 2
+    unit: Tensor  # (T, N), of layer 7's features scaled to unit length, at most 2
     between: dict[str, float]  # layer -> mean distance between the features of two pictures
     probabilities: Tensor  # (T, N, classes)
-    clean_probabilities: Tensor  # (N, classes), of the untouched pictures
+    clean_predicted: Tensor  # (N,), the most probable class of the untouched pictures
     labels: Tensor  # (N,)
 
     @property
@@ -100,11 +96,6 @@ class Response:
         return self.probabilities.argmax(2)
 
     @property
-    def clean_predicted(self) -> Tensor:
-        """The same of the untouched pictures, (N,)."""
-        return self.clean_probabilities.argmax(1)
-
-    @property
     def label_kept(self) -> Tensor:
         """Whether the label stays, (T, N) bool."""
         return self.predicted == self.clean_predicted
@@ -116,86 +107,69 @@ class Response:
 
 @torch.no_grad()
 def respond(
-    trained: Trained,
-    views: Iterable[tuple[Tensor, list[Tensor]]],
-    labels: Tensor,
-    *,
-    total: int | None = None,
-    progress: bool = False,
-) -> Response:
+    trained: Trained, batches: Sequence, views: Callable[[Any], tuple[Tensor, list[Tensor]]],
+    labels: Tensor, *, progress: bool = False,
+) -> Response:  # fmt: skip
     """Compare every layer's features and the probabilities of changed pictures with untouched ones.
 
     Args:
-        views: batches of (untouched, [one changed copy for each change]), each (B, 3, S, S), as the
-            network wants them.
+        views: of a batch, (untouched, [one changed copy for each change]), each (B, 3, S, S), as
+            the network wants them.
         labels: (N,), in the order of the batches.
-        total: number of batches, for the progress bar.
     Raises:
         ValueError: fewer than two pictures.
     """
     layers = [name for name in trained.network.layers if name != "fc8"]
 
     def answer(x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return each layer's features, those of layer 7 at unit length, and probabilities."""
         by_layer = trained.network.features(x, trained.network.layers)
-        return [by_layer[name].flatten(1) for name in layers], by_layer["fc8"].softmax(1).cpu()
+        rows = [by_layer[name].flatten(1) for name in layers]
+        return [*rows, F.normalize(by_layer["fc7"])], by_layer["fc8"].softmax(1).cpu()
 
-    distances, between, probabilities, clean_probabilities = [], [], [], []
-    for untouched, changed in tqdm(views, total=total, unit="batch", disable=not progress):
+    distances, between, probabilities, clean_predicted = [], [], [], []
+    for batch in tqdm(batches, unit="batch", disable=not progress):
+        untouched, changed = views(batch)
         rows, clean = answer(untouched)
-        clean_probabilities.append(clean)
+        clean_predicted.append(clean.argmax(1))
         if len(untouched) > 1:  # a last batch of one has nothing to be compared with
-            between.append(_distances(rows, [row.roll(1, 0) for row in rows])[0])
+            between.append(_distances(rows, [row.roll(1, 0) for row in rows]))
         compared = [(_distances(rows, other), p) for other, p in map(answer, changed)]
         distances.append(torch.stack([d for d, _ in compared]))
         probabilities.append(torch.stack([p for _, p in compared]))
     if not between:
         raise ValueError("two pictures or more wanted: the unit is the distance between two")
-    distance, unit = torch.cat(distances, 3).unbind(1)  # (T, layers, N) each
-    apart = torch.cat(between, 1).mean(1).tolist()
+    *distance, unit = torch.cat(distances, 2).unbind(1)  # (T, N) each
+    *apart, _ = torch.cat(between, 1).mean(1).tolist()
     return Response(
-        {name: distance[:, k] for k, name in enumerate(layers)},
-        {name: unit[:, k] for k, name in enumerate(layers)},
+        dict(zip(layers, distance, strict=True)),
+        unit,
         dict(zip(layers, apart, strict=True)),
         torch.cat(probabilities, 1),
-        torch.cat(clean_probabilities),
+        torch.cat(clean_predicted),
         labels.cpu(),
     )
 
 
 def _distances(a: list[Tensor], b: list[Tensor]) -> Tensor:
-    """Return (2, layers, B): Euclidean, and of rows scaled to unit length."""
-    by_layer = []
-    for x, y in zip(a, b, strict=True):
-        plain, lengths = (x - y).norm(dim=1), (x.norm(dim=1), y.norm(dim=1))
-        # |x - y|^2 = (|x| - |y|)^2 + |x| |y| unit^2: the large rows are not scaled one by one
-        square = plain**2 - (lengths[0] - lengths[1]) ** 2
-        unit = (square / (lengths[0] * lengths[1])).clamp_min(0).sqrt()
-        silent = (lengths[0] == 0) | (lengths[1] == 0)  # the other's direction, of length 1
-        by_layer.append(torch.stack([plain, torch.where(silent, (plain > 0).float(), unit)]))
-    return torch.stack(by_layer, 1).cpu()
+    """Return the Euclidean distance of K features, each (B, D) of its own D. -> (K, B)."""
+    return torch.stack([(x - y).norm(dim=1) for x, y in zip(a, b, strict=True)]).cpu()
 
 
 def respond_to(
-    trained: Trained,
-    seen: Tensor,
-    labels: Tensor,
-    changes: list[Change],
-    fill: str = "zero",
-    *,
-    batch: int = 16,
+    trained: Trained, seen: Tensor, labels: Tensor, changes: list[Change], fill: str = "zero", *,
     progress: bool = False,
-) -> Response:
+) -> Response:  # fmt: skip
     """Apply `respond` to warped pictures, in an order that mixes classes.
 
     seen: uint8 (N, 3, S, S), labels: (N,).
     """
 
-    def views():
-        for part in seen.split(batch):
-            warped = [trained.preprocess_crop(warp_view(trained, part, c, fill)) for c in changes]
-            yield trained.preprocess_crop(part), warped
+    def views(part: Tensor) -> tuple[Tensor, list[Tensor]]:
+        warped = [trained.preprocess_crop(warp_view(trained, part, c, fill)) for c in changes]
+        return trained.preprocess_crop(part), warped
 
-    return respond(trained, views(), labels, total=-(-len(seen) // batch), progress=progress)
+    return respond(trained, seen.split(BATCH), views, labels, progress=progress)
 
 
 @torch.no_grad()
@@ -209,10 +183,8 @@ def one_pixel(trained: Trained, stored: Tensor, *, progress: bool = False) -> Te
     Returns:
         bool (3, N).
     """
-    size, room = trained.image_size, stored.shape[-1]
-    if room < size + 1:
-        raise ValueError(f"pictures of more than {size} px wanted, got {room}")
-    offset, same = (room - size) // 2, []
+    size, same = trained.image_size, []
+    offset = (stored.shape[-1] - size) // 2
     for part in tqdm(stored.split(32), unit="batch", disable=not progress):
         # the mean image stays where it is: the scene moves, not what the network subtracts
         views = [crop(part, offset + dy, offset + dx, size) for dy in (0, 1) for dx in (0, 1)]
