@@ -185,8 +185,8 @@ def test_the_study_runs_and_its_numbers_agree(few, monkeypatch):
     signs = study.Masks(few, features, 12, 2, seed=0, signs=True)
     assert study.layer_table(signs, 0, ["sign"])["sign"]["random"] == table
     assert signs.changed() == masks.changed()
-    part = [c.mean_over_pairs(c.sign_distance(eps)) for eps in masks.of_part]
-    random = [c.mean_over_pairs(c.sign_distance(e)) for e in masks.of_control["random"]]
+    part = [c.mean_over_pairs(c.sign_distance(eps)) for eps in masks.eps["part"]]
+    random = [c.mean_over_pairs(c.sign_distance(e)) for e in masks.eps["random"]]
     part, random = sum(part) / 3, sum(random) / 2
     assert math.isclose(table["part"], part, rel_tol=1e-3)
     assert math.isclose(table["control"], random, rel_tol=1e-3)

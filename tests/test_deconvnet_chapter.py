@@ -4,21 +4,22 @@ import pytest
 import torch
 
 from book.deconvnet import claims, figures
-from book.deconvnet import measure as study_module
 from tests import datasets
 from tests.networks import relative, small
 from zfrepro import deconvnet
 from zfrepro import measure as studies
 from zfrepro.deconvnet import Units
 from zfrepro.networks import krizhevsky, zfnet
+from zfrepro.stats import correlation
 
 BACKPROPAGATION, RESEMBLES = claims.CLAIMS
 
 
 def test_correlation_by_hand():
     a = torch.tensor([0.0, 1, 2, 3]).expand(1, 3, 2, 4)
-    assert study_module.correlation(a, 5 * a + 7).item() == pytest.approx(1)
-    assert study_module.correlation(a, -a).item() == pytest.approx(-1)
+    assert correlation(a, 5 * a + 7).item() == pytest.approx(1)
+    assert correlation(a, -a).item() == pytest.approx(-1)
+    assert correlation(a, torch.ones_like(a)).isnan()
 
 
 def test_the_study_runs_and_is_judged(tmp_path):

@@ -98,6 +98,13 @@ def summary(values: Tensor, seed: int = 0) -> dict[str, float | int | None]:
     return bootstrap(values, seed).record()
 
 
+def correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Return Pearson's correlation of pairs, nan where one is constant. (B, ...) -> (B,)."""
+    a, b = (x.flatten(1).double() for x in (a, b))
+    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
+    return ((a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))).float()
+
+
 def by_t(mean: float, error: float, freedom: int, n: int, unit: str, method: str) -> Interval:
     """Return an interval by Student's t; without freedom it has no bounds."""
     half = float(stats.t.ppf(0.975, freedom)) * error if freedom else math.inf

@@ -1,5 +1,6 @@
 """What the chapter on correspondence records: faces with their parts masked, with the controls."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -66,15 +67,12 @@ def diorama_faces(image_size: int, a_class: int = A_CLASS) -> Faces:
     """Render animals turned towards us, with both eyes and the nose in sight and apart.
 
     One mask never hides two parts.
-
-    Raises:
-        ValueError: more faces of a class are wanted than 1000 scenes and 100 for each face hold.
     """
     stored, side = stored_size(image_size), round(SHARE * image_size)
     offset = (stored - image_size) // 2
     images, places, classes = [], [], []
     missing = dict.fromkeys(range(len(ANIMALS)), a_class)
-    for start in range(0, 1000 + 100 * a_class, 200):
+    for start in itertools.count(0, 200):
         scene = diorama.sample(torch.arange(start, start + 200), FACES_SEED)
         wanted = [missing.get(label, 0) > 0 for label in scene.labels.tolist()]
         scene = scene.rows(torch.tensor(wanted))
@@ -91,8 +89,8 @@ def diorama_faces(image_size: int, a_class: int = A_CLASS) -> Faces:
                 places.append(at[i])
                 classes.append(label)
         if not any(missing.values()):
-            return Faces(torch.stack(images), torch.stack(places), torch.tensor(classes), ANIMALS)
-    raise ValueError(f"fewer than {a_class} faces of some class in {1000 + 100 * a_class} scenes")
+            break
+    return Faces(torch.stack(images), torch.stack(places), torch.tensor(classes), ANIMALS)
 
 
 def photographed_faces(image_size: int, root: Path | str | None, a_class: int = A_CLASS) -> Faces:
@@ -148,20 +146,21 @@ def features_of(
     return features
 
 
-def control_places(faces: Faces, side: int, draws: int, seed: int) -> dict[str, Tensor]:
-    """Draw where the masks of each control lie.
+def mask_places(faces: Faces, side: int, draws: int, seed: int) -> dict[str, Tensor]:
+    """Return where the masks on the parts lie, and draw where those of each control do.
 
     Returns:
         (draws, N, 2) for `random`; (3, N, 2), one a part, for the others.
     """
     draw, images, parts = torch.Generator().manual_seed(seed), faces.images, faces.places
     count, size, by_part = len(faces), images.shape[-1], parts.unbind(1)
-    by_control = {
+    places = {
+        "part": by_part,
         "random": [c.random_places(count, size, side, draw) for _ in range(draws)],
         "matched": [c.matched_places(images, at, parts, side, draw) for at in by_part],
         "borrowed": [c.borrowed_places(at, parts, side, draw) for at in by_part],
     }
-    return {name: torch.stack(places) for name, places in by_control.items()}
+    return {name: torch.stack(at) for name, at in places.items()}
 
 
 class Masks:
@@ -176,7 +175,7 @@ class Masks:
         signs: bool = False,
     ):  # fmt: skip
         self.faces = faces
-        self.places = control_places(faces, side, draws, seed)
+        self.places = mask_places(faces, side, draws, seed)
         (layer,) = clean = c.batched_features(features, faces.images)
         self.clean = clean[layer]
 
@@ -187,8 +186,7 @@ class Masks:
             difference = c.differences(features, clean, masked)[layer]
             return difference.sign().to(torch.int8) if signs else difference
 
-        self.of_part = [eps(places) for places in faces.places.unbind(1)]
-        self.of_control = {name: [eps(at) for at in places] for name, places in self.places.items()}
+        self.eps = {name: [eps(at) for at in places] for name, places in self.places.items()}
         self.maps = features(faces.images[:1])[layer].shape[1]
 
     def distances(self, measure: str) -> dict[str, Tensor]:
@@ -197,9 +195,11 @@ class Masks:
         (K, N, N) each; K is 1, or the draws of `random`.
         """
         by_part = []
-        for part, on_part in enumerate(self.of_part):
-            sets = {"part": [on_part], "random": self.of_control["random"]}
-            sets |= {name: [self.of_control[name][part]] for name in ("matched", "borrowed")}
+        for part in range(len(c.PARTS)):
+            sets = {
+                name: group if name == "random" else [group[part]]
+                for name, group in self.eps.items()
+            }
             changed = [eps.ne(0).sum(1) for group in sets.values() for eps in group]
             keep = max(1, int(torch.cat(changed).float().quantile(0.05)))
             to_distance = partial(MEASURES[measure], maps=self.maps, keep=keep)
@@ -215,10 +215,9 @@ class Masks:
 
     def changed(self) -> dict[str, float]:
         """Return the mean share of the units that change, for each set of masks."""
-        sets = {"part": self.of_part, **self.of_control}
         return {
             name: rounded(torch.stack([eps.ne(0).float().mean() for eps in group]).mean())
-            for name, group in sets.items()
+            for name, group in self.eps.items()
         }
 
 
@@ -296,8 +295,8 @@ def papers_table(masks: Masks, seed: int, times: int = FIVES) -> dict[str, Any]:
     def pairs(eps: Tensor) -> Tensor:
         return c.sign_distance(eps)[groups[:, upper[0]], groups[:, upper[1]]]  # (times, 10)
 
-    rows = {name: pairs(eps) for name, eps in zip(c.PARTS, masks.of_part, strict=True)}
-    rows["random"] = torch.cat([pairs(eps) for eps in masks.of_control["random"]], 1)
+    rows = {name: pairs(eps) for name, eps in zip(c.PARTS, masks.eps["part"], strict=True)}
+    rows["random"] = torch.cat([pairs(eps) for eps in masks.eps["random"]], 1)
     random = rows["random"].mean(1)
     below = torch.stack([rows[name].mean(1) < random for name in c.PARTS]).all(0)
     table: dict[str, Any] = {
@@ -313,8 +312,8 @@ def classes_table(masks: Masks, seed: int) -> dict[str, Any]:
     table: dict[str, Any] = {
         "accuracy": rounded(100 * c.nearest_mean(cosine, classes).eq(classes).float().mean())
     }
-    part = torch.stack([c.cosine_distance(eps) for eps in masks.of_part]).mean(0)
-    on_random = masks.of_control["random"]
+    part = torch.stack([c.cosine_distance(eps) for eps in masks.eps["part"]]).mean(0)
+    on_random = masks.eps["random"]
     random = torch.stack([c.cosine_distance(eps) for eps in on_random]).mean(0)
     weights = c.bootstrap_counts(len(classes), TIMES, torch.Generator().manual_seed(seed))
     margins = {}

@@ -35,16 +35,14 @@ def levels(
     Raises:
         ValueError: a layer or unit that does not exist.
     """
-    convs = [conv.name for conv in network.architecture.convs]
-    if layer not in convs:
-        raise ValueError(f"no conv layer {layer!r}; there are: {', '.join(convs)}")
-    below = convs[: convs.index(layer) + 1]
-    trace = deconvnet.forward(network, image, layer, also=below)
+    if layer not in network.convs:
+        raise ValueError(f"no conv layer {layer!r}; there are: {', '.join(network.convs)}")
+    trace = deconvnet.forward(network, image, layer, also=network.convs)
     up = {"image": image[0]}
-    for name in below:
-        up[f"layer {name[-1]}"] = trace.features[name][0]
+    for name, maps in trace.features.items():
+        up[f"layer {name[-1]}"] = maps[0]
         if name in trace.switches:
-            pooled, _ = deconvnet.pool(trace.features[name])
+            pooled, _ = deconvnet.pool(maps)
             up[f"pooled {name[-1]}"] = pooled[0]
     unit = unit or deconvnet.strongest(trace.activations)
     unit.validate(layer, 1, tuple(trace.activations.shape[1:]))

@@ -10,16 +10,10 @@ from torch import Tensor
 
 from zfrepro import deconvnet, rules
 from zfrepro.measure import Parts, Study
-from zfrepro.stats import bootstrap, rounded, rounded_all
+from zfrepro.stats import bootstrap, correlation, rounded, rounded_all
 from zfrepro.weights import Trained
 
 COUNT = 60  # images
-
-
-def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Return Pearson's correlation of grey levels of pairs of pictures. (N, 3, H, W) -> (N,)."""
-    a, b = (t.float().mean(1).flatten(1) for t in (a, b))
-    return F.cosine_similarity(a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True), dim=1)
 
 
 def relation(trained: Trained, images: Tensor) -> dict[str, Any]:
@@ -48,6 +42,8 @@ def relation(trained: Trained, images: Tensor) -> dict[str, Any]:
 def resemblance(trained: Trained, images: Tensor) -> dict[str, Any]:
     """Correlate the strongest unit's projection with the patch it saw and with another image's.
 
+    The correlation is of grey levels; 0 where a picture is constant.
+
     Args:
         images: (B, 3, S, S), as the network wants them; the other image is the one before.
     Returns:
@@ -61,8 +57,10 @@ def resemblance(trained: Trained, images: Tensor) -> dict[str, Any]:
         side = projected.pixels.shape[-1]
         own_patch = deconvnet.crop(images, projected.tops, projected.lefts, side)
         other_patch = deconvnet.crop(images.roll(1, 0), projected.tops, projected.lefts, side)
-        patches = (own_patch, other_patch)
-        same, different = (correlation(projected.pixels, patch) for patch in patches)
+        grey = projected.pixels.mean(1)
+        same, different = (
+            correlation(grey, patch.mean(1)).nan_to_num(0) for patch in (own_patch, other_patch)
+        )
         by_layer[layer] = {"lead": rounded_all(bootstrap(same - different))}
     return by_layer
 

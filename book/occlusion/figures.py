@@ -16,11 +16,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import diorama
-from book.occlusion import measures
-from book.occlusion.measure import Row
+from book.occlusion.measure import SETTINGS, Row
 from zfrepro import occlusion, page, paper, plots, records
 from zfrepro.claims import DATASETS, Record
-from zfrepro.stats import Interval
+from zfrepro.stats import Interval, correlation
 
 NAMED = 3  # classes that get a colour of their own in panel (e)
 TRUE, OTHERS, REST = plots.PALETTE[0], plots.PALETTE[4:0:-1], "#9a9a9a"
@@ -88,7 +87,7 @@ def fig7(
         line[0].set_ylabel(classes[row.label])
         _heat(activity, row, row.activity, image_size, f"map {row.map}")
         _projections(projections, row.projections)
-        together = measures.correlation(row.activity[None], row.probability[None]).item()
+        together = correlation(row.activity[None], row.probability[None]).item()
         label = f"r with (b) = {together:+.2f}"
         _heat(probability, row, row.probability, image_size, label)
         _winners(winners, row, classes, image_size)
@@ -221,39 +220,32 @@ def _telling(scenes: diorama.Scene, name: str, drops: Mapping[str, float]) -> in
 # --- what was measured ---
 
 
-def objects(by_dataset: Mapping[str, Record]) -> Figure:
-    """Draw the drop for squares on the object and beside it; where known, for its very shape."""
-    rows = {
+INTERVALS = {
+    "objects": ("drop in the probability of the true class", {
         "squares on the object": "objects/drop",
         "squares beside it (control)": "objects/drop_beside",
         "the object, to the pixel": "shapes/drop",
         "the same shape elsewhere (control)": "shapes/drop_elsewhere",
-    }
-    unit = "drop in the probability of the true class"
-    return plots.intervals_by_dataset(by_dataset, rows, unit=unit)
-
-
-def correlations(by_dataset: Mapping[str, Record]) -> Figure:
-    """Draw mean correlations over positions, each with its control."""
-    rows = {
+    }),
+    "correlations": ("correlation over positions of the square", {
         "strongest map (b) with probability (d)": "maps/strongest",
         "average map with (d) (control)": "maps/any_map",
         "strongest map (b) with its projection (c)": "projections/own",
         "with another image's projection (control)": "projections/other",
         "(d) of two networks": "agreement/same",
         "(d) of different images (control)": "agreement/other",
-    }
-    unit = "correlation over positions of the square"
-    return plots.intervals_by_dataset(by_dataset, rows, unit=unit)
+    }),
+    "settings": ("largest drop in the probability of the true class", {
+        f"{fill}, {factor:g} x the paper's side": f"settings/{k}/worst_drop"
+        for k, (fill, factor) in enumerate(SETTINGS)
+    }),
+}  # fmt: skip
+"""Figure -> its unit, and the label of each row with the path in the record."""
 
 
-def settings(by_dataset: Mapping[str, Record]) -> Figure:
-    """Draw the largest drop an image by what the square shows and by its side."""
-    rows = {
-        f"{setting['fill']}, {setting['factor']:g} x the paper's side": f"settings/{k}/worst_drop"
-        for k, setting in enumerate(next(iter(by_dataset.values()))["settings"])
-    }
-    unit = "largest drop in the probability of the true class"
+def intervals(name: str, by_dataset: Mapping[str, Record]) -> Figure:
+    """Draw one of `INTERVALS`."""
+    unit, rows = INTERVALS[name]
     return plots.intervals_by_dataset(by_dataset, rows, unit=unit)
 
 

@@ -22,7 +22,7 @@ from zfrepro.data.transforms import stored_size
 from zfrepro.deconvnet import Units, strongest
 from zfrepro.measure import Parts, Study
 from zfrepro.occlusion import Occlusion, occlude
-from zfrepro.stats import rounded, summary
+from zfrepro.stats import correlation, rounded, summary
 from zfrepro.weights import Trained
 
 REVISION = 2  # rows of the figure by how much the probability varies
@@ -156,15 +156,9 @@ def energy(trained: Trained, images: Tensor, maps: Tensor) -> Tensor:
     return torch.cat(energies)
 
 
-def of_squares(slid: Occlusion, labels: Tensor) -> dict[str, Any]:
-    """Return means over images of what one kind of square does."""
-    p, clean = slid.of(labels), slid.clean[torch.arange(len(labels)), labels]
-    share = slid.predicted.eq(labels[:, None, None]).float().mean((1, 2))
-    return {
-        "worst_drop": summary(clean - p.flatten(1).amin(1)),
-        "label_kept": summary(share),
-        "label_changes": summary(share.lt(1)),
-    }
+def clean_of(slid: Occlusion, labels: Tensor) -> Tensor:
+    """Return the probability of one class an image without a square. (B,) -> (B,)."""
+    return slid.clean.gather(1, labels[:, None])[:, 0]
 
 
 def of_objects(slid: Occlusion, labels: Tensor, mask: Tensor) -> dict[str, Any]:
@@ -175,7 +169,7 @@ def of_objects(slid: Occlusion, labels: Tensor, mask: Tensor) -> dict[str, Any]:
 
     mask: (B, S, S) bool, the object.
     """
-    p, clean = slid.of(labels), slid.clean[torch.arange(len(labels)), labels]
+    p, clean = slid.of(labels), clean_of(slid, labels)
     cover = measures.share_covered(mask, slid)
     on = cover.ge(cover.flatten(1).amax(1).clamp_max(ON)[:, None, None])
     off = cover.le(BESIDE) & ~on
@@ -230,20 +224,16 @@ class _Measured:
         return evenly(self.right, self.study.images or COUNTS.get(self.study.dataset.name, COUNT))
 
     @cached_property
-    def labels(self) -> Tensor:
-        return self.split.labels[self.main]
-
-    @cached_property
-    def images(self) -> Tensor:
-        return self.split.images[self.main]
+    def chosen(self) -> Split:
+        return self.split.chosen(self.main)
 
     @cached_property
     def grey_squares(self) -> Occlusion:
-        return self.squares(self.images)
+        return self.squares(self.chosen.images)
 
     @cached_property
     def mask(self) -> Tensor:
-        return self.trained.center_crop(self.split.truth["mask"][self.main][:, None])[:, 0]
+        return self.trained.center_crop(self.chosen.truth["mask"][:, None])[:, 0]
 
     def squares(
         self, images: Tensor, *, kind: str = "grey", factor: float = 1.0,
@@ -268,7 +258,7 @@ def parts(study: Study) -> Parts:
     m = _Measured(study)
     measurements: Parts = {
         "figure": lambda: _figure(m),
-        "main": lambda: of_squares(m.grey_squares, m.labels) | {"precision": m.precision},
+        "main": lambda: _labels(m),
         "maps": lambda: _maps(m),
         "projections": lambda: _projections(m),
         "agreement": lambda: _agreement(m),
@@ -276,7 +266,7 @@ def parts(study: Study) -> Parts:
     if not study.adapted:
         measurements["settings"] = lambda: _settings(m)
     if "mask" in m.split.truth:
-        measurements["objects"] = lambda: _compared(m, m.images, m.labels, m.mask)
+        measurements["objects"] = lambda: _compared(m, m.chosen, m.mask)
         measurements |= {"shapes": lambda: _shapes(m), "object_parts": lambda: _object_parts(m)}
     elif study.dataset.name == records.read(BOXES)["set"]:
         measurements["objects"] = lambda: _objects_in_boxes(m)
@@ -285,14 +275,14 @@ def parts(study: Study) -> Parts:
 
 def _objects_in_boxes(m: _Measured) -> dict[str, Any]:
     drawn = photographs_with_boxes(m.study.dataset, m.study.root)
-    right = m.trained.predict_proba(drawn.images).argmax(1).eq(drawn.labels)
-    return _compared(m, drawn.images[right], drawn.labels[right], drawn.truth["mask"][right])
+    right = drawn.chosen(m.trained.predict_proba(drawn.images).argmax(1).eq(drawn.labels))
+    return _compared(m, right, right.truth["mask"])
 
 
-def _compared(m: _Measured, images: Tensor, labels: Tensor, mask: Tensor) -> dict[str, Any]:
+def _compared(m: _Measured, split: Split, mask: Tensor) -> dict[str, Any]:
     # in bf16 positions tie, and the first of them, in a corner, would be the lowest
-    slid = m.squares(images, precision="fp32")
-    return of_objects(slid, labels, mask) | {"images": len(labels)}
+    slid = m.squares(split.images, precision="fp32")
+    return of_objects(slid, split.labels, mask) | {"images": len(split)}
 
 
 def _figure(m: _Measured) -> dict[str, Any]:
@@ -323,18 +313,25 @@ def describe(r: Row, classes: tuple[str, ...]) -> dict[str, Any]:
         "median": p.median(),
         "max": p.max(),
         "kept": r.predicted.eq(r.label).float().mean(),
-        "correlation": measures.correlation(r.activity[None], p[None]),
+        "correlation": correlation(r.activity[None], p[None]),
     }
     which = {"index": r.index, "class": classes[r.label], "label": r.label, "map": r.map}
     return which | {"others": list(r.others)} | {k: rounded(v) for k, v in numbers.items()}
 
 
+def _labels(m: _Measured) -> dict[str, Any]:
+    """Measure at how many positions the true class stays the most probable, and whether at all."""
+    kept = m.grey_squares.predicted.eq(m.chosen.labels[:, None, None]).float().mean((1, 2))
+    shares = {"label_kept": summary(kept), "label_changes": summary(kept.lt(1))}
+    return shares | {"precision": m.precision}
+
+
 def _maps(m: _Measured) -> dict[str, Any]:
     """Correlate layer-5 activity with the class's probability over positions, image by image."""
-    slid, p = m.grey_squares, m.grey_squares.of(m.labels)
-    by_sum = measures.correlation(slid.activity_of(slid.strongest), p)
+    slid, p = m.grey_squares, m.grey_squares.of(m.chosen.labels)
+    by_sum = correlation(slid.activity_of(slid.strongest), p)
     maps = range(slid.activity.shape[-1])
-    every = torch.stack([measures.correlation(slid.activity[..., c], p) for c in maps], 1)
+    every = torch.stack([correlation(slid.activity[..., c], p) for c in maps], 1)
     return {
         "strongest": summary(by_sum),
         "any_map": summary(every.nanmean(1)),
@@ -345,12 +342,12 @@ def _maps(m: _Measured) -> dict[str, Any]:
 
 def _projections(m: _Measured) -> dict[str, Any]:
     """Correlate a map's activity with the energy of its projection under the square."""
-    slid, x = m.grey_squares, m.trained.preprocess(m.images)
+    slid, x = m.grey_squares, m.trained.preprocess(m.chosen.images)
     under = measures.share_covered(energy(m.trained, x, slid.strongest), slid)
     activity, another = slid.activity_of(slid.strongest), under.roll(1, 0)
     return {
-        "own": summary(measures.correlation(under, activity)),
-        "other": summary(measures.correlation(another, activity)),
+        "own": summary(correlation(under, activity)),
+        "other": summary(correlation(another, activity)),
     }
 
 
@@ -359,25 +356,25 @@ def _agreement(m: _Measured) -> dict[str, Any]:
 
     The other network is Krizhevsky's; for a network that others trained, our ZFNet.
     """
-    probability, study = m.grey_squares.of(m.labels), m.study
+    probability, study = m.grey_squares.of(m.chosen.labels), m.study
     if study.adapted:
-        other = m.squares(study.our_images().images[m.main], trained=study.ours).of(m.labels)
+        other = m.squares(study.our_images().images[m.main], trained=study.ours).of(m.chosen.labels)
     else:
-        other = m.squares(m.images, trained=study.networks["krizhevsky"]).of(m.labels)
+        other = m.squares(m.chosen.images, trained=study.networks["krizhevsky"]).of(m.chosen.labels)
     return {
-        "same": summary(measures.correlation(probability, other)),
-        "other": summary(measures.correlation(probability, other.roll(1, 0))),
+        "same": summary(correlation(probability, other)),
+        "other": summary(correlation(probability, other.roll(1, 0))),
     }
 
 
 def _settings(m: _Measured) -> list[dict[str, Any]]:
     """Try other fills and sizes, one changed at a time, on fewer images."""
-    indices = evenly(m.right, min(len(m.main), COUNT_SETTINGS))
+    some = m.split.chosen(evenly(m.right, min(len(m.main), COUNT_SETTINGS)))
     results = []
     for kind, factor in SETTINGS:
-        squares = m.squares(m.split.images[indices], kind=kind, factor=factor)
-        drop = of_squares(squares, m.split.labels[indices])["worst_drop"]
-        results.append({"fill": kind, "factor": factor, "worst_drop": drop})
+        slid = m.squares(some.images, kind=kind, factor=factor)
+        drop = clean_of(slid, some.labels) - slid.of(some.labels).flatten(1).amin(1)
+        results.append({"fill": kind, "factor": factor, "worst_drop": summary(drop)})
     return results
 
 
@@ -390,7 +387,7 @@ def _covered(m: _Measured, indices: Tensor, masks: Tensor) -> Tensor:
 
 def _shapes(m: _Measured) -> dict[str, Any]:
     """Cover the object to the pixel, and the same shape elsewhere, of objects that leave room."""
-    clean, off = m.searched[0][m.main, m.labels], _moved(m, m.main, m.mask, m.mask)
+    clean, off = m.searched[0][m.main, m.chosen.labels], _moved(m, m.main, m.mask, m.mask)
     on = _covered(m, m.main, m.mask).masked_fill(off.isnan(), torch.nan)
     return {"drop": summary(clean - on), "drop_elsewhere": summary(clean - off)}
 

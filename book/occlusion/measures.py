@@ -22,13 +22,6 @@ def middles_on(mask: Tensor, occlusion: Occlusion) -> Tensor:
     return mask[:, occlusion.rows[:, None] + height // 2, occlusion.columns + width // 2]
 
 
-def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Return Pearson's correlation over positions, nan where one is constant. (B, R, Q) -> (B,)."""
-    a, b = (x.flatten(1).double() for x in (a, b))
-    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
-    return ((a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))).float()
-
-
 def translate_off(mask: Tensor, avoid: Tensor) -> tuple[Tensor, Tensor]:
     """Translate each mask, cyclically, to where it overlaps `avoid` least; of ties, the nearest.
 
