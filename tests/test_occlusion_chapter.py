@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from book.occlusion import figures, measures
+from book.occlusion import figures
 from book.occlusion import measure as study
 from book.occlusion.measure import Row
 from tests.datasets import stripes, tiny
@@ -126,7 +126,7 @@ def test_share_under_the_square_by_hand():
     mask[0, :2, 1] = True  # two pixels
     rows, columns = torch.tensor([0, 1, 2]), torch.tensor([0, 2])
     square = Occlusion(None, None, rows=rows, columns=columns, window=(2, 2))
-    result = measures.share_covered(mask, square)
+    result = study.share_covered(mask, square)
     assert result.tolist() == [[[0.5, 0.0], [0.25, 0.0], [0.0, 0.0]]]
 
 
@@ -134,6 +134,6 @@ def test_translate_off_moves_off_the_object_without_change_of_area():
     mask = torch.zeros(2, 12, 12, dtype=torch.bool)
     mask[0, 2:6, 3:7] = True
     mask[1] = True  # nowhere to go
-    moved, left = measures.translate_off(mask, mask)
+    moved, left = study.translate_off(mask, mask)
     assert torch.equal(moved.sum((1, 2)), mask.sum((1, 2))) and left.tolist() == [0, 1]
     assert not (moved[0] & mask[0]).any()

@@ -91,9 +91,7 @@ def fig7(
         label = f"r with (b) = {together:+.2f}"
         _heat(probability, row, row.probability, image_size, label)
         _winners(winners, row, classes, image_size)
-        first, last = _span(row, image_size)
         for ax in (activity, probability, winners):
-            ax.set(xlim=(first, last), ylim=(last, first))
             if masks is not None:
                 outline = {"levels": [0.5], "colors": "white", "linewidths": 1.2}
                 lines = ax.contour(masks[k].float().numpy(), **outline)
@@ -111,17 +109,14 @@ def _image(ax, image: Tensor, patch: int) -> None:
     ax.add_patch(Rectangle(np.subtract(corner, 0.5), patch, patch, fc="0.5", ec="none"))
 
 
-def _span(row: Row, size: int) -> tuple[float, float]:
-    """Return where the first value of a map begins and the last ends, in pixels of the image."""
-    step = (size - row.patch) / (len(row.activity) - 1)
-    first = (row.patch - 1) / 2 - step / 2
-    return first, first + step * len(row.activity)
-
-
 def _registered(ax, row: Row, values: np.ndarray, size: int, **style):
     """Draw a value a position where the middle of the square was."""
-    first, last = _span(row, size)
-    return ax.imshow(values, extent=(first, last, last, first), interpolation="nearest", **style)
+    step = (size - row.patch) / (len(values) - 1)
+    first = (row.patch - 1) / 2 - step / 2
+    last = first + step * len(values)
+    drawn = ax.imshow(values, extent=(first, last, last, first), interpolation="nearest", **style)
+    ax.autoscale(False)  # for what is drawn on it
+    return drawn
 
 
 def _heat(ax, row: Row, values: Tensor, size: int, label: str) -> None:

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from safetensors.torch import save
 from torch import Tensor
 
-from book.occlusion import measures
 from diorama import PART_NAMES
 from zfrepro import device, gallery, occlusion, plots, records, rules
 from zfrepro.data import Dataset, Split, photos
@@ -156,6 +155,21 @@ def energy(trained: Trained, images: Tensor, maps: Tensor) -> Tensor:
     return torch.cat(energies)
 
 
+def share_covered(weights: Tensor, slid: Occlusion) -> Tensor:
+    """Return the mean of `weights` under the window: of a mask, the share of the window on it.
+
+    weights: (B, H, W), bool or float -> (B, R, Q).
+    """
+    every = F.avg_pool2d(weights.double(), slid.window, stride=1)
+    return every[:, slid.rows[:, None], slid.columns].float()
+
+
+def middles_on(mask: Tensor, slid: Occlusion) -> Tensor:
+    """Tell whether the middle of the window lies on the mask. (B, H, W) -> (B, R, Q), bool."""
+    height, width = slid.window
+    return mask[:, slid.rows[:, None] + height // 2, slid.columns + width // 2]
+
+
 def clean_of(slid: Occlusion, labels: Tensor) -> Tensor:
     """Return the probability of one class an image without a square. (B,) -> (B,)."""
     return slid.clean.gather(1, labels[:, None])[:, 0]
@@ -170,13 +184,13 @@ def of_objects(slid: Occlusion, labels: Tensor, mask: Tensor) -> dict[str, Any]:
     mask: (B, S, S) bool, the object.
     """
     p, clean = slid.of(labels), clean_of(slid, labels)
-    cover = measures.share_covered(mask, slid)
+    cover = share_covered(mask, slid)
     on = cover.ge(cover.flatten(1).amax(1).clamp_max(ON)[:, None, None])
     off = cover.le(BESIDE) & ~on
     covered, beside = ((p * where).sum((1, 2)) / where.sum((1, 2)) for where in (on, off))
     covered = covered.masked_fill(beside.isnan(), torch.nan)
     lower = covered.lt(beside).float().masked_fill(beside.isnan(), torch.nan)
-    anywhere = measures.middles_on(mask, slid).flatten(1).float()
+    anywhere = middles_on(mask, slid).flatten(1).float()
     hit = anywhere.gather(1, p.flatten(1).argmin(1, keepdim=True))[:, 0]
     middle = mask[:, mask.shape[1] // 2, mask.shape[2] // 2].float()
     return {
@@ -343,7 +357,7 @@ def _maps(m: _Measured) -> dict[str, Any]:
 def _projections(m: _Measured) -> dict[str, Any]:
     """Correlate a map's activity with the energy of its projection under the square."""
     slid, x = m.grey_squares, m.trained.preprocess(m.chosen.images)
-    under = measures.share_covered(energy(m.trained, x, slid.strongest), slid)
+    under = share_covered(energy(m.trained, x, slid.strongest), slid)
     activity, another = slid.activity_of(slid.strongest), under.roll(1, 0)
     return {
         "own": summary(correlation(under, activity)),
@@ -416,12 +430,33 @@ def _object_parts(m: _Measured) -> list[dict[str, Any]]:
     return sorted(part_rows, key=lambda row: -row["drop"]["mean"])
 
 
+def translate_off(mask: Tensor, avoid: Tensor) -> tuple[Tensor, Tensor]:
+    """Translate each mask, cyclically, to where it overlaps `avoid` least; of ties, the nearest.
+
+    What leaves at one border enters at the other, so that the area stays the same to the pixel.
+
+    Args:
+        mask, avoid: (B, H, W) bool.
+    Returns:
+        The translated masks, and which share of each still lies on `avoid`, (B,).
+    """
+    height, width = mask.shape[-2:]
+    spectrum = torch.fft.rfft2(mask.double()).conj() * torch.fft.rfft2(avoid.double())
+    overlap = torch.fft.irfft2(spectrum, s=(height, width)).round()
+    rows, columns = (torch.arange(side, dtype=torch.float64) for side in (height, width))
+    distance = torch.minimum(rows, height - rows)[:, None] + torch.minimum(columns, width - columns)
+    best = (overlap + distance / (2 * height * width)).flatten(1).argmin(1)
+    shifts = zip((best // width).tolist(), (best % width).tolist(), strict=True)
+    translated = torch.stack([m.roll(shift, (0, 1)) for m, shift in zip(mask, shifts, strict=True)])
+    return translated, (translated & avoid).sum((1, 2)) / translated.sum((1, 2)).clamp_min(1)
+
+
 def _moved(m: _Measured, indices: Tensor, mask: Tensor, avoid: Tensor) -> Tensor:
     """Return `_covered` with each shape moved off `avoid`; nan where it finds no room.
 
     It is nan everywhere if too few images have room.
     """
-    moved, left = measures.translate_off(mask, avoid)
+    moved, left = translate_off(mask, avoid)
     free = left < ASTRAY
     if free.sum() < FEWEST:
         free[:] = False

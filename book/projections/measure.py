@@ -7,7 +7,7 @@ with a bootstrap 95 % interval over pairs.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -46,11 +46,6 @@ class Pairs:
     images: Tensor  # (n,) indices into the validation split
     units: Units
     others: Tensor  # (n,)
-
-    def chunks(self, most: int | None = None) -> Iterable["Pairs"]:
-        """Split the first `most` pairs into batches."""
-        for part in torch.arange(len(self.images))[:most].split(BATCH):
-            yield Pairs(self.layer, self.images[part], self.units[part], self.others[part])
 
 
 class Bench:
@@ -96,6 +91,16 @@ class Bench:
         step = torch.randint(1, len(self.searched), (len(images),), generator=draw)
         at = (images[:, None] == self.searched).nonzero()[:, 1]
         return Pairs(layer, images, units, self.searched[(at + step) % len(self.searched)])
+
+    def batches(
+        self, layer: str, most: int | None = None
+    ) -> Iterator[tuple[Pairs, Tensor, Tensor]]:
+        """Yield a layer's first `most` pairs in batches, their images and the other ones."""
+        pairs = self.pairs_of(layer)
+        for part in torch.arange(len(pairs.images))[:most].split(BATCH):
+            images, others = pairs.images[part], pairs.others[part]
+            batch = Pairs(layer, images, pairs.units[part], others)
+            yield batch, self.fetch(images), self.fetch(others)
 
     def cut(self, pairs: Pairs, pictures: Tensor) -> Tensor:
         """Cut pictures to the receptive fields of the units."""
@@ -148,8 +153,7 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 def rules(bench: Bench, layer: str) -> dict:
     """Measure how clear each rule's projections are, and whether the norm's gradient matters."""
     coherence, fineness, same = Gathered(), Gathered(), Gathered()
-    for pairs in bench.pairs_of(layer).chunks():
-        images = bench.fetch(pairs.images)
+    for pairs, images, _ in bench.batches(layer):
         projections = {
             rule: bench.project(pairs, images, rule)
             for rule in ("deconvnet", "forward mask", "guided")
@@ -188,8 +192,7 @@ def norm_factor(bench: Bench) -> dict:
 def switches(bench: Bench, layer: str) -> dict:
     """Compare a unit's projection with those whose switches, or unit, are exchanged."""
     rank, ssim, draw = Gathered(), Gathered(), bench.generator(20)
-    for pairs in bench.pairs_of(layer).chunks():
-        images, other_images = bench.fetch(pairs.images), bench.fetch(pairs.others)
+    for pairs, images, other_images in bench.batches(layer):
         ways = controls.project_by_switches(
             bench.network, images, layer, pairs.units, other_images, draw
         )
@@ -220,8 +223,7 @@ def random_weights(bench: Bench, layer: str) -> dict:
         ssim = Gathered()
         for network in several[weights]:
             network = network if pooling == "max" else controls.subsampled(network)
-            for pairs in bench.pairs_of(layer).chunks(bench.few):
-                images, other_images = bench.fetch(pairs.images), bench.fetch(pairs.others)
+            for pairs, images, other_images in bench.batches(layer, bench.few):
                 picture = bench.project(pairs, images, rule, network)
                 ssim.add("own", similarity_as_shown(bench, pairs, picture, images))
                 ssim.add("other", similarity_as_shown(bench, pairs, picture, other_images))
@@ -238,8 +240,7 @@ def cascade(bench: Bench) -> dict:
     """Compare class pictures with the trained network's as layers from fc8 down become random."""
     similarities, draw = Gathered(), bench.generator(60)
     stages = list(controls.cascading_randomization(bench.network, "fc8", draw))
-    for pairs in bench.pairs_of("fc8").chunks(bench.few):
-        images = bench.fetch(pairs.images)
+    for pairs, images, _ in bench.batches("fc8", bench.few):
         for rule in RULES:
             trained = bench.project(pairs, images, rule)
             for name, network in stages:
@@ -268,8 +269,7 @@ def deletions(bench: Bench, layer: str) -> dict:
     """Measure by how much the mean height of deletion curves differs, within pairs."""
     heights, draw = Gathered(), bench.generator(80)
     compared = ("gradient", "another unit", "random")
-    for pairs in bench.pairs_of(layer).chunks(bench.few):
-        images = bench.fetch(pairs.images)
+    for pairs, images, _ in bench.batches(layer, bench.few):
         ranking = rankings(bench, pairs, images, draw)
         for name in ("deconvnet", *compared):
             units = pairs.units
@@ -282,8 +282,7 @@ def truth(bench: Bench, layer: str) -> dict:
     """Measure the share of a projection's energy inside the part that the unit responds to."""
     shares, draw = Gathered(), bench.generator(100)
     size = bench.network.image_size
-    for pairs in bench.pairs_of(layer).chunks():
-        images = bench.fetch(pairs.images)
+    for pairs, images, _ in bench.batches(layer):
         parts = center_crop(bench.split.truth["parts"][pairs.images][:, None], size)[:, 0]
         parts = parts.to(images.device)
         best = controls.most_needed_part(bench.network, images, layer, pairs.units, parts)
@@ -306,8 +305,8 @@ def adversarial(bench: Bench) -> dict:
     network, cosines, draw = bench.network, Gathered(), bench.generator(120)
     radius = RADIUS / bench.trained.scale
     flipped, tried = 0, 0
-    for part in bench.pairs_of("fc8").chunks():
-        images, labels = bench.fetch(part.images), bench.split.labels[part.images]
+    for pairs, images, other_images in bench.batches("fc8"):
+        labels = bench.split.labels[pairs.images]
         moved = controls.adversarial_images(network, images, labels, radius)
         flips = (network(moved).argmax(1).cpu() != labels).nonzero().flatten()
         flipped, tried = flipped + len(flips), tried + len(labels)
@@ -316,7 +315,7 @@ def adversarial(bench: Bench) -> dict:
         images, unit = images[flips], Units(labels[flips])
         sign = (torch.randint(0, 2, images.shape, generator=draw) * 2.0 - 1).to(images.device)
         versions = {"adversarial": moved[flips], "noise": images + radius * sign}
-        versions["another image"] = bench.fetch(part.others[flips])
+        versions["another image"] = other_images[flips]
         for (name, version), rule in itertools.product(versions.items(), RULES):
             before, after = (
                 controls.project_by_rule(network, x, "fc8", unit, rule) for x in (images, version)
