@@ -194,7 +194,7 @@ class Masks:
 
         (K, N, N) each; K is 1, or the draws of `random`.
         """
-        by_part = []
+        by_set: dict[str, list[Tensor]] = {name: [] for name in self.eps}
         for part in range(len(c.PARTS)):
             sets = {
                 name: group if name == "random" else [group[part]]
@@ -203,11 +203,9 @@ class Masks:
             changed = [eps.ne(0).sum(1) for group in sets.values() for eps in group]
             keep = max(1, int(torch.cat(changed).float().quantile(0.05)))
             to_distance = partial(MEASURES[measure], maps=self.maps, keep=keep)
-            by_part.append({name: [*map(to_distance, group)] for name, group in sets.items()})
-        return {
-            name: torch.stack([torch.stack(distances[name]) for distances in by_part]).nanmean(0)
-            for name in by_part[0]
-        }
+            for name, group in sets.items():
+                by_set[name].append(torch.stack([*map(to_distance, group)]))
+        return {name: torch.stack(by_part).nanmean(0) for name, by_part in by_set.items()}
 
     def usable(self, control: str) -> Tensor:
         """Return which images have this control's masks for all parts. bool (N,)."""

@@ -145,11 +145,6 @@ def similarity_as_shown(bench: Bench, pairs: Pairs, a: Tensor, b: Tensor) -> Ten
     return measures.ssim(bench.cut(pairs, a), bench.cut(pairs, b))
 
 
-def cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Return the cosine of two pictures: (B,)."""
-    return F.cosine_similarity(a.flatten(1), b.flatten(1))
-
-
 def rules(bench: Bench, layer: str) -> dict:
     """Measure how clear each rule's projections are, and whether the norm's gradient matters."""
     coherence, fineness, same = Gathered(), Gathered(), Gathered()
@@ -158,8 +153,8 @@ def rules(bench: Bench, layer: str) -> dict:
             rule: bench.project(pairs, images, rule)
             for rule in ("deconvnet", "forward mask", "guided")
         }
-        with_norm = bench.project(pairs, images, "deconvnet, true norm")
-        same.add("norm", cosine(with_norm, projections["deconvnet"]))
+        with_norm = bench.project(pairs, images, "deconvnet, true norm").flatten(1)
+        same.add("norm", F.cosine_similarity(with_norm, projections["deconvnet"].flatten(1)))
         for name, picture in (projections | {"image": images}).items():
             coherence.add(name, measures.coherence(bench.cut(pairs, picture)))
             fineness.add(name, measures.fineness(bench.cut(pairs, picture)))
@@ -260,7 +255,7 @@ def rankings(
         "gradient": bench.project(pairs, images, "gradient"),
         "another unit": bench.project(dataclasses.replace(pairs, units=other), images),
     }
-    energies = {name: measures.energy(picture) for name, picture in pictures.items()}
+    energies = {name: picture.square().sum(1) for name, picture in pictures.items()}
     contrast = measures.local_contrast(images)
     return energies | {"contrast": contrast, "random": random.to(images.device)}
 
@@ -318,9 +313,10 @@ def adversarial(bench: Bench) -> dict:
         versions["another image"] = other_images[flips]
         for (name, version), rule in itertools.product(versions.items(), RULES):
             before, after = (
-                controls.project_by_rule(network, x, "fc8", unit, rule) for x in (images, version)
+                controls.project_by_rule(network, x, "fc8", unit, rule).flatten(1)
+                for x in (images, version)
             )
-            cosines.add(f"{name}, {rule}", cosine(before, after))
+            cosines.add(f"{name}, {rule}", F.cosine_similarity(before, after))
     return {"radius": RADIUS, "tried": tried, "flipped": flipped, "moved": cosines.summaries()}
 
 

@@ -47,11 +47,6 @@ def rank_correlation(a: Tensor, b: Tensor, where: Tensor) -> Tensor:
         return torch.tensor([spearmanr(*pair).statistic for pair in pairs]).nan_to_num(0).float()
 
 
-def energy(pictures: Tensor) -> Tensor:
-    """Sum squares over channels: (B, C, H, W) -> (B, H, W)."""
-    return pictures.float().square().sum(1)
-
-
 def _gradients(pictures: Tensor) -> tuple[Tensor, Tensor]:
     """Return central differences down and across, each (B, C, H - 2, W - 2)."""
     down = pictures[..., 2:, 1:-1] - pictures[..., :-2, 1:-1]
