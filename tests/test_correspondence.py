@@ -179,11 +179,11 @@ def few():
 def test_the_study_runs_and_its_numbers_agree(few, monkeypatch):
     monkeypatch.setattr(study, "TIMES", 40)
     network = zfrepro.pretrained("zfnet", "diorama", image_size=96)
-    features = study.features_of(network, ["fc7"])
+    features = study.features_of(network, "fc7")
     masks = study.Masks(few, features, 12, 2, seed=0)
-    table = study.layer_table(masks, 0)["sign"]["random"]
+    table = study.layer_table(masks)["sign"]["random"]
     signs = study.Masks(few, features, 12, 2, seed=0, signs=True)
-    assert study.layer_table(signs, 0, ["sign"])["sign"]["random"] == table
+    assert study.layer_table(signs, ["sign"])["sign"]["random"] == table
     assert signs.changed() == masks.changed()
     part = [c.mean_over_pairs(c.sign_distance(eps)) for eps in masks.eps["part"]]
     random = [c.mean_over_pairs(c.sign_distance(e)) for e in masks.eps["random"]]
@@ -194,7 +194,7 @@ def test_the_study_runs_and_its_numbers_agree(few, monkeypatch):
     assert math.isclose(margin["mean"], 100 * (1 - part / random), rel_tol=1e-2)
     assert margin["low"] < margin["mean"] < margin["high"] and margin["n"] == 12
     assert all(len(few.classes[five].unique()) == 5 for five in study.fives(few, 5, rng()))
-    classes = study.classes_table(masks, 0)
+    classes = study.classes_table(masks)
     less = classes["within"]["mean"] - classes["between"]["mean"]
     assert math.isclose(classes["gained"]["mean"], less, abs_tol=2e-4)
 

@@ -17,7 +17,6 @@ from zfrepro import records
 from zfrepro.data import photos
 from zfrepro.data.transforms import center_crop, stored_size
 from zfrepro.measure import Parts, Study
-from zfrepro.models import Layered
 from zfrepro.stats import Interval, bootstrap, rounded
 from zfrepro.weights import Trained
 
@@ -124,24 +123,18 @@ def faces_of(
     return diorama_faces(image_size, a_class)
 
 
-def features_of(
-    trained: Trained, layers: Sequence[str] = LAYERS, network: Layered | None = None
-) -> c.Features:
-    """Return the function from images to the layers' features; pool5 is conv5 after its pool.
-
-    network: another of the same geometry, which sees images as the trained one does.
-    """
-    network = network or trained.network
+def features_of(trained: Trained, layer: str) -> c.Features:
+    """Return the function from images to a layer's features; pool5 is conv5 after its pool."""
+    network = trained.network
 
     @torch.no_grad()
     def features(images: Tensor) -> dict[str, Tensor]:
-        x = trained.preprocess_crop(images)
-        wanted = {"conv5" if layer == "pool5" else layer for layer in layers}
-        by_layer = {layer: y.float().cpu() for layer, y in network.features(x, wanted).items()}
-        if "pool5" in layers:
+        of_layer = network.output("conv5" if layer == "pool5" else layer)
+        y = of_layer(trained.preprocess_crop(images)).float().cpu()
+        if layer == "pool5":
             fifth = next(conv for conv in network.architecture.convs if conv.layer == 5)
-            by_layer["pool5"] = network.pool_and_norm(fifth, by_layer["conv5"])
-        return {layer: by_layer[layer] for layer in layers}
+            y = network.pool_and_norm(fifth, y)
+        return {layer: y}
 
     return features
 
@@ -174,7 +167,7 @@ class Masks:
         self, faces: Faces, features: c.Features, side: int, draws: int, seed: int, *,
         signs: bool = False,
     ):  # fmt: skip
-        self.faces = faces
+        self.faces, self.seed = faces, seed
         self.places = mask_places(faces, side, draws, seed)
         (layer,) = clean = c.batched_features(features, faces.images)
         self.clean = clean[layer]
@@ -247,9 +240,7 @@ def compared(part: Tensor, controls: Tensor, seed: int) -> dict[str, Any]:
     return {"part": rounded(on_part), "control": rounded(control), "margin": margin}
 
 
-def layer_table(
-    masks: Masks, seed: int, measures: Sequence[str] = tuple(MEASURES)
-) -> dict[str, Any]:
+def layer_table(masks: Masks, measures: Sequence[str] = tuple(MEASURES)) -> dict[str, Any]:
     """Compare parts with every control: {measure: {control: as `compared` says}}."""
     table: dict[str, Any] = {measure: {} for measure in measures}
     for measure in measures:
@@ -257,7 +248,7 @@ def layer_table(
         for control in CONTROLS:
             rows = masks.usable(control)
             part, controls = (distance[name][:, rows][:, :, rows] for name in ("part", control))
-            table[measure][control] = compared(part[0], controls, seed)
+            table[measure][control] = compared(part[0], controls, masks.seed)
     return table
 
 
@@ -273,7 +264,7 @@ def fives(faces: Faces, times: int, generator: torch.Generator) -> Tensor:
     return torch.tensor([one() for _ in range(times)])
 
 
-def papers_table(masks: Masks, seed: int, times: int = FIVES) -> dict[str, Any]:
+def papers_table(masks: Masks) -> dict[str, Any]:
     """Repeat the paper's experiment, five images of five classes, many times.
 
     Returns:
@@ -281,7 +272,7 @@ def papers_table(masks: Masks, seed: int, times: int = FIVES) -> dict[str, Any]:
         `all below`, the share of fives in which all three parts are below random. Of random masks
         all draws count together.
     """
-    groups = fives(masks.faces, times, torch.Generator().manual_seed(seed))
+    groups = fives(masks.faces, FIVES, torch.Generator().manual_seed(masks.seed))
     upper = torch.triu_indices(5, 5, 1)
 
     def pairs(eps: Tensor) -> Tensor:
@@ -297,7 +288,7 @@ def papers_table(masks: Masks, seed: int, times: int = FIVES) -> dict[str, Any]:
     return table | {"all below": rounded(below.float().mean())}
 
 
-def classes_table(masks: Masks, seed: int) -> dict[str, Any]:
+def classes_table(masks: Masks) -> dict[str, Any]:
     """Measure how well features tell classes apart, and the parts' margin (cosine) by class."""
     classes = masks.faces.classes
     cosine = 1 - c.cosine_distance(masks.clean)
@@ -307,7 +298,7 @@ def classes_table(masks: Masks, seed: int) -> dict[str, Any]:
     part = torch.stack([c.cosine_distance(eps) for eps in masks.eps["part"]]).mean(0)
     on_random = masks.eps["random"]
     random = torch.stack([c.cosine_distance(eps) for eps in on_random]).mean(0)
-    weights = c.bootstrap_counts(len(classes), TIMES, torch.Generator().manual_seed(seed))
+    weights = c.bootstrap_counts(len(classes), TIMES, torch.Generator().manual_seed(masks.seed))
     margins = {}
     for name, pairs in zip(("within", "between"), c.same_and_other_class(classes), strict=True):
         margin = torch.where(pairs, random - part, torch.nan)
@@ -354,9 +345,9 @@ def parts(study: Study) -> Parts:
     draws = 2 if len(faces) < 100 else 1
     side = round(SHARE * size)
 
-    def masks_on(layer: str, network: Layered | None = None, side: int = side) -> Masks:
-        features, signs = features_of(trained, [layer], network), layer not in TESTED
-        return Masks(faces, features, side, draws, study.seed, signs=signs)
+    def masks_on(layer: str, of: Trained = trained, side: int = side) -> Masks:
+        signs = layer not in TESTED
+        return Masks(faces, features_of(of, layer), side, draws, study.seed, signs=signs)
 
     masks = lru_cache(1)(masks_on)
 
@@ -366,22 +357,19 @@ def parts(study: Study) -> Parts:
 
     def layer_part(layer: str) -> dict[str, Any]:
         measures = tuple(MEASURES) if layer in TESTED else ("sign",)
-        table = layer_table(masks(layer), study.seed, measures)
-        return table | {"changed": masks(layer).changed()}
+        return layer_table(masks(layer), measures) | {"changed": masks(layer).changed()}
 
     def tested(measures: Sequence[str] = tuple(MEASURES), **options: Any) -> dict[str, Any]:
-        return {
-            layer: layer_table(masks_on(layer, **options), study.seed, measures) for layer in TESTED
-        }
+        return {layer: layer_table(masks_on(layer, **options), measures) for layer in TESTED}
 
-    def untrained(seed: int) -> Layered:
+    def untrained(seed: int) -> Trained:
         if study.adapted:
-            return trained.untrained(seed).network
+            return trained.untrained(seed)
         network = replace(trained.recipe, seed=seed).network(len(trained.classes))
-        return network.eval().to(trained.mean.device)
+        return replace(trained, network=network.eval().to(trained.mean.device))
 
-    def searched(network: Layered | None = None) -> dict[str, Any]:
-        return search_table(faces, features_of(trained, ["conv5"], network), side)
+    def searched(of: Trained = trained) -> dict[str, Any]:
+        return search_table(faces, features_of(of, "conv5"), side)
 
     sides = [round(share * size) for share in SHARES]
     further: Parts = {
@@ -391,11 +379,9 @@ def parts(study: Study) -> Parts:
     }
     measurements: Parts = {
         "faces": described,
-        "table": lambda: {
-            layer: papers_table(masks(layer), study.seed) for layer in PAPERS if layer in layers
-        },
+        "table": lambda: {layer: papers_table(masks(layer)) for layer in PAPERS if layer in layers},
         **{layer: partial(layer_part, layer) for layer in layers},
-        "classes": lambda: {layer: classes_table(masks(layer), study.seed) for layer in TESTED},
-        "untrained": lambda: {str(seed): tested(network=untrained(seed)) for seed in UNTRAINED},
+        "classes": lambda: {layer: classes_table(masks(layer)) for layer in TESTED},
+        "untrained": lambda: {str(seed): tested(of=untrained(seed)) for seed in UNTRAINED},
     }
     return measurements if study.adapted else measurements | further
