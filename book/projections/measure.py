@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from book.projections import controls, linear_toy
+from book.projections import controls
 from book.projections import picture_measures as measures
 from book.projections.claims import LAYERS
 from zfrepro import gallery
@@ -320,16 +320,10 @@ def adversarial(bench: Bench) -> dict:
     return {"radius": RADIUS, "tried": tried, "flipped": flipped, "moved": cosines.summaries()}
 
 
-def toy() -> dict:
-    """Measure the linear model."""
-    made = linear_toy.fit_toy(0.8)
-    return {"filter_signal": rounded(linear_toy.cosine(made.filter, made.signal))}
-
-
 def parts(study: Study) -> Parts:
-    """Return every measurement, a layer each; two are of our own networks alone."""
+    """Return every measurement, a layer each; that of the norm is of our own networks alone."""
     bench = Bench(study)
-    measurements: Parts = {} if study.adapted else {"toy": toy, "norm": lambda: norm_factor(bench)}
+    measurements: Parts = {} if study.adapted else {"norm": lambda: norm_factor(bench)}
     measurements |= {
         "adversarial": lambda: adversarial(bench),
         "cascade-fc8": lambda: cascade(bench),
