@@ -54,6 +54,9 @@ def recorded(dataset: str) -> list[Row]:
 # --- Fig. 7 ---
 
 
+BARE = {
+    "layout": "constrained", "subplot_kw": {"xticks": [], "yticks": [], "frame_on": False},
+}  # fmt: skip
 TYPE = dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 11)
 WIDER = {"(b)": 1.05, "(c)": 2, "(d)": 1.05}  # with a colour bar, and with two pictures
 
@@ -76,8 +79,8 @@ def fig7(
     heads = HEADS if images is not None else HEADS[1:]
     ratios = [WIDER.get(head[:3], 1) for head in heads]
     size = (1.475 * sum(ratios), 1.7 * len(rows) + 0.4)
-    options = {"squeeze": False, "layout": "constrained", "width_ratios": ratios}
-    figure, axes = plt.subplots(len(rows), len(ratios), figsize=size, **options)
+    options = {"squeeze": False, "width_ratios": ratios, "figsize": size} | BARE
+    figure, axes = plt.subplots(len(rows), len(ratios), **options)
     for head, ax in zip(heads, axes[0], strict=False):
         ax.set_title(head)
     for k, (row, line) in enumerate(zip(rows, axes, strict=True)):
@@ -96,9 +99,6 @@ def fig7(
                 outline = {"levels": [0.5], "colors": "white", "linewidths": 1.2}
                 lines = ax.contour(masks[k].float().numpy(), **outline)
                 lines.set_path_effects([withStroke(linewidth=2.4, foreground="black")])
-    for ax in axes.flat:
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_visible(False)
     return plots.detached(figure)
 
 
@@ -179,7 +179,7 @@ def parts(record: Record) -> Figure:
     highest = max(max(by_part.values()) for by_part in drops.values())
     colours = plt.get_cmap("YlOrRd")
     figsize = (plots.WIDTH, plots.WIDTH / (len(drops) + 0.5) * 2 + 1.0)
-    figure, axes = plt.subplots(2, len(drops), figsize=figsize, layout="constrained")
+    figure, axes = plt.subplots(2, len(drops), figsize=figsize, **BARE)
     columns = zip(*axes, drops.items(), drawn.images, drawn.parts, strict=True)
     for above, below, (name, by_part), image, numbers in columns:
         picture = plots.as_colours(image)
@@ -194,9 +194,6 @@ def parts(record: Record) -> Figure:
         below.imshow(plots.array(painted))
         most = list(by_part.items())[:3]
         below.set_xlabel("\n".join(f"{part} {round(drop, 2) + 0:.2f}" for part, drop in most))
-    for ax in axes.flat:
-        ax.set(xticks=[], yticks=[])
-        ax.spines[:].set_visible(False)
     scale = plt.cm.ScalarMappable(plt.Normalize(0, highest), colours)
     bar = figure.colorbar(scale, ax=axes[1], fraction=0.02, pad=0.01, label="drop in probability")
     bar.outline.set_visible(False)
