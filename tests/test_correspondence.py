@@ -14,6 +14,7 @@ from book.correspondence import measure as study
 from tests.test_outcomes import with_values
 from zfrepro import correspondence as c
 from zfrepro import records
+from zfrepro.stats import of_samples
 
 
 def rng(seed=0):
@@ -53,10 +54,10 @@ def test_bootstrap_interval_agrees_with_scipy():
 
     values = torch.randn(60, generator=rng()).double()
     samples = (c.bootstrap_counts(60, 4000, rng(1)).double() @ values) / 60
-    ours = study.percentile_interval(values.mean(), samples, 60)
+    ours = of_samples(values.mean(), samples, 60)
     options = {"method": "percentile", "rng": np.random.default_rng(0)}
     oracle = bootstrap((values.numpy(),), np.mean, **options).confidence_interval
-    assert abs(ours["low"] - oracle.low) < 0.03 and abs(ours["high"] - oracle.high) < 0.03
+    assert abs(ours.low - oracle.low) < 0.03 and abs(ours.high - oracle.high) < 0.03
 
 
 def test_a_mask_covers_its_square_and_no_more():

@@ -88,9 +88,14 @@ def bootstrap(values: Tensor, seed: int = 0, *, unit: str = "images") -> Interva
         return Interval(math.nan, math.nan, math.nan, 0, unit, "bootstrap")
     generator = torch.Generator().manual_seed(seed)
     picks = torch.randint(len(values), (2000, len(values)), generator=generator)
+    return of_samples(values.mean(), values[picks].mean(1), len(values), unit)
+
+
+def of_samples(estimate: Tensor, samples: Tensor, n: int, unit: str = "images") -> Interval:
+    """Return an estimate with the middle 95 % of its bootstrap samples, (B,), nan left out."""
     ends = torch.tensor([0.025, 0.975], dtype=torch.double)
-    low, high = torch.quantile(values[picks].mean(1), ends).tolist()
-    return Interval(values.mean().item(), low, high, len(values), unit, "bootstrap")
+    low, high = torch.nanquantile(samples.double(), ends).tolist()
+    return Interval(float(estimate), low, high, n, unit, "bootstrap")
 
 
 def summary(values: Tensor, seed: int = 0) -> dict[str, float | int | None]:

@@ -17,7 +17,7 @@ from zfrepro import records
 from zfrepro.data import photos
 from zfrepro.data.transforms import center_crop, stored_size
 from zfrepro.measure import Parts, Study
-from zfrepro.stats import Interval, bootstrap, rounded
+from zfrepro.stats import bootstrap, of_samples, rounded
 from zfrepro.weights import Trained
 
 REVISION = 2
@@ -212,13 +212,6 @@ class Masks:
         }
 
 
-def percentile_interval(estimate: Tensor, samples: Tensor, count: int) -> dict[str, Any]:
-    """Return an estimate with the middle 95 % of its bootstrap samples, as a record holds it."""
-    ends = torch.tensor([0.025, 0.975], dtype=torch.double)
-    low, high = torch.nanquantile(samples.double(), ends).tolist()
-    return Interval(float(estimate), low, high, count).record()
-
-
 def compared(part: Tensor, controls: Tensor, seed: int) -> dict[str, Any]:
     """Compare the distances of masks on parts, (N, N), with those of control masks, (K, N, N).
 
@@ -236,8 +229,8 @@ def compared(part: Tensor, controls: Tensor, seed: int) -> dict[str, Any]:
     samples = sum(c.mean_over_pairs(other, weights) for other in controls) / len(controls)
     samples = samples - c.mean_over_pairs(part, weights)
     lower = 100 * (control - on_part) / control
-    margin = percentile_interval(lower, 100 * samples / control, count)
-    return {"part": rounded(on_part), "control": rounded(control), "margin": margin}
+    margin = of_samples(lower, 100 * samples / control, count)
+    return {"part": rounded(on_part), "control": rounded(control), "margin": margin.record()}
 
 
 def layer_table(masks: Masks, measures: Sequence[str] = tuple(MEASURES)) -> dict[str, Any]:
@@ -303,9 +296,10 @@ def classes_table(masks: Masks) -> dict[str, Any]:
     for name, pairs in zip(("within", "between"), c.same_and_other_class(classes), strict=True):
         margin = torch.where(pairs, random - part, torch.nan)
         margins[name] = c.mean_over_pairs(margin), c.mean_over_pairs(margin, weights)
-        table[name] = percentile_interval(*margins[name], len(classes))
+        table[name] = of_samples(*margins[name], len(classes)).record()
     (within, samples), (between, other) = margins["within"], margins["between"]
-    return table | {"gained": percentile_interval(within - between, samples - other, len(classes))}
+    gained = of_samples(within - between, samples - other, len(classes))
+    return table | {"gained": gained.record()}
 
 
 def search_table(faces: Faces, features: c.Features, side: int) -> dict[str, Any]:
