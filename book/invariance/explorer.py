@@ -6,7 +6,7 @@ import ipywidgets as widgets
 import torch
 
 from book.invariance.figures import UNITS, notes
-from book.invariance.warps import FAMILIES, FILLS, Change, respond_to, warp_view
+from book.invariance.warps import FAMILIES, FILLS, respond_to, warp_view
 from zfrepro.data import Split
 from zfrepro.explorers import LiveExplorer, image_html
 from zfrepro.weights import Trained
@@ -65,13 +65,12 @@ class TransformExplorer(LiveExplorer):
         """Draw the chosen image as it is changed, and describe what the network answers."""
         family, amount, index = self.family.value, self.amount.value, self.image.value
         amount = amount / 224 if family == "translation" else amount
-        change = Change(family, amount)
         pair = torch.tensor([index, (index + 1) % len(self.split)])  # `respond` compares two
         seen = self.trained.center_crop(self.split.images[pair])
         labels, classes = self.split.labels[pair], self.trained.classes
-        response = respond_to(self.trained, seen, labels, [change], self.fill.value)
+        response = respond_to(self.trained, seen, labels, family, [amount], self.fill.value)
         (note,) = notes(
             response, family, [amount], 0, classes, self.between, labelled=self.labelled
         )
-        pixels = warp_view(self.trained, seen[:1], change, self.fill.value)[0]
+        pixels = warp_view(self.trained, seen[:1], family, amount, self.fill.value)[0]
         return html.escape(note), image_html(pixels, "the transformed image")

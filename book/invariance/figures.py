@@ -12,7 +12,7 @@ from torch import Tensor
 
 import diorama
 from book.invariance.measure import renderings
-from book.invariance.warps import FAMILIES, FILLS, Change, Response, warp_view
+from book.invariance.warps import FAMILIES, FILLS, Response, warp_view
 from zfrepro import page, plots
 from zfrepro.claims import DATASETS, Record, lookup
 from zfrepro.weights import Trained
@@ -63,7 +63,7 @@ def fig5(
         for ax, step in zip(row[:2], PICTURED[family], strict=True):
             image, name, colour = next(images)
             amount = float(amounts[family][step])
-            view = warp_view(trained, image[None], Change(family, amount))[0].cpu() / 255
+            view = warp_view(trained, image[None], family, amount)[0].cpu() / 255
             _picture(ax, view, colour)
             ax.set_xlabel(f"{name}\n{axis_amount(family, amount):.3g} {UNITS[family]}")
         curves = (answer.distance["conv1"], answer.unit, answer.probability)
@@ -112,7 +112,7 @@ def scene_renderings(trained: Trained, index: int, record: Record) -> Figure:
     for name, title, k in SHOWN:
         change, amounts = makers[name]
         if name in FAMILIES:
-            warped = warp_view(trained, seen, Change(name, amounts[k]))
+            warped = warp_view(trained, seen, name, amounts[k])
             tiles.append((title.format("image"), warped, ""))
         stay = f"consistency {record['rendered'][name]['kept'][k]:.0f} %"
         tiles.append((title.format("scene"), render(change(scene, amounts[k])), stay))

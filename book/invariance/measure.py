@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import diorama
-from book.invariance.warps import BATCH, FILLS, changes_of, one_pixel, respond, respond_to
+from book.invariance.warps import BATCH, FILLS, one_pixel, respond, respond_to
 from diorama.scene import Scene
 from zfrepro.data.transforms import stored_size
 from zfrepro.measure import Parts, Study
@@ -68,8 +68,7 @@ def whole(
 ) -> dict[str, Any]:
     """Measure one family over the whole validation set, with zero fill."""
     amounts, quantiles = AMOUNTS[family], torch.tensor(QUANTILES)
-    changes = changes_of(family, amounts)
-    response = respond_to(trained, seen, labels, changes, progress=study.progress)
+    response = respond_to(trained, seen, labels, family, amounts, progress=study.progress)
     relative = {layer: response.relative(layer) for layer in response.distance}
     small = torch.tensor([amounts.index(a) for a in SMALLEST[family]])
     smallest = {layer: relative[layer][small].mean(0) for layer in ("conv1", "fc7")}
@@ -104,10 +103,9 @@ def filled(
     study: Study, trained: Trained, seen: Tensor, labels: Tensor, fill: str
 ) -> dict[str, Any]:
     """Measure all families with one fill."""
-    record = {}
+    record, images = {}, (trained, seen, labels)
     for family, amounts in AMOUNTS.items():
-        changes = changes_of(family, amounts)
-        response = respond_to(trained, seen, labels, changes, fill, progress=study.progress)
+        response = respond_to(*images, family, amounts, fill, progress=study.progress)
         record[family] = {
             "kept_share": summary(kept_share(response.label_kept)),
             "fc7": rounded_all(response.relative("fc7").mean(1)),
@@ -160,8 +158,8 @@ def rendered(study: Study, trained: Trained) -> dict[str, Any]:
         }
         if name in AMOUNTS:
             seen = trained.center_crop(diorama.render(scenes, stored).images)
-            changes = changes_of(name, amounts)
-            warped = respond_to(trained, seen, scenes.labels, changes, progress=study.progress)
+            images = (trained, seen, scenes.labels)
+            warped = respond_to(*images, name, amounts, progress=study.progress)
             gain = kept_share(response.label_kept) - kept_share(warped.label_kept)
             record[name]["gain"] = summary(gain)
     return record

@@ -7,7 +7,7 @@ another image" in every layer.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,51 +27,47 @@ FAMILIES = ("translation", "scale", "rotation")
 BATCH = 16
 
 
-@dataclass(frozen=True)
-class Change:
-    """A transformation: downwards by a share of the side, enlarged, or turned anticlockwise."""
+def matrix(family: str, amount: float) -> Tensor:
+    """Return (2, 3), from places in the new picture to places in the old one, -1 to 1.
 
-    family: str
-    amount: float  # picture sides, a factor, or degrees
-
-    def matrix(self) -> Tensor:
-        """Return (2, 3), from places in the new picture to places in the old one, -1 to 1."""
-        if self.family == "translation":
-            return torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, -2 * self.amount]])
-        if self.family == "scale":
-            return torch.tensor([[1 / self.amount, 0.0, 0.0], [0.0, 1 / self.amount, 0.0]])
-        if self.family == "rotation":
-            cos, sin = math.cos(math.radians(self.amount)), math.sin(math.radians(self.amount))
-            return torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]])
-        raise ValueError(
-            f"unknown transformation {self.family!r}; there are: {', '.join(FAMILIES)}"
-        )
+    amount: how far downwards, as a share of the side; how many times larger; or how many degrees
+    anticlockwise.
+    """
+    if family == "translation":
+        return torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, -2 * amount]])
+    if family == "scale":
+        return torch.tensor([[1 / amount, 0.0, 0.0], [0.0, 1 / amount, 0.0]])
+    if family == "rotation":
+        cos, sin = math.cos(math.radians(amount)), math.sin(math.radians(amount))
+        return torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0]])
+    raise ValueError(f"unknown transformation {family!r}; there are: {', '.join(FAMILIES)}")
 
 
-def changes_of(family: str, amounts: Iterable[float]) -> list[Change]:
-    """Return the same family of changes by several amounts."""
-    return [Change(family, float(amount)) for amount in amounts]
+def warp(images: Tensor, family: str, amount: float, fill: str = "zero") -> Tensor:
+    """Transform pictures about their middle, bilinearly, see `matrix`.
 
-
-def warp(images: Tensor, change: Change, fill: str = "zero") -> Tensor:
-    """Transform pictures about their middle, bilinearly. float (B, C, S, S) -> the same."""
-    matrix = change.matrix().to(images).expand(len(images), 2, 3)
-    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+    float (B, C, S, S) -> the same.
+    """
+    places = matrix(family, amount).to(images).expand(len(images), 2, 3)
+    grid = F.affine_grid(places, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, "bilinear", FILLS[fill], align_corners=False)
 
 
-def warp_view(trained: Trained, seen: Tensor, change: Change, fill: str = "zero") -> Tensor:
+def warp_view(
+    trained: Trained, seen: Tensor, family: str, amount: float, fill: str = "zero"
+) -> Tensor:
     """Transform pictures as they are shown to the network. uint8 (B, 3, S, S) -> float, 0 to 255.
 
     Zero fill is zero after the mean is subtracted: the mean image, the network's neutral grey,
     comes in from outside.
     """
     raw = seen.to(trained.mean.device).float()
+    warped = warp(raw, family, amount, fill)
     if fill != "zero":
-        return warp(raw, change, fill)
+        return warped
     mean = center_crop(trained.mean[None], seen.shape[-1])
-    inside = warp(torch.ones_like(raw[:, :1]), change)
-    return warp(raw, change) + (1 - inside) * mean
+    inside = warp(torch.ones_like(raw[:, :1]), family, amount)
+    return warped + (1 - inside) * mean
 
 
 @dataclass(frozen=True)
@@ -157,17 +153,17 @@ def _distances(a: list[Tensor], b: list[Tensor]) -> Tensor:
 
 
 def respond_to(
-    trained: Trained, seen: Tensor, labels: Tensor, changes: list[Change], fill: str = "zero", *,
-    progress: bool = False,
+    trained: Trained, seen: Tensor, labels: Tensor, family: str, amounts: Sequence[float],
+    fill: str = "zero", *, progress: bool = False,
 ) -> Response:  # fmt: skip
-    """Apply `respond` to warped pictures, in an order that mixes classes.
+    """Apply `respond` to pictures warped by several amounts, in an order that mixes classes.
 
     seen: uint8 (N, 3, S, S), labels: (N,).
     """
 
     def views(part: Tensor) -> tuple[Tensor, list[Tensor]]:
-        warped = [trained.preprocess_crop(warp_view(trained, part, c, fill)) for c in changes]
-        return trained.preprocess_crop(part), warped
+        warped = [warp_view(trained, part, family, amount, fill) for amount in amounts]
+        return trained.preprocess_crop(part), [trained.preprocess_crop(view) for view in warped]
 
     return respond(trained, seen.split(BATCH), views, labels, progress=progress)
 
