@@ -9,6 +9,7 @@ import functools
 import io
 import itertools
 import re
+import symtable
 from pathlib import Path
 from typing import Any
 
@@ -18,51 +19,29 @@ import pytest
 from tests.test_book_sources import CHAPTERS, tags
 
 
-def bound(tree: ast.AST) -> set[str]:
-    """Names that a statement binds, or changes in place."""
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.add(node.id)
-        elif isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store):
-            names |= read(node)
-        elif isinstance(node, ast.FunctionDef):
-            names.add(node.name)
-        elif isinstance(node, ast.alias):
-            names.add((node.asname or node.name).split(".")[0])
-    for node in ast.walk(tree):
-        if isinstance(node, ast.comprehension):
-            names -= bound(node.target)
-    return names
-
-
-def read(tree: ast.AST) -> set[str]:
-    """Names that a statement reads, but for those of its own loops and functions."""
-    names, local = set(), set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-            names.add(node.id)
-        elif isinstance(node, ast.AugAssign):
-            names |= bound(node.target)
-        elif isinstance(node, ast.comprehension | ast.For):
-            local |= bound(node.target)
-        elif isinstance(node, ast.arg):
-            local.add(node.arg)
-        elif isinstance(node, ast.FunctionDef):
-            local |= set().union(*map(bound, node.body))
-    return names - local
+def names_in(tree: ast.AST) -> tuple[set[str], set[str]]:
+    """Names that code binds, and those that it reads from outside its own functions."""
+    module = symtable.symtable(ast.unparse(tree), "cell", "exec")
+    names = module.get_symbols()
+    bound = {name.get_name() for name in names if name.is_assigned() or name.is_imported()}
+    read, tables = set(), [module]
+    for table in tables:
+        names = table.get_symbols()
+        read |= {name.get_name() for name in names if name.is_global() and name.is_referenced()}
+        tables += table.get_children()
+    return bound, read
 
 
 def needed_statements(statements: list[ast.stmt], names: set[str]) -> list[ast.stmt]:
     """Those of the statements that values of `names` at their end depend on."""
     needed = []
     for statement in reversed(statements):
-        if bound(statement) & names:
+        bound, read = names_in(statement)
+        if bound & names:
             needed.append(statement)
-            # a plain assignment makes a name anew, so what it held before does not count
-            if isinstance(statement, ast.Assign) and not read(ast.Tuple(statement.targets)):
-                names = names - bound(statement)
-            names = names | read(statement)
+            # a plain assignment makes a name anew; others may change what it held before
+            names = names - bound if isinstance(statement, ast.Assign) else names | bound
+            names = names | read
     return needed[::-1]
 
 
@@ -72,7 +51,8 @@ def before_and_cell(path: Path) -> tuple[ast.Module, str]:
     (last,) = (i for i, cell in enumerate(cells) if "try-this" in tags(cell))
     source, names = cells[last].source, set()
     for statement in reversed(ast.parse(source).body):
-        names = names - bound(statement) | read(statement)
+        bound, read = names_in(statement)
+        names = names - bound | read
     statements = [s for cell in cells[:last] for s in ast.parse(cell.source).body]
     return ast.Module(needed_statements(statements, names), []), source
 
@@ -82,7 +62,7 @@ def with_parameters(source: str, changes: dict[str, str]) -> str:
     parameters, gap, rest = source.partition("\n\n")
     tree = ast.parse(parameters)
     assert gap and all(isinstance(node, ast.Assign) for node in tree.body)
-    assert set(changes) <= set().union(*map(bound, tree.body))
+    assert set(changes) <= names_in(tree)[0]
     return "\n".join([parameters, *(f"{k} = {v}" for k, v in changes.items()), gap, rest])
 
 
