@@ -16,7 +16,7 @@ from tests.networks import small
 from zfrepro import gallery
 from zfrepro.data import DataError, Split
 from zfrepro.data.transforms import stored_size
-from zfrepro.explorers import UNLABELLED, UploadButton, load_user_images
+from zfrepro.explorers import UNLABELLED, LiveExplorer, load_user_images
 from zfrepro.networks import zfnet
 from zfrepro.training import Recipe
 from zfrepro.weights import Trained
@@ -56,9 +56,9 @@ def test_pictures_are_cut_square_and_named_by_the_network(trained, tmp_path):
     assert split.labels.tolist() == trained.predict_proba(split.images).argmax(1).tolist()
 
 
-def upload(button: UploadButton, *files: tuple[str, bytes]) -> None:
+def upload(explorer: LiveExplorer, *files: tuple[str, bytes]) -> None:
     """Do what the browser does when files are chosen."""
-    button.button.value = [
+    explorer.upload.value = [
         {"name": name, "type": "", "size": len(c), "content": memoryview(c), "last_modified": WHEN}
         for name, c in files
     ]
@@ -76,13 +76,12 @@ def test_what_is_no_picture_is_named_with_the_remedy(trained, content):
         load_user_images(trained, [("mine.png", io.BytesIO(content))])
 
 
-def test_uploads_of_one_name_are_both_taken_and_a_bad_file_is_left_out_by_name(trained):
-    taken = []
-    button = UploadButton(trained, taken.append)
-    upload(button, ("a.png", png(90, 90)), ("b.heic", b"<b>"), ("a.png", png(40, 90)))
-    assert len(taken[0]) == 2
-    assert UNLABELLED in button.note.value and "b.heic: cannot be read" in button.note.value
-    assert "<" not in button.note.value
+def test_uploads_of_one_name_are_both_taken_and_a_bad_file_is_left_out_by_name(trained, split):
+    explorer = EXPLORERS["occluder"](trained, split)
+    upload(explorer, ("a.png", png(90, 90)), ("b.heic", b"<b>"), ("a.png", png(40, 90)))
+    assert len(explorer.split) == 2
+    assert UNLABELLED in explorer.told.value and "b.heic: cannot be read" in explorer.told.value
+    assert "<" not in explorer.told.value
 
 
 def tops(trained: Trained, split: Split) -> dict[str, gallery.Top]:
@@ -125,7 +124,7 @@ def test_the_feature_browser_tells_dead_maps_from_cold_ones_and_from_none(traine
     assert "and no map 5000." in browser.note.value and not browser.view.value
     browser.layer.value, browser.map.value = "conv2", 3
     assert "dead" in browser.note.value and not browser.view.value
-    upload(browser.upload, ("a.png", png(90, 90)))
+    upload(browser, ("a.png", png(90, 90)))
     browser.tops["conv2"].values[3] = 0
     browser.show()
     assert browser.note.value == "None of your images excites map 3."

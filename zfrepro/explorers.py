@@ -11,7 +11,7 @@ import html
 import io
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -173,11 +173,8 @@ def data_uri(picture: np.ndarray, jpeg: bool = False) -> str:
     """
     image = Image.fromarray(picture)
     if not jpeg:
-        few = image.getcolors(256) is not None  # a palette loses nothing here
-        exact = image.quantize(256) if few else image
-        for candidate in (exact, image.quantize(256, dither=Image.Dither.FLOYDSTEINBERG)):
-            uri = _encode(candidate, "PNG")
-            if len(uri) <= BUDGET:
+        for candidate in (image, image.quantize(256)):
+            if len(uri := _encode(candidate, "PNG")) <= BUDGET:
                 return uri
     return _encode(image, "JPEG", quality=JPEG_QUALITY)
 
@@ -247,35 +244,6 @@ def load_user_images(
     return Split(images, trained.predict_proba(images).argmax(1).cpu())
 
 
-class UploadButton(widgets.VBox):
-    """A button that takes pictures from the reader's disk or camera, and a line on the outcome.
-
-    Args:
-        trained: the network that will see them.
-        use: called with the pictures.
-    """
-
-    def __init__(self, trained: Trained, use: Callable[[Split], None]):
-        self.trained, self.use = trained, use
-        self.button = widgets.FileUpload(accept="image/*", multiple=True, description="your images")
-        self.note = widgets.HTML()
-        super().__init__([self.button, self.note])
-        self.button.observe(self._upload, "value")
-
-    def _upload(self, change: dict) -> None:
-        files = [(file["name"], io.BytesIO(file["content"])) for file in change["new"]]
-        if not files:
-            return
-        refused: list[str] = []
-        try:
-            split = load_user_images(self.trained, files, refused)
-        except DataError as error:
-            self.note.value = html.escape(str(error))
-            return
-        self.note.value = html.escape(" ".join([UNLABELLED, *refused]))
-        self.use(split)
-
-
 class LiveExplorer(widgets.VBox):
     """Controls, an answer in words and a picture; the reader may bring images of their own.
 
@@ -291,21 +259,34 @@ class LiveExplorer(widgets.VBox):
     def __init__(self, trained: Trained, split: Split, *rows: Sequence[widgets.Widget]):
         self.trained, self.split, self.book_split = trained, split, split
         self.busy = False
-        self.upload = UploadButton(trained, self.use)
+        self.upload = widgets.FileUpload(accept="image/*", multiple=True, description="your images")
+        self.told = widgets.HTML()  # on the images that were brought
         self.back = widgets.Button(description="the book's images", disabled=True)
         self.controls = [control for row in rows for control in row]
         self.note, self.view = widgets.HTML(), widgets.HTML()
         boxes = [widgets.HBox(row, layout={"flex_flow": "row wrap"}) for row in rows]
-        bring = widgets.HBox([self.upload, self.back])
+        bring = widgets.HBox([widgets.VBox([self.upload, self.told]), self.back])
         super().__init__([*boxes, bring, self.note, self.view])
         for control in self.controls:
             control.observe(lambda _: self.show(), "value")
+        self.upload.observe(self._upload, "value")
         self.back.on_click(lambda _: self.use(self.book_split))
 
     @property
     def labelled(self) -> bool:
         """Whether the labels are those of a data set, not the network's own answers."""
         return self.split is self.book_split
+
+    def _upload(self, change: dict) -> None:
+        files = [(file["name"], io.BytesIO(file["content"])) for file in change["new"]]
+        refused: list[str] = []
+        try:
+            split = load_user_images(self.trained, files, refused)
+        except DataError as error:
+            self.told.value = html.escape(str(error))
+            return
+        self.told.value = html.escape(" ".join([UNLABELLED, *refused]))
+        self.use(split)
 
     def use(self, split: Split) -> None:
         """Explore other images, such as `load_user_images(trained, ["my.jpg"])`."""
@@ -330,7 +311,7 @@ class LiveExplorer(widgets.VBox):
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
         """Disable the controls, and do not answer to their changes, while the body runs."""
-        inputs = [*self.controls, self.upload.button, self.back]
+        inputs = [*self.controls, self.upload, self.back]
         self.busy, self.note.value = True, "computing …"
         for control in inputs:
             control.disabled = True

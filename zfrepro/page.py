@@ -4,7 +4,6 @@ A table is complete by itself; `book/_static/explorer.js` lets the reader sort a
 scripts run.
 """
 
-import functools
 import html
 import json
 import os
@@ -30,12 +29,7 @@ def script() -> str:
     Empty on the book's pages, which load both once (`ZFREPRO_PAGES`, see tools/notebooks.py), and
     where the package is installed without the book.
     """
-    return "" if os.environ.get("ZFREPRO_PAGES") else _script()
-
-
-@functools.cache
-def _script() -> str:
-    if not STATIC.is_dir():
+    if os.environ.get("ZFREPRO_PAGES") or not STATIC.is_dir():
         return ""
     css, js = ((STATIC / f"explorer.{kind}").read_text("utf-8") for kind in ("css", "js"))
     return f"<style>{css}</style><script>{js}</script>"
