@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import torch.utils.data
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, IterableDataset, StackDataset
 
 from zfrepro import deconvnet, models, rules
 from zfrepro.deconvnet import Units
@@ -27,7 +27,7 @@ from zfrepro.receptive_field import probe
 from zfrepro.records import write_atomically
 
 Model = Callable[[Tensor], Tensor]
-Data = Tensor | torch.utils.data.Dataset | torch.utils.data.DataLoader | Iterable
+Data = Tensor | Dataset | DataLoader | Iterable
 Fetch = Callable[[Tensor], Tensor]  # from image indices (B,) to images (B, 3, H, W)
 
 
@@ -151,20 +151,18 @@ class _Batch:
         return _Batch(*(None if x is None else x[part] for x in parts))
 
 
-def _map_style(data: Data) -> bool:
-    """Whether the images of `data` can be got by their index, unlike those of a stream."""
-    iterable = isinstance(data, torch.utils.data.IterableDataset)
-    return isinstance(data, Tensor | torch.utils.data.Dataset) and not iterable
+def _loader(data: Data, size: int = 1) -> DataLoader | None:
+    """Return a loader of images that can be got by their index; None for a stream, which has none.
 
-
-def length_of(data: Data) -> int | None:
-    """Return how many images there are, or None for streams, which do not say."""
-    loader = torch.utils.data.DataLoader
-    if isinstance(data, loader):
-        # one that makes its batches in a way of its own is a stream
-        plain = data.batch_sampler is not None and type(data).__iter__ is loader.__iter__
-        return length_of(data.dataset) if plain else None
-    return len(data) if _map_style(data) else None
+    size: images a batch, where `data` is no loader.
+    """
+    if isinstance(data, Tensor | Dataset) and not isinstance(data, IterableDataset):
+        return DataLoader(data, size)
+    if not isinstance(data, DataLoader) or isinstance(data.dataset, IterableDataset):
+        return None
+    # one that makes its batches in a way of its own is a stream
+    plain = data.batch_sampler is not None and type(data).__iter__ is DataLoader.__iter__
+    return data if plain else None
 
 
 def _unpack(item: object, count: int | None = None) -> list[Tensor]:
@@ -209,8 +207,8 @@ def _batches(data: Data, size: int, done: Tensor) -> Iterator[_Batch]:
     Args:
         done: (M,) indices in the data set, or in the stream, whose first images they are.
     """
-    total = length_of(data)
-    if total is None:
+    loader = _loader(data, size)
+    if loader is None:
         start = 0
         for item in data:
             images, *labels = _unpack(item)
@@ -220,42 +218,32 @@ def _batches(data: Data, size: int, done: Tensor) -> Iterator[_Batch]:
                 yield rest
             start += len(images)
         return
-    if _map_style(data):
-        data = torch.utils.data.DataLoader(data, size)
-    seen = torch.zeros(total, dtype=torch.bool)
+    seen = torch.zeros(len(loader.dataset), dtype=torch.bool)
     seen[done] = True
-    loader = torch.utils.data.DataLoader(
-        torch.utils.data.StackDataset(range(total), data.dataset),
-        batch_sampler=_unseen(data.batch_sampler, seen), num_workers=data.num_workers,
-        collate_fn=functools.partial(_collate, data.collate_fn), pin_memory=data.pin_memory,
-        worker_init_fn=data.worker_init_fn,
+    numbered = DataLoader(
+        StackDataset(range(len(seen)), loader.dataset),
+        batch_sampler=_unseen(loader.batch_sampler, seen), num_workers=loader.num_workers,
+        collate_fn=functools.partial(_collate, loader.collate_fn), pin_memory=loader.pin_memory,
+        worker_init_fn=loader.worker_init_fn,
     )  # fmt: skip
-    for indices, item in loader:
+    for indices, item in numbered:
         yield _Batch(indices, *_unpack(item, len(indices)))
-
-
-def _stack(items: Sequence) -> Tensor:
-    """Return the images of some items, without their labels, as a batch."""
-    return torch.stack([item[0] if isinstance(item, (tuple, list)) else item for item in items])
 
 
 def fetcher(images: Data | Fetch) -> Fetch:
     """Return a function from indices (B,) to images (B, 3, H, W), as a loader would yield them."""
-    total = length_of(images)
-    if total is None:
+    loader = _loader(images)
+    if loader is None:
         if callable(images) and not isinstance(images, nn.Module):
             return images
         raise ValueError(
             f"{type(images).__name__}: a stream has no images to go back to; give a tensor, a data "
             "set, or a function from indices to images"
         )
-    data, collate = images, _stack
-    if isinstance(images, torch.utils.data.DataLoader):
-        data, collate = images.dataset, images.collate_fn
 
     def fetch(chosen: Tensor) -> Tensor:
-        require_index("image", chosen, total)
-        _, item = _collate(collate, [(i, data[i]) for i in chosen.tolist()])
+        require_index("image", chosen, len(loader.dataset))
+        _, item = _collate(loader.collate_fn, [(i, loader.dataset[i]) for i in chosen.tolist()])
         return _unpack(item, len(chosen))[0]
 
     return fetch
@@ -431,7 +419,8 @@ def top_units(
         raise ValueError(f"k {k}: must be at least 1")
     if not layers:
         raise ValueError("no layers to search; name at least one")
-    device, total = device_of(model), length_of(data)
+    device, loader = device_of(model), _loader(data)
+    total = None if loader is None else len(loader.dataset)
     file, search = state and Path(state), _Search("")
     if file:
         if not isinstance(model, nn.Module):
