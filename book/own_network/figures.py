@@ -8,10 +8,8 @@ import torch
 import torch.nn.functional as F
 from IPython.display import HTML
 from matplotlib.figure import Figure
-from safetensors.torch import load_file
 from torch import Tensor
 
-from book.own_network import support
 from zfrepro import page, plots, records, rules
 from zfrepro.claims import Record
 from zfrepro.gallery_page import Gallery
@@ -31,20 +29,9 @@ def strongest(made: Gallery) -> Figure:
 def recorded(name: str = "squeezenet1_0") -> Figure:
     """Draw recorded projections of a pretrained network: six of a map in each of three layers."""
     record = records.read(f"own_network/{name}")
-    pictures = load_file(records.results_root() / "own_network" / f"{name}.safetensors")
-    blocks = [plots.tiled(in_grey(pictures[layer][0])[:6], 2, gap=2) for layer in record["maps"]]
-    names = [f"{record['layers'][k]}, map {maps[0]}" for k, maps in record["maps"].items()]
-    return plots.side_by_side(blocks, names)
-
-
-def in_grey(displayed: Tensor) -> Tensor:
-    """Return the projections of a map as `plots.display` shows them, averaged over colours.
-
-    (K, 3, h, w), uint8 -> the same shape, 0 to 1.
-    """
-    shown = 2 * plots.as_colours(displayed) - 1
-    signed = shown.sign() * shown.abs() ** (1 / plots.POWER)
-    return plots.display(signed.mean(1, keepdim=True).expand_as(signed)[None])[0]
+    sheets = [plots.from_jpeg(drawn["sheet"]) for drawn in record["maps"].values()]
+    names = [f"{record['layers'][k]}, map {drawn['map']}" for k, drawn in record["maps"].items()]
+    return plots.side_by_side(sheets, names)
 
 
 def alike(name: str = "squeezenet1_0") -> HTML:
@@ -113,8 +100,20 @@ def refusals(record: Record, most: int = 5) -> HTML:
 
 
 def support_list(record: Record) -> HTML:
-    """Show every network that was tried, with the reason of a refusal."""
-    return page.table(support.rows(record), caption="Classification networks and the deconvnet")
+    """Show every network that was tried, with the reason of a refusal or the difference from the
+    oracle.
+    """
+    rows = [
+        {
+            "library": network["library"],
+            "network": network["name"],
+            "status": network["status"],
+            "remark": network["reason"] or f"differs by {network['difference']:.0e}",
+        }
+        for network in record["networks"]
+    ]
+    rows.sort(key=lambda row: (row["status"], row["library"], row["network"]))
+    return page.table(rows, caption="Classification networks and the deconvnet")
 
 
 def layer_rules() -> HTML:

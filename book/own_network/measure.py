@@ -1,24 +1,22 @@
 """Recorded of a network trained on ImageNet: what it looks for (Fig. 2), how well it knows our
 classes, and how alike its layers and our ZFNet's are.
 
-Projections are kept in `results/own_network/NETWORK.safetensors`; photographs and weights are not.
+Projections are kept; photographs and weights are not.
 """
 
 import functools
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from safetensors.torch import save
 from torch import Tensor
 
-from zfrepro import evolution, gallery, plots, records, training
+from zfrepro import evolution, gallery, plots, training
 from zfrepro.data import Split
 from zfrepro.measure import Parts, Study
 from zfrepro.stats import rounded
 
 LAYERS = ("conv2", "conv4", "conv5")  # ends of the early, the middle and the last stage
-IMAGES, CANDIDATES, MAPS = 500, 10, 2
+IMAGES, CANDIDATES, SHOWN = 500, 10, 6
 
 
 def parts(study: Study) -> Parts:
@@ -60,11 +58,11 @@ def alike(study: Study) -> dict[str, dict[str, float]]:
     }
 
 
-def maps(study: Study) -> dict[str, list[int]]:
-    """Keep projections of two maps a layer, and return their numbers.
+def maps(study: Study) -> dict[str, dict[str, Any]]:
+    """Return the number of a map of each layer and its strongest projections, on a sheet.
 
-    Of the ten maps with the largest ninth-strongest activation, those whose projections are most
-    alike.
+    Of the ten maps with the largest ninth-strongest activation, the one whose projections are most
+    alike. They are drawn in grey, the mean of the colours.
     """
     trained = study.trained
     split: Split = study.dataset.val.shuffled(study.images or IMAGES, study.seed)
@@ -74,16 +72,13 @@ def maps(study: Study) -> dict[str, list[int]]:
 
     batches = map(fetch, torch.arange(len(split)).split(32))
     tops = gallery.top_units(trained.network, batches, LAYERS, progress=study.progress)
-    pictures, chosen = {}, {}
+    drawn = {}
     for layer, top in tops.items():
         strongest = top.values[:, -1].argsort(descending=True)[:CANDIDATES].tolist()
         projected = gallery.projections(trained.network, fetch, top, strongest)
-        order = gallery.mean_pairwise_correlation(projected).nan_to_num(-1)
-        best = order.argsort(descending=True)[:MAPS].tolist()
-        chosen[layer] = [strongest[i] for i in best]
-        shown = plots.enlarge(plots.display(projected[best]))
-        small = F.interpolate(shown.flatten(0, 1), plots.TILE, mode="area")
-        pictures[layer] = (255 * small).round().byte().unflatten(0, shown.shape[:2]).contiguous()
-    file = records.results_root() / "own_network" / f"{study.name}.safetensors"
-    records.write_atomically(file, save(pictures))
-    return chosen
+        best = int(gallery.mean_pairwise_correlation(projected).nan_to_num(-1).argmax())
+        grey = projected[[best]].mean(2, keepdim=True).expand(-1, -1, 3, -1, -1)
+        shown = plots.resized(plots.display(grey)[0, :SHOWN])
+        sheet = plots.as_jpeg(plots.tiled(shown, 2, gap=2))
+        drawn[layer] = {"map": strongest[best], "sheet": sheet}
+    return drawn

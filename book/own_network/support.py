@@ -97,7 +97,7 @@ def networks() -> Iterator[tuple[str, str]]:
     for name in torchvision.models.list_models(module=torchvision.models):
         if _size("torchvision", name) <= LARGEST:
             yield "torchvision", name
-    import timm  # an extra, `pip install zfrepro[support]`
+    import timm  # of the extra `test`, which no page needs
 
     chosen = set(RECTIFIED)
     for module in timm.list_modules():
@@ -174,20 +174,6 @@ def check(library: str, name: str, unit: int = 3) -> dict[str, Any]:
     difference = ((projection - expected).abs().max() / expected.abs().max()).item()
     agrees = difference <= TOLERANCE and not nonlinear and bool(expected.any())
     return row | {"status": "handled" if agrees else "wrong", "difference": difference}
-
-
-def rows(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the record as rows of a table: library, network, status, and a remark.
-
-    The remark is the reason of a refusal, or the largest difference from the oracle.
-    """
-    return [
-        {
-            "library": r["library"], "network": r["name"], "status": r["status"],
-            "remark": r["reason"] or f"differs by {r['difference']:.0e}",
-        }
-        for r in sorted(record["networks"], key=lambda r: (r["status"], r["library"], r["name"]))
-    ]  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
