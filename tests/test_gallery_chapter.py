@@ -10,6 +10,7 @@ from tests import datasets
 from tests.networks import small
 from zfrepro import deconvnet, gallery
 from zfrepro import measure as studies
+from zfrepro.data.transforms import center_crop
 from zfrepro.deconvnet import Units
 from zfrepro.networks import zfnet
 from zfrepro.receptive_field import stage
@@ -70,16 +71,22 @@ def test_pictures_are_in_step_with_the_unit_in_the_middle(layer, size):
         assert_close(patches[i], seen[1], rtol=0, atol=0, equal_nan=True)
 
 
-def test_similarity_is_measured_beside_that_of_other_images(network, images):
+def test_similarity_is_measured_beside_that_of_other_images(network, images, monkeypatch):
     top = gallery.top_units(network, [images], ["conv1"], progress=False)["conv1"]
-    pixels = measures.similarities(network, lambda i: images[i], top, [0, 3], len(images))["pixels"]
-    assert pixels["projections"] == pytest.approx(torch.ones(2), abs=1e-3)  # always the filter
-    assert (pixels["random patches"].abs() < 0.2).all()
-    assert (pixels["random projections"] < 0.5).all()
-    values = dict(zip(pixels, torch.tensor([[0.9], [0.4], [0.3], [0.1]]), strict=True))
-    lead = measures.patches_vary_more(values)
-    assert list(pixels) == ["projections", "patches", "random projections", "random patches"]
-    assert lead.item() == pytest.approx((0.9 - 0.3) - (0.4 - 0.1))
+    seen = []
+
+    def alike(pictures):
+        seen.append(gallery.mean_pairwise_correlation(pictures))
+        return seen[-1]
+
+    monkeypatch.setattr(measures, "SIMILARITIES", {"pixels": alike})
+    leads = measures.similarity_leads(network, lambda i: images[i], top, [0, 3], len(images))
+    projections, patches, other_projections, other_patches = seen
+    assert projections == pytest.approx(torch.ones(2), abs=1e-3)  # always the filter
+    wanted = gallery.patches(network, images, top, [0, 3])
+    assert_close(patches, gallery.mean_pairwise_correlation(wanted))
+    assert (other_patches.abs() < 0.2).all() and (other_projections < 0.5).all()
+    assert_close(leads["pixels"], projections - other_projections - (patches - other_patches))
 
 
 def test_on_mask_looks_at_the_middle_of_the_field_and_beside_it_at_the_same_places(network):
@@ -109,9 +116,8 @@ def test_the_study_runs_and_continues(study, tmp_path, monkeypatch):
     )
     assert again == record and lines[-1].endswith("kept from before")
     assert record["on_object"] is None  # no masks in this data set
-    for claim in claims.CLAIMS:
-        if claim.name != "gallery-objects":
-            assert claim.judge(record).outcome  # the study has all that the rule reads
+    outcomes = {claim.name: claim.judge(record).outcome for claim in claims.CLAIMS}
+    assert all(outcomes.values()) and outcomes["gallery-objects"] == "not tested"
 
 
 def test_units_on_the_object_are_counted_with_controls(study, tops):
@@ -119,15 +125,12 @@ def test_units_on_the_object_are_counted_with_controls(study, tops):
     masks[::2, 40:80, 40:80] = True
     record = study_module.on_object(study.trained, study.dataset.val.images, tops, masks, 0)
     assert set(record["over"]) == set(claims.CONTROLS)
-    share, place, lead = (record[key]["conv5"] for key in ("layers", "same_places", "lead"))
-    assert lead[0] == pytest.approx(share[0] - place, abs=0.1)
+    lead = record["lead"]["conv5"]
+    seen = center_crop(masks[:, None], 96)[:, 0]
+    share, place = measures.shares_on_mask(tops["conv5"], study.trained.network, seen)
+    assert lead[0] == pytest.approx(100 * (share - place).nanmean().item(), abs=0.1)
     wanted = lead[0] - record["lead"]["untrained 1"][0]
     assert record["over"]["untrained 1"][0] == pytest.approx(wanted, abs=0.1)
-
-
-def test_photographs_without_masks_leave_objects_untested():
-    (claim,) = (claim for claim in claims.CLAIMS if claim.name == "gallery-objects")
-    assert claim.judge({"on_object": None}).outcome == "not tested"
 
 
 # --- pictures ------------------------------------------------------------------------------------

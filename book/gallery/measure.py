@@ -14,7 +14,8 @@ from zfrepro.data import Split
 from zfrepro.data.transforms import center_crop
 from zfrepro.gallery import Top
 from zfrepro.measure import Parts, Study
-from zfrepro.stats import bootstrap, rounded, rounded_all
+from zfrepro.models import Layered
+from zfrepro.stats import bootstrap, rounded_all
 from zfrepro.weights import Trained
 
 MAPS = 24  # a layer, at random, whose pictures are compared
@@ -55,22 +56,20 @@ def purity(tops: dict[str, Top], labels: Tensor, seed: int) -> dict[str, Any]:
 
 
 def similarity(trained: Trained, images: Tensor, tops: dict[str, Top], seed: int) -> dict[str, Any]:
-    """Return how similar a map's nine projections and its nine patches are, [mean, low, high].
+    """Return by how much more similar a map's projections are than its patches, [mean, low, high].
 
-    By layer and measure of similarity, over maps. `lead` is by how much more similar the
-    projections are, see `measures.patches_vary_more`.
+    By layer and measure of similarity, over maps, see `measures.similarity_leads`.
     """
     generator, by_layer = torch.Generator().manual_seed(seed), {}
     for layer, top in tops.items():
         alive = (top.values[:, -1] > 0).nonzero().flatten()
         maps = alive[torch.randperm(len(alive), generator=generator)[:MAPS]].tolist()
-        pairs = measures.similarities(
+        leads = measures.similarity_leads(
             trained.network, lambda i: trained.preprocess(images[i]), top, maps, len(images), seed
         )
-        by_layer[layer] = {"maps": len(maps)}
-        for how, values in pairs.items():
-            values = values | {"lead": measures.patches_vary_more(values)}
-            by_layer[layer][how] = {k: rounded_all(bootstrap(v, seed)) for k, v in values.items()}
+        by_layer[layer] = {
+            how: {"lead": rounded_all(bootstrap(lead, seed))} for how, lead in leads.items()
+        }
     return by_layer
 
 
@@ -83,25 +82,25 @@ def search(trained: Trained, images: Tensor, progress: bool = False) -> dict[str
 def on_object(
     trained: Trained, images: Tensor, tops: dict[str, Top], masks: Tensor, seed: int
 ) -> dict[str, Any]:
-    """Return how often the middle of a top unit's field lies on the object, in per cent over maps.
+    """Return how much more often the middle of a top unit's field lies on the object than the same
+    places of all images do, `lead`, in points over maps.
 
-    Objects stand in the middle and fields lie on a grid, so a share says little by itself. `lead`
-    is its difference from all images at the same places; `over` how much larger that of layer 5 is
-    than that of untrained networks.
+    Objects stand in the middle and fields lie on a grid, so a share says little by itself. `over`
+    is how much larger the lead of layer 5 is than that of untrained networks.
     """
     mask = center_crop(masks[:, None], trained.image_size)[:, 0]
-    layers = {k: measures.shares_on_mask(top, trained.network, mask) for k, top in tops.items()}
-    leads = {layer: 100 * (hits - same) for layer, (hits, same) in layers.items()}
+
+    def margins(top: Top, network: Layered) -> Tensor:
+        hits, same = measures.shares_on_mask(top, network, mask)
+        return 100 * (hits - same)
+
+    leads = {layer: margins(top, trained.network) for layer, top in tops.items()}
     controls = {}
     for number in UNTRAINED:
         other = trained.untrained(number)
-        top = search(other, images)["conv5"]
-        hits, same = measures.shares_on_mask(top, other.network, mask)
-        controls[f"untrained {number}"] = 100 * (hits - same)
+        controls[f"untrained {number}"] = margins(search(other, images)["conv5"], other.network)
     highest = responding(leads["conv5"])
     return {
-        "layers": {k: rounded_all(bootstrap(100 * hits, seed)) for k, (hits, _) in layers.items()},
-        "same_places": {k: rounded(100 * same.nanmean()) for k, (_, same) in layers.items()},
         "lead": {k: rounded_all(bootstrap(lead, seed)) for k, lead in (controls | leads).items()},
         "over": {k: difference(responding(lead), highest, seed) for k, lead in controls.items()},
     }

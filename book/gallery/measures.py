@@ -88,43 +88,35 @@ def centered_pairs(
     return projected.masked_fill(patches.isnan(), torch.nan).cpu(), patches.cpu()
 
 
-def similarities(
+def similarity_leads(
     network: Layered, fetch: Fetch, top: Top, maps: Sequence[int], images: int, seed: int = 0
-) -> dict[str, dict[str, Tensor]]:
-    """Return how alike a map's projections and its patches are, and pictures at the same places.
+) -> dict[str, Tensor]:
+    """Return by how much more alike a map's projections are than its patches, each less its
+    baseline: pictures of other images at the same places, with a map that responds there.
 
     Args:
         maps: maps that respond to K images.
         images: how many there are to draw others from.
     Returns:
-        for each of `SIMILARITIES`, (len(maps),) each: `projections`, `patches`, and `random
-        projections` and `random patches`, of other images at the same places, with a map that
-        responds there.
+        for each of `SIMILARITIES`, (len(maps),).
     """
     generator, layer = torch.Generator().manual_seed(seed), top.layer
     chosen, units = top.of(maps, silent=True)
     other_images = torch.randint(images, chosen.shape, generator=generator)
-    rows: dict[str, list[Tensor]] = {}
+    pairs = []
     for part in torch.arange(len(chosen)).split(16):
         exciting, other, places = fetch(chosen[part]), fetch(other_images[part]), units[part]
         drawn = random_responding_units(network, other, layer, places, generator)
-        for name, seen, whose in (("", exciting, places), ("random ", other, drawn)):
-            projected, patched = centered_pairs(network, seen, layer, whose)
-            rows.setdefault(f"{name}projections", []).append(projected)
-            rows.setdefault(f"{name}patches", []).append(patched)
-    pictures = {
-        name: torch.cat(batches).unflatten(0, (len(maps), -1)) for name, batches in rows.items()
-    }
-    return {
-        how: {name: like(shown) for name, shown in pictures.items()}
-        for how, like in SIMILARITIES.items()
-    }
-
-
-def patches_vary_more(values: dict[str, Tensor]) -> Tensor:
-    """Return by how much more alike projections are than patches, each less its baseline. (M,)."""
-    projections = values["projections"] - values["random projections"]
-    return projections - (values["patches"] - values["random patches"])
+        own = centered_pairs(network, exciting, layer, places)
+        pairs.append((*own, *centered_pairs(network, other, layer, drawn)))
+    pictures = [
+        torch.cat(batches).unflatten(0, (len(maps), -1)) for batches in zip(*pairs, strict=True)
+    ]
+    leads = {}
+    for how, like in SIMILARITIES.items():
+        projections, patches, other_projections, other_patches = map(like, pictures)
+        leads[how] = projections - other_projections - (patches - other_patches)
+    return leads
 
 
 def on_mask(top: Top, network: Layered, mask: Tensor) -> Tensor:
