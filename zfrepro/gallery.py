@@ -48,20 +48,17 @@ class Top:
     image_size: tuple[int, int] | None = None  # height and width of the images searched, in pixels
     searched: Tensor | None = None  # (N,) int64, all images searched, in order
 
-    def of(self, maps: Iterable[int], *, silent: bool = False) -> tuple[Tensor, Units]:
-        """Return image indices and units of some maps, (B,), map after map, empty places left out.
+    def of(self, maps: Iterable[int]) -> tuple[Tensor, Units]:
+        """Return image indices and units of some maps, (B,), map after map, that respond.
 
-        Args:
-            silent: also units without a positive activation.
         Raises:
             ValueError: a map that does not exist.
         """
         chosen = torch.as_tensor(list(maps), dtype=torch.int64)
         responds = self.responds(chosen)
-        wanted = self.images[chosen] >= 0 if silent else responds
-        units = chosen[:, None].expand_as(wanted)[wanted]
+        units = chosen[:, None].expand_as(responds)[responds]
         places = [] if self.rows is None else [self.rows, self.columns]
-        return self.images[chosen][wanted], Units(units, *(x[chosen][wanted] for x in places))
+        return self.images[chosen][responds], Units(units, *(x[chosen][responds] for x in places))
 
     def responds(self, maps: Sequence[int] | Tensor) -> Tensor:
         """Return which places hold a positive activation. (len(maps), K) bool.
@@ -71,7 +68,7 @@ class Top:
         """
         chosen = torch.as_tensor(maps, dtype=torch.int64)
         require_index(f"{self.layer}: map", chosen, len(self.values))
-        return (self.images[chosen] >= 0) & (self.values[chosen] > 0)
+        return self.values[chosen] > 0
 
 
 class TopTracker:

@@ -23,7 +23,7 @@ from zfrepro.gallery import (
     projections,
     top_units,
 )
-from zfrepro.layers import Fields, require_index
+from zfrepro.layers import Fields
 from zfrepro.records import write_atomically
 
 QUANTILES = (0.99, 0.9, 0.75, 0.5)  # of a map's positive activations; what stands there is shown
@@ -224,8 +224,6 @@ def _choose(top: Top, maps: Iterable[int] | int) -> list[int]:
         places = torch.linspace(0, len(active) - 1, min(maps, len(active))).round().long()
         chosen = active[places].tolist()
     else:
-        maps = list(maps)
-        require_index(f"{top.layer}: map", torch.as_tensor(maps), len(top.values))
         chosen = [number for number in maps if top.responds([number]).any()]
     if not chosen:
         raise ValueError(f"{top.layer}: no map responds to any of these images")

@@ -29,7 +29,7 @@ def purity(top: Top, labels: Tensor) -> Tensor:
     labels: (N,) -> (C,), nan for maps that never respond.
     """
     classes = int(labels.max()) + 1
-    responds = (top.values > 0) & (top.images >= 0)
+    responds = top.values > 0
     votes = (
         torch.nn.functional.one_hot(labels[top.images.clamp_min(0)], classes) * responds[:, :, None]
     )
@@ -101,7 +101,7 @@ def similarity_leads(
         for each of `SIMILARITIES`, (len(maps),).
     """
     generator, layer = torch.Generator().manual_seed(seed), top.layer
-    chosen, units = top.of(maps, silent=True)
+    chosen, units = top.of(maps)
     other_images = torch.randint(images, chosen.shape, generator=generator)
     pairs = []
     for part in torch.arange(len(chosen)).split(16):
