@@ -1,7 +1,7 @@
 """What the landing page shows besides its hero: how a projection is made, and a card a result."""
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import matplotlib.pyplot as plt
 from IPython.display import HTML
@@ -45,29 +45,29 @@ def pipeline(trained: Trained, split: Split, top: gallery.Top, number: int) -> F
 
 
 CARDS = {
-    "gallery-hierarchy": "Features",
-    "training-better": "Smaller filters",
-    "evolution-upper": "Evolution",
-    "invariance-stable": "Invariance",
-    "occlusion-object": "Occlusion",
-    "correspondence-layer5-controlled": "Correspondence",
-    "ablation-full": "Ablation",
-    "transfer-depth": "Transfer",
+    "gallery-hierarchy": ("Features", thumbnails.gallery),
+    "training-better": ("Smaller filters", thumbnails.training),
+    "evolution-upper": ("Evolution", thumbnails.evolution_),
+    "invariance-stable": ("Invariance", thumbnails.invariance),
+    "occlusion-object": ("Occlusion", thumbnails.occlusion_),
+    "correspondence-layer5-controlled": ("Correspondence", thumbnails.correspondence_),
+    "ablation-full": ("Ablation", thumbnails.ablation_),
+    "transfer-depth": ("Transfer", thumbnails.transfer),
 }
-"""Claim that a card tells -> the card's title."""
+"""Claim that a card tells -> the card's title, and what draws its picture."""
 
 
 def cards() -> HTML:
     """Show a card a result: a picture, what the paper says, and the outcome on photographs."""
     named = {claim.name: claim for claim in claims.all_claims()}
-    body = "".join(_card(named[name], title) for name, title in CARDS.items())
+    body = "".join(_card(named[name], *card) for name, card in CARDS.items())
     return HTML(f'<div class="zf-cards">{body}</div>')
 
 
-def _card(claim: claims.Claim, title: str) -> str:
+def _card(claim: claims.Claim, title: str, draw: Callable[[], Figure]) -> str:
     chapter, outcome = claim.chapter, page.outcome_label(claim.finding("imagenet20").outcome)
     return (
-        f'<a class="zf-card" href="{chapter}/{chapter}.html">{thumbnails.of_chapter(chapter)}'
+        f'<a class="zf-card" href="{chapter}/{chapter}.html">{thumbnails.shown(draw)}'
         f"<strong>{html.escape(title)}</strong>"
         f"<span>{html.escape(claim.says)}</span><p>{outcome}</p></a>"
     )

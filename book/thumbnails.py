@@ -146,15 +146,7 @@ def transfer() -> Figure:
     return figure
 
 
-DRAWN: dict[str, Callable[[], Figure]] = {
-    "gallery": gallery, "training": training, "evolution": evolution_, "invariance": invariance,
-    "occlusion": occlusion_, "correspondence": correspondence_, "ablation": ablation_,
-    "transfer": transfer,
-}  # fmt: skip
-
-
-def of_chapter(chapter: str) -> str:
-    """Return a chapter's picture as the address of an image with its description, as HTML."""
-    draw = DRAWN[chapter]
+def shown(draw: Callable[[], Figure]) -> str:
+    """Return a picture as HTML, with the docstring of what draws it as its description."""
     coded = base64.b64encode(plots.png(draw())).decode()
     return f'<img class="dark-light" src="data:image/png;base64,{coded}" alt="{draw.__doc__}">'
