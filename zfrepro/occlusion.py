@@ -274,13 +274,15 @@ def occlude(
             calls = stack.enter_context(watching(model, layer, sums))
         runner = _Runner(model, scores, precision, calls, call, stack)
         runner.settle(images[:1], fill[:1])
-        for result in runner.run(batches()):
-            if (number := _first_not_finite(result[0])) is not None:
+        final = SCORES["none" if callable(scores) else scores]
+        for values, *sums in runner.run(batches()):
+            values = final(values)
+            if (number := _first_not_finite(values)) is not None:
                 number = (done + number) % count
                 raise ValueError(f"image {number}: the model returns NaN or infinite scores")
-            results.append(result)
-            done += len(result[0])
-            bar.update(len(result[0]))
+            results.append((values, *sums))
+            done += len(values)
+            bar.update(len(values))
     if done == count:
         raise ValueError("no masks: needs at least one")
     shape = (-1,) if masks is not None else (len(rows), len(columns))
@@ -450,10 +452,14 @@ class _Runner:
             raise ValueError(f"the layer returns {len(sums)} rows for {len(x)} images")
         return features, sums
 
-    def _attempt(self, x: Tensor) -> Tensor:
-        """Return class scores."""
-        features = [features for features, *_ in devices.with_oom_backoff(self._step, [x])]
-        return torch.cat(list(devices.with_oom_backoff(self.head, [torch.cat(features)])))
+    def run(self, batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+        """Yield scores (B, classes) and, of a watched layer's call, sums (B, C), on the CPU."""
+        for features, *sums in _joined(devices.with_oom_backoff(self._step, batches), self.rows):
+            values = torch.cat(list(devices.with_oom_backoff(self.head, [features])))
+            yield values.float().cpu(), *(s.cpu() for s in sums)
+
+    def _all_scores(self, batches: Iterable[Tensor]) -> Tensor:
+        return torch.cat([values for values, *_ in self.run(batches)])
 
     def settle(self, image: Tensor, fill: Tensor) -> None:
         """Try layout, parts and repeatability on an image and one covered by half, and the pair."""
@@ -477,7 +483,7 @@ class _Runner:
     def _trial(self, pair: Tensor) -> tuple[Tensor, Tensor]:
         """Return the scores of each image alone by the whole model, and of both as settled."""
         self.stack.enter_context(replacing_tensors(self.model, self._suited))
-        expected = torch.cat([self._attempt(image) for image in pair.split(1)])
+        expected = self._all_scores(pair.split(1))
         if parts := _parts(self.model):
             before, behind = parts
             self.trunk = lambda x: before(self._copied(x))
@@ -485,19 +491,12 @@ class _Runner:
             # The parts may be joined in another way, which shows as a failure or as other scores;
             # a watched call in the head shows as an IndexError.
             with contextlib.suppress(RuntimeError, TypeError, ValueError, IndexError):
-                values = self._attempt(pair)
+                values = self._all_scores([pair])
                 if _agree(values, expected, self.precision):
                     self.rows = FULL_BATCH
                     return expected, values
             self.trunk, self.head = self._whole, nn.Identity()
-        return expected, self._attempt(pair)
-
-    def run(self, batches: Iterable[Tensor]) -> Iterator[tuple[Tensor, ...]]:
-        """Yield scores (B, classes) and, of a watched layer's call, sums (B, C), on the CPU."""
-        final = SCORES["none"] if callable(self.scores) else SCORES[self.scores]
-        for features, *sums in _joined(devices.with_oom_backoff(self._step, batches), self.rows):
-            values = torch.cat(list(devices.with_oom_backoff(self.head, [features])))
-            yield final(values.float()).cpu(), *(s.cpu() for s in sums)
+        return expected, self._all_scores([pair])
 
 
 def _joined(parts: Iterable[tuple[Tensor, ...]], rows: int) -> Iterator[tuple[Tensor, ...]]:
@@ -542,11 +541,9 @@ def _agree(values: Tensor, expected: Tensor, precision: str) -> bool:
     """Tell whether the scores of each image differ from expected ones by no more than rounding."""
     if values.shape != expected.shape:
         return False
-    for row, wanted in zip(values, expected, strict=True):
-        tolerance = TOLERANCE[precision] * wanted.abs().nan_to_num(0, posinf=0).max().item()
-        if not torch.allclose(row, wanted, rtol=0, atol=tolerance, equal_nan=True):
-            return False
-    return True
+    scale = expected.abs().nan_to_num(0, posinf=0).amax(1, keepdim=True).clamp_min(1e-30)
+    tolerance = {"rtol": 0, "atol": TOLERANCE[precision], "equal_nan": True}
+    return torch.allclose(values / scale, expected / scale, **tolerance)
 
 
 def _class_scores(output: object, count: int) -> Tensor:
