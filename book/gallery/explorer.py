@@ -4,7 +4,7 @@ import html
 
 import ipywidgets as widgets
 
-from book.gallery.measures import pictures_of
+from book.gallery import figures
 from zfrepro import gallery, plots
 from zfrepro.data import Split
 from zfrepro.explorers import LiveExplorer, figure_html
@@ -48,16 +48,13 @@ class FeatureBrowser(LiveExplorer):
         last = len(top.values) - 1
         if not 0 <= number <= last:
             return f"{layer} has maps 0 to {last}, and no map {number}.", ""
-        shown = top.responds([number])[0]
-        if not shown.any():
+        if not top.responds([number]).any():
             if self.labelled:
                 return f"Map {number} is dead: no image of the book excites it.", ""
             return f"None of your images excites map {number}.", ""
-        projections, patches = pictures_of(self.trained, self.split, top, [number])
-        labels = self.split.labels[top.of([number])[0]].tolist()
-        names = ", ".join(self.trained.classes[label] for label in labels)
-        whose = "images of" if self.labelled else "the network calls these images"
-        note = f"strongest activation {top.values[number, 0]:.2f}; {whose}: {names}"
-        figure = plots.top9(projections[:, shown], patches[:, shown])
+        note = figures.described(self.trained, top, number, self.split.labels)
+        if not self.labelled:
+            note += ", as the network calls them"
+        figure = figures.fig2(self.trained, self.split, self.tops, {layer: [number]})
         alt = f"{layer}, map {number}: projections and patches"
         return html.escape(note), figure_html(plots.png(figure), alt)
