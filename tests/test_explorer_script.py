@@ -27,34 +27,30 @@ COLOURS = np.array(
 def page(tmp_path_factory) -> str:
     """A page with a flip book of plain colours, a picture with 2 x 3 positions, and a table."""
     plain = np.broadcast_to(COLOURS[:, None, None].astype(np.uint8), (6, 30, 40, 3))
-    heat = np.arange(6.0).reshape(2, 3)
+    axes, notes = {"layer": ["1", "2"], "map": ["a", "b", "c"]}, list("uvwxyz")
+    field, heat = np.full((60, 90, 3), 200, np.uint8), np.arange(6.0).reshape(2, 3)
+    rows = [{"net": name, "error": error} for name, error in (("b", 9.5), ("a", 10.5), ("c", None))]
+    rows += [{"net": f"d{i}", "error": 20.5 + i} for i in range(9)]
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("ZFREPRO_PAGES", raising=False)  # which says that the page has the script
-        parts = make_parts(plain, heat)
+        parts = [
+            explorers.frames(plain, axes, notes, alt="plain colours"),
+            explorers.positions(field, {"p": heat}, notes, patch=30, stride=30, alt="a grey field"),
+            table(rows, caption="x"),
+        ]
     file = tmp_path_factory.mktemp("page") / "page.html"
     file.write_text(PAGE.format(body="".join(shown.data for shown in parts)))
     return file.as_uri()
-
-
-def make_parts(plain: np.ndarray, heat: np.ndarray) -> list:
-    """Return a flip book, a movable square and a table."""
-    axes, notes = {"layer": ["1", "2"], "map": ["a", "b", "c"]}, list("uvwxyz")
-    field = np.full((60, 90, 3), 200, np.uint8)
-    rows = [{"net": name, "error": error} for name, error in (("b", 9.5), ("a", 10.5), ("c", None))]
-    rows += [{"net": f"d{i}", "error": 20.5 + i} for i in range(9)]
-    return [
-        explorers.frames(plain, axes, notes, alt="plain colours"),
-        explorers.positions(field, {"p": heat}, notes, patch=30, stride=30, alt="a grey field"),
-        table(rows, caption="x"),
-    ]
 
 
 def picture_of(browser) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(browser.page.screenshot())).convert("RGB")).astype(int)
 
 
-def colour_at(browser, x: float, y: float) -> np.ndarray:
-    return picture_of(browser)[round(y), round(x)]
+def colour_at(browser, element: str, x: float, y: float) -> np.ndarray:
+    """The colour at a point of an element (JavaScript), by shares of its sides."""
+    left, top = browser.place(element, x, y)
+    return picture_of(browser)[round(top), round(left)]
 
 
 def note_of(browser, number: int = 0) -> str:
@@ -77,8 +73,8 @@ def test_every_frame_is_shown_where_it_should_be(width, browser, page):
             f"slider.value = [{layer}, {number}][i]; slider.dispatchEvent(new Event('input')) }})"
         )
         for share in (0.01, 0.5, 0.99):
-            at = browser.place("document.querySelector('.zf-window')", share, share)
-            assert np.abs(colour_at(browser, *at) - COLOURS[3 * layer + number]).max() < 12
+            colour = colour_at(browser, "document.querySelector('.zf-window')", share, share)
+            assert np.abs(colour - COLOURS[3 * layer + number]).max() < 12
         assert note_of(browser) == "uvwxyz"[3 * layer + number]
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
 
@@ -101,8 +97,8 @@ def test_the_square_covers_the_place_it_names_and_the_mark_lies_on_it(browser, p
     for key in ("ArrowRight", "ArrowDown"):
         browser.page.keyboard.press(key)
     assert note_of(browser, 1) == "y"  # row 1, column 1 of 2 x 3
-    assert (colour_at(browser, *browser.place(stage, 0.5, 0.75)) == 128).all()  # under the square
-    assert (colour_at(browser, *browser.place(stage, 0.2, 0.75)) == 200).all()  # beside it
+    assert (colour_at(browser, stage, 0.5, 0.75) == 128).all()  # under the square
+    assert (colour_at(browser, stage, 0.2, 0.75) == 200).all()  # beside it
     spoken = browser.evaluate(f"{stage}.getAttribute('aria-valuetext')")
     assert spoken == "row 2, column 2: y; p: 4"
     browser.page.add_style_tag(content="figure { padding: 8px }")  # as a theme may have it
