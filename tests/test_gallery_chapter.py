@@ -95,13 +95,12 @@ def test_on_mask_looks_at_the_middle_of_the_field_and_beside_it_at_the_same_plac
     rows, columns = torch.full((2, 2), 10), torch.full((2, 2), 20)
     values = torch.tensor([[2.0, 1.0], [0.0, 0.0]])  # the second map never responds
     top = gallery.Top("conv1", values, torch.tensor([[0, 2], [0, 1]]), rows, columns)
-    assert measures.on_mask(top, network, mask)[0].tolist() == [1, 0]
-    shares, same_places = measures.shares_on_mask(top, network, mask)
-    assert shares[0] == 0.5 and same_places[0] == 0.5 and shares[1].isnan()
-    top = gallery.Top("conv1", values, torch.tensor([[0, 1], [0, 1]]), rows, columns)
-    assert [t[0].item() for t in measures.shares_on_mask(top, network, mask)] == [1, 0.5]
-    beside = gallery.Top("conv1", values, top.images, rows, columns + 1)
-    assert measures.on_mask(beside, network, mask)[0].tolist() == [0, 0]
+    half = measures.lead_on_mask(top, network, mask)
+    assert half[0] == 0 and half[1].isnan()  # on the object in one image of two, as all four are
+    both = gallery.Top("conv1", values, torch.tensor([[0, 1], [0, 1]]), rows, columns)
+    assert measures.lead_on_mask(both, network, mask)[0] == 50
+    beside = gallery.Top("conv1", values, both.images, rows, columns + 1)
+    assert measures.lead_on_mask(beside, network, mask)[0] == 0
 
 
 # --- the study -----------------------------------------------------------------------------------
@@ -127,8 +126,8 @@ def test_units_on_the_object_are_counted_with_controls(study, tops):
     assert set(record["over"]) == set(claims.CONTROLS)
     lead = record["lead"]["conv5"]
     seen = center_crop(masks[:, None], 96)[:, 0]
-    share, place = measures.shares_on_mask(tops["conv5"], study.trained.network, seen)
-    assert lead[0] == pytest.approx(100 * (share - place).nanmean().item(), abs=0.1)
+    leads = measures.lead_on_mask(tops["conv5"], study.trained.network, seen)
+    assert lead[0] == pytest.approx(leads.nanmean().item(), abs=0.1)
     wanted = lead[0] - record["lead"]["untrained 1"][0]
     assert record["over"]["untrained 1"][0] == pytest.approx(wanted, abs=0.1)
 

@@ -14,7 +14,6 @@ from zfrepro.data import Split
 from zfrepro.data.transforms import center_crop
 from zfrepro.gallery import Top
 from zfrepro.measure import Parts, Study
-from zfrepro.models import Layered
 from zfrepro.stats import bootstrap, rounded_all
 from zfrepro.weights import Trained
 
@@ -45,13 +44,15 @@ def purity(tops: dict[str, Top], labels: Tensor, seed: int) -> dict[str, Any]:
     """Return the purity of every layer, in per cent: [mean, low, high] over maps that respond."""
     shares = {layer: 100 * measures.purity(top, labels) for layer, top in tops.items()}
     alive = {layer: responding(values) for layer, values in shares.items()}
-    draws = measures.random_top(len(labels), 2000, torch.Generator().manual_seed(seed))
+    generator, count = torch.Generator().manual_seed(seed), len(labels)
+    drawn = torch.stack([torch.randperm(count, generator=generator)[:9] for _ in range(DRAWS)])
+    nine_at_random = Top(None, torch.ones(drawn.shape), drawn)
     return {
         "maps": {layer: len(values) for layer, values in shares.items()},
         "dead": {layer: len(shares[layer]) - len(values) for layer, values in alive.items()},
         "layers": {layer: rounded_all(bootstrap(values, seed)) for layer, values in alive.items()},
         "steps": {f"{a} {b}": difference(alive[a], alive[b], seed) for a, b in PAIRS},
-        "random": rounded_all(bootstrap(100 * measures.purity(draws, labels), seed)),
+        "random": rounded_all(bootstrap(100 * measures.purity(nine_at_random, labels), seed)),
     }
 
 
@@ -90,15 +91,12 @@ def on_object(
     """
     mask = center_crop(masks[:, None], trained.image_size)[:, 0]
 
-    def margins(top: Top, network: Layered) -> Tensor:
-        hits, same = measures.shares_on_mask(top, network, mask)
-        return 100 * (hits - same)
-
-    leads = {layer: margins(top, trained.network) for layer, top in tops.items()}
+    leads = {k: measures.lead_on_mask(top, trained.network, mask) for k, top in tops.items()}
     controls = {}
     for number in UNTRAINED:
         other = trained.untrained(number)
-        controls[f"untrained {number}"] = margins(search(other, images)["conv5"], other.network)
+        top = search(other, images)["conv5"]
+        controls[f"untrained {number}"] = measures.lead_on_mask(top, other.network, mask)
     highest = responding(leads["conv5"])
     return {
         "lead": {k: rounded_all(bootstrap(lead, seed)) for k, lead in (controls | leads).items()},

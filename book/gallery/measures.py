@@ -16,13 +16,6 @@ from zfrepro.weights import Trained
 PUREST = 16  # maps of a layer among which telling ones are chosen
 
 
-def random_top(images: int, maps: int, generator: torch.Generator) -> Top:
-    """Return a `Top` of nine different images at random for each map, as a baseline."""
-    chosen = torch.stack([torch.randperm(images, generator=generator)[:9] for _ in range(maps)])
-    zeros = torch.zeros_like(chosen)
-    return Top("random", torch.ones(chosen.shape), chosen, zeros, zeros)
-
-
 def purity(top: Top, labels: Tensor) -> Tensor:
     """Return the share of a map's top images that belong to their most frequent class.
 
@@ -119,28 +112,23 @@ def similarity_leads(
     return leads
 
 
-def on_mask(top: Top, network: Layered, mask: Tensor) -> Tensor:
-    """Return whether the middle of each top unit's receptive field lies on the object.
+def lead_on_mask(top: Top, network: Layered, mask: Tensor) -> Tensor:
+    """Return how much more often a map's top units lie on the object than the same places of all
+    images do, in points.
 
-    mask: (N, S, S), the object in what the network sees, or its share at each place -> (C, K)
-    float, nan in empty places and for units that do not respond.
+    A unit lies where the middle of its receptive field does.
+
+    mask: (N, S, S) bool, the object in what the network sees -> (C,), nan for maps that never
+    respond.
     """
     field = network.fields(top.layer).rows
-    middles = [
+    rows, columns = (
         (place * field.jump + field.start + field.size // 2).clamp(0, network.image_size - 1)
         for place in (top.rows, top.columns)
-    ]
-    hit = mask[top.images.clamp_min(0), middles[0], middles[1]].float()
-    return hit.masked_fill(~(top.values > 0), torch.nan)
-
-
-def shares_on_mask(top: Top, network: Layered, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the shares of a map's top units on the object, in their own and in all images.
-
-    mask: (N, S, S) bool -> (C,) each, nan for maps that never respond.
-    """
-    anywhere = mask.float().mean(0).expand(mask.shape)
-    return on_mask(top, network, mask).nanmean(1), on_mask(top, network, anywhere).nanmean(1)
+    )
+    hit = mask[top.images.clamp_min(0), rows, columns].float()
+    lead = 100 * (hit - mask.float().mean(0)[rows, columns])
+    return lead.masked_fill(~(top.values > 0), torch.nan).nanmean(1)
 
 
 def pictures_of(
