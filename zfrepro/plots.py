@@ -171,81 +171,41 @@ def png(figure: Figure) -> bytes:
     return data.getvalue()
 
 
-def _panel(
-    figure: Figure, sheet: Tensor, at: tuple[float, float], side: int, title: str, *, rise: float,
-    **style: Any,
-) -> None:  # fmt: skip
-    """Draw a square sheet `side` px wide, its lower left corner at x and y px, and a title.
-
-    rise: of the title above the sheet, in px; style: of its type.
-    """
-    (x, y), (width, height) = at, 100 * figure.get_size_inches()
-    ax = figure.add_axes((x / width, y / height, side / width, side / height))
-    exact = sheet.shape[-1] == side
-    ax.imshow(array(sheet), interpolation="nearest" if exact else "antialiased")
-    ax.axis("off")
-    figure.text(x / width, (y + side + rise) / height, title, **style)
-
-
-def top9(
-    projections: Sequence[Tensor], patches: Sequence[Tensor], names: Sequence[str] = (), *,
-    side: int = TILE,
+def fig2(
+    maps: Sequence[tuple[str, Tensor, Tensor]], across: int = 3, *, side: int = TILE,
+    beside: bool = False,
 ) -> Figure:  # fmt: skip
-    """Draw Fig. 2: each map's nine strongest projections beside the patches that caused them.
+    """Draw Fig. 2: the strongest projections of each map above the patches that caused them.
 
     Args:
-        projections: M times (9, 3, F, F), signed; F may differ from map to map.
-        patches: M times (9, 3, F, F), uint8 or 0 to 1.
-        names: a line above each map, (M,).
-        side: px of a tile, at least.
-    """
-    pairs = [
-        (enlarge(display(p[None])[0], side), enlarge(as_colours(q), side))
-        for p, q in zip(projections, patches, strict=True)
-    ]
-    panels = [[tiled(part, 3, gap=2) for part in pair] for pair in pairs]
-    width = max(panel.shape[-1] for pair in panels for panel in pair)
-    across = 2 * width + width // 30
-    scale = max(1.0, across / 800)  # of the type, which shrinks with the figure on a page
-    head = round((48 if names else 26) * scale)
-    row = head + width + width // 16
-    high = len(panels) * row
-    figure = plt.figure(figsize=(across / 100, high / 100), dpi=100)
-    style = {"rise": 4 * scale, "fontsize": 11 * scale, "va": "bottom"}
-    for i, (left, right) in enumerate(panels):
-        y = high - i * row - head - width
-        _panel(figure, left, (0, y), width, "projections", **style)
-        _panel(figure, right, (across - width, y), width, "patches", **style)
-        if names:
-            type_at = (y + width + 25 * scale) / high
-            figure.text(0, type_at, names[i], fontsize=11.5 * scale, va="bottom", weight="bold")
-    return detached(figure)
-
-
-def stacked(columns: Sequence[tuple[str, Tensor, Tensor]], across: int) -> Figure:
-    """Draw maps in columns: the strongest projections of each above the patches that caused them.
-
-    Args:
-        columns: name, projections (K, 3, F, F), signed, and patches, uint8 or 0 to 1, of a map.
+        maps: name, projections (K, 3, F, F), signed, and patches, uint8 or 0 to 1, of a map.
         across: pictures in a row, of as many rows; the projections share the scale of all K.
+        side: px of a picture, at least.
+        beside: a map a row, its patches to the right, instead of a map a column.
     """
-    shown = [
-        [
-            tiled(enlarge(part[: across**2]), across, gap=2)
-            for part in (display(projections[None])[0], as_colours(patches))
-        ]
-        for _, projections, patches in columns
-    ]
-    size = max(block.shape[-1] for pair in shown for block in pair)
-    gap = size // 14
-    width = len(columns) * (size + gap) - gap
-    font = width / 58  # px, 17 on a page
+    pairs = []
+    for name, projections, patches in maps:
+        parts = (display(projections[None])[0], as_colours(patches))
+        sheets = [tiled(enlarge(part[: across**2], side), across, gap=2) for part in parts]
+        captions = (f"{name}: projections" if beside else name, "patches")
+        pairs.append(list(zip(captions, sheets, strict=True)))
+    rows = pairs if beside else list(zip(*pairs, strict=True))
+    size = max(sheet.shape[-1] for pair in pairs for _, sheet in pair)
+    pitch = size + size // 14
+    width = len(rows[0]) * pitch - size // 14
+    font = max(width / 58, 14)  # px, 17 on a page
     head = 1.7 * font
-    figure = plt.figure(figsize=(width / 100, 2 * (size + head) / 100), dpi=100)
-    style = {"rise": 0.4 * font, "fontsize": 0.72 * font}
-    for i, ((name, *_), (above, below)) in enumerate(zip(columns, shown, strict=True)):
-        _panel(figure, above, (i * (size + gap), size + head), size, name, **style)
-        _panel(figure, below, (i * (size + gap), 0), size, "patches", **style)
+    height = len(rows) * (size + head)
+    figure = plt.figure(figsize=(width / 100, height / 100), dpi=100)
+    for i, row in enumerate(rows):
+        y = height - (i + 1) * (size + head)
+        for j, (caption, sheet) in enumerate(row):
+            ax = figure.add_axes((j * pitch / width, y / height, size / width, size / height))
+            exact = sheet.shape[-1] == size
+            ax.imshow(array(sheet), interpolation="nearest" if exact else "antialiased")
+            ax.axis("off")
+            at = (j * pitch / width, (y + size + 0.4 * font) / height)
+            figure.text(*at, caption, fontsize=0.72 * font)
     return detached(figure)
 
 

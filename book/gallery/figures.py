@@ -45,7 +45,7 @@ def hero(
         pictures = zip(*measures.pictures_of(trained, split, tops[layer], chosen), strict=True)
         names = (f"layer {layer[-1]}, map {number}" for number in chosen)
         columns += [(name, *pair) for name, pair in zip(names, pictures, strict=True)]
-    return plots.stacked(columns, across)
+    return plots.fig2(columns, across)
 
 
 def fig2(
@@ -85,20 +85,19 @@ def two_sizes(networks: Mapping[str, tuple[Trained, Split, Top]]) -> Figure:
 
 def _panels(
     trained: Trained, split: Split, top: Top, maps: Sequence[int], name: str
-) -> list[tuple[Tensor, Tensor, str]]:
-    """Return projections, patches and name of each map, without units that do not respond."""
+) -> list[tuple[str, Tensor, Tensor]]:
+    """Return name, projections and patches of each map, without units that do not respond."""
     projections, patches = measures.pictures_of(trained, split, top, maps)
     responds = top.responds(maps)
     rows = zip(maps, projections, patches, responds, strict=True)
-    return [(p[r], q[r], f"{name} {number}") for number, p, q, r in rows if r.any()]
+    return [(f"{name} {number}", p[r], q[r]) for number, p, q, r in rows if r.any()]
 
 
-def _draw(panels: Sequence[tuple[Tensor, Tensor, str]]) -> Figure:
+def _draw(panels: Sequence[tuple[str, Tensor, Tensor]]) -> Figure:
     if not panels:
         raise ValueError("none of these maps responds to any of the images; choose others")
-    projections, patches, names = zip(*panels, strict=True)
-    side = max(plots.TILE, *(picture.shape[-1] for picture in patches))
-    return plots.top9(projections, patches, names, side=min(side, 2 * plots.TILE))
+    side = max(plots.TILE, *(patches.shape[-1] for *_, patches in panels))
+    return plots.fig2(panels, side=min(side, 2 * plots.TILE), beside=True)
 
 
 def described(trained: Trained, top: Top, number: int, labels: Tensor) -> str:

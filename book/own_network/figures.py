@@ -23,7 +23,7 @@ def strongest(made: Gallery) -> Figure:
             made.maps, made.projections, made.patches, made.top.responds(made.maps), strict=True
         )
     ]
-    return plots.stacked(columns, 2)
+    return plots.fig2(columns, 2)
 
 
 def recorded(name: str = "squeezenet1_0") -> Figure:
