@@ -124,9 +124,8 @@ class TopTracker:
     def top(self) -> Top:
         """Return the result so far, on the CPU."""
         image, row, column = self.where.cpu().unbind(2)
-        if self.flat:
-            return Top(self.layer, self.values.cpu(), image, image_size=self.image_size)
-        return Top(self.layer, self.values.cpu(), image, row, column, self.image_size)
+        places = (None, None) if self.flat else (row, column)
+        return Top(self.layer, self.values.cpu(), image, *places, self.image_size)
 
 
 # --- any data: batches with the images' indices ---------------------------------------------------

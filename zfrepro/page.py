@@ -143,8 +143,6 @@ def table(rows: Sequence[Mapping[str, object]], *, caption: str, digits: int = 1
     """
     if not rows or any(list(row) != list(rows[0]) for row in rows):
         raise ValueError("a table needs rows, all with the same keys")
-    if not caption.strip():
-        raise ValueError("a table needs a caption")
     frame = pd.DataFrame(rows)
     kinds = {key: "zf-number" if _numeric(frame[key]) else "zf-text" for key in frame}
     styled = Styler(frame, cell_ids=False).hide(axis="index")
