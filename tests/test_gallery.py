@@ -127,7 +127,7 @@ def test_projections_and_patches_line_up(name):
     alive = (top.values[:, -1] > 0).nonzero().flatten()
     maps = alive[:: len(alive) // 3][:3].tolist()
     drawn = gallery.projections(model, fetch, top, maps, batch=4)
-    seen = gallery.patches(model, stored, top, maps, fill=0)
+    seen = gallery.patches(model, stored, top, maps).float() - 128  # mid-grey outside
     assert drawn.shape == seen.shape == (3, 3, 3, *fields.window_size)
     for m, j in itertools.product(range(3), range(3)):
         places = (top.images, top.rows, top.columns)
@@ -137,11 +137,11 @@ def test_projections_and_patches_line_up(name):
             0 if field.size >= side else place * field.jump + field.start
             for place, field in ((row, fields.rows), (column, fields.columns))
         )
-        framed = nn.functional.pad(torch.stack([whole, stored[image].float()]), [100] * 4)
+        framed = nn.functional.pad(torch.stack([whole, stored[image].float() - 128]), [100] * 4)
         high, wide = fields.window_size
         window = framed[..., 100 + y : 100 + y + high, 100 + x : 100 + x + wide]
         assert relative(drawn[m, j], window[0]) < 1e-4
-        assert torch.equal(seen[m, j].float(), window[1])
+        assert torch.equal(seen[m, j], window[1])
         window.zero_()
         assert framed[0].abs().max() <= 1e-4 * whole.abs().max()  # nothing lies outside the field
 

@@ -564,15 +564,14 @@ def projections(
 
 def patches(
     model: Model, images: Data | Fetch, top: Top, maps: Iterable[int], *,
-    fields: Fields | None = None, fill: float | None = None,
+    fields: Fields | None = None,
 ) -> Tensor:  # fmt: skip
-    """Cut out the image patches that the top units of some maps see.
+    """Cut out the image patches that the top units of some maps see, mid-grey outside the image.
 
     Args:
         images: to cut from, pixel by pixel what was searched, such as uint8 (N, 3, H, W), or a
             function from image indices (B,) to them.
         fields: of the layer, from `fields_of`; default, found here.
-        fill: value outside the image; default mid-grey, 128 for uint8 and 0.5 for float.
     Returns:
         (len(maps), K, 3, h, w) of the images' type, in the same places as `projections`.
     Raises:
@@ -582,15 +581,14 @@ def patches(
     indices, units = top.of(maps)
     example = example_of(fetch, top)
     fields = fields or fields_of(model, top.layer, example)
-    if fill is None:
-        fill = 0.5 if example.is_floating_point() else 128
+    grey = 0.5 if example.is_floating_point() else 128
     tops, lefts, size = fields.windows(units.rows, units.columns, len(units))
     cut = example.new_empty(len(indices), example.shape[1], *size)
     for part in torch.arange(len(indices)).split(256):
         if len(part):
             pictures = _validate_size(fetch(indices[part]), top, fields)
-            cut[part] = deconvnet.crop(pictures, tops[part], lefts[part], size, fill)
-    return _in_places(cut, top.responds(maps), fill)
+            cut[part] = deconvnet.crop(pictures, tops[part], lefts[part], size, grey)
+    return _in_places(cut, top.responds(maps), grey)
 
 
 def example_of(fetch: Fetch, top: Top) -> Tensor:
