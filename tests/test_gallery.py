@@ -351,7 +351,7 @@ def test_images_that_were_not_searched_are_refused():
             call(model, others, top, [0, 1])
 
 
-# --- Fig. 2 as one job ---------------------------------------------------------------------------
+# --- kept switches, other precisions -------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -364,19 +364,16 @@ def test_images_that_were_not_searched_are_refused():
         (tiny, 32, ["1"], 2**30),
     ],
 )
-def test_figure2_equals_its_parts(make, size, layers, memory):
+def test_kept_switches_give_the_same_projections(make, size, layers, memory):
     model, images = make(), noise(20, size)
-    tops = gallery.top_units(model, images, layers, k=3, progress=False)
-    seen = {layer: 0 for layer in layers}
-    options = {"maps": 13, "memory": memory, "progress": False}
-    for panel in gallery.figure2(model, images, layers, k=3, **options):
-        top, maps = tops[panel.layer], panel.maps.tolist()
-        assert same(panel.top, top)
-        drawn = gallery.projections(model, images, top, maps)
-        assert relative(panel.projections, drawn) < 1e-5 and drawn.any()
-        assert torch.equal(panel.patches, gallery.patches(model, images, top, maps))
-        seen[panel.layer] += len(maps)
-    assert seen == {layer: len(top.values) for layer, top in tops.items()}
+    switches = gallery.SwitchCache(memory)
+    tops = gallery.top_units(model, images, layers, k=3, switches=switches, progress=False)
+    for layer, top in gallery.top_units(model, images, layers, k=3, progress=False).items():
+        assert same(tops[layer], top)
+        maps = range(len(top.values))
+        plain = gallery.projections(model, images, top, maps)
+        kept = gallery.projections(model, images, top, maps, switches=switches)
+        assert relative(kept, plain) < 1e-5 and plain.any()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
@@ -388,10 +385,12 @@ def test_other_precisions(dtype):
     # kernels for bf16 may read one pixel more, with a weight of zero
     assert made.fields.columns.size in (5, 6) and made.projections.any()
     network, images, layers = small(zfnet(), 96), noise(8, 96), ["conv1", "conv3", "conv4"]
-    other, options = small(zfnet(), 96).to(dtype), {"k": 2, "maps": 64, "progress": False}
-    for panel in gallery.figure2(other, images.to(dtype), layers, **options):
-        wanted = gallery.projections(network, images, panel.top, panel.maps.tolist())
-        alike = torch.cosine_similarity(panel.projections.flatten(), wanted.flatten(), 0)
+    other, images_of = small(zfnet(), 96).to(dtype), images.to(dtype)
+    for top in gallery.top_units(other, images_of, layers, k=2, progress=False).values():
+        maps = range(len(top.values))
+        drawn = gallery.projections(other, images_of, top, maps)
+        wanted = gallery.projections(network, images, top, maps)
+        alike = torch.cosine_similarity(drawn.flatten(), wanted.flatten(), 0)
         assert alike > 0.95  # rounding decides between pixels that are nearly the largest
 
 

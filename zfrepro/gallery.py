@@ -1,8 +1,8 @@
 """What excites each unit most (Fig. 2): its top images, their projections and patches.
 
-`top_units` searches a data set in one pass, `projections` and `patches` show what it found, pixel
-by pixel in the same places, and `figure2` does all of it for several layers. All take any torch
-model; for this package's networks projections are computed on crops. `gallery_page` makes a page.
+`top_units` searches a data set in one pass; `projections` and `patches` show what it found, pixel
+by pixel in the same places. All take any torch model; for this package's networks projections are
+computed on crops. `gallery_page` makes a page.
 """
 
 import functools
@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -623,62 +622,6 @@ def _in_places(filled: Tensor, responds: Tensor, empty: float = 0) -> Tensor:
     out = filled.new_full((*responds.shape, *filled.shape[1:]), empty)
     out[responds] = filled
     return out
-
-
-# --- Fig. 2 as one job ----------------------------------------------------------------------------
-
-
-class Panel(NamedTuple):
-    """Some maps of one layer of Fig. 2."""
-
-    layer: str | None
-    maps: Tensor  # (M,)
-    top: Top  # of the whole layer
-    projections: Tensor  # (M, K, 3, h, w), signed
-    patches: Tensor  # (M, K, 3, h, w), of the pictures' type
-
-
-def figure2(
-    model: Model,
-    data: Data,
-    layers: str | Sequence[str | None] | None = None,
-    k: int = 9,
-    *,
-    pictures: Data | Fetch | None = None,
-    maps: int = 32,
-    batch: int = 16,
-    memory: int = SWITCH_MEMORY,
-    progress: bool = True,
-) -> Iterator[Panel]:
-    """Make all of Fig. 2: the top k of every map of some layers, their projections and patches.
-
-    One search over the data; for this package's networks it also keeps the switches of the images
-    that lead, so that a projection costs its way down only, on its receptive field.
-
-    Args:
-        data: a tensor (N, 3, H, W) or a map-style data set, as the model wants its images.
-        layers: as for `top_units`.
-        pictures: what the patches are cut from; default `data`.
-        maps: a panel; bounds the memory of the pictures.
-        batch: images, and units, at once.
-        memory: bytes that kept switches may take; images beyond are run forward again.
-    Yields:
-        `Panel`, layer after layer, maps in order; those that never respond too, with zeros.
-    """
-    from tqdm.auto import tqdm
-
-    fetch, switches = fetcher(data), SwitchCache(memory)
-    shown = fetch if pictures is None else fetcher(pictures)
-    tops = top_units(model, data, layers, k, switches=switches, batch=batch, progress=progress)
-    total = sum(len(top.values) for top in tops.values())
-    with tqdm(desc="projecting", total=total, unit="map", disable=not progress) as bar:
-        for layer, top in tops.items():
-            fields = fields_of(model, layer, example_of(fetch, top))
-            for block in torch.arange(len(top.values)).split(maps):
-                shared = {"top": top, "maps": block.tolist(), "fields": fields}
-                drawn = projections(model, fetch, switches=switches, batch=batch, **shared)
-                yield Panel(layer, block, top, drawn, patches(model, shown, **shared))
-                bar.update(len(block))
 
 
 # --- how alike pictures are ----------------------------------------------------------------------
