@@ -17,7 +17,7 @@ from zfrepro import measure as studies
 from zfrepro.deconvnet import Units
 from zfrepro.layers import blur_down
 from zfrepro.networks import STEMS, architecture
-from zfrepro.receptive_field import empirical_receptive_field, stage
+from zfrepro.receptive_field import probe
 from zfrepro.rules import project
 from zfrepro.weights import save_weights
 
@@ -117,13 +117,11 @@ def test_blur_down_by_hand():
     assert blur_down(stripes_)[..., 1:-1, 1:-1].abs().max() < 1e-6
 
 
-def test_receptive_field_of_a_blurred_network_is_what_its_gradient_says():
-    net = architecture(BLURRED)
-    field = stage(net, 96, "conv2").field
-    seen = empirical_receptive_field(net.with_maps(2, 2, 2, 2, 2), 96, "conv2", 5, 4)
-    for axis, place in ((1, 5), (0, 4)):
-        inside = seen.any(axis).nonzero().flatten().tolist()
-        assert (inside[0], inside[-1] + 1) == field.window(place)
+@pytest.mark.parametrize("name", [BLURRED, "zfnet"])
+def test_receptive_fields_with_and_without_blur_are_what_gradients_say(name):
+    network = small(architecture(name))
+    probed = probe(network.output("conv2"), torch.randn(1, 3, 96, 96))
+    assert probed == network.fields("conv2")
 
 
 def test_the_deconvnet_refuses_networks_that_blur_and_says_what_to_use():

@@ -22,8 +22,7 @@ from torch import Tensor
 
 from zfrepro.layers import CeilConv2d, require_index
 from zfrepro.models import Layered, evaluating
-from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Conv, Network
-from zfrepro.receptive_field import Stage, stages
+from zfrepro.networks import POOL_KERNEL, POOL_STRIDE, Conv, Network, Stage, stages
 
 
 @dataclass(frozen=True)

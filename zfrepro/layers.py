@@ -1,10 +1,10 @@
 """Layers that torch lacks or has in a slow form: ceil borders, contrast norm, filter clipping.
 
-And the sizes and receptive fields of layers that follow one another (`chain`).
+And what a unit of a layer sees of the image (`Field`).
 """
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -37,12 +37,10 @@ class Field:
         first = self.start + unit * self.jump
         return first, first + self.size
 
-    def through(self, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> "Field":
+    def through(self, kernel: int, stride: int, padding: int) -> "Field":
         """Return the field of units that filter or pool the units of this one."""
-        reach = (kernel - 1) * dilation
-        return Field(
-            self.size + reach * self.jump, self.jump * stride, self.start - padding * self.jump
-        )
+        size = self.size + (kernel - 1) * self.jump
+        return Field(size, self.jump * stride, self.start - padding * self.jump)
 
 
 @dataclass(frozen=True)
@@ -78,35 +76,6 @@ class Fields:
             else:
                 firsts.append(places * field.jump + field.start)
         return *firsts, self.window_size
-
-
-@dataclass(frozen=True)
-class Step:
-    """A convolution or pool of any size, for `chain`."""
-
-    name: str
-    kernel: int
-    stride: int = 1
-    padding: int = 0
-    dilation: int = 1
-    ceil: bool = False  # whether the last window may overhang the border
-
-
-def chain(steps: Iterable[Step], image_size: int) -> dict[str, tuple[int, Field]]:
-    """Return size (units) and field of each of some convolutions and pools that follow another.
-
-    Raises:
-        ValueError: the image is too small for a step.
-    """
-    size, field, by_step = image_size, Field(1, 1, 0), {}
-    for s in steps:
-        last = size + 2 * s.padding - (s.kernel - 1) * s.dilation - 1
-        if last < 0:
-            raise ValueError(f"an image of {image_size} px is too small, {s.name} sees {size} px")
-        size = (-(-last // s.stride) if s.ceil else last // s.stride) + 1
-        field = field.through(s.kernel, s.stride, s.padding, s.dilation)
-        by_step[s.name] = size, field
-    return by_step
 
 
 class CeilConv2d(nn.Conv2d):

@@ -1,5 +1,6 @@
 """ZFNet, Krizhevsky's network and every row of the ablation table, each as one value."""
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -7,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zfrepro.layers import CeilConv2d, Field, Fields, Step, blur_down, chain, contrast_norm
+from zfrepro.layers import CeilConv2d, Field, Fields, blur_down, ceil_size, contrast_norm
 from zfrepro.models import Layered
 
 POOL_KERNEL, POOL_STRIDE = 3, 2
@@ -85,27 +86,53 @@ class Architecture:
     def named(self, name: str) -> "Architecture":
         return replace(self, name=name)
 
-    def steps(self) -> list[Step]:
-        """Return its convolutions, low-passes and pools, all with the ceil rule."""
-        steps = []
-        for c in self.convs:
-            steps.append(Step(c.name, c.kernel, c.stride, c.padding, ceil=True))
-            if c.blur:
-                steps.append(Step(f"blur{c.layer}", 3, 2, 1, ceil=True))
-            if c.pool:
-                steps.append(Step(f"pool{c.layer}", POOL_KERNEL, POOL_STRIDE, ceil=True))
-        return steps
 
-    def geometry(self, image_size: int) -> dict[str, tuple[int, Field]]:
-        """Return size (units) and field of every step, for a square image of `image_size` px.
+@dataclass(frozen=True)
+class Stage:
+    """One convolution, low-pass or pool on one axis of the image."""
 
-        Raises:
-            ValueError: the image is too small for a layer.
-        """
-        try:
-            return chain(self.steps(), image_size)
-        except ValueError as error:
-            raise ValueError(f"{self.name}: {error}") from None
+    name: str  # conv1, pool1, conv2, ...
+    kernel: int
+    stride: int
+    padding: int
+    maps: int
+    size: int  # output size, units
+    field: Field
+    parameters: int
+    multiply_adds: int  # for one image
+
+
+@functools.cache
+def stages(architecture: Architecture, image_size: int) -> tuple[Stage, ...]:
+    """Return all convolutions, low-passes and pools in order, all with the ceil rule.
+
+    Args:
+        image_size: side of a square image, in pixels.
+    Raises:
+        ValueError: the image is too small for a layer.
+    """
+    size, field, below, result = image_size, Field(1, 1, 0), 3, []
+    for c in architecture.convs:
+        steps = [(c.name, c.kernel, c.stride, c.padding, below * c.kernel**2)]
+        if c.blur:
+            steps.append((f"blur{c.layer}", 3, 2, 1, 0))
+        if c.pool:
+            steps.append((f"pool{c.layer}", POOL_KERNEL, POOL_STRIDE, 0, 0))
+        for name, kernel, stride, padding, weights in steps:  # weights of one output, without bias
+            if size + 2 * padding < kernel:
+                raise ValueError(
+                    f"{architecture.name}: an image of {image_size} px is too small, "
+                    f"{name} sees {size} px"
+                )
+            size = ceil_size(size, kernel, stride, padding)
+            field = field.through(kernel, stride, padding)
+            result.append(Stage(
+                name, kernel, stride, padding, c.maps, size, field,
+                parameters=c.maps * (weights + 1) if weights else 0,
+                multiply_adds=c.maps * weights * size**2,
+            ))  # fmt: skip
+        below = c.maps
+    return tuple(result)
 
 
 _UPPER = (
@@ -224,7 +251,7 @@ class Network(Layered):
         self.architecture, self.image_size = architecture, image_size
         self.classes, self.dropout = classes, dropout
         self.convs, self.fulls = nn.ModuleDict(), nn.ModuleDict()
-        *_, (size, _) = architecture.geometry(image_size).values()
+        size = stages(architecture, image_size)[-1].size
         maps = 3
         for c in architecture.convs:
             self.convs[c.name] = CeilConv2d(maps, c.maps, c.kernel, c.stride, c.padding)
@@ -254,7 +281,8 @@ class Network(Layered):
             raise ValueError(f"no layer {layer!r}: choose among {', '.join(self.layers)}")
         size, field = 1, Field(self.image_size, 0, 0)
         if layer in self.convs:
-            size, field = self.architecture.geometry(self.image_size)[layer]
+            by_name = {s.name: s for s in stages(self.architecture, self.image_size)}
+            size, field = by_name[layer].size, by_name[layer].field
         return Fields(field, field, (self.image_size,) * 2, (size, size), exact=True)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -304,7 +332,7 @@ class Network(Layered):
                 "wanted float (B, 3, H, W), as `Trained.preprocess` makes them"
             )
         if min(images.shape[-2:]) != self.image_size:  # which fits, and compiled code skips this
-            self.architecture.geometry(min(images.shape[-2:]))
+            stages(self.architecture, min(images.shape[-2:]))
 
     def pool_and_norm(
         self, conv: Conv, x: Tensor, pool: Callable[[Tensor], Tensor] = max_pool

@@ -1,57 +1,19 @@
 """Sizes, receptive fields and parameter counts: of a network's architecture (Fig. 3), of any model.
 
-`stages` computes them from kernels, strides and padding (`layers.chain`); `probe` finds the
-receptive fields of any differentiable function of images, from its gradients.
+`networks.stages` computes them from kernels, strides and padding; `probe` finds the receptive
+fields of any differentiable function of images, from its gradients.
 """
 
-import functools
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zfrepro.layers import Field, Fields
-from zfrepro.networks import Architecture, build
+from zfrepro.networks import Architecture, Stage, stages
 
 TRIES = 8  # random images; one may leave gradients out, as a max-pool passes one of nine
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One convolution or pool on one axis of the image."""
-
-    name: str  # conv1, pool1, conv2, ...
-    kernel: int
-    stride: int
-    padding: int
-    maps: int
-    size: int  # output size, units
-    field: Field
-    parameters: int
-    multiply_adds: int  # for one image
-
-
-@functools.cache
-def stages(architecture: Architecture, image_size: int) -> tuple[Stage, ...]:
-    """Return all convolutions and pools in order, for a square image of `image_size` px.
-
-    Raises:
-        ValueError: if the image is too small for a layer.
-    """
-    geometry, result, below = architecture.geometry(image_size), [], 3
-    maps = {c.name: c.maps for c in architecture.convs}
-    for s in architecture.steps():
-        size, field = geometry[s.name]
-        weights = below * s.kernel**2 if s.name in maps else 0  # of one output, without bias
-        below = maps.get(s.name, below)
-        result.append(Stage(
-            s.name, s.kernel, s.stride, s.padding, below, size, field,
-            parameters=below * (weights + 1) if weights else 0,
-            multiply_adds=below * weights * size**2,
-        ))  # fmt: skip
-    return tuple(result)
 
 
 def stage(architecture: Architecture, image_size: int, name: str) -> Stage:
@@ -108,30 +70,6 @@ def format_table(architecture: Architecture, image_size: int = 224, classes: int
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ([cell.rjust(w) for cell, w in zip(row, widths, strict=True)] for row in cells)
     return "\n".join("  ".join(line) for line in lines)
-
-
-def empirical_receptive_field(
-    architecture: Architecture, image_size: int, layer: str, row: int, column: int
-) -> Tensor:
-    """Return the pixels that have a say in one unit, (S, S) bool, from its gradient.
-
-    The network gets two maps a layer and positive weights, so that no path to a pixel is cut by a
-    ReLU or cancels another. A max-pool passes gradient to one of nine inputs, so several nearly
-    flat random images are tried.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        narrow = architecture.with_maps(*(2 for _ in architecture.convs)).with_units(2)
-        network = build(narrow, image_size, 2)
-        for conv in network.convs.values():
-            nn.init.uniform_(conv.weight, 0.5, 1)
-            nn.init.zeros_(conv.bias)
-        pixels = torch.zeros(image_size, image_size, dtype=torch.bool)
-        for _ in range(TRIES):
-            image = (1 + 0.01 * torch.rand(1, 3, image_size, image_size)).requires_grad_()
-            unit = network.features(image, [layer])[layer][0, 0, row, column]
-            pixels |= torch.autograd.grad(unit, image)[0][0].ne(0).any(0)
-    return pixels
 
 
 # --- of any model ---------------------------------------------------------------------------------

@@ -1,9 +1,11 @@
 """The geometry of both networks at the paper's 224 px, computed and found from gradients."""
 
+import torch
+
 from zfrepro import networks
 from zfrepro.measure import Parts, Study
 from zfrepro.networks import Architecture
-from zfrepro.receptive_field import empirical_receptive_field, stage, stages
+from zfrepro.receptive_field import probe, stages
 
 PAPER_SIZE = 224
 
@@ -24,15 +26,19 @@ def geometry() -> dict[str, dict[str, dict[str, int]]]:
 
 
 def measured_fields() -> dict[str, dict[str, int]]:
-    """Return the sides of the middle units' receptive fields, from gradients, by network."""
-
-    def side(architecture: Architecture, layer: str) -> int:
-        middle = stage(architecture, PAPER_SIZE, layer).size // 2
-        seen = empirical_receptive_field(architecture, PAPER_SIZE, layer, middle, middle)
-        columns = seen.any(0).nonzero()
-        return int(columns.max() - columns.min()) + 1
-
+    """Return the sides of units' receptive fields, from gradients, by network."""
     return {net.name: {conv.name: side(net, conv.name) for conv in net.convs} for net in BOTH}
+
+
+@torch.random.fork_rng(devices=[])
+def side(architecture: Architecture, layer: str) -> int:
+    """Return the side of the receptive field of a layer's units, from gradients."""
+    torch.manual_seed(0)
+    narrow = architecture.with_maps(*(2 for _ in architecture.convs)).with_units(1)
+    network = networks.build(narrow, PAPER_SIZE, classes=1)
+    for weight in network.convs.parameters():
+        weight.data.abs_()  # so that no path to a pixel is cut by a ReLU or cancels another
+    return probe(network.output(layer), torch.rand(1, 3, PAPER_SIZE, PAPER_SIZE)).rows.size
 
 
 def parts(study: Study) -> Parts:
