@@ -14,7 +14,7 @@ switches. `zfrepro.rules` projects units of any torch model.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -69,9 +69,8 @@ class ForwardTrace:
 
     activations: Tensor  # of the probed layer, after the ReLU: (B, C, H, W) or (B, units)
     switches: dict[str, tuple[Tensor, torch.Size]]  # conv -> argmax indices, shape before the pool
-    input_sizes: dict[str, tuple[int, int]]  # conv name -> height and width of what it filters
-    pooled_shape: torch.Size | None  # what layer 6 flattens
-    features: dict[str, Tensor] = field(default_factory=dict)  # further layers asked for
+    inputs: list[torch.Size]  # shapes of what each conv layer and the first full one filter
+    features: dict[str, Tensor]  # of the probed layer and further ones asked for
 
 
 def has_crops(model: object, *layers: str | None) -> bool:
@@ -125,37 +124,27 @@ def forward(
         layer: `conv1` to `conv5`, `fc6`, `fc7`, or `fc8` (class scores, not rectified).
         also: conv layers below whose feature maps are wanted too.
     """
-    if layer not in network.layers:
-        names = ", ".join(network.layers)
-        raise ValueError(f"no layer {layer!r} in {network.architecture.name}; it has {names}")
     validate_no_blur(network)
     network.validate(images)
-    also = set(also)
-    x = images.contiguous(memory_format=torch.channels_last)  # in which pools are much faster
-    trace = ForwardTrace(x, {}, {}, None)
-    for c in network.architecture.convs:
-        trace.input_sizes[c.name] = (x.shape[-2], x.shape[-1])
-        x = F.relu(network.convs[c.name](x), inplace=True)
-        if c.name in also:
-            trace.features[c.name] = x
-        if c.name == layer:
-            return replace(trace, activations=x)
-        x = _pool_and_norm(network, c, x, trace)
-    pooled_shape = x.shape
-    x = x.flatten(1)
-    for name, full in network.fulls.items():
-        x = full(x) if name == "fc8" else F.relu(full(x))
-        if name == layer:
-            break
-    return replace(trace, activations=x, pooled_shape=pooled_shape)
+    images = images.contiguous(memory_format=torch.channels_last)  # in which pools are much faster
+    switches: dict[str, tuple[Tensor, torch.Size]] = {}
+    inputs = [images.shape]
+
+    def pool_and_norm(conv: Conv, x: Tensor) -> Tensor:
+        x = _pool_and_norm(network, conv, x, switches)
+        inputs.append(x.shape)
+        return x
+
+    features = network.features(images, {layer, *also}, pool_and_norm)
+    return ForwardTrace(features[layer], switches, inputs, features)
 
 
-def _pool_and_norm(network: Network, conv: Conv, x: Tensor, trace: ForwardTrace) -> Tensor:
+def _pool_and_norm(network: Network, conv: Conv, x: Tensor, switches: dict) -> Tensor:
     """Return what the layer above filters, and keep the switches."""
 
     def keep_switches(before: Tensor) -> Tensor:
         values, indices = pool(before)
-        trace.switches[conv.name] = indices, before.shape
+        switches[conv.name] = indices, before.shape
         return values
 
     return network.pool_and_norm(conv, x, keep_switches)
@@ -205,16 +194,16 @@ def steps(
                 yield "rectify", x
             x = x @ network.fulls[name].weight
             yield f"filter {name}", x
-        x = x.view(trace.pooled_shape)
+        x = x.view(trace.inputs[-1])
     else:
         convs = convs[: [c.name for c in convs].index(layer) + 1]
-    for c in reversed(convs):
+    for c, filtered in reversed(list(zip(convs, trace.inputs, strict=False))):
         if c.name in trace.switches:
             x = unpool(x, *trace.switches[c.name])
             yield f"unpool {c.name}", x
         x = F.relu(x)
         yield "rectify", x
-        x = conv_transpose(network.convs[c.name], x, trace.input_sizes[c.name])
+        x = conv_transpose(network.convs[c.name], x, filtered[2:])
         yield f"filter {c.name}", x
 
 
@@ -485,7 +474,7 @@ def project_crops(
         else:
             previous = network.architecture.convs[names.index(layer) - 1]
             trace = forward(network, images, previous.name)
-            x = _pool_and_norm(network, previous, trace.activations, trace)
+            x = _pool_and_norm(network, previous, trace.activations, trace.switches)
             codes = switch_codes(trace.switches)
             codes = {name: [code[i] for i in of.tolist()] for name, code in codes.items()}
             codes = _crop_codes(codes, levels)

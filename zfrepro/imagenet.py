@@ -91,8 +91,7 @@ class Adapted(Layered):
         Maps are (B, C, H, W), full layers and averaged maps (B, units). ValueError for others.
         """
         wanted = list(dict.fromkeys(layers))
-        if not wanted or not set(wanted) <= set(self.layers):
-            raise ValueError(f"layers {sorted(wanted)}: choose among {', '.join(self.layers)}")
+        self.require_layers(wanted)
         names = {layer: self.modules_of[layer] for layer in wanted}
         modules = {n: None if n == OUTPUT else n.removeprefix(MEAN_OF) for n in names.values()}
         outputs = outputs_of(self.model, images, dict.fromkeys(modules.values(), 0))

@@ -96,6 +96,12 @@ class Layered(nn.Module):
         """Return the named layers' outputs after their ReLU, (B, C, H, W) or (B, units)."""
         raise NotImplementedError
 
+    def require_layers(self, layers: Iterable[str]) -> None:
+        """Refuse no layers at all, and layers that the network lacks."""
+        names = set(layers)
+        if not names or not names <= set(self.layers):
+            raise ValueError(f"layers {sorted(names)}: choose among {', '.join(self.layers)}")
+
     def output(self, layer: str) -> Callable[[Tensor], Tensor]:
         """Return the function from images to one layer's output."""
         return lambda images: self.features(images, [layer])[layer]

@@ -277,8 +277,7 @@ class Network(Layered):
 
     def fields(self, layer: str) -> Fields:
         """Return the receptive fields of a layer's units; a full layer sees the whole image."""
-        if layer not in self.layers:
-            raise ValueError(f"no layer {layer!r}: choose among {', '.join(self.layers)}")
+        self.require_layers([layer])
         size, field = 1, Field(self.image_size, 0, 0)
         if layer in self.convs:
             by_name = {s.name: s for s in stages(self.architecture, self.image_size)}
@@ -289,17 +288,23 @@ class Network(Layered):
         """images: (B, 3, S, S), mean subtracted -> class scores (B, classes)."""
         return self.features(images, ["fc8"])["fc8"]
 
-    def features(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
+    def features(
+        self, images: Tensor, layers: Iterable[str],
+        pool_and_norm: Callable[[Conv, Tensor], Tensor] | None = None,
+    ) -> dict[str, Tensor]:  # fmt: skip
         """Return the named layers' outputs, in one pass that stops at the highest of them.
 
+        Args:
+            images: (B, 3, S, S), mean subtracted.
+            pool_and_norm: instead of the method, one that keeps what it sees.
         Returns:
             For a conv layer its feature maps after ReLU and before the pool, (B, C, H, W); for
             `fc6` and `fc7` the activations after ReLU, (B, units); for `fc8` the class scores.
         """
         self.validate(images)
         names = set(layers)
-        if not names or not names <= set(self.layers):
-            raise ValueError(f"layers {sorted(names)}: choose among {', '.join(self.layers)}")
+        self.require_layers(names)
+        pool_and_norm = pool_and_norm or self.pool_and_norm
         outputs: dict[str, Tensor] = {}
         x = images
         for c in self.architecture.convs:
@@ -308,7 +313,7 @@ class Network(Layered):
                 outputs[c.name] = x
                 if len(outputs) == len(names):
                     return outputs
-            x = self.pool_and_norm(c, x)
+            x = pool_and_norm(c, x)
         x = x.flatten(1)
         if x.shape[1] != next(iter(self.fulls.values())).in_features:
             raise ValueError(
