@@ -43,7 +43,6 @@ from zfrepro.models import (
 )
 
 RULES = ("gradient", "deconvnet", "guided")
-PICTURES_AT_ONCE = 32  # carried down together, which bounds the memory of many units an image
 
 
 class LayerRule(NamedTuple):
@@ -125,24 +124,16 @@ _UNREADABLE = {
 }
 
 
-class _Scaled(torch.autograd.Function):
-    """The value of a function of x, with a factor as its backward pass."""
-
-    generate_vmap_rule = True
+class _Skipped(torch.autograd.Function):
+    """The value of a function of x, whose signal passes down unchanged."""
 
     @staticmethod
-    def forward(x, function, factor):
+    def forward(ctx, x, function):
         return function(x)
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
-        _, _, factor = inputs
-        ctx.save_for_backward(factor)
-
-    @staticmethod
     def backward(ctx, above):
-        (factor,) = ctx.saved_tensors
-        return above * factor, None, None
+        return above, None
 
 
 class _Offence(NamedTuple):
@@ -282,19 +273,16 @@ class _Dependence(TorchDispatchMode):
 class _Functions(TorchFunctionMode):
     """Give one node with a known backward pass to functions that lack one.
 
-    These are response norm, padding, ReLU in place on a view and, where it saves time, batch norm,
-    whose backward pass takes several times as long on many signals as the product that it is.
+    These are response norm, padding and ReLU in place on a view.
     """
 
     _RESPONSE_NORMS = (F.local_response_norm, contrast_norm)
     _IN_PLACE = (torch.relu_, Tensor.relu_)
     _LEAVE_TORCH = (Tensor.numpy, Tensor.__array__, Tensor.tolist, Tensor.__dlpack__)
 
-    def __init__(self, dependence: _Dependence, *, skip_norm: bool, scale_batch_norm: bool):
+    def __init__(self, dependence: _Dependence, *, skip_norm: bool):
         super().__init__()
         self.dependence, self.skip_norm = dependence, skip_norm
-        self.scale_batch_norm = scale_batch_norm
-        self.one_by_one = False  # whether signals cannot go down together, in `vmap`
         self.children: dict[Node, list[Node]] = {}  # of the nodes whose inside is vouched for
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -305,16 +293,9 @@ class _Functions(TorchFunctionMode):
         if not isinstance(x, Tensor) or not x.requires_grad:
             return func(*args, **kwargs)
         if func in self._RESPONSE_NORMS:
-            factor = x.new_ones(()) if self.skip_norm else None
-            self.one_by_one |= func is contrast_norm and not self.skip_norm
-            return self._one_node(func, x, args, kwargs, factor)
+            return self._one_node(func, x, args, kwargs, skipped=self.skip_norm)
         if func is F.pad:  # linear in every mode; `circular` writes into parts of a tensor
-            return self._one_node(func, x, args, kwargs, None)
-        if func is F.batch_norm and self.scale_batch_norm:
-            of_image = any(map(self.dependence.is_known, (*args[1:], *kwargs.values())))
-            factor = None if of_image else _batch_norm_factor(*args, **kwargs)
-            if factor is not None:
-                return self._one_node(func, x, args, kwargs, factor)
+            return self._one_node(func, x, args, kwargs)
         in_place = func in self._IN_PLACE or (
             func is F.relu and (kwargs.get("inplace") or args[1:2] == (True,))
         )
@@ -325,30 +306,21 @@ class _Functions(TorchFunctionMode):
             return x
         return func(*args, **kwargs)
 
-    def _one_node(self, func: Callable, x: Tensor, args: tuple, kwargs: dict, factor) -> Tensor:
-        """Call a function of x; its backward pass multiplies by `factor`, or None leaves it."""
+    def _one_node(
+        self, func: Callable, x: Tensor, args: tuple, kwargs: dict, *, skipped: bool = False
+    ) -> Tensor:
+        """Call a function of x, perhaps one that signals skip."""
         self.dependence.paused = True
         try:
-            if factor is None:
-                y = func(*args, **kwargs)
+            if skipped:
+                y = _Skipped.apply(x, lambda _: func(*args, **kwargs))
             else:
-                y = _Scaled.apply(x, lambda _: func(*args, **kwargs), factor)
+                y = func(*args, **kwargs)
         finally:
             self.dependence.paused = False
         self.dependence.mark(y, self.dependence.offence_of(x))
         self.children[y.grad_fn] = [x.grad_fn] if x.grad_fn else []
         return y
-
-
-def _batch_norm_factor(
-    x: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight=None, bias=None,
-    training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
-) -> Tensor | None:  # fmt: skip
-    """Return what batch norm multiplies each map by, (C, 1, ...); None where x decides that."""
-    if training or running_var is None:
-        return None
-    factor = (running_var + eps).rsqrt() if weight is None else weight * (running_var + eps).rsqrt()
-    return factor.detach().view(-1, *[1] * (x.ndim - 2))
 
 
 @contextlib.contextmanager
@@ -556,7 +528,7 @@ def _require_maps(output: Tensor, units: Units, where: str, image_count: int) ->
     units.validate(where, len(units), tuple(output.shape[1:]))
 
 
-def _carry_down(output: Tensor, leaf: Tensor, tops: Tensor, one_by_one: bool) -> Tensor:
+def _carry_down(output: Tensor, leaf: Tensor, tops: Tensor) -> Tensor:
     """Return what each signal leaves at the pixels. tops: (K, B, ...) -> (K, B, 3, H, W)."""
 
     def down(signal: Tensor) -> Tensor:
@@ -569,10 +541,7 @@ def _carry_down(output: Tensor, leaf: Tensor, tops: Tensor, one_by_one: bool) ->
             raise ValueError(_NO_GRADIENT)
         return pixels
 
-    if one_by_one or len(tops) == 1:
-        return torch.stack([down(top) for top in tops])
-    at_once = max(1, PICTURES_AT_ONCE // len(leaf))
-    return torch.func.vmap(down, chunk_size=at_once)(tops)
+    return torch.stack([down(top) for top in tops])
 
 
 def project(
@@ -583,8 +552,7 @@ def project(
 ) -> Tensor:  # fmt: skip
     """Project units of any torch model to the pixels, one picture a unit.
 
-    The model runs in evaluation mode, once for each image and no further than the layer. Units of
-    one image go down together.
+    The model runs in evaluation mode, once for each image and no further than the layer.
 
     Args:
         model: a module, or any function from images to feature maps (B, C, H, W) or scores (B, C).
@@ -619,12 +587,10 @@ def project(
     where = layer or "output"
     with _differentiable(model), torch.enable_grad(), contextlib.ExitStack() as stack:
         units = _as_units(units, images.device)
-        if of is None and len(units) != len(images):
-            raise ValueError(f"{len(units)} units for {len(images)} images: one an image, or of=")
-        of = range(len(units)) if of is None else of
-        of = torch.as_tensor(of, device=images.device).clone()
+        of = range(len(images)) if of is None else of
         if len(of) != len(units):
-            raise ValueError(f"of= names {len(of)} images for {len(units)} units")
+            raise ValueError(f"{len(units)} units for {len(of)} images: one an image, or of=")
+        of = torch.as_tensor(of, device=images.device).clone()
         require_index("of: image", of, len(images))
         used, of = of.unique(return_inverse=True)
 
@@ -633,8 +599,7 @@ def project(
         modules = _Modules(model)
         dependence = _Dependence(modules)
         dependence.mark(leaf)
-        shared = len(used) < len(of)
-        functions = _Functions(dependence, skip_norm=skip_norm, scale_batch_norm=shared)
+        functions = _Functions(dependence, skip_norm=skip_norm)
         stack.enter_context(functions)
         with modules, dependence:
             output = output_of(model, leaf, layer, call)
@@ -655,7 +620,7 @@ def project(
         rank = (of[:, None] == of).tril(-1).sum(1)  # of each unit among those of its image
         tops = output.new_zeros(int(rank.max()) + 1, *output.shape)
         tops[(rank, *at)] = 1 if seed == "one" else value
-        return _carry_down(output, leaf, tops, functions.one_by_one)[rank, of]
+        return _carry_down(output, leaf, tops)[rank, of]
 
 
 def project_to_fields(
