@@ -60,9 +60,6 @@ def test_parameters_and_sizes_are_those_of_the_module(name):
         assert rows[layer]["parameters"] == sum(p.numel() for p in module.parameters())
     for layer, x in maps.items():
         assert (rows[layer]["maps"], rows[layer]["size"]) == x.shape[1:3]
-        weights = network.convs[layer].weight[0].numel()
-        assert rows[layer]["multiply-adds"] == x[0].numel() * weights
-    assert rows["fc8"]["multiply-adds"] == network.fulls["fc8"].weight.numel()
 
 
 @pytest.mark.parametrize("name", ["zfnet", "krizhevsky", "krizhevsky-without-3-4-6-7"])
@@ -112,8 +109,6 @@ def test_a_probe_finds_what_the_formula_says(layers, height, width):
 TORCHVISION = {
     ("resnet18", "layer2"): (Field(99, 8, -49), 128),
     ("resnet18", "layer3.1.conv1"): (Field(179, 16, -89), 224),
-    ("vgg11", "features.11"): (Field(46, 8, -19), 96),
-    ("densenet121", "features.denseblock1"): (Field(59, 4, -29), 96),
     ("alexnet", "features.10"): (Field(163, 16, -66), 224),
 }
 
