@@ -123,11 +123,6 @@ def strongest_projections(
     }
 
 
-def image_changed(before: Top, after: Top) -> Tensor:
-    """Return whether another image became a map's strongest, the paper's jump. -> bool (C,)."""
-    return before.images[:, 0] != after.images[:, 0]
-
-
 def cosine(before: Tensor, after: Tensor) -> Tensor:
     """Return the cosine of pairs of projections (M, 3, F, F), nan where one is blank. -> (M,)."""
     a, b = before.flatten(1), after.flatten(1)

@@ -83,9 +83,6 @@ class Architecture:
             fulls=tuple(f for f in self.fulls if f.layer not in layers),
         )
 
-    def named(self, name: str) -> "Architecture":
-        return replace(self, name=name)
-
 
 @dataclass(frozen=True)
 class Stage:
@@ -166,7 +163,7 @@ def krizhevsky() -> Architecture:
 
 def zfnet_wide() -> Architecture:
     """Return Fig. 3 with 512, 1024 and 512 maps in layers 3 to 5."""
-    return zfnet().with_maps(96, 256, 512, 1024, 512).named("zfnet-wide")
+    return replace(zfnet().with_maps(96, 256, 512, 1024, 512), name="zfnet-wide")
 
 
 def _table2() -> dict[str, Architecture]:
@@ -185,7 +182,7 @@ def _table2() -> dict[str, Architecture]:
         "zfnet-wide": zfnet_wide(),
         "zfnet-wide-fc8192": zfnet_wide().with_units(8192),
     }
-    return {name: architecture.named(name) for name, architecture in rows.items()}
+    return {name: replace(architecture, name=name) for name, architecture in rows.items()}
 
 
 ARCHITECTURES: dict[str, Architecture] = _table2()

@@ -120,14 +120,6 @@ def draw(
     return Draw(torch.cat(train), torch.cat(tested))
 
 
-@dataclass(frozen=True)
-class Probe:
-    """What a linear classifier reaches on one draw."""
-
-    accuracy: float  # mean over classes, per cent
-    strength: float  # the C that was chosen inside the training images
-
-
 def loss_of(kind: str, scores: Tensor, labels: Tensor) -> Tensor:
     """Return the loss of scores (N, K) for labels (N,), summed.
 
@@ -250,12 +242,14 @@ def chosen_strength(
 def probe(
     features: Tensor, labels: Tensor, chosen: Draw, kind: str,
     strengths: tuple[float, ...] = STRENGTHS, prepare: Prepare = standardised,
-) -> Probe:  # fmt: skip
-    """Fit and test one layer's features on one draw; the test images are used once, at the end.
+) -> float:  # fmt: skip
+    """Return the accuracy of one layer's features on one draw, mean over classes in per cent.
+
+    C is chosen inside the training images; the test images are used once, at the end.
 
     features: (N, numbers), of one layer; labels: (N,), from 0 on; kind: as for `loss_of`.
     """
     train, train_labels = features[chosen.train], labels[chosen.train]
     strength = chosen_strength(kind, train, train_labels, strengths, prepare)
     (classes,) = predicted(kind, [strength], train, train_labels, features[chosen.test], prepare)
-    return Probe(per_class_accuracy(classes.numpy(), labels[chosen.test].numpy()), strength)
+    return per_class_accuracy(classes.numpy(), labels[chosen.test].numpy())

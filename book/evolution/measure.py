@@ -21,7 +21,6 @@ from zfrepro.data import Dataset
 from zfrepro.evolution import (
     cka,
     cosine,
-    image_changed,
     layer_features,
     project,
     snapshots,
@@ -150,8 +149,9 @@ def curves(run: Path, dataset: Dataset, compared: int, progress: bool) -> dict[s
 
     for before, now in itertools.pairwise(projected(s.trained) for s in checkpoints):
         for name, chosen in maps.items():
-            tops, pictures = zip(before[name], now[name], strict=True)
-            changed, alike = image_changed(*tops), cosine(*pictures)
+            (top, picture), (new_top, new_picture) = before[name], now[name]
+            changed = new_top.images[:, 0] != top.images[:, 0]  # the paper's jump
+            alike = cosine(picture, new_picture)
             same = alike[~changed[chosen]].nanmean().item()
             record["changed"][name].append(round(100 * changed.float().mean().item(), 2))
             record["cosine"][name].append(round(alike.nanmean().item(), 4))

@@ -302,7 +302,7 @@ def accuracies(
     rows: Tensor, labels: Tensor, draws: list[probes.Draw], kind: str, **options: Any
 ) -> list[float]:
     """Return the accuracy of a probe of features (N, numbers) in every draw, in per cent."""
-    return [round(probes.probe(rows, labels, one, kind, **options).accuracy, 2) for one in draws]
+    return [round(probes.probe(rows, labels, one, kind, **options), 2) for one in draws]
 
 
 def fitted(
