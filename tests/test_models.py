@@ -170,7 +170,7 @@ def unused() -> nn.Module:
     [
         (Tutorial, "conv9", None, "no submodule 'conv9' in Tutorial; there are: conv1, conv2, f"),
         (twice, "1", None, "'1' is called 2 times: choose one, call=0 to 1"),
-        (twice, "1", 2, "call=2: submodule '1' is called 2 times, counted from 0"),
+        (twice, "1", 2, "call=2: submodule '1' is called 2 times: choose one"),
         (twice, None, 1, "call=1: needs the name of a layer"),
         (unused, "0.spare", None, "'0.spare' of Sequential was not called as a module"),
     ],

@@ -119,10 +119,6 @@ class Adapted(Layered):
         """Return the name of the module that stands for a layer."""
         return f"model.{self.modules_of[layer].removeprefix(MEAN_OF)}"
 
-    def first(self) -> nn.Conv2d:
-        """Return the first convolution."""
-        return next(m for m in self.model.modules() if isinstance(m, nn.Conv2d))
-
 
 @dataclass(frozen=True)
 class Pretrained(Trained):

@@ -112,7 +112,7 @@ class Layered(nn.Module):
 
     def first(self) -> nn.Conv2d:
         """Return the first convolution."""
-        raise NotImplementedError
+        return next(m for m in self.modules() if isinstance(m, nn.Conv2d))
 
     def fields(self, layer: str) -> Fields:
         """Return the receptive fields of a layer's units."""
@@ -227,16 +227,13 @@ def which_call(model: Callable, image: Tensor, layer: str | None, call: int | No
             raise ValueError(f"call={call}: needs the name of a layer")
         return 0
     count = calls_of(model, image, layer)
-    if call is None and count > 1:
+    chosen = 0 if call is None and count == 1 else call
+    if chosen not in range(count):
         raise ValueError(
-            f"submodule {layer!r} is called {count} times: choose one, call=0 to {count - 1}"
+            f"call={call}: submodule {layer!r} is called {count} times: "
+            f"choose one, call=0 to {count - 1}"
         )
-    call = call or 0
-    if not 0 <= call < count:
-        raise ValueError(
-            f"call={call}: submodule {layer!r} is called {count} times, counted from 0"
-        )
-    return call
+    return chosen
 
 
 def _not_called(model: Callable, layer: str) -> ValueError:

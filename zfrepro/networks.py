@@ -268,10 +268,6 @@ class Network(Layered):
         """Return the name of a layer's convolution or full layer."""
         return f"convs.{layer}" if layer in self.convs else f"fulls.{layer}"
 
-    def first(self) -> CeilConv2d:
-        """Return the first convolution."""
-        return self.convs["conv1"]
-
     def fields(self, layer: str) -> Fields:
         """Return the receptive fields of a layer's units; a full layer sees the whole image."""
         self.require_layers([layer])
