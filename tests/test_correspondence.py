@@ -114,9 +114,6 @@ def test_differences_are_plain_and_rounding_is_none():
 def test_search_finds_a_planted_part():
     places = [[x, y] for y in (2, 5, 8) for x in (2, 5, 8)]
     assert c.grid_places(10, 4, 3).tolist() == places
-    eps = torch.tensor([[1.0, 0], [0, 2], [0, 3]])
-    expected = torch.tensor([[0, 1], [0.5**0.5, 0.5**0.5], [0.5**0.5, 0.5**0.5]])
-    torch.testing.assert_close(c.mean_direction_of_others(eps), expected)
     images = torch.full((3, 3, 16, 16), 50, dtype=torch.uint8)
     at = torch.tensor([[6.0, 2], [10, 14], [2, 6]])
     for image, (x, y) in zip(images, at.long(), strict=True):

@@ -211,12 +211,6 @@ def grid_places(size: int, side: int, stride: int) -> Tensor:
     return torch.cartesian_prod(at, at).flip(1)
 
 
-def mean_direction_of_others(eps: Tensor) -> Tensor:
-    """Return for each image the mean direction of the others' differences. (N, D) -> (N, D)."""
-    unit = F.normalize(eps, dim=1)
-    return F.normalize(unit.sum(0) - unit, dim=1)
-
-
 def similarity_maps(
     features: Features, layer: str, images: Tensor, places: Tensor, side: int, stride: int,
     searched: list[int],
@@ -238,17 +232,19 @@ def similarity_maps(
     maps = features(images[:1])[layer].shape[1]
     clean = batched_features(features, images)
 
-    def change(rows: slice, masked: Tensor) -> Tensor:
+    def direction(rows: slice, masked: Tensor) -> Tensor:
         eps = differences(features, {name: x[rows] for name, x in clean.items()}, masked)
-        return sum_over_space(eps[layer], maps)
+        return F.normalize(sum_over_space(eps[layer], maps), dim=1)
 
-    on_parts = [change(slice(None), mask_squares(images, at, side)) for at in places.unbind(1)]
-    examples = torch.stack([mean_direction_of_others(eps) for eps in on_parts])
+    everyone = slice(None)
+    on_parts = [direction(everyone, mask_squares(images, at, side)) for at in places.unbind(1)]
+    units = torch.stack(on_parts)  # (P, N, maps)
+    of_others = F.normalize(units.sum(1, keepdim=True) - units, dim=2)  # mean direction
     similarities = []
     for i in searched:
         row = slice(i, i + 1)
-        anywhere = change(row, mask_squares(images[row].expand(len(grid), -1, -1, -1), grid, side))
-        similarities.append(examples[:, i] @ F.normalize(anywhere, dim=1).T)
+        copies = images[row].expand(len(grid), -1, -1, -1)
+        similarities.append(of_others[:, i] @ direction(row, mask_squares(copies, grid, side)).T)
     return torch.stack(similarities)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import recall_score
+from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -204,10 +204,7 @@ def predicted(
 
 def per_class_accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
     """Return the mean over classes of the accuracy on their images, in per cent (section 5.2)."""
-    classes = np.unique(labels)
-    return 100 * float(
-        recall_score(labels, predicted, average="macro", labels=classes, zero_division=0)
-    )
+    return 100 * float(balanced_accuracy_score(labels, predicted))
 
 
 def held_out(labels: Tensor) -> Tensor:
