@@ -113,31 +113,16 @@ def _band(maps: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return ((index[:, None] - index[None, :]).abs() <= NORM_SIZE // 2).to(dtype)
 
 
-def _by_product(x: Tensor) -> bool:
-    """Return whether a banded matrix product is the fastest sum: in bf16, and on a GPU."""
-    return x.is_cuda or x.dtype == torch.bfloat16
-
-
 def _window_sum(x: Tensor) -> Tensor:
     """Sum over NORM_SIZE neighbouring columns, with zeros beyond. x: (rows, maps) -> the same."""
-    rows, maps = x.shape
-    if _by_product(x):
-        return x @ _band(maps, x.dtype, x.device)
-    # Shifted copies of one long vector, in which zeros part the rows, are added as they are.
-    wide, half = maps + NORM_SIZE - 1, NORM_SIZE // 2
-    flat = x.new_zeros(rows * wide + NORM_SIZE - 1)
-    flat[: rows * wide].view(rows, wide)[:, half : half + maps] = x
-    total = flat[: rows * wide].clone()
-    for shift in range(1, NORM_SIZE):
-        total += flat[shift : shift + rows * wide]
-    return total.view(rows, wide)[:, :maps]
+    return x @ _band(x.shape[1], x.dtype, x.device)
 
 
 def _blocks(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Yield the same pixels of each (B, C, H, W), channels-last, as matrices (pixels, C)."""
     pixels = [x.permute(0, 2, 3, 1).view(-1, x.shape[1]) for x in maps]
-    whole = _by_product(pixels[0])
-    count = len(pixels[0]) if whole else BLOCK * torch.get_num_threads() // pixels[0].shape[1]
+    rows, maps = pixels[0].shape
+    count = rows if pixels[0].is_cuda else BLOCK * torch.get_num_threads() // maps
     return zip(*(x.split(max(1, count)) for x in pixels), strict=True)
 
 
