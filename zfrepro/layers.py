@@ -3,7 +3,6 @@
 And what a unit of a layer sees of the image (`Field`).
 """
 
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -106,16 +105,11 @@ def require_index(what: str, indices: Tensor, count: int) -> None:
 BLOCK = 2**18  # values a thread, which stay in its cache from one step to the next
 
 
-@functools.lru_cache
-def _band(maps: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return a (maps, maps) matrix of ones where maps are in one window."""
-    index = torch.arange(maps, device=device)
-    return ((index[:, None] - index[None, :]).abs() <= NORM_SIZE // 2).to(dtype)
-
-
 def _window_sum(x: Tensor) -> Tensor:
     """Sum over NORM_SIZE neighbouring columns, with zeros beyond. x: (rows, maps) -> the same."""
-    return x @ _band(x.shape[1], x.dtype, x.device)
+    maps = torch.arange(x.shape[1], device=x.device)
+    in_one_window = (maps[:, None] - maps).abs() <= NORM_SIZE // 2
+    return x @ in_one_window.to(x.dtype)
 
 
 def _blocks(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
