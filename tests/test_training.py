@@ -62,6 +62,17 @@ def test_an_epoch_of_bf16_is_close_to_one_of_fp32_and_is_one_where_bf16_is_slow(
     assert (losses[0] != losses[1]) == fast
 
 
+@pytest.mark.parametrize(
+    ("model", "amx", "fast"),
+    [("AMD EPYC", False, True), ("Intel Xeon", True, True), ("Intel Xeon", False, False)],
+)
+def test_bf16_is_used_where_the_processor_has_more_of_it_a_cycle(monkeypatch, model, amx, fast):
+    monkeypatch.setattr(device, "cpu_model", lambda: model)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    assert device.fast_bf16(CPU) == fast
+
+
 def test_a_compiled_network_learns_the_same(tmp_path, monkeypatch):
     """By the compiler's graphs, without the machine code that a compiler of the system would be
     needed for.

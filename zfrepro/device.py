@@ -69,7 +69,10 @@ def fast_bf16(device: torch.device) -> bool:
     """Return whether bf16 convolutions are faster than fp32 ones here."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        return False
+    # Intel's AVX-512 does no more in bf16 than in fp32; its AMX does, and AMD's AVX-512
+    return torch.cpu._is_amx_tile_supported() or "Intel" not in cpu_model()
 
 
 def keep_freed_memory() -> None:
@@ -138,13 +141,18 @@ def with_oom_backoff(
             )
 
 
+def cpu_model() -> str:
+    """Return the name of the processor, or as much as the system tells."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        if names and names[0] != "unknown":
+            return names[0]
+    return platform.processor() or platform.machine()
+
+
 def describe(device: torch.device) -> str:
     """Return the hardware in a few words, for records."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    model = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-        model = names[0] if names and names[0] != "unknown" else model
     capability, threads = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
-    return f"CPU {model} ({capability}), {threads} {'thread' if threads == 1 else 'threads'}"
+    return f"CPU {cpu_model()} ({capability}), {threads} {'thread' if threads == 1 else 'threads'}"
