@@ -79,7 +79,8 @@ def quick(study, monkeypatch, tmp_path):
 
 
 claims.all_claims()  # before the folder of records is another
-CHAPTERS = set(measure.measurements()) - {"evolution"}  # which takes our own networks only
+OURS = {"evolution", "network"}  # which take our own networks only
+CHAPTERS = set(measure.measurements()) - OURS
 
 
 # tests/test_transfer.py measures the other

@@ -7,6 +7,7 @@ from zfrepro.measure import Parts, Study
 from zfrepro.networks import Architecture
 from zfrepro.receptive_field import probe, stages
 
+OURS_ONLY = True  # takes no network that others trained
 PAPER_SIZE = 224
 
 
