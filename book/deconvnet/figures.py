@@ -37,7 +37,8 @@ def levels(
     """
     if layer not in network.convs:
         raise ValueError(f"no conv layer {layer!r}; there are: {', '.join(network.convs)}")
-    trace = deconvnet.forward(network, image, layer, also=network.convs)
+    names = list(network.convs)
+    trace = deconvnet.forward(network, image, layer, also=names[: names.index(layer)])
     up = {"image": image[0]}
     for name, maps in trace.features.items():
         up[f"layer {name[-1]}"] = maps[0]
