@@ -200,6 +200,8 @@ def wait_for(condition, seconds: float = 20) -> None:
 def test_a_sweep_that_is_stopped_ends_its_runs_and_goes_on_where_it_was(sweep, sign, ending):
     sweep.scripts["zfnet"] = ENDLESS
     handler = signal.getsignal(signal.SIGTERM)
+    # ignored where the tests run in the background
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def stopped(text: str) -> None:
         if text.startswith("1/3"):
@@ -208,6 +210,7 @@ def test_a_sweep_that_is_stopped_ends_its_runs_and_goes_on_where_it_was(sweep, s
 
     with pytest.raises(ending):
         sweep.run(jobs=2, say=stopped)
+    signal.signal(signal.SIGINT, interrupt)
     assert sweep.filed() == ["krizhevsky 0"] and not any(map(alive, sweep.pids()))
     assert signal.getsignal(signal.SIGTERM) is handler
     sweep.scripts.clear()
