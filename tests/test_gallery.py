@@ -220,23 +220,6 @@ def test_images_are_those_that_the_loader_makes():
             gallery.projections(model, own, top, [0])
 
 
-def test_the_best_of_each_class():
-    images = noise(23, 32)
-    pairs = Items((image, i % 3) for i, image in enumerate(images))
-    options = {"per_class": True, "batch": 4, "progress": False}
-    tops = gallery.top_units(tiny(), pairs, ["1"], k=2, **options)["1"]
-    assert list(tops) == [0, 1, 2]
-    for label, top in tops.items():
-        chosen = torch.arange(label, 23, 3)
-        alone = gallery.top_units(tiny(), images[chosen], "1", k=2, progress=False)["1"]
-        assert torch.equal(top.images, chosen[alone.images])
-        assert torch.allclose(top.values, alone.values, rtol=1e-4)
-    with pytest.raises(ValueError, match="the data yield no labels"):
-        gallery.top_units(tiny(), images, "1", **options)
-    with pytest.raises(ValueError, match="the labels are no classes; give whole numbers"):
-        gallery.top_units(tiny(), [(images, torch.linspace(0, 1.9, 23))], "1", **options)
-
-
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_an_interrupted_search_goes_on_where_it_was(tmp_path, shuffle):
     images, file = noise(40, 32), tmp_path / "search"

@@ -7,7 +7,6 @@ computed on crops. `gallery_page` makes a page.
 
 import functools
 import io
-import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -132,18 +131,16 @@ class TopTracker:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Images, their indices in the data set and, where there are any, their labels."""
+    """Images and their indices in the data set."""
 
     indices: Tensor  # (B,)
     images: Tensor
-    labels: Tensor | None = None  # (B,)
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, part: slice) -> "_Batch":
-        parts = (self.indices, self.images, self.labels)
-        return _Batch(*(None if x is None else x[part] for x in parts))
+        return _Batch(self.indices[part], self.images[part])
 
 
 def _loader(data: Data, size: int = 1) -> DataLoader | None:
@@ -160,19 +157,18 @@ def _loader(data: Data, size: int = 1) -> DataLoader | None:
     return data if plain else None
 
 
-def _unpack(item: object, count: int | None = None) -> list[Tensor]:
-    """Return images (B, 3, H, W) and, where there are any, labels (B,) of what a loader yields.
+def _images_of(item: object, count: int | None = None) -> Tensor:
+    """Return the images (B, 3, H, W) of what a loader yields, alone or with labels.
 
     count: how many images there must be, where that is known.
     """
-    images, *rest = item if isinstance(item, (tuple, list)) and item else (item,)
+    images = item[0] if isinstance(item, (tuple, list)) and item else item
     if not isinstance(images, Tensor) or images.ndim != 4:
         what = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise ValueError(f"the data yield {what}; wanted images (B, 3, H, W), or (images, labels)")
     if count not in (None, len(images)):
         raise ValueError(f"collate_fn makes {len(images)} images of {count} items: not one each")
-    labels = [x for x in rest[:1] if isinstance(x, Tensor) and x.shape == images.shape[:1]]
-    return [images, *labels]
+    return images
 
 
 def _collate(collate: Callable, rows: Sequence[tuple[int, object]]) -> tuple[Tensor, object]:
@@ -206,10 +202,10 @@ def _batches(data: Data, size: int, done: Tensor) -> Iterator[_Batch]:
     if loader is None:
         start = 0
         for item in data:
-            images, *labels = _unpack(item)
+            images = _images_of(item)
             indices = torch.arange(start, start + len(images))
             # the batches may have been others before
-            if len(rest := _Batch(indices, images, *labels)[max(0, len(done) - start) :]):
+            if len(rest := _Batch(indices, images)[max(0, len(done) - start) :]):
                 yield rest
             start += len(images)
         return
@@ -222,7 +218,7 @@ def _batches(data: Data, size: int, done: Tensor) -> Iterator[_Batch]:
         worker_init_fn=loader.worker_init_fn,
     )  # fmt: skip
     for indices, item in numbered:
-        yield _Batch(indices, *_unpack(item, len(indices)))
+        yield _Batch(indices, _images_of(item, len(indices)))
 
 
 def fetcher(images: Data | Fetch) -> Fetch:
@@ -239,7 +235,7 @@ def fetcher(images: Data | Fetch) -> Fetch:
     def fetch(chosen: Tensor) -> Tensor:
         require_index("image", chosen, len(loader.dataset))
         _, item = _collate(loader.collate_fn, [(i, loader.dataset[i]) for i in chosen.tolist()])
-        return _unpack(item, len(chosen))[0]
+        return _images_of(item, len(chosen))
 
     return fetch
 
@@ -313,30 +309,20 @@ class _Search:
     """What is known after some of the images."""
 
     fingerprint: str  # of what the search depends on
-    # by layer and class, None where classes are not told apart
-    trackers: dict[tuple[str | None, int | None], TopTracker] = field(default_factory=dict)
+    trackers: dict[str | None, TopTracker] = field(default_factory=dict)  # by layer
     done: list[Tensor] = field(default_factory=list)  # indices of each batch, (B,)
 
-    def add(
-        self, part: _Batch, outputs: Mapping[str | None, Tensor], k: int, per_class: bool
-    ) -> None:
+    def add(self, part: _Batch, outputs: Mapping[str | None, Tensor], k: int) -> None:
         """Take in the outputs for some images."""
         size = tuple(part.images.shape[-2:])
-        groups: dict[int | None, Tensor | slice] = {None: slice(None)}
-        if per_class:
-            if part.labels is None:
-                raise ValueError("per_class: the data yield no labels; give (images, labels)")
-            if (part.labels != part.labels.long()).any():
-                raise ValueError("per_class: the labels are no classes; give whole numbers")
-            groups = {int(c): part.labels == c for c in part.labels.unique()}
-        for (layer, output), (label, rows) in itertools.product(outputs.items(), groups.items()):
-            if (layer, label) not in self.trackers:
-                self.trackers[layer, label] = TopTracker(layer, output.shape[1], k, output.device)
-            tracker = self.trackers[layer, label]
+        for layer, output in outputs.items():
+            if layer not in self.trackers:
+                self.trackers[layer] = TopTracker(layer, output.shape[1], k, output.device)
+            tracker = self.trackers[layer]
             if tracker.image_size not in (None, size):
                 raise ValueError(f"images of {tracker.image_size} and {size} px; give one size")
             tracker.image_size = size
-            tracker.add(output[rows], part.indices[rows])
+            tracker.add(output, part.indices)
         self.done.append(part.indices)
 
     def save(self, file: Path) -> None:
@@ -362,9 +348,9 @@ class _Search:
         if mark != self.fingerprint:
             raise ValueError(f"{file}: another model, layers, k or data; delete it or name another")
         self.done = [done.cpu()]
-        for (layer, label), state in trackers.items():
-            tracker = self.trackers[layer, label] = TopTracker(layer, 0)
-            vars(tracker).update(state)
+        for layer, state in trackers.items():
+            self.trackers[layer] = TopTracker(layer, 0)
+            vars(self.trackers[layer]).update(state)
 
 
 @torch.no_grad()
@@ -374,13 +360,12 @@ def top_units(
     layers: str | Sequence[str | None] | None = None,
     k: int = 9,
     *,
-    per_class: bool = False,
     state: str | Path | None = None,
     save_every: float = 60.0,
     switches: SwitchCache | None = None,
     batch: int = 32,
     progress: bool = True,
-) -> dict:
+) -> dict[str | None, Top]:
     """Find the strongest activations of every unit of some layers in one pass over a data set.
 
     Args:
@@ -393,17 +378,16 @@ def top_units(
         layers: names as in `model.named_modules()`, None for the model's output. Default, all conv
             layers of this package's networks. Feature maps, FC units and classes alike.
         k: how many images a unit.
-        per_class: keep the k strongest of each class of images.
         state: a file that keeps the search, written every `save_every` seconds and deleted at the
             end; if it exists, the search continues there. Needs a module.
         switches: gets those of the images that lead, which saves `projections` the forward pass;
             stays empty where the layers are not conv layers of this package's networks.
         batch: images a pass, where `data` is a tensor or a data set.
     Returns:
-        layer -> `Top`; with `per_class`, layer -> class -> `Top`.
+        layer -> `Top`.
     Raises:
-        ValueError: a layer that does not exist or gives neither maps nor units, no images, no
-            labels, activations that are not finite, or a state of another search.
+        ValueError: a layer that does not exist or gives neither maps nor units, no images,
+            activations that are not finite, or a state of another search.
     """
     from tqdm.auto import tqdm
 
@@ -421,7 +405,7 @@ def top_units(
         if not isinstance(model, nn.Module):
             raise ValueError("state: weights inside a function cannot be compared; give a module")
         ends = fetcher(data)(torch.tensor([0, total - 1])) if total else None
-        search.fingerprint = models.fingerprint(model, layers, per_class, k, total, ends)
+        search.fingerprint = models.fingerprint(model, layers, k, total, ends)
         if file.exists():
             search.load(file, device)
     keeps_switches = switches is not None and deconvnet.has_crops(model, *layers)
@@ -443,7 +427,7 @@ def top_units(
     saved = time.monotonic()
     with evaluating(model), tqdm(total=total, initial=len(done), **options) as bar:
         for part, outputs, codes in with_oom_backoff(run, _batches(data, batch, done)):
-            search.add(part, outputs, k, per_class)
+            search.add(part, outputs, k)
             if keeps_switches:
                 leading = [t.where[:, :, 0].flatten() for t in search.trackers.values()]
                 switches.add(part.indices, codes, set(torch.cat(leading).unique().tolist()))
@@ -456,11 +440,7 @@ def top_units(
     if file:
         file.unlink(missing_ok=True)
     searched = torch.cat(search.done).sort().values
-    tops = {at: replace(t.top(), searched=searched) for at, t in search.trackers.items()}
-    if not per_class:
-        return {layer: tops[layer, None] for layer in layers}
-    classes = sorted({label for _, label in tops})
-    return {layer: {label: tops[layer, label] for label in classes} for layer in layers}
+    return {layer: replace(search.trackers[layer].top(), searched=searched) for layer in layers}
 
 
 def _layers(model: Model, layers: str | Sequence[str | None] | None) -> list[str | None]:
