@@ -194,7 +194,7 @@ def fig2(
     pitch = size + size // 14
     width = len(rows[0]) * pitch - size // 14
     font = max(width / 58, 14)  # px, 17 on a page
-    head = 1.7 * font
+    head = 2.2 * font
     height = len(rows) * (size + head)
     figure = plt.figure(figsize=(width / 100, height / 100), dpi=100)
     for i, row in enumerate(rows):
