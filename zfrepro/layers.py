@@ -105,18 +105,33 @@ def require_index(what: str, indices: Tensor, count: int) -> None:
 BLOCK = 2**18  # values a thread, which stay in its cache from one step to the next
 
 
+def _by_product(x: Tensor) -> bool:
+    """Return whether a banded matrix product is the fastest sum: in bf16, and on a GPU."""
+    return x.is_cuda or x.dtype == torch.bfloat16
+
+
 def _window_sum(x: Tensor) -> Tensor:
     """Sum over NORM_SIZE neighbouring columns, with zeros beyond. x: (rows, maps) -> the same."""
-    maps = torch.arange(x.shape[1], device=x.device)
-    in_one_window = (maps[:, None] - maps).abs() <= NORM_SIZE // 2
-    return x @ in_one_window.to(x.dtype)
+    rows, maps = x.shape
+    half = NORM_SIZE // 2
+    if _by_product(x):
+        index = torch.arange(maps, device=x.device)
+        return x @ ((index[:, None] - index).abs() <= half).to(x.dtype)
+    # Shifted copies of one long vector, in which zeros part the rows, are added as they are.
+    wide = maps + NORM_SIZE - 1
+    flat = x.new_zeros(rows * wide + NORM_SIZE - 1)
+    flat[: rows * wide].view(rows, wide)[:, half : half + maps] = x
+    total = flat[: rows * wide].clone()
+    for shift in range(1, NORM_SIZE):
+        total += flat[shift : shift + rows * wide]
+    return total.view(rows, wide)[:, :maps]
 
 
 def _blocks(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Yield the same pixels of each (B, C, H, W), channels-last, as matrices (pixels, C)."""
     pixels = [x.permute(0, 2, 3, 1).view(-1, x.shape[1]) for x in maps]
-    rows, maps = pixels[0].shape
-    count = rows if pixels[0].is_cuda else BLOCK * torch.get_num_threads() // maps
+    whole = _by_product(pixels[0])
+    count = len(pixels[0]) if whole else BLOCK * torch.get_num_threads() // pixels[0].shape[1]
     return zip(*(x.split(max(1, count)) for x in pixels), strict=True)
 
 
