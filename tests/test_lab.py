@@ -202,7 +202,7 @@ def bring_pictures(page: Page) -> None:
 
 
 EXPLORERS = ("gallery", "invariance", "occlusion")
-WALK = (*EXPLORERS, "ablation", "network")
+WALK = (*EXPLORERS, "ablation", "training")
 """Those with explorers, and others whose cells are short."""
 
 
