@@ -65,6 +65,14 @@ def test_nothing_is_changed_and_no_layer_above_is_run():
     assert all(p.grad is None for p in network.parameters())
 
 
+def test_the_way_up_drops_nothing_out():
+    network, x = small(zfnet()), torch.randn(1, 3, 96, 96)
+    network.dropout = 0.5
+    wanted = deconvnet.forward(network.eval(), x, "fc8").activations
+    assert torch.equal(deconvnet.forward(network.train(), x, "fc8").activations, wanted)
+    assert network.training
+
+
 def test_an_unknown_layer_is_named():
     with pytest.raises(ValueError, match="'conv9'.*choose among conv1"):
         deconvnet.project(small(zfnet()), torch.randn(1, 3, 96, 96), "conv9", UNIT)

@@ -117,7 +117,7 @@ def validate_no_blur(network: Network) -> None:
 def forward(
     network: Network, images: Tensor, layer: str, *, also: Iterable[str] = ()
 ) -> ForwardTrace:
-    """Run up to `layer`, keeping the switches.
+    """Run up to `layer`, keeping the switches; the network runs in evaluation mode.
 
     Args:
         images: (B, 3, S, S), mean subtracted.
@@ -135,7 +135,8 @@ def forward(
         inputs.append(x.shape)
         return x
 
-    features = network.features(images, {layer, *also}, pool_and_norm)
+    with evaluating(network):
+        features = network.features(images, {layer, *also}, pool_and_norm)
     return ForwardTrace(features[layer], switches, inputs, features)
 
 
@@ -228,12 +229,11 @@ def project(network: Network, images: Tensor, layer: str, units: Units) -> Tenso
     Raises:
         ValueError: unknown layer, not one existing unit for each image, or a unit that sees NaN.
     """
-    with evaluating(network):
-        trace = forward(network, images, layer)
-        units.validate(layer, len(images), tuple(trace.activations.shape[1:]))
-        only = seed(trace.activations, units)
-        validate_finite(layer, only.flatten(1).sum(1))
-        return backward(network, trace, layer, only)
+    trace = forward(network, images, layer)
+    units.validate(layer, len(images), tuple(trace.activations.shape[1:]))
+    only = seed(trace.activations, units)
+    validate_finite(layer, only.flatten(1).sum(1))
+    return backward(network, trace, layer, only)
 
 
 # --- on receptive-field crops ---------------------------------------------------------------------
