@@ -17,6 +17,7 @@ from zfrepro.measure import Parts, Study
 from zfrepro.stats import bootstrap, rounded_all
 from zfrepro.weights import Trained
 
+REVISION = 2  # of similarity and of units on objects, only what is shown or judged
 MAPS = 24  # a layer, at random, whose pictures are compared
 DRAWS = 2000
 CONVS = ("conv1", *DEEP)

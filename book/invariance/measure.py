@@ -21,6 +21,7 @@ DEGREES = (5, 10, 20, 45, 90, 135, 180, 225, 270, 315)
 AMOUNTS = {"translation": tuple(p / 224 for p in PIXELS), "scale": FACTORS, "rotation": DEGREES}
 SMALLEST = {"translation": (-5 / 224, 5 / 224), "scale": (1.05,), "rotation": (5,)}
 PLACES = (-0.2, -0.1, -0.05, 0.05, 0.1, 0.2)  # sides of the picture, on the table
+REVISION = 2  # of predictions, only the share kept by each image
 COMPARED = 300  # pictures for the comparison of fills, and scenes that are rendered again
 SYMMETRIC = {"diorama": ("ball",), "imagenet20": ("golf ball",)}
 """Spheres, which look alike after any turn in the picture plane. A box, like the cassette player or

@@ -24,7 +24,7 @@ from zfrepro.occlusion import Occlusion, occlude
 from zfrepro.stats import correlation, rounded, summary
 from zfrepro.weights import Trained
 
-REVISION = 2  # rows of the figure by how much the probability varies
+REVISION = 3  # without the drop of the main square, which nothing read
 BOXES = "occlusion/boxes"  # record of the objects' boxes, drawn by hand on photographs
 LAYER = "conv5"
 ROWS, SCANNED, SCAN_POSITIONS = 3, 100, 5  # of the figure; images tried for it; positions a side

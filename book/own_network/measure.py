@@ -15,6 +15,7 @@ from zfrepro.data import Split
 from zfrepro.measure import Parts, Study
 from zfrepro.stats import rounded
 
+REVISION = 2  # projections as they are drawn
 LAYERS = ("conv2", "conv4", "conv5")  # ends of the early, the middle and the last stage
 IMAGES, CANDIDATES, SHOWN = 500, 10, 6
 

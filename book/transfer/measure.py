@@ -34,7 +34,7 @@ from zfrepro.measure import Parts, Study
 from zfrepro.training import MODERN, SCALES, Recipe
 from zfrepro.weights import Trained, load_weights
 
-REVISION = 4  # whole networks see as much of an image as frozen ones
+REVISION = 5  # features are not rounded to half precision
 FOLDS = 5
 
 SCRATCH: dict[str, Any] = (
