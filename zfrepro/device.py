@@ -88,6 +88,12 @@ def keep_freed_memory() -> None:
             libc.mallopt(option, value)
 
 
+def release_freed_memory() -> None:
+    """Hand what `keep_freed_memory` keeps back to the system: another step needs other blocks."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 def resident(tensor: Tensor, device: torch.device) -> Tensor:
     """Return the tensor on a GPU that has twice the memory free for it; else as it is.
 
