@@ -174,6 +174,9 @@ def _numeric(column: pd.Series) -> bool:
     return bool(texts.str.match(NUMBER).all()) if len(texts) else True
 
 
+PRINTED = "the paper's number"  # name of a column of claims
+
+
 def claims_table(chapter: str | None = None, sources: Sequence[str] = tuple(SOURCES)) -> HTML:
     """Show claims with the paper's numbers, our outcomes and evidence, and how each is judged.
 
@@ -192,7 +195,7 @@ def claims_table(chapter: str | None = None, sources: Sequence[str] = tuple(SOUR
 
 
 def _claims(chosen: Sequence[Claim], title: str, linked: bool) -> str:
-    heads = ["claim", "the paper's number", *COLUMNS.values()]
+    heads = ["claim", PRINTED, *COLUMNS.values()]
     head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in heads)
     body = "".join(_row(claim, linked) for claim in chosen)
     caption = f"{len(chosen)} {title}" if len(chosen) > 1 else title.capitalize()
@@ -216,10 +219,15 @@ def _row(claim: Claim, linked: bool) -> str:
     return (
         f'<tr><th scope="row"{anchor}><span>{html.escape(claim.says)}</span><small>{place}</small>'
         f"<details><summary>Rule and controls</summary>{details}</details></th>"
-        f"<td>{html.escape(claim.paper or 'none printed')}</td>"
+        + _of(PRINTED, html.escape(claim.paper or "none printed"))
         + "".join(_cell(claim, column) for column in COLUMNS)
         + "</tr>"
     )
+
+
+def _of(head: str, text: str) -> str:
+    """Return a cell with the name of its column, which stands before it on a phone."""
+    return f'<td data-head="{html.escape(head)}">{text}</td>'
 
 
 def _cell(claim: Claim, column: str) -> str:
@@ -240,4 +248,4 @@ def _cell(claim: Claim, column: str) -> str:
         text += f"<li>{html.escape(line)}</li>"
     counted = "numbers" if result.evidence else "reason"
     evidence = f"<details><summary>{counted}</summary><ul>{text}</ul></details>"
-    return f"<td>{outcome_label(result.outcome)}{evidence}{label}</td>"
+    return _of(COLUMNS[column], outcome_label(result.outcome) + evidence + label)
