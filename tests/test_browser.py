@@ -212,11 +212,15 @@ def on_a_desktop(browser, page: str) -> list[str]:
 
 
 def on_a_phone(browser, page: str) -> list[str]:
-    """What makes the page scroll sideways."""
+    """What makes the page scroll sideways, and outcomes of claims beside the screen."""
     browser.open((HTML / page).as_uri(), width=PHONE)
     wide = browser.evaluate("document.documentElement.scrollWidth")
     if wide <= PHONE:
-        return browser.errors
+        beside = browser.evaluate(
+            "[...document.querySelectorAll('.zf-claims td > .zf-outcome')].filter(e => "
+            f"e.getBoundingClientRect().right > {PHONE}).map(e => e.textContent)"
+        )
+        return beside + browser.errors
     culprits = browser.evaluate(
         "[...document.querySelectorAll('.bd-article *')].filter(e => "
         f"e.getBoundingClientRect().right > {PHONE} && "
