@@ -251,8 +251,9 @@ def on_paper(browser) -> list[str]:
 
 def in_the_dark(browser) -> list[str]:
     """Pictures of features that the theme changes, and what axe-core finds."""
-    browser.resize(WIDE, theme="dark", settle=0.5)
-    assert browser.evaluate("document.documentElement.dataset.theme") == "dark"
+    browser.resize(WIDE, theme="dark")
+    browser.page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    browser.page.wait_for_timeout(500)  # for colours that fade
     faults = browser.evaluate(
         "[...document.querySelectorAll('.bd-article img.dark-light')].filter(i => "
         "{ const s = getComputedStyle(i);"
