@@ -89,7 +89,7 @@ def keep_freed_memory() -> None:
 
 
 def release_freed_memory() -> None:
-    """Hand what `keep_freed_memory` keeps back to the system: another step needs other blocks."""
+    """Return to the system what `keep_freed_memory` keeps: other work needs blocks of other sizes."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
