@@ -89,7 +89,7 @@ def keep_freed_memory() -> None:
 
 
 def release_freed_memory() -> None:
-    """Return to the system what `keep_freed_memory` keeps: other work needs blocks of other sizes."""
+    """Return what `keep_freed_memory` keeps to the system: other work needs other blocks."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
