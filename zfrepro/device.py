@@ -89,7 +89,7 @@ def keep_freed_memory() -> None:
 
 
 def release_freed_memory() -> None:
-    """Return what `keep_freed_memory` keeps to the system: other work needs other blocks."""
+    """Give freed memory, which `keep_freed_memory` holds on to, back to the system."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 

@@ -158,7 +158,7 @@ def measure(
             began = time.perf_counter()
             entry = {"value": run(), "seconds": time.perf_counter() - began}
             records.write_json(file, entry)
-            devices.release_freed_memory()
+            devices.release_freed_memory()  # the next part needs blocks of other sizes
             say(f"{number}/{len(parts)} {name}: {entry['seconds']:.0f} s", flush=True)
         values[name], seconds[name] = entry["value"], entry["seconds"]
     return values | {"seconds": seconds}
